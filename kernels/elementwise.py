@@ -1,0 +1,133 @@
+"""Streaming operators: everything whose time is moving a few tensors once, and the fixed cost of a step."""
+
+from __future__ import annotations
+
+from roofline.kernels._jit import kernel
+
+
+@kernel
+def elementwise(
+    rows: float,
+    cols: float,
+    reads: float,
+    writes: float,
+    width: float,
+    out_width: float,
+    flops_per_element: float,
+    passes: float,
+    cold_reads: float,
+    reuse: float,
+    vector_flops: float,
+    memory_bandwidth: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
+    core_count: float,
+    clock: float,
+    launch_s: float,
+    memory_fraction: float,
+    cache_fraction: float,
+    compute_fraction: float,
+    cache_share: float,
+    row_cores: float,
+    row_cycles: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of an operator that streams `reads` tensors of rows x cols in and `writes` tensors out.
+
+    time = launch + max(stream, vector work). Every byte passes the cache; a byte that misses there takes as long as
+    main memory needs. A stream waits for its hits and its misses in turn, so the two add up instead of overlapping.
+    The inputs were just produced and sit in the cache as far as they fit; `cold_reads` of them (the rows of an
+    embedding table) come from main memory.
+
+    Parameters
+    ----------
+    rows, cols : shape of one tensor, in elements.
+    reads, writes : tensors of that shape read and written; may be fractional.
+    width, out_width : bytes per element read and written.
+    flops_per_element : FLOP of the vector engine per element of one tensor.
+    passes : sweeps over a row: 1 for a map, 2 for a norm, 2 or 3 for a softmax. Each sweep after the first reads the
+        row again, from the cache.
+    cold_reads : how many of the `reads` tensors come cold from main memory.
+    reuse : 1.0 when the same tensors are used again and again, so that a cold one that fits is warm as well; else 0.0.
+    vector_flops : FLOP/s in fp32.
+    memory_bandwidth, cache_bandwidth : B/s.
+    cache_capacity : B.
+    core_count : cores of the chip.
+    clock : Hz.
+    launch_s : s, start and drain of the kernel.
+    memory_fraction, cache_fraction, compute_fraction : sustained share of the datasheet rates, in (0, 1].
+    cache_share : share of the cache that a stream fills before it begins to evict itself, in [0, 1).
+    row_cores : cores that one row keeps busy, in units of a core's share of the sustained rates. About 1 where a
+        block works on a row; large where a row is spread over the chip.
+    row_cycles : clock cycles of a core that a row costs in each pass whatever its length: block start, reduction.
+
+    Returns
+    -------
+    The 14 quantities of a cost, in the order that every kernel returns them.
+    """
+    elements = rows * cols
+    read_bytes = elements * reads * width
+    cold_bytes = elements * min(reads, cold_reads) * width
+    total_bytes = read_bytes + elements * writes * out_width
+    warm_bytes = total_bytes - cold_bytes
+    work = elements * flops_per_element
+
+    # At best the cache holds what its capacity says.
+    least_cold = cold_bytes + max(0.0, warm_bytes - cache_capacity)
+    least_bytes = least_cold + reuse * (max(0.0, total_bytes - cache_capacity) - least_cold)
+    lower_s = max(least_bytes / memory_bandwidth, total_bytes / cache_bandwidth, work / vector_flops)
+
+    # In fact a stream evicts itself: by the time it is as large as the cache, nothing of it is found again.
+    spill = respill = 1.0
+    if cache_capacity > 0.0:
+        spill = min(1.0, max(0.0, (warm_bytes / cache_capacity - cache_share) / (1.0 - cache_share)))
+        respill = min(1.0, max(0.0, (total_bytes / cache_capacity - cache_share) / (1.0 - cache_share)))
+    cold = cold_bytes + warm_bytes * spill
+    memory_bytes = cold + reuse * (total_bytes * respill - cold)
+    cache_bytes = total_bytes + (passes - 1.0) * read_bytes
+
+    fill = min(1.0, rows * row_cores / core_count)  # fewer rows than cores leave cores idle
+    memory_byte_s = 1.0 / (memory_bandwidth * memory_fraction * fill)
+    cache_byte_s = 1.0 / (cache_bandwidth * cache_fraction * fill)
+    memory_s = memory_bytes * memory_byte_s
+    cache_s = cache_bytes * cache_byte_s
+    compute_s = work / (vector_flops * compute_fraction) + rows * passes * row_cycles / (core_count * clock)
+    stream_s = cache_s + memory_bytes * max(0.0, memory_byte_s - cache_byte_s)
+    return (
+        0.0,
+        work,
+        total_bytes,
+        memory_bytes,
+        cache_bytes,
+        0.0,
+        lower_s,
+        launch_s + max(stream_s, compute_s),
+        launch_s + memory_s + cache_s + compute_s,
+        compute_s,
+        memory_s,
+        cache_s,
+        0.0,
+        launch_s,
+    )
+
+
+@kernel
+def fixed(
+    seconds: float, launch_s: float
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of a framework's fixed work (scheduling, the host's part of a step): all of it is overhead.
+
+    Parameters
+    ----------
+    seconds : s, as the workload states it.
+    launch_s : s, added by the chip's host.
+
+    Returns
+    -------
+    The 14 quantities of a cost.
+    """
+    overhead_s = seconds + launch_s
+    return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, overhead_s, overhead_s, 0.0, 0.0, 0.0, 0.0, overhead_s

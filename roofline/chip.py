@@ -1,0 +1,346 @@
+"""A chip: a set of named numbers, each with its source, and what a kernel asks of it.
+
+``load_chip`` (in ``catalog.py``) makes one from a descriptor file; :meth:`Chip.what_if` makes variants.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline import units
+from roofline.errors import BadWorkload, UnknownName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.descriptor import Number
+
+#: Where each machine number of a kernel comes from, for those that are one figure of the descriptor.
+_LINK_NUMBERS = {
+    "link_bandwidth": "links.scale_up.bandwidth", "link_latency": "links.scale_up.latency",
+    "link_domain": "links.scale_up.domain", "network_bandwidth": "links.network.bandwidth",
+    "network_latency": "links.network.latency", "host_bandwidth": "links.host.bandwidth",
+    "host_latency": "links.host.latency",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """A chip description.
+
+    Attributes
+    ----------
+    name, title, vendor, family, status, note : str
+        `family` is one of gpu, tpu, npu, cpu, dataflow; `status` shipping, announced, estimated or retired.
+    year : int
+    aliases : tuple of str
+    numbers : dict of str to Number
+        The chip's own figures: ``"memory.hbm.bandwidth"`` and so on, in SI units, with provenance.
+    defaults : dict of str to Number
+        The figures of its family, used where the chip has none of its own.
+    flags : dict
+        What is not a number: level types, topology, core name, process.
+    """
+
+    name: str
+    title: str
+    vendor: str
+    family: str
+    status: str
+    year: int
+    numbers: dict[str, Number]
+    defaults: dict[str, Number]
+    flags: dict[str, Any]
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+    calibration: dict[str, Any] = field(default_factory=dict)
+    bound_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Chip {self.name}: {self.title}>"
+
+    # Figures ----------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, path: str) -> Any:
+        """The value of a figure in SI units: ``chip["memory.hbm.bandwidth"]``; ``memory.main`` is the last level."""
+        return self.number(path).value
+
+    def number(self, path: str) -> Number:
+        """A figure with its provenance.
+
+        Raises
+        ------
+        UnknownName
+            With the nearest paths.
+        """
+        path = self._resolve(path)
+        found = self.numbers.get(path) or self.defaults.get(path)
+        if found is None:
+            raise UnknownName(
+                f"figure of {self.name}", path, [*self.numbers, *self.defaults], f"(roofline chips {self.name} lists them)"
+            )
+        return found
+
+    def get(self, path: str, default: Any = None) -> Any:
+        """The value of a figure, or `default` where neither the chip nor its family has it."""
+        path = self._resolve(path)
+        found = self.numbers.get(path) or self.defaults.get(path)
+        return default if found is None else found.value
+
+    def _resolve(self, path: str) -> str:
+        for alias, level in (("memory.main.", self.levels[-1]), ("memory.cache.", self.cache_level)):
+            if path.startswith(alias):
+                return f"memory.{level}." + path.removeprefix(alias)
+        return path
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Every figure of the chip and its family: value, range, kind, source, note."""
+        import pandas as pd
+
+        rows = []
+        for path, n in {**self.defaults, **self.numbers}.items():
+            unit = units.DIMENSIONS[n.dimension][0]
+            rows.append({
+                "figure": path, "value": n.value, "unit": unit, "low": n.low, "high": n.high, "kind": n.kind,
+                "from": n.inherited or self.name, "source": n.source, "note": n.note,
+            })  # fmt: skip
+        return pd.DataFrame.from_records(rows).set_index("figure")
+
+    def what_if(self, changes: dict[str, Any]) -> Chip:
+        """The same chip with some figures changed.
+
+        Parameters
+        ----------
+        changes : dict
+            Path -> new value: text with its unit (``"4.8 TB/s"``), an SI float, or a list or array of either, which
+            makes every result an array. ``{"clock": "1.1 GHz"}`` scales the engines and on-chip memories that run on
+            it unless they are changed as well. ``"x2"`` doubles the present value.
+
+        Raises
+        ------
+        UnknownName
+            For a figure that the chip does not have.
+        BadWorkload
+            For a value that is not a positive quantity of that dimension.
+        """
+        numbers = dict(self.numbers)
+        paths = {self._resolve(path): value for path, value in changes.items()}
+        for path, value in paths.items():
+            old = self.number(path)
+            new = _read_values(path, value, old)
+            numbers[path] = dataclasses.replace(
+                old, value=new, kind="what-if", source=f"what-if: was {_show(old)}", low=None, high=None, inherited=""
+            )
+        if "clock" in paths and "clock" in self.numbers:
+            ratio = numbers["clock"].value / self.numbers["clock"].value
+            for path in self._clocked():
+                if path not in paths:
+                    numbers[path] = dataclasses.replace(
+                        numbers[path], value=numbers[path].value * ratio, kind="what-if", low=None, high=None,
+                        source="what-if: scaled with the clock",
+                    )  # fmt: skip
+        return dataclasses.replace(self, numbers=numbers, bound_cache={})
+
+    def _clocked(self) -> list[str]:
+        on_chip = [level for level in self.levels[:-1] if self.flags[f"memory.{level}.type"] != "dram"]
+        return [p for p in self.numbers if p.startswith("engines.") or p in {f"memory.{v}.bandwidth" for v in on_chip}]
+
+    # What a kernel asks -----------------------------------------------------------------------------------------
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the memory levels, from the core outward; the last is main memory."""
+        return self.flags["levels"]  # type: ignore[no-any-return]
+
+    @property
+    def main_level(self) -> str:
+        """Name of main memory."""
+        return self.levels[-1]
+
+    @property
+    def cache_level(self) -> str:
+        """Name of the last level before main memory: last-level cache or shared scratchpad; main memory if none."""
+        return self.levels[-2] if len(self.levels) > 1 else self.levels[-1]
+
+    def level(self, name: str, what: str) -> Any:
+        """Capacity, bandwidth or latency of a memory level, summed over the cores where it is given per core."""
+        value = self.get(f"memory.{name}.{what}")
+        if value is not None and what != "latency" and self.flags[f"memory.{name}.per"] == "core":
+            value = value * self["cores.count"]
+        return value
+
+    def peak(self, dtype: str, sparse: bool = False) -> Any:
+        """Dense peak FLOP/s for a dtype: of the matrix engine if it has that dtype, else of the vector engine.
+
+        Raises
+        ------
+        BadWorkload
+            When the chip has no rate for that dtype, with the ones it has.
+        """
+        dtype = units.dtype_name(dtype)
+        engine = "engines.matrix.sparse" if sparse else "engines.matrix"
+        found = self.numbers.get(f"{engine}.{dtype}") or self.numbers.get(f"engines.vector.{dtype}")
+        if found is None:
+            raise BadWorkload(
+                f"{self.name} has no {'sparse ' if sparse else ''}{dtype} rate; it has "
+                + ", ".join(self.dtypes)
+                + (f". Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}")
+            )
+        return found.value
+
+    @property
+    def dtypes(self) -> list[str]:
+        """The dtypes that the matrix engine (else the vector engine) has a dense rate for."""
+        own = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.matrix.") and p.count(".") == 2]
+        return own or [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.vector.")]
+
+    @property
+    def widest_matrix(self) -> str:
+        """The 16-bit dtype of the matrix engine, or what it has that is nearest."""
+        return next((d for d in ("bf16", "fp16", "tf32", "fp32", "int8") if d in self.dtypes), self.dtypes[0])
+
+    def ridge_point(self, dtype: str, level: str = "main") -> Any:
+        """Arithmetic intensity (FLOP per byte) at which a level's bandwidth just feeds the peak of a dtype.
+
+        Parameters
+        ----------
+        dtype : str
+        level : str
+            Name of a memory level; ``"main"`` and ``"cache"`` are understood on every chip.
+
+        Raises
+        ------
+        UnknownName
+            For a level the chip does not have.
+        """
+        name = {"main": self.main_level, "cache": self.cache_level}.get(level, level)
+        bandwidth = self.level(name, "bandwidth") if name in self.levels else None
+        if bandwidth is None:
+            known = [v for v in self.levels if self.get(f"memory.{v}.bandwidth") is not None]
+            raise UnknownName(f"memory level with a bandwidth on {self.name}", level, ["main", *known])
+        return self.peak(dtype) / bandwidth
+
+    @functools.cached_property
+    def machine(self) -> dict[str, Any]:
+        """The machine numbers that kernels take by name (SI units), all but the dtype's own ``matrix_flops``."""
+        main, cache = self.main_level, self.cache_level
+        bandwidth = self.level(main, "bandwidth")
+        has_cache = cache != main and self.level(cache, "bandwidth") is not None
+        cores = self["cores.count"]
+        inner = self.levels[0]
+        inner_capacity = self.get(f"memory.{inner}.capacity")
+        vector = next(self.numbers[f"engines.vector.{d}"].value for d in ("fp32", "bf16", "fp16", "int8", "fp64")
+                      if f"engines.vector.{d}" in self.numbers)  # fmt: skip
+        numbers = {
+            "vector_flops": vector,
+            "memory_bandwidth": bandwidth,
+            "memory_latency": self.get(f"memory.{main}.latency") or self["latency.memory"],
+            "cache_bandwidth": self.level(cache, "bandwidth") if has_cache else bandwidth,
+            "cache_capacity": self.level(cache, "capacity") if has_cache else 0.0,
+            "core_count": cores,
+            "core_memory": inner_capacity if self.flags[f"memory.{inner}.per"] == "core" else inner_capacity / cores,
+            "clock": self.get("clock", 1e9),
+            "switch_reduction": 1.0 if self.flags.get("links.scale_up.switch_reduction") else 0.0,
+            "step_s": self["overheads.step"],
+        }
+        return numbers | self._link_numbers()
+
+    def _link_numbers(self) -> dict[str, Any]:
+        """Links by name. A chip without a link of some kind goes the next way out: scale-up, network, host."""
+        numbers = {name: self.get(path) for name, path in _LINK_NUMBERS.items()}
+        host = numbers["host_bandwidth"]
+        if numbers["network_bandwidth"] is None:
+            numbers["network_bandwidth"] = host if host is not None else numbers["link_bandwidth"]
+            numbers["network_latency"] = numbers["network_latency"] or self["latency.host"]
+        if numbers["link_bandwidth"] is None:
+            numbers["link_bandwidth"], numbers["link_domain"] = numbers["network_bandwidth"], 1.0
+        for name, family in (("link", "link"), ("network", "network"), ("host", "host")):
+            if numbers[f"{name}_latency"] is None:
+                numbers[f"{name}_latency"] = self[f"latency.{family}"]
+        if numbers["link_domain"] is None:
+            numbers["link_domain"] = 1.0
+        return numbers
+
+    def has_links(self) -> bool:
+        """Whether any way off the chip is described."""
+        return any(p.startswith("links.") for p in self.numbers)
+
+    def parameter(self, name: str, classes: tuple[str, ...], dtype: str) -> Number | None:
+        """An efficiency parameter of an operator class, looked up from the special to the general.
+
+        The chip's own figure for each class (its dtype's first), its ``overheads.launch`` for launches, then the same
+        of its family.
+
+        Parameters
+        ----------
+        name : str
+            ``"compute_fraction"``.
+        classes : tuple of str
+            Operator classes, the most particular first: ``("rms_norm", "elementwise")``.
+        dtype : str
+            A figure for this dtype alone goes before the figure of the class.
+        """
+        for numbers in (self.numbers, self.defaults):
+            for operator in classes:
+                for path in (f"efficiency.{operator}.{dtype}.{name}", f"efficiency.{operator}.{name}"):
+                    if path in numbers:
+                        return numbers[path]
+            if name == "launch_s" and "overheads.launch" in numbers:
+                return numbers["overheads.launch"]
+        return None
+
+
+def _read_values(path: str, value: Any, old: Number) -> Any:
+    if isinstance(value, list | tuple):
+        return np.array([_read_values(path, v, old) for v in value], dtype=float)
+    if isinstance(value, np.ndarray):
+        good = value.size > 0 and bool(np.all(np.isfinite(value) & (value > 0)))
+        result: Any = value.astype(float)
+    elif isinstance(value, str):
+        text = value.strip()
+        try:
+            if text[:1] in ("x", "*", "\u00d7"):
+                result = old.value * units.parse(text[1:], "count")
+            elif old.dimension not in ("count", "fraction") and _is_number(text):
+                result = float(text)  # bare SI numbers, as --set on a command line passes them
+            else:
+                result = units.parse(text, old.dimension)
+        except ValueError as error:
+            raise BadWorkload(f"what-if {path}: {error}") from None
+        good = bool(np.all(np.isfinite(result) & (np.asarray(result) >= 0)))
+        good = good and (bool(np.all(np.asarray(result) > 0)) or old.dimension == "time")
+    else:
+        try:
+            result = float(value)
+        except (TypeError, ValueError):
+            raise BadWorkload(f"what-if {path}: expected a {old.dimension}, found {value!r}") from None
+        good = math.isfinite(result) and (result > 0 or (result == 0 and old.dimension == "time"))
+    if not good:
+        raise BadWorkload(f"what-if {path}: expected a positive, finite {old.dimension}, found {value!r}")
+    if old.dimension == "fraction" and np.any(np.asarray(result) > 1):
+        raise BadWorkload(f"what-if {path}: expected a fraction of at most 1, found {value!r}")
+    if path == "cores.count" and np.any(np.asarray(result) % 1):
+        raise BadWorkload(f"what-if {path}: expected a whole number, found {value!r}")
+    return result
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _show(number: Number) -> str:
+    value = number.value
+    if isinstance(value, np.ndarray):
+        return f"{value.size} values"
+    return units.text(value, units.DIMENSIONS[number.dimension][0])

@@ -1,0 +1,100 @@
+"""The errors that roofline raises: one small family under :class:`RooflineError`.
+
+Each message names what was found, what was expected and, where there is one, the nearest right thing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RooflineError(Exception):
+    """Base of every error that roofline raises on purpose."""
+
+
+class UnknownName(RooflineError, LookupError):
+    """A chip, model, field or option that does not exist, with the closest ones that do.
+
+    Parameters
+    ----------
+    what : str
+        What was looked for, in words: ``"chip"``, ``"field of h100-sxm"``.
+    name : str
+        The name that was asked for.
+    known : iterable of str
+        The names that exist.
+    hint : str, optional
+        One more sentence: how to list the names, or what to write instead.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.name = name
+        self.known = sorted(set(known))
+        self.close = closest(name, self.known)
+        message = f"no {what} is called {name!r}"
+        if self.close:
+            message += "; did you mean " + " or ".join(repr(c) for c in self.close) + "?"
+        elif len(self.known) <= 12:
+            message += "; known: " + ", ".join(self.known)
+        super().__init__(f"{message} {hint}".rstrip())
+
+
+class BadDescriptor(RooflineError, ValueError):
+    """A chip descriptor that cannot be used: file, key, what was found and what was expected."""
+
+    def __init__(self, file: str, problems: list[str]) -> None:
+        self.file = file
+        self.problems = problems
+        super().__init__(f"{file}: " + ("; ".join(problems) if len(problems) == 1 else _bullets(problems)))
+
+
+class BadModel(RooflineError, ValueError):
+    """A model description (``config.json`` or a model file) that cannot be read as a model."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        self.file = file
+        self.problem = problem
+        super().__init__(f"{file}: {problem}")
+
+
+class BadWorkload(RooflineError, ValueError):
+    """Arguments that no workload can have: zero, negative, fractional, or not a divisor."""
+
+
+class BadData(RooflineError, ValueError):
+    """A file of measurements or profiler output that cannot be read: file, column or key, and why."""
+
+
+class DoesNotFit(RooflineError):
+    """The model does not fit into the memory of the chips it was given.
+
+    Attributes
+    ----------
+    needs_bytes, has_bytes : float
+        What one chip needs and what it has.
+    suggestions : list of str
+        The smallest changes that fit, each as the arguments to pass.
+    """
+
+    def __init__(self, message: str, needs_bytes: float, has_bytes: float, suggestions: list[str]) -> None:
+        self.needs_bytes = needs_bytes
+        self.has_bytes = has_bytes
+        self.suggestions = suggestions
+        if suggestions:
+            message += "\nWhat fits: " + "; ".join(suggestions)
+        super().__init__(message)
+
+
+def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names nearest to a mistyped one, best first (possibly none)."""
+    by_fold = {k.casefold(): k for k in known}
+    folded = name.casefold()
+    found = difflib.get_close_matches(folded, by_fold, n=count, cutoff=0.6)
+    # A shortened name ("h100" for "h100-sxm") is far by edit distance but plainly meant.
+    found += [k for k in sorted(by_fold) if len(folded) >= 2 and (k.startswith(folded) or folded.startswith(k))]
+    return [by_fold[k] for k in dict.fromkeys(found)][:count]
+
+
+def _bullets(lines: list[str]) -> str:
+    return f"{len(lines)} problems\n" + "\n".join(f"  - {line}" for line in lines)

@@ -1,0 +1,301 @@
+"""The meeting point: operators and a chip go in, costs come out.
+
+A kernel's arguments are bound by name: the operator's own first, then the chip's machine numbers, then the efficiency
+parameters of the operator class. Plain numbers run the kernel as plain Python; any array among them, of the operator
+or of the chip, makes the result an array of the shape they broadcast to.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline import kernels
+from roofline.errors import RooflineError
+from roofline.kernels._jit import evaluate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.chip import Chip
+    from roofline.op import Op
+    from roofline.workload import Workload
+
+COST = kernels.COST
+_FIELD = {name: i for i, name in enumerate(COST)}
+_LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
+_BUSY = tuple(_FIELD[f"{r}_s"] for r in ("compute", "memory", "cache", "network", "overhead"))
+
+#: Standard deviation of ln(measured / predicted) where an operator class has no `spread` of its own.
+_UNKNOWN_SPREAD = 0.5
+
+
+@functools.cache
+def _kernels() -> dict[str, tuple[Callable[..., tuple[float, ...]], tuple[str, ...]]]:
+    return {name: (f, tuple(inspect.signature(f).parameters)) for name, f in kernels.by_name().items()}
+
+
+def _bind(op: Op, chip: Chip) -> tuple[Callable[..., Any], tuple[str, ...], dict[str, Any]]:
+    """The kernel of an operator, its argument names, and the values of those that the chip answers."""
+    key = (op.kind, op.kernel, op.dtype)
+    bound = chip.bound_cache.get(key)
+    if bound is None:
+        function, names = _kernels()[op.kernel]
+        values: dict[str, Any] = {}
+        for name in names:
+            if name in op.args:
+                continue
+            if name == "matrix_flops":
+                values[name] = chip.peak(op.dtype)
+            elif name in chip.machine:
+                values[name] = chip.machine[name]
+            else:
+                parameter = chip.parameter(name, (op.kind, op.kernel), op.dtype)
+                if parameter is None:
+                    raise RooflineError(
+                        f"{chip.name}: neither the chip nor the family {chip.family} has efficiency.{op.kind}.{name}"
+                    )
+                values[name] = parameter.value
+        bound = chip.bound_cache[key] = (function, names, values)
+    return bound  # type: ignore[no-any-return]
+
+
+def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
+    """The cost of one call of an operator on a chip.
+
+    Returns
+    -------
+    tuple
+        The quantities of :data:`roofline.kernels.COST`, each a float, or an array of the shape that the operator's
+        arguments and the chip's numbers broadcast to.
+    """
+    function, names, values = _bind(op, chip)
+    own = op.args
+    arguments = [own[n] if n in own else values[n] for n in names]
+    if not any(isinstance(a, np.ndarray) for a in arguments):
+        return function(*arguments)
+    shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
+    columns = [
+        np.ascontiguousarray(np.broadcast_to(a, shape), dtype=float).ravel() if isinstance(a, np.ndarray) else float(a)
+        for a in arguments
+    ]
+    return tuple(evaluate(function, columns, int(np.prod(shape))).reshape(len(COST), *shape))
+
+
+def _bound(cost: tuple[Any, ...], chip: Chip) -> Any:
+    names = bound_names(chip)
+    busy = [cost[i] for i in _BUSY]
+    if isinstance(cost[_TIME], np.ndarray):
+        return np.array(names)[np.argmax(np.stack(np.broadcast_arrays(*busy)), axis=0)]
+    return names[max(range(len(busy)), key=busy.__getitem__)]
+
+
+def bound_names(chip: Chip) -> tuple[str, ...]:
+    """What can bound an operator on this chip; memory bounds name their level."""
+    return ("compute", f"memory:{chip.main_level}", f"memory:{chip.cache_level}", "network", "overhead")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one operator; every figure is shaped as the arguments broadcast.
+
+    Attributes
+    ----------
+    op : Op
+    chip : Chip
+    values : tuple
+        In the order of :data:`roofline.kernels.COST`.
+    """
+
+    op: Op
+    chip: Chip
+    values: tuple[Any, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FIELD:
+            return self.values[_FIELD[name]]
+        raise AttributeError(f"a Cost has no {name!r}; it has {', '.join(COST)}, intensity and bound")
+
+    @property
+    def intensity(self) -> Any:
+        """FLOP (both engines) per compulsory byte; infinite work on no bytes does not occur."""
+        return (self.flops + self.vector_flops) / np.maximum(self.bytes, 1.0)
+
+    @property
+    def bound(self) -> Any:
+        """compute, memory:<level>, network or overhead: the resource with the longest busy time."""
+        return _bound(self.values, self.chip)
+
+    def __repr__(self) -> str:
+        if isinstance(self.time_s, np.ndarray):
+            return f"<Cost of {self.op.name} on {self.chip.name}: shape {self.time_s.shape}>"
+        return f"<Cost of {self.op.name} on {self.chip.name}: {self.time_s * 1e6:.3g} us, {self.bound}>"
+
+
+def cost(op: Op, chip: Chip) -> Cost:
+    """What one operator costs on one chip.
+
+    Parameters
+    ----------
+    op : Op
+        From :mod:`roofline.op`, such as ``gemm(m=[1, 64, 4096], n=4096, k=4096, dtype="bf16")``.
+    chip : Chip
+
+    Returns
+    -------
+    Cost
+        ``time_s``, ``lower_s``, ``upper_s`` (seconds), ``flops``, ``bytes``, ``bound`` ...
+
+    Raises
+    ------
+    BadWorkload
+        When the chip has no rate for the operator's dtype.
+    """
+    return Cost(op, chip, evaluate_op(op, chip))
+
+
+class Phase:
+    """One step of a workload on a chip, operators in sequence: prefill, a decode step, a recommendation batch.
+
+    Attributes
+    ----------
+    workload : Workload
+        The operators that one chip runs.
+    chip : Chip
+    scale : float or array
+        Time of the phase over the time of the operators, for a pipeline that fills and drains; else 1.
+    """
+
+    def __init__(self, workload: Workload, chip: Chip, scale: Any = 1.0) -> None:
+        self.workload = workload
+        self.chip = chip
+        self.scale = scale
+        self.costs = [evaluate_op(op, chip) for op in workload]
+
+    def _sum(self, index: int) -> Any:
+        total: Any = 0.0
+        for op, values in zip(self.workload, self.costs, strict=True):
+            total = total + op.count * values[index]
+        return total
+
+    @functools.cached_property
+    def time_s(self) -> Any:
+        """Expected time (s)."""
+        return self._sum(_TIME) * self.scale
+
+    @functools.cached_property
+    def lower_s(self) -> Any:
+        """What no machine of that description can beat (s)."""
+        return self._sum(_LOWER) * self.scale
+
+    @functools.cached_property
+    def upper_s(self) -> Any:
+        """Nothing overlapped, every overhead (s)."""
+        return self._sum(_UPPER) * self.scale
+
+    @functools.cached_property
+    def flops(self) -> Any:
+        """Matrix-engine FLOP of one chip."""
+        return self._sum(_FIELD["flops"])
+
+    @functools.cached_property
+    def bytes(self) -> Any:
+        """Bytes of one chip, every tensor of every operator once."""
+        return self._sum(_FIELD["bytes"])
+
+    @functools.cached_property
+    def memory_bytes(self) -> Any:
+        """Expected main-memory traffic of one chip (bytes)."""
+        return self._sum(_FIELD["memory_bytes"])
+
+    @functools.cached_property
+    def model_flops_s(self) -> Any:
+        """The ideal time of the matrix work at each operator's own peak (s): MFU is this over `time_s`."""
+        total: Any = 0.0
+        for op, values in zip(self.workload, self.costs, strict=True):
+            if np.any(values[0]):
+                total = total + op.count * values[0] / self.chip.peak(op.dtype)
+        return total
+
+    @property
+    def mfu(self) -> Any:
+        """Model FLOP utilisation: useful matrix FLOP over what the peaks would do in the same time."""
+        return self.model_flops_s / self.time_s
+
+    @property
+    def mbu(self) -> Any:
+        """Memory bandwidth utilisation: expected main-memory bytes over what the peak would move in the same time."""
+        return self.memory_bytes / (self.chip.machine["memory_bandwidth"] * self.time_s)
+
+    @functools.cached_property
+    def time_by_bound(self) -> dict[str, Any]:
+        """Expected time (s) of the operators that each resource bounds."""
+        names = bound_names(self.chip)
+        total: dict[str, Any] = dict.fromkeys(dict.fromkeys(names), 0.0)
+        for op, values in zip(self.workload, self.costs, strict=True):
+            bound, time = _bound(values, self.chip), op.count * values[_TIME] * self.scale
+            if isinstance(bound, np.ndarray):
+                for name in total:
+                    total[name] = total[name] + np.where(bound == name, time, 0.0)
+            else:
+                total[bound] = total[bound] + time
+        return total
+
+    @property
+    def bound(self) -> Any:
+        """The resource that bounds the operators with the largest share of the time."""
+        total = self.time_by_bound
+        if any(isinstance(t, np.ndarray) for t in total.values()):
+            stacked = np.stack(np.broadcast_arrays(*total.values()))
+            return np.array(list(total))[np.argmax(stacked, axis=0)]
+        return max(total, key=total.__getitem__)
+
+    @functools.cached_property
+    def spread(self) -> Any:
+        """Standard deviation of ln(measured / predicted) of the phase.
+
+        Errors within an operator class are taken as fully correlated, those of different classes as independent:
+        the classes' spreads add in quadrature, each weighted by its share of the time.
+        """
+        by_class: dict[str, Any] = {}
+        for op, values in zip(self.workload, self.costs, strict=True):
+            parameter = self.chip.parameter("spread", (op.kind, op.kernel, "default"), op.dtype)
+            sigma = _UNKNOWN_SPREAD if parameter is None else parameter.value
+            by_class[op.kind] = by_class.get(op.kind, 0.0) + sigma * op.count * values[_TIME] * self.scale
+        return np.sqrt(sum(s**2 for s in by_class.values())) / self.time_s
+
+    @functools.cached_property
+    def ops(self) -> pd.DataFrame:
+        """The breakdown, one row an operator.
+
+        Columns: op, kind, dtype, count; flops and bytes (all calls together), intensity (FLOP/B); time_s, share,
+        bound; lower_s, upper_s. The times sum to those of the phase. Only for a phase of plain numbers.
+        """
+        import pandas as pd
+
+        if isinstance(self.time_s, np.ndarray):
+            raise RooflineError("a breakdown shows one point; take one from the sweep and estimate it alone")
+        rows = []
+        for op, values in zip(self.workload, self.costs, strict=True):
+            n, s = op.count, op.count * self.scale
+            work = values[0] + values[1]
+            rows.append({
+                "op": op.name, "kind": op.kind, "dtype": op.dtype, "count": n, "flops": n * work,
+                "bytes": n * values[2], "intensity": work / values[2] if values[2] else 0.0, "time_s": s * values[_TIME],
+                "share": s * values[_TIME] / self.time_s, "bound": _bound(values, self.chip),
+                "lower_s": s * values[_LOWER], "upper_s": s * values[_UPPER],
+            })  # fmt: skip
+        return pd.DataFrame.from_records(rows)
+
+
+def run(workload: Workload, chip: Chip, scale: Any = 1.0) -> Phase:
+    """Cost every operator of a workload on a chip; see :class:`Phase`."""
+    return Phase(workload, chip, scale)
+
+
+__all__ = ["COST", "Cost", "Phase", "bound_names", "cost", "evaluate_op", "run"]

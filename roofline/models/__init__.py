@@ -1,0 +1,7 @@
+"""Models: what a step of inference computes, never on what.
+
+- ``llm.py``: :class:`~roofline.models.llm.LanguageModel`, put together from the blocks of ``attention.py`` and
+  ``feed_forward.py``, each of which states its weights and its operators side by side;
+- ``huggingface.py``: a Hugging Face ``config.json``, as it is, read as a language model;
+- ``configs/``: the built-in language models, one ``config.json`` each.
+"""

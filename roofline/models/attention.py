@@ -1,0 +1,247 @@
+"""Attention blocks of a transformer layer: grouped-query and latent (MLA). Weights and operators side by side.
+
+An operator whose width is a number of heads is tagged with what it holds, ``"heads 64+2x8"`` for 64 query heads and
+two tensors (keys and values) of 8 key/value heads, since tensor parallelism copies key/value heads that it cannot split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from roofline import op
+from roofline.models.forward import Pass, Weights, mean_context
+from roofline.op import Numeric, Op
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How far a layer's queries see, and whether they carry rotary positions.
+
+    Attributes
+    ----------
+    window : int, optional
+        Most tokens that a query sees; None for all.
+    chunked : bool
+        Whether the window is a chunk with fixed borders (Llama 4) rather than a sliding one.
+    rope : bool
+        Whether queries and keys are rotated (not in Llama 4's every fourth layer).
+    """
+
+    window: int | None = None
+    chunked: bool = False
+    rope: bool = True
+
+    @property
+    def name(self) -> str:
+        """The attention operator's label."""
+        if self.window is None:
+            return "attention"
+        return "chunked_attention" if self.chunked else "sliding_attention"
+
+    def held(self, context: Numeric) -> Numeric:
+        """Tokens of `context` whose keys and values the layer keeps."""
+        return context if self.window is None else op.minimum(context, self.window)
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Multi-head attention; with fewer key/value heads than heads it is grouped-query, with one multi-query.
+
+    Attributes
+    ----------
+    heads, kv_heads, head_dim : int
+        Query heads, key/value heads, and the size of each.
+    rope_dim : int
+        How much of a head is rotated.
+    qkv_bias, out_bias : bool
+        Whether the projections add a bias.
+    qk_norm : bool
+        Whether queries and keys are normalised head by head.
+    qk_norm_weights : int
+        Parameters of that norm in a layer.
+    sinks : bool
+        Whether each head has a learned attention sink (gpt-oss).
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rope_dim: int
+    qkv_bias: bool = False
+    out_bias: bool = False
+    qk_norm: bool = False
+    qk_norm_weights: int = 0
+    sinks: bool = False
+
+    @property
+    def kv_elements(self) -> int:
+        """Elements that a layer caches for one token."""
+        return 2 * self.kv_heads * self.head_dim
+
+    def _tag(self, queries: int, tensors: int) -> str:
+        return f"heads {queries}+{tensors}x{self.kv_heads}"
+
+    def weights(self, hidden: int, count: int) -> list[Weights]:
+        """The block's parameters, in `count` layers."""
+        width, qkv = self.heads * self.head_dim, (self.heads + 2 * self.kv_heads) * self.head_dim
+        out = [
+            Weights("qkv_proj", qkv * (hidden + self.qkv_bias), count, self._tag(self.heads, 2)),
+            Weights("o_proj", (width + self.out_bias) * hidden, count, "row"),
+        ]
+        if self.qk_norm_weights:
+            out.append(Weights("qk_norm", self.qk_norm_weights, count, storage="wide"))
+        if self.sinks:
+            out.append(Weights("sinks", self.heads, count, storage="wide"))
+        return out
+
+    def ops(self, run: Pass, hidden: int, spans: dict[Span, int]) -> list[Op]:
+        """The block's operators in one pass; `spans` says how many layers see how far."""
+        m, wide, dim = run.tokens, run.wide, self.head_dim
+        count = sum(spans.values())
+        rotated = sum(n for span, n in spans.items() if span.rope) if self.rope_dim else 0
+        out = [
+            op.gemm(m=m, n=(self.heads + 2 * self.kv_heads) * dim, k=hidden, dtype=run.dtype, quantize=run.quantize,
+                    weight_dtype=run.weight_dtype, name="qkv_proj", count=count, shard=self._tag(self.heads, 2)),
+        ]  # fmt: skip
+        pairs, both = self.heads + self.kv_heads, self._tag(self.heads, 1)
+        if self.qk_norm:
+            out.append(op.rms_norm(rows=m, cols=pairs * dim, dtype=wide, name="qk_norm", count=count, shard=both))
+        if rotated:
+            out.append(op.rope(rows=m, cols=pairs * self.rope_dim, dtype=wide, count=rotated, shard=both))
+        out.append(op.copy(rows=m, cols=self.kv_elements, dtype=wide, out_dtype=run.kv_dtype, name="kv_write",
+                           count=count, shard=self._tag(0, 2)))  # fmt: skip
+        out += [self._scores(run, span, n) for span, n in spans.items()]
+        out.append(op.gemm(m=m, n=hidden, k=self.heads * dim, dtype=run.dtype, quantize=run.quantize,
+                           weight_dtype=run.weight_dtype, name="o_proj", count=count, shard="row"))  # fmt: skip
+        return out
+
+    def _scores(self, run: Pass, span: Span, count: int) -> Op:
+        batch, q_len, kv_len, window = run.batch, run.q_len, run.mean_kv_len, span.window
+        if window is not None:
+            # A single query sees the mean over the steps, exactly; longer ones are masked by the operator itself.
+            seen = mean_context(run.kv_len, run.steps, 1, window, span.chunked)
+            if span.chunked:
+                # Each chunk is a sequence of its own.
+                batch, q_len = batch * op.maximum(1, q_len / window), op.minimum(q_len, window)
+                kv_len, window = op.minimum(kv_len, window), None
+            kv_len = _where(run.q_len == 1, seen, kv_len)
+        return op.attention(
+            batch=batch, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, q_len=q_len, kv_len=kv_len,
+            dtype=run.attention_dtype, kv_dtype=run.kv_dtype, causal=run.causal, window=window, name=span.name,
+            count=count,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek-AI 2024): one compressed key/value vector a token, shared by all heads.
+
+    Prefill expands the cached latents to keys and values per head. Decode absorbs that expansion into queries and
+    outputs instead, and attends in the latent space: more FLOP a pair, but none to expand. Engines take the form that
+    suits; here it is the one of fewer FLOP.
+
+    Attributes
+    ----------
+    heads : int
+        Query heads.
+    q_lora_rank : int, optional
+        Rank of the query projection; None for a full one.
+    kv_lora_rank, rope_dim : int
+        Size of the latent and of the rotary key beside it: together what the cache holds.
+    nope_dim, value_dim : int
+        Unrotated part of a head's query and key, and a head's value.
+    """
+
+    heads: int
+    q_lora_rank: int | None
+    kv_lora_rank: int
+    rope_dim: int
+    nope_dim: int
+    value_dim: int
+
+    @property
+    def kv_elements(self) -> int:
+        """Elements that a layer caches for one token."""
+        return self.kv_lora_rank + self.rope_dim
+
+    @property
+    def absorbed_up_to(self) -> float:
+        """The query length up to which the absorbed form takes fewer FLOP (170 for DeepSeek-V3)."""
+        expansion = self.kv_lora_rank * (self.nope_dim + self.value_dim)
+        saved = 2 * self.kv_lora_rank - self.nope_dim - self.value_dim
+        return expansion / saved if saved > 0 else float("inf")
+
+    def weights(self, hidden: int, count: int) -> list[Weights]:
+        """The block's parameters, in `count` layers."""
+        q_width = self.heads * (self.nope_dim + self.rope_dim)
+        kv_width = self.heads * (self.nope_dim + self.value_dim)
+        out = [
+            Weights("kv_a_proj", hidden * self.kv_elements, count),
+            Weights("kv_b_proj", self.kv_lora_rank * kv_width, count, "column"),
+            Weights("latent_norm", self.kv_lora_rank + (self.q_lora_rank or 0), count, storage="wide"),
+            Weights("o_proj", self.heads * self.value_dim * hidden, count, "row"),
+        ]
+        if self.q_lora_rank is None:
+            return [Weights("q_proj", hidden * q_width, count, "column"), *out]
+        down = Weights("q_a_proj", hidden * self.q_lora_rank, count)
+        return [down, Weights("q_b_proj", self.q_lora_rank * q_width, count, "column"), *out]
+
+    def ops(self, run: Pass, hidden: int, spans: dict[Span, int]) -> list[Op]:
+        """The block's operators in one pass; `spans` says how many layers there are (all see everything)."""
+        m, wide, count = run.tokens, run.wide, sum(spans.values())
+
+        def linear(name: str, n: int, k: int, shard: str) -> Op:
+            return op.gemm(m=m, n=n, k=k, dtype=run.dtype, quantize=run.quantize, weight_dtype=run.weight_dtype,
+                           name=name, count=count, shard=shard)  # fmt: skip
+
+        q_width, rank = self.heads * (self.nope_dim + self.rope_dim), self.q_lora_rank
+        if rank is None:
+            out = [linear("q_proj", q_width, hidden, "column"), linear("kv_a_proj", self.kv_elements, hidden, "")]
+        else:
+            # Both down-projections read the same input: engines run them as one.
+            out = [linear("qkv_a_proj", rank + self.kv_elements, hidden, "")]
+        out.append(op.rms_norm(rows=m, cols=self.kv_lora_rank + (rank or 0), dtype=wide, name="latent_norm",
+                               count=count))  # fmt: skip
+        if rank is not None:
+            out.append(linear("q_b_proj", q_width, rank, "column"))
+        out.append(op.rope(rows=m, cols=(self.heads + 1) * self.rope_dim, dtype=wide, count=count,
+                           shard=f"heads {self.heads}+1x1"))  # fmt: skip
+        out.append(op.copy(rows=m, cols=self.kv_elements, dtype=wide, out_dtype=run.kv_dtype, name="kv_write",
+                           count=count))  # fmt: skip
+        absorb = run.q_len <= self.absorbed_up_to
+        if np.any(absorb):
+            out += self._absorbed(run, count * absorb)
+        if not np.all(absorb):
+            out += self._expanded(run, count * (1 - absorb))
+        out.append(linear("o_proj", hidden, self.heads * self.value_dim, "row"))
+        return out
+
+    def _absorbed(self, run: Pass, count: Numeric) -> list[Op]:
+        rank = self.kv_lora_rank
+        return [
+            op.gemm(m=run.tokens, n=rank, k=self.nope_dim, batch=self.heads, dtype=run.wide,
+                    weight_dtype=run.weight_dtype, name="q_absorb", count=count, shard="heads"),
+            op.mla_attention(batch=run.batch, heads=self.heads, q_len=run.q_len, kv_len=run.mean_kv_len,
+                             kv_lora_rank=rank, rope_dim=self.rope_dim, dtype=run.attention_dtype,
+                             kv_dtype=run.kv_dtype, causal=run.causal, name="attention", count=count),
+            op.gemm(m=run.tokens, n=self.value_dim, k=rank, batch=self.heads, dtype=run.wide,
+                    weight_dtype=run.weight_dtype, name="v_absorb", count=count, shard="heads"),
+        ]  # fmt: skip
+
+    def _expanded(self, run: Pass, count: Numeric) -> list[Op]:
+        # A cached prefix is kept as latents, so it is expanded again with the new tokens.
+        return [
+            op.gemm(m=run.batch * run.mean_kv_len, n=self.heads * (self.nope_dim + self.value_dim),
+                    k=self.kv_lora_rank, dtype=run.dtype, quantize=run.quantize, weight_dtype=run.weight_dtype,
+                    name="kv_b_proj", count=count, shard="column"),
+            op.attention(batch=run.batch, heads=self.heads, head_dim=self.nope_dim + self.rope_dim,
+                         value_dim=self.value_dim, q_len=run.q_len, kv_len=run.mean_kv_len, dtype=run.attention_dtype,
+                         causal=run.causal, name="attention_expanded", count=count),
+        ]  # fmt: skip
+
+
+def _where(condition: Numeric, a: Numeric, b: Numeric) -> Numeric:
+    """Choose elementwise; plain numbers stay plain."""
+    return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)

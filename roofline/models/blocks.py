@@ -1,0 +1,476 @@
+"""The vocabulary of a recommendation model's description: blocks, and the tables of embeddings that feed them.
+
+Each ``[[block]]`` of a model file is one of these types. A block takes features (named groups of vectors), checks that
+they have the shape it needs, and plans itself: the feature it hands on, and the steps that compute it.
+Adding a block type takes one class here, and its name in :data:`Block`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from roofline.models.steps import Gram, Linear, Pointwise, SequenceAttention, Step
+
+# Bounds keep a hostile file from asking for absurd work; each is far above any model that was ever served.
+Width = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
+Count = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
+Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
+Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What flows between blocks: for each sample, groups of vectors, as (how many, elements of each)."""
+
+    name: str
+    groups: tuple[tuple[int, int], ...]
+
+    @property
+    def vectors(self) -> int:
+        """Vectors a sample has of it."""
+        return sum(count for count, _ in self.groups)
+
+    @property
+    def width(self) -> int:
+        """Elements a sample has of it, all vectors laid end to end."""
+        return sum(count * dim for count, dim in self.groups)
+
+    @property
+    def dim(self) -> int:
+        """Elements of each vector; ValueError where they differ."""
+        dims = sorted({dim for _, dim in self.groups})
+        if len(dims) > 1:
+            raise ValueError(f"expected vectors of one width, found the widths {dims} in {self.name!r}")
+        return dims[0]
+
+
+def flat(name: str, width: int) -> Feature:
+    """A feature of one vector."""
+    return Feature(name, ((1, width),))
+
+
+def _join(inputs: Sequence[Feature]) -> Feature:
+    """All vectors of all inputs, as one feature."""
+    return Feature(" + ".join(f.name for f in inputs), tuple(g for f in inputs for g in f.groups))
+
+
+Plan = tuple[Feature, list[Step]]
+
+
+class _Block(_Strict):
+    """What every block says: its type, a name (default: its type) and the features it takes.
+
+    `input` defaults to what the block before it hands on. A block that needs one vector or one stack of vectors and
+    is given several features concatenates them first, which is a copy.
+    """
+
+    type: str
+    name: Name = ""
+    input: Annotated[list[Name], BeforeValidator(_as_list), Field(max_length=1000)] = []
+
+    @property
+    def label(self) -> str:
+        """The name in breakdowns, and by which later blocks refer to it."""
+        return self.name or self.type
+
+    @property
+    def takes(self) -> list[str]:
+        """The features to plan with, by name, in order."""
+        return self.input
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        """The feature that this block hands on, and the steps that compute it; ValueError if `inputs` do not fit."""
+        raise NotImplementedError
+
+    def _concat(self, inputs: Sequence[Feature]) -> list[Step]:
+        if len(inputs) < 2:
+            return []
+        return [Pointwise(f"{self.label}.concat", "copy", sum(f.width for f in inputs))]
+
+    def _layers(self, widths: Sequence[int], found: int, of: str, last: bool = True, **options: Any) -> list[Step]:
+        if widths[0] != found:
+            raise ValueError(
+                f"layers: the first number is the width of what comes in, so expected {found} (the width of {of}), "
+                f"found {widths[0]}"
+            )
+        pairs = list(zip(widths, widths[1:], strict=False))
+        return [
+            Linear(f"{self.label}.{i}", k, n, activation=last or i + 1 < len(pairs), **options)
+            for i, (k, n) in enumerate(pairs)
+        ]
+
+
+Layers = Annotated[list[Width], Field(min_length=2, max_length=200)]
+
+
+class Mlp(_Block):
+    """Fully connected layers, each with a bias and a nonlinearity; the first width is that of the input.
+
+    With ``each = true`` it runs on every vector of the input apart (the tokens of a sequence), else on all of them
+    laid end to end.
+    """
+
+    type: Literal["mlp"]
+    layers: Layers
+    each: Annotated[bool, Field(strict=True)] = False
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        feature = _join(inputs)
+        if self.each:
+            steps = self._layers(self.layers, feature.dim, f"each vector of {feature.name}", rows=feature.vectors)
+            return Feature(self.label, ((feature.vectors, self.layers[-1]),)), self._concat(inputs) + steps
+        steps = self._layers(self.layers, feature.width, feature.name)
+        return flat(self.label, self.layers[-1]), self._concat(inputs) + steps
+
+
+class Towers(_Block):
+    """One MLP of this shape for each task, with weights of its own; hands on the outputs of all."""
+
+    type: Literal["towers"]
+    tasks: Count = 1
+    layers: Layers
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        feature = _join(inputs)
+        steps = self._layers(self.layers, feature.width, feature.name, copies=self.tasks)
+        return Feature(self.label, ((self.tasks, self.layers[-1]),)), self._concat(inputs) + steps
+
+
+class Concat(_Block):
+    """All inputs laid end to end; with ``each = true`` vector by vector (token i of one beside token i of the other)."""
+
+    type: Literal["concat"]
+    each: Annotated[bool, Field(strict=True)] = False
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        if not self.each:
+            return flat(self.label, _join(inputs).width), self._concat(inputs)
+        counts = [f.vectors for f in inputs]
+        if len(set(counts)) > 1:
+            raise ValueError(f"each: expected inputs of equally many vectors, found {counts}")
+        return Feature(self.label, ((counts[0], sum(f.dim for f in inputs)),)), self._concat(inputs)
+
+
+class Combine(_Block):
+    """The elementwise sum or product of vectors of one width: of the inputs, if they are several, else within it."""
+
+    type: Literal["combine"]
+    how: Literal["sum", "product"]
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        shapes = {(f.vectors, f.dim) for f in inputs}
+        if len(shapes) > 1:
+            raise ValueError(f"expected inputs of one shape, found (vectors, width) of {sorted(shapes)}")
+        ((vectors, dim),) = shapes
+        terms, kept = (len(inputs), vectors) if len(inputs) > 1 else (vectors, 1)
+        if terms < 2:
+            raise ValueError(f"expected at least two vectors to combine, found one of width {dim}")
+        step = Pointwise(self.label, "elementwise", dim, rows=kept, reads=terms, flops=terms - 1)
+        return Feature(self.label, ((kept, dim),)), [step]
+
+
+class Dot(_Block):
+    """DLRM's interaction: the dot products of all pairs of vectors, and `keep`, an input passed on beside them."""
+
+    type: Literal["dot"]
+    keep: Name | None = None
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        feature = _join(inputs)
+        kept = [f.width for f in inputs if f.name == self.keep]
+        if self.keep is not None and not kept:
+            raise ValueError(f"keep: expected one of the inputs {[f.name for f in inputs]}, found {self.keep!r}")
+        gram = Gram(self.label, feature.vectors, feature.dim)
+        if not gram.pairs:
+            raise ValueError("expected at least two vectors, found one")
+        out = gram.pairs + sum(kept)
+        # The triangle is picked out of the square and written behind what is kept.
+        pick = Pointwise(f"{self.label}.pick", "copy", out)
+        return flat(self.label, out), [*self._concat(inputs), gram, pick]
+
+
+class Cross(_Block):
+    """DCN-v2's cross network: ``x0 * (W x + b) + x``, `layers` times; W of full rank unless `rank` is given."""
+
+    type: Literal["cross"]
+    layers: Count
+    rank: Width | None = None
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        width = _join(inputs).width
+        steps = self._concat(inputs)
+        for i in range(self.layers):
+            name = f"{self.label}.{i}"
+            if self.rank is None:
+                steps.append(Linear(name, width, width, activation=False))
+            else:
+                steps.append(Linear(f"{name}.down", width, self.rank, activation=False, bias=False))
+                steps.append(Linear(f"{name}.up", self.rank, width, activation=False))
+            steps.append(Pointwise(f"{name}.combine", "elementwise", width, reads=3, flops=2))
+        return flat(self.label, width), steps
+
+
+class LocalAttention(_Block):
+    """DIN's activation unit: an MLP on ``[u; q; u + q]`` for each behaviour u against the query q, and their sum."""
+
+    type: Literal["local_attention"]
+    query: Name
+    layers: Layers
+
+    @property
+    def takes(self) -> list[str]:
+        return [*self.input, self.query]
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        *behaviours, query = inputs
+        feature = _join(behaviours)
+        if query.vectors != 1 or query.dim != feature.dim:
+            raise ValueError(
+                f"query: expected one vector of width {feature.dim}, as the behaviours have, "
+                f"found {query.vectors} of width {query.dim}"
+            )
+        if self.layers[-1] not in (1, feature.dim):
+            raise ValueError(
+                f"layers: the last number weights a behaviour, expected 1 or {feature.dim}, found {self.layers[-1]}"
+            )
+        count, dim = feature.vectors, feature.dim
+        build = Pointwise(f"{self.label}.pair", "copy", 3 * dim, rows=count, reads=1 / 3, flops=1 / 3)
+        layers = self._layers(self.layers, 3 * dim, "behaviour, query and their sum", rows=count)
+        total = Pointwise(f"{self.label}.sum", "elementwise", dim, rows=count, reads=2, writes=1 / count, flops=2)
+        return flat(self.label, dim), [build, *layers, total]
+
+
+_GATES = {"basic": 1, "gru": 3, "lstm": 4}
+
+
+class Rnn(_Block):
+    """A recurrent network over the vectors of the input, in their order; hands on the last state, or all of them."""
+
+    type: Literal["rnn"]
+    hidden: Width
+    cell: Literal["basic", "gru", "lstm"] = "gru"
+    output: Literal["last", "all"] = "last"
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        feature = _join(inputs)
+        count, gates = feature.vectors, _GATES[self.cell] * self.hidden
+        steps: list[Step] = [
+            # The inputs of all steps are known beforehand: one product. The states are not: a product a step.
+            Linear(f"{self.label}.input", feature.dim, gates, rows=count, activation=False),
+            Linear(f"{self.label}.state", self.hidden, gates, repeats=count),
+        ]
+        kept = count if self.output == "all" else 1
+        return Feature(self.label, ((kept, self.hidden),)), self._concat(inputs) + steps
+
+
+class Hstu(_Block):
+    """HSTU layers (Zhai et al. 2024) over a sequence, whose last `candidates` vectors see the history but not each other.
+
+    Each layer: norm; one product for U, V, Q, K with SiLU; attention without softmax; norm and gate by U; a product
+    back to the width. Hands on the candidates or, where there are none, the last vector.
+    """
+
+    type: Literal["hstu"]
+    layers: Count
+    heads: Count
+    qk_dim: Width
+    linear_dim: Width
+    candidates: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+
+    def plan(self, inputs: Sequence[Feature]) -> Plan:
+        feature = _join(inputs)
+        tokens, dim, value = feature.vectors, feature.dim, self.heads * self.linear_dim
+        if self.candidates >= tokens:
+            raise ValueError(f"candidates: expected fewer than the {tokens} vectors of the sequence, "
+                             f"found {self.candidates}")  # fmt: skip
+        wide = 2 * (value + self.heads * self.qk_dim)
+        kwargs = {"rows": tokens, "copies": self.layers}
+        steps: list[Step] = [
+            Pointwise(f"{self.label}.norm", "layer_norm", dim, flops=8, weights=2 * dim, **kwargs),
+            Linear(f"{self.label}.uvqk", dim, wide, **kwargs),
+            SequenceAttention(f"{self.label}.attention", self.heads, self.qk_dim, self.linear_dim,
+                              tokens - self.candidates, self.candidates, self.layers),
+            Pointwise(f"{self.label}.gate", "layer_norm", value, reads=2, flops=9, weights=2 * value, **kwargs),
+            Linear(f"{self.label}.out", value, dim, activation=False, **kwargs),
+        ]  # fmt: skip
+        return Feature(self.label, ((self.candidates or 1, dim),)), self._concat(inputs) + steps
+
+
+Block = Annotated[
+    Mlp | Towers | Concat | Combine | Dot | Cross | LocalAttention | Rnn | Hstu, Field(discriminator="type")
+]
+
+BLOCKS: dict[str, type[_Block]] = {
+    "mlp": Mlp, "towers": Towers, "concat": Concat, "combine": Combine, "dot": Dot, "cross": Cross,
+    "local_attention": LocalAttention, "rnn": Rnn, "hstu": Hstu,
+}  # fmt: skip
+
+
+class Tables(_Strict):
+    """A group of embedding tables of one width.
+
+    `rows` and `pooling` are one number for all `count` tables, or a list with one for each. `pooling` is the rows
+    that a sample looks up in a table and sums; with `sequence` instead, that many rows are looked up and kept apart.
+    `shares` names a group whose tables these lookups read too: another feature, no other rows.
+    """
+
+    name: Name = ""
+    count: Count | None = None
+    rows: Annotated[list[Rows], BeforeValidator(_as_list), Field(min_length=1, max_length=100_000)] | None = None
+    dim: Width | None = None
+    pooling: Annotated[list[Pooling], BeforeValidator(_as_list), Field(min_length=1, max_length=100_000)] | None = None
+    sequence: Count | None = None
+    shares: Name | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Tables:
+        if (self.shares is None) != (self.rows is not None and self.dim is not None):
+            raise ValueError("expected rows and dim, or shares with the name of the group that has them")
+        if self.pooling is not None and self.sequence is not None:
+            raise ValueError("expected pooling (rows are summed) or sequence (rows are kept apart), found both")
+        lengths = {key: len(values) for key, values in (("rows", self.rows), ("pooling", self.pooling)) if values}
+        many = {key: n for key, n in lengths.items() if n > 1}
+        if self.count is not None:
+            many["count"] = self.count
+        if len(set(many.values())) > 1:
+            raise ValueError("expected one number, or one for each table; found " + ", ".join(
+                f"{n} tables by {key}" for key, n in many.items()))  # fmt: skip
+        return self
+
+
+class Description(_Strict):
+    """A model file: what it is and where its figures come from, its inputs, and its blocks in order."""
+
+    title: Annotated[str, Field(strict=True, min_length=1, max_length=200)]
+    source: Annotated[str, Field(strict=True, min_length=1, max_length=2000)]
+    note: Annotated[str, Field(strict=True, max_length=5000)] = ""
+    aliases: Annotated[list[Annotated[str, Field(strict=True)]], Field(max_length=20)] = []
+    dense_features: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    pairs_per_request: Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] = 1
+    tables: Annotated[list[Tables], Field(min_length=1, max_length=10_000)]
+    block: Annotated[list[Block], Field(min_length=1, max_length=200)]
+
+
+def read(raw: dict[str, Any], file: str) -> dict[str, Any]:
+    """Check a description and plan its blocks: the fields of :class:`~roofline.models.recommender.Recommender`.
+
+    Raises
+    ------
+    BadModel
+        Naming the key, what was found and what was expected.
+    """
+    if not isinstance(raw, dict):
+        raise BadModel(file, f"expected a table of keys, found {type(raw).__name__}")
+    try:
+        described = Description.model_validate(raw)
+    except ValidationError as error:
+        problems = [_explain(e, raw) for e in error.errors()[:20]]
+        raise BadModel(file, "; ".join(problems)) from None
+    try:
+        groups = _groups(described.tables)
+        last, steps = _plan(described, groups)
+    except _Misfit as error:
+        raise BadModel(file, str(error)) from None
+    return {
+        "title": described.title, "source": described.source, "note": described.note,
+        "aliases": tuple(described.aliases), "dense_features": described.dense_features,
+        "pairs_per_request": described.pairs_per_request, "tables": groups,
+        "blocks": tuple((b.label, b.type) for b in described.block), "steps": tuple(steps), "outputs": last.width,
+    }  # fmt: skip
+
+
+class _Misfit(Exception):
+    """What is wrong with how the parts of a description go together."""
+
+
+def _unknown(where: str, name: str, known: Sequence[str]) -> _Misfit:
+    return _Misfit(f"{where}: {UnknownName('feature', name, known)}")
+
+
+def _groups(described: Sequence[Tables]) -> tuple[TableGroup, ...]:
+    """The table groups, each with one number a table."""
+    groups: list[TableGroup] = []
+    for i, tables in enumerate(described):
+        where = f"tables[{i}]"
+        name = tables.name or ("embedding" if len(described) == 1 else f"tables_{i}")
+        if any(g.name == name for g in groups) or name == "dense" or (name == "embedding" and len(described) > 1):
+            raise _Misfit(f"{where}.name: expected a name that nothing else has, found {name!r}")
+        if tables.shares is None:
+            assert tables.rows is not None and tables.dim is not None  # the schema's check
+            rows, dim = tables.rows, tables.dim
+        else:
+            owner = next((g for g in groups if g.name == tables.shares), None)
+            if owner is None:
+                raise _unknown(f"{where}.shares", tables.shares, [g.name for g in groups])
+            rows, dim = list(owner.rows), owner.dim
+        pooling = tables.pooling or [1]
+        n = max(tables.count or 1, len(rows), len(pooling))
+        rows, pooling = (values * n if len(values) == 1 else values for values in (rows, pooling))
+        if not len(rows) == len(pooling) == n:
+            raise _Misfit(f"{where}: expected one number, or one for each of {n} tables")
+        groups.append(TableGroup(name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, tables.shares is None))
+    return tuple(groups)
+
+
+def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature, list[Step]]:
+    """Run the blocks over the features: the last one's output, and all steps in order."""
+    features = {g.name: Feature(g.name, ((g.vectors, g.dim),)) for g in groups}
+    features["embedding"] = Feature("embedding", tuple((g.vectors, g.dim) for g in groups))
+    if described.dense_features:
+        features["dense"] = flat("dense", described.dense_features)
+    used: set[str] = set()
+    steps: list[Step] = []
+    last: Feature | None = None
+    for i, block in enumerate(described.block):
+        where = f"block[{i}] ({block.label})"
+        takes = list(block.takes)
+        if not block.input:
+            if last is None:
+                raise _Misfit(f"{where}.input: expected one of {sorted(features)}, since no block comes before it")
+            takes.insert(0, last.name)
+        for name in takes:
+            if name not in features:
+                hint = [*features] if name != "dense" else [*features, "dense_features"]
+                raise _unknown(f"{where}.input", name, hint)
+        used.update(takes)
+        if block.label in features:
+            raise _Misfit(f"{where}.name: expected a name that nothing else has, found {block.label!r}")
+        try:
+            last, more = block.plan([features[name] for name in takes])
+        except ValueError as error:
+            raise _Misfit(f"{where}.{error}" if ":" in str(error) else f"{where}: {error}") from None
+        features[block.label] = last
+        steps.extend(more)
+    assert last is not None  # the schema asks for at least one block
+    idle = {*features} - used - {last.name}
+    idle -= {g.name for g in groups} if "embedding" in used else {"embedding"}
+    if idle:
+        raise _Misfit(f"nothing takes the output of {sorted(idle)}: name it as an input, or leave it out")
+    return last, steps
+
+
+def _explain(error: Any, raw: Any) -> str:
+    """One problem that pydantic found, in the words of the file: key, expected, found."""
+    where, schema, value = "", Description, raw
+    for part in error["loc"]:
+        if isinstance(part, int):
+            where += f"[{part}]"
+        elif part in BLOCKS and schema is Block:
+            continue  # the branch of the union, no key of the file
+        else:
+            where += f".{part}" if where else str(part)
+    kind, context = error["type"], error.get("ctx", {})
+    return where

@@ -1,0 +1,271 @@
+"""A language model: its shape, its parameters, its KV cache, and the operators of one forward step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from roofline import op
+from roofline.errors import BadWorkload
+from roofline.models.attention import Attention, LatentAttention, Span
+from roofline.models.feed_forward import Experts, FeedForward
+from roofline.models.forward import Pass, Weights
+from roofline.op import Numeric, Op
+from roofline.units import dtype_bytes, dtype_name
+from roofline.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Some equal transformer layers; their place in the stack does not matter to a step's cost."""
+
+    count: int
+    attention: Attention | LatentAttention
+    feed_forward: FeedForward | Experts
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A decoder-only transformer, as far as its cost is concerned.
+
+    Attributes
+    ----------
+    name : str
+        Short name: ``"llama-3.1-70b"``.
+    hidden, vocab : int
+        Model width and vocabulary size.
+    layers : tuple of Layers
+        Groups of equal layers.
+    tied : bool
+        Whether the output projection is the token embedding, counted and stored once.
+    norm : str
+        ``"rms_norm"`` or ``"layer_norm"`` (which has a bias).
+    norms_per_layer : int
+        2; 1 where attention and feed-forward share one and run side by side; 4 in Gemma 2 and 3.
+    lm_head_bias : bool
+        Whether the output projection adds a bias.
+    dtype : str
+        Of the checkpoint's matrix arithmetic.
+    weight_dtype, expert_dtype : str
+        Of the linear layers' and the routed experts' weights in the checkpoint.
+    max_positions : int
+        The longest context that the model was made for, in tokens.
+    title, source : str
+        For people: the full name, and where the figures come from.
+    aliases : tuple of str
+        Other names.
+    published_params_b : float, optional
+        Parameters as published, in 10^9, to compare with :attr:`params`.
+    """
+
+    name: str
+    hidden: int
+    vocab: int
+    layers: tuple[Layers, ...]
+    tied: bool = False
+    norm: str = "rms_norm"
+    norms_per_layer: int = 2
+    lm_head_bias: bool = False
+    dtype: str = "bf16"
+    weight_dtype: str = "bf16"
+    expert_dtype: str = "bf16"
+    max_positions: int = 0
+    title: str = ""
+    source: str = ""
+    aliases: tuple[str, ...] = ()
+    published_params_b: float | None = None
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], name: str = "model", file: str = "config.json") -> LanguageModel:
+        """Read a Hugging Face ``config.json``, as it is; see :func:`roofline.models.huggingface.read`."""
+        from roofline.models import huggingface
+
+        return huggingface.read(config, name, file)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LanguageModel:
+        """Read a ``config.json``, or the one of a folder; see :func:`roofline.models.huggingface.load`."""
+        from roofline.models import huggingface
+
+        return huggingface.load(path)
+
+    # -- Shape ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def num_layers(self) -> int:
+        """Layers of all groups."""
+        return sum(group.count for group in self.layers)
+
+    @property
+    def heads(self) -> int:
+        """Query heads of a layer: what tensor parallelism divides."""
+        return self.layers[0].attention.heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads of a layer; 1 for latent attention, whose heads share one latent."""
+        attention = self.layers[0].attention
+        return attention.kv_heads if isinstance(attention, Attention) else 1
+
+    @property
+    def experts(self) -> int:
+        """Routed experts of a layer; 0 for a dense model."""
+        return max((g.feed_forward.experts for g in self.layers if isinstance(g.feed_forward, Experts)), default=0)
+
+    @cached_property
+    def _attentions(self) -> dict[Attention | LatentAttention, dict[Span, int]]:
+        """Each kind of attention block, and how many layers see how far with it."""
+        kinds: dict[Attention | LatentAttention, dict[Span, int]] = {}
+        for group in self.layers:
+            spans = kinds.setdefault(group.attention, {})
+            spans[group.span] = spans.get(group.span, 0) + group.count
+        return kinds
+
+    @cached_property
+    def _feed_forwards(self) -> dict[FeedForward | Experts, int]:
+        """Each kind of feed-forward block, and how many layers have it."""
+        kinds: Counter[FeedForward | Experts] = Counter()
+        for group in self.layers:
+            kinds[group.feed_forward] += group.count
+        return dict(kinds)
+
+    # -- Parameters and memory -----------------------------------------------------------------------------------
+
+    @cached_property
+    def weights(self) -> tuple[Weights, ...]:
+        """All parameters, in named groups."""
+        out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
+        for attention, spans in self._attentions.items():
+            out += attention.weights(self.hidden, sum(spans.values()))
+        for feed_forward, count in self._feed_forwards.items():
+            out += feed_forward.weights(self.hidden, count)
+        norm = self.hidden * (2 if self.norm == "layer_norm" else 1)
+        out.append(Weights("norm", norm * self.norms_per_layer, self.num_layers, storage="wide"))
+        out.append(Weights("final_norm", norm, scope="model", storage="wide"))
+        head = (0 if self.tied else self.vocab * self.hidden) + self.lm_head_bias * self.vocab
+        if head:
+            out.append(Weights("lm_head", head, shard="vocab", scope="model", storage="wide"))
+        return tuple(out)
+
+    @cached_property
+    def params(self) -> int:
+        """Parameters, tied embeddings counted once."""
+        return sum(w.elements * w.count for w in self.weights)
+
+    @cached_property
+    def active_params(self) -> float:
+        """Parameters that one token uses: all but the routed experts it does not go to; embeddings included."""
+        return sum(w.elements * w.count * w.active for w in self.weights)
+
+    def stored_dtype(self, storage: str, dtype: str, weight_dtype: str | None = None) -> str:
+        """The dtype in which weights lie in memory.
+
+        Parameters
+        ----------
+        storage : str
+            ``"linear"``, ``"expert"`` or ``"wide"``; see :class:`~roofline.models.forward.Weights`.
+        dtype : str
+            Of the arithmetic.
+        weight_dtype : str, optional
+            What the user asked for. Default: `dtype`, or the checkpoint's own where that is narrower (running gpt-oss
+            in bf16 does not widen its fp4 experts).
+        """
+        if storage == "wide":
+            return op.wide(dtype_name(dtype))
+        if weight_dtype is not None:
+            return dtype_name(weight_dtype)
+        own = self.expert_dtype if storage == "expert" else self.weight_dtype
+        return own if dtype_bytes(own) < dtype_bytes(dtype) else dtype_name(dtype)
+
+    def kv_bytes_per_token(self, kv_dtype: str = "bf16") -> float:
+        """Bytes of KV cache that one more token takes while it is inside every layer's window.
+
+        Examples
+        --------
+        Llama-3.1-8B in bf16: 2 (keys and values) x 32 layers x 8 heads x 128 x 2 B = 131,072 B.
+        """
+        return sum(g.count * g.attention.kv_elements for g in self.layers) * dtype_bytes(kv_dtype)
+
+    def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16") -> Numeric:
+        """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window."""
+        batch, context = op.as_numeric(batch), op.as_numeric(context)
+        elements = sum(g.count * g.attention.kv_elements * g.span.held(context) for g in self.layers)
+        return batch * elements * dtype_bytes(kv_dtype)
+
+    # -- One forward step ----------------------------------------------------------------------------------------
+
+    def step(
+        self, batch: Numeric, q_len: Numeric, kv_len: Numeric, dtype: str | None = None,
+        weight_dtype: str | None = None, kv_dtype: str | None = None, causal: bool = True, logits: str = "last",
+        steps: Numeric = 1,
+    ) -> Workload:  # fmt: skip
+        """The operators of one forward step on one chip, nothing split.
+
+        Prefill is ``step(batch, prompt, prompt)``; the mean decode step of a reply is
+        ``step(batch, 1, prompt + 1, steps=output)``.
+
+        Parameters
+        ----------
+        batch : number or array
+            Sequences.
+        q_len : number or array
+            New tokens a sequence: the prompt (or a piece of it) in prefill, 1 in decode.
+        kv_len : number or array
+            Tokens attended to, including the new ones, at the first of `steps`.
+        dtype : str, optional
+            Of the matrix arithmetic. Default: the checkpoint's.
+        weight_dtype : str, optional
+            Of the linear layers' weights in memory. Default: `dtype`, or the checkpoint's own where narrower.
+            Norms, routers, embeddings and the output projection stay in at least 16 bits.
+        kv_dtype : str, optional
+            Of the KV cache. Default: `dtype`, but at least 16 bits. Attention computes in fp8 when both are fp8.
+        causal : bool
+            Whether a token sees only itself and what came before.
+        logits : str
+            ``"last"`` for each sequence's last position, ``"all"`` to score every new token.
+        steps : number or array
+            Consecutive decode steps to take the mean of, the context growing by `q_len` each. Windows and chunks are
+            averaged exactly (for ``q_len`` of 1).
+
+        Returns
+        -------
+        Workload
+
+        Raises
+        ------
+        BadWorkload
+            For sizes that are not positive, `kv_len` below `q_len`, or an unknown dtype or `logits`.
+        """
+        if logits not in ("last", "all"):
+            raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {logits!r}")
+        batch, q_len, kv_len, steps = map(op.as_numeric, (batch, q_len, kv_len, steps))
+        op.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
+        dtype = dtype_name(dtype or self.dtype)
+        run = Pass(
+            batch, q_len, kv_len, steps, causal, dtype, self.stored_dtype("linear", dtype, weight_dtype),
+            self.stored_dtype("expert", dtype, weight_dtype), dtype_name(kv_dtype) if kv_dtype else op.wide(dtype),
+        )  # fmt: skip
+        m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
+        norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
+        ops: list[Op] = [
+            op.token_embedding(rows=m, cols=hidden, dtype=wide, shard="vocab", scope="model"),
+            norm(rows=m, cols=hidden, dtype=wide, name="norm", count=depth * self.norms_per_layer),
+        ]
+        for attention, spans in self._attentions.items():
+            ops += attention.ops(run, hidden, spans)
+        ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=2 * depth))
+        for feed_forward, count in self._feed_forwards.items():
+            ops += feed_forward.ops(run, hidden, count)
+        scored = m if logits == "all" else batch
+        ops += [
+            norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"),
+            op.gemm(m=scored, n=self.vocab, k=hidden, dtype=wide, name="lm_head", shard="vocab", scope="model"),
+            op.sampling(rows=scored, cols=self.vocab, dtype=wide, scope="model"),
+        ]
+        return Workload(tuple(ops))
+
+

@@ -1,0 +1,335 @@
+"""Recommendation models: embedding tables, then an ordered list of dense blocks, read from a short TOML file.
+
+A description names its tables and its blocks (see ``blocks.py`` for the vocabulary)::
+
+    title = "My ranker"
+    source = "our design note 7"
+    dense_features = 13
+    tables = [{ rows = 1_000_000, count = 26, dim = 64, pooling = 4 }]
+    block = [
+      { type = "mlp", name = "bottom_mlp", input = "dense", layers = [13, 512, 64] },
+      { type = "dot", input = ["bottom_mlp", "embedding"], keep = "bottom_mlp" },
+      { type = "mlp", name = "top_mlp", layers = [415, 256, 1] },
+    ]
+
+A block's `input` is ``"dense"``, ``"embedding"`` (all tables), a group of tables or an earlier block, by name; without
+one it is what the block before hands on. A file is data: nothing in it is evaluated, and its size is bounded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline import op
+from roofline.errors import BadModel, BadWorkload
+from roofline.op import Numeric, Op, as_numeric, ceil_div
+from roofline.units import dtype_bytes, dtype_name
+from roofline.workload import Workload
+
+if TYPE_CHECKING:
+    from roofline.models.steps import Step
+
+#: Larger than any honest description; a file beyond it is refused unread.
+MAX_FILE_BYTES = 1_000_000
+
+#: Dense features arrive, and predictions leave, as fp32.
+HOST_BYTES = 4
+
+#: Tables are looked up in up to three groups, by rows: those that any cache holds, and those that none does.
+SIZE_CLASSES = ((100_000, "small"), (10_000_000, "medium"), (math.inf, "large"))
+
+
+@dataclass(frozen=True, slots=True)
+class TableGroup:
+    """Embedding tables of one width that feed one feature.
+
+    Attributes
+    ----------
+    name : str
+    rows : tuple of int
+        Rows of each table.
+    dim : int
+        Elements of a row.
+    pooling : tuple of float
+        Rows that a sample looks up in each table and sums; all 1 for a sequence.
+    sequence : int
+        Rows that a sample looks up in each table and keeps apart; 0 for a pooled group.
+    owned : bool
+        False where another group owns the tables, and this one only reads them.
+    """
+
+    name: str
+    rows: tuple[int, ...]
+    dim: int
+    pooling: tuple[float, ...]
+    sequence: int = 0
+    owned: bool = True
+
+    @property
+    def tables(self) -> int:
+        """Tables in the group."""
+        return len(self.rows)
+
+    @property
+    def vectors(self) -> int:
+        """Vectors a sample gets from it: one a table, or one a table and position of the sequence."""
+        return self.tables * max(1, self.sequence)
+
+    @property
+    def lookups(self) -> float:
+        """Rows a sample reads."""
+        return sum(self.pooling) * max(1, self.sequence)
+
+    @property
+    def params(self) -> int:
+        """Elements of the tables that it owns."""
+        return sum(self.rows) * self.dim if self.owned else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """Tables of about one size, looked up by one kernel: sums and means that keep the rows and the lookups exact."""
+
+    name: str
+    tables: int
+    rows: float
+    dim: int
+    pooling: float
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """A recommendation model: what it looks up, and what it computes on that.
+
+    Attributes
+    ----------
+    name, title, source, note : str
+        The file's name, what people call the model, where its figures were read, and what to know about them.
+    aliases : tuple of str
+        Other names it goes by.
+    dense_features : int
+        Numbers that arrive with each sample.
+    tables : tuple of TableGroup
+    blocks : tuple of (str, str)
+        Name and type of each block, in order.
+    steps : tuple of Step
+        What the dense part runs, in order.
+    outputs : int
+        Numbers that the model answers with for each sample.
+    pairs_per_request : float
+        Samples (user-item pairs) that one request asks to score, on average; 1 where a sample is a request.
+    """
+
+    name: str
+    title: str
+    source: str
+    dense_features: int
+    tables: tuple[TableGroup, ...]
+    blocks: tuple[tuple[str, str], ...]
+    steps: tuple[Step, ...]
+    outputs: int
+    pairs_per_request: float = 1
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+    bags: tuple[Bag, ...] = ()
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any], name: str, file: str = "") -> Recommender:
+        """Build a model from its description.
+
+        Parameters
+        ----------
+        raw : dict
+            The description, as a TOML file holds it.
+        name : str
+            The model's name.
+        file : str, optional
+            Where it was read, for messages. Default: `name`.
+
+        Raises
+        ------
+        BadModel
+            Naming the key, what was found and what was expected.
+        """
+        from roofline.models import blocks
+
+        return cls(name=name, bags=(), **blocks.read(raw, file or name))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bags", _bags(self.tables))
+
+    # Sizes, per sample where nothing else is said ---------------------------------------------------------------
+
+    @property
+    def embedding_params(self) -> int:
+        """Elements of all embedding tables."""
+        return sum(group.params for group in self.tables)
+
+    @property
+    def dense_params(self) -> int:
+        """Weights and biases outside the embedding tables."""
+        return sum(step.params for step in self.steps)
+
+    @property
+    def params(self) -> int:
+        """All parameters."""
+        return self.embedding_params + self.dense_params
+
+    def table_bytes(self, dtype: str = "fp32") -> float:
+        """Bytes of all embedding tables, rows stored in `dtype`."""
+        return self.embedding_params * dtype_bytes(dtype)
+
+    def dense_bytes(self, dtype: str = "fp32") -> float:
+        """Bytes of the dense part's parameters, which every chip holds whole."""
+        return self.dense_params * dtype_bytes(dtype)
+
+    @property
+    def lookups(self) -> float:
+        """Embedding rows that a sample reads."""
+        return sum(group.lookups for group in self.tables)
+
+    @property
+    def embedding_width(self) -> int:
+        """Elements that the lookups hand to the dense part."""
+        return sum(group.vectors * group.dim for group in self.tables)
+
+    @property
+    def flops_per_sample(self) -> int:
+        """Matrix FLOP that a sample needs, two a multiply-add; pooling and elementwise work are not counted."""
+        return 2 * sum(step.macs for step in self.steps)
+
+    def gathered_bytes(self, dtype: str = "fp32") -> float:
+        """Bytes of the embedding rows that a sample reads, rows stored in `dtype`."""
+        return sum(group.lookups * group.dim for group in self.tables) * dtype_bytes(dtype)
+
+    # The work of one batch --------------------------------------------------------------------------------------
+
+    def step(
+        self, batch: Numeric, dtype: str = "fp32", table_dtype: str | None = None, devices: Numeric = 1,
+        skew: Numeric = 0, *, index_bytes: int = 8, fused: bool = True,
+    ) -> Workload:  # fmt: skip
+        """The operators that one of `devices` chips runs to score one batch.
+
+        The tables are spread over the chips, the dense part is replicated: a chip looks up its share of every sample
+        of the batch, an all-to-all brings each sample's vectors together, and the chip runs the dense part on its
+        ``ceil(batch / devices)`` samples. Placement is taken as even: each chip holds and looks up 1/devices of every
+        table, as a planner comes close to by splitting tables that are larger than a chip by rows. The imbalance of
+        a placement by whole tables, and the partial sums of a split one, are not modelled.
+
+        Parameters
+        ----------
+        batch : number or array
+            Samples in the batch, over all chips.
+        dtype : str
+            Of the dense arithmetic and weights. Activations travel in it, but in no less than 16 bits.
+        table_dtype : str, optional
+            Of the embedding rows in memory. Default: `dtype`.
+        devices : number or array
+            Chips that share the work.
+        skew : number or array
+            Zipf exponent of the index distribution; 0 is uniform.
+        index_bytes : int
+            Of one index sent by the host: 8 as PyTorch has it by default, or 4.
+        fused : bool
+            Whether nonlinearities run in the epilogue of their product, as inference libraries and compilers have
+            it, rather than as kernels of their own.
+
+        Returns
+        -------
+        Workload
+            Operators in order; those of the sparse part have ``shard == "tables"``.
+
+        Raises
+        ------
+        BadWorkload
+            For a batch or a number of devices that is not a positive whole number, a negative skew, an unknown dtype.
+        """
+        batch, devices, skew = as_numeric(batch), as_numeric(devices), as_numeric(skew)
+        _whole(batch=batch, devices=devices)
+        dtype = dtype_name(dtype)
+        table_dtype = dtype_name(table_dtype or dtype)
+        travel = op.wide(dtype)
+        own = ceil_div(batch, devices)
+        alone = not isinstance(devices, np.ndarray) and devices == 1
+
+        # Each chip is sent the dense features of its samples, and every sample's indices into its tables.
+        inputs = own * (self.dense_features * HOST_BYTES) + batch * (self.lookups * index_bytes) / devices
+        ops: list[Op] = [op.host_copy(bytes=inputs, name="input_copy")]
+        for bag in self.bags:
+            ops.append(op.embedding_bag(
+                batch=batch * max(1, bag.sequence), tables=bag.tables if alone else bag.tables / devices,
+                rows=bag.rows, dim=bag.dim, pooling=bag.pooling, dtype=table_dtype, out_dtype=travel, skew=skew,
+                name=bag.name,
+            ))  # fmt: skip
+        if not alone:
+            sent = batch * (self.embedding_width * dtype_bytes(travel)) / devices
+            ops.append(op.all_to_all(bytes=sent, devices=devices, name="embedding_all_to_all", scope="model"))
+        for step in self.steps:
+            ops.extend(step.ops(own, dtype, fused))
+        ops.append(op.host_copy(bytes=own * (self.outputs * HOST_BYTES), name="output_copy"))
+        return Workload(tuple(ops))
+
+
+def load(path: str | os.PathLike[str]) -> Recommender:
+    """Read a model from its TOML file; the file's name is the model's.
+
+    Raises
+    ------
+    BadModel
+        When the file is too large, is no TOML, or does not describe a model.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadModel(str(path), f"expected at most {MAX_FILE_BYTES} bytes, found {path.stat().st_size}")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadModel(str(path), f"cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadModel(str(path), f"expected TOML: {error}") from None
+    return Recommender.from_dict(raw, path.stem, str(path))
+
+
+def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
+    """Gather the tables into a few bags, as fused kernels over many tables do.
+
+    Every table apart would be a launch apart, and a breakdown that nobody reads. Tables of about one size go together:
+    their rows and lookups are summed exactly, only how the lookups repeat within a table becomes an average.
+    """
+    gathered: dict[tuple[int, int, str], list[tuple[int, float]]] = {}
+    for group in groups:
+        for rows, pooling in zip(group.rows, group.pooling, strict=True):
+            size = next(name for limit, name in SIZE_CLASSES if rows < limit)
+            gathered.setdefault((group.dim, group.sequence, size), []).append((rows, pooling))
+    sizes, dims, sequences = ({key[i] for key in gathered} for i in (2, 0, 1))
+    bags = []
+    for (dim, sequence, size), tables in gathered.items():
+        # A label says what tells the bags of this model apart, and no more.
+        parts = ["embedding", f"dim{dim}" if len(dims) > 1 else "", size if len(sizes) > 1 else ""]
+        parts.append(f"seq{sequence}" if len(sequences) > 1 and sequence else "")
+        n = len(tables)
+        mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
+        bags.append(Bag(".".join(p for p in parts if p), n, mean_rows, dim, mean_pooling, sequence))
+    return tuple(bags)
+
+
+def _whole(**values: Numeric) -> None:
+    for name, value in values.items():
+        if type(value) is int:
+            good = value > 0
+        else:
+            try:
+                array = np.asarray(value, dtype=float)
+            except (TypeError, ValueError):
+                raise BadWorkload(f"{name} must be a number, found {value!r}") from None
+            good = array.size > 0 and bool(np.all(np.isfinite(array) & (array > 0) & (np.floor(array) == array)))
+        if not good:
+            raise BadWorkload(f"{name} must be a positive whole number, found {value!r}")

@@ -1,0 +1,186 @@
+"""What the dense part of a recommendation model runs: a few kinds of step, each knowing its size and its operators.
+
+A block of a model's description (see ``blocks.py``) is planned once into steps; a step then answers for its
+parameters and multiply-adds and, given a batch, for its operators. Sizes are per sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from roofline import op
+from roofline.op import Numeric, Op
+from roofline.units import DTYPE_BYTES
+
+
+class Step(Protocol):
+    """One kernel or a few: named, sized per sample."""
+
+    @property
+    def name(self) -> str:
+        """The label in breakdowns."""
+
+    @property
+    def params(self) -> int:
+        """Weights and biases."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of matrix arithmetic a sample needs; elementwise work is not counted."""
+
+    def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
+        """The operators of `batch` samples in the arithmetic `dtype`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A fully connected layer of k inputs and n outputs.
+
+    Attributes
+    ----------
+    rows : int
+        Vectors a sample sends through it at once (1, or the length of a sequence).
+    repeats : int
+        Times it runs one after another with the same weights: the steps of a recurrent network.
+    copies : int
+        Layers of this shape with weights of their own: task towers, stacked blocks.
+    activation : bool
+        Whether a nonlinearity follows; a kernel of its own unless fused into the product's epilogue.
+    bias : bool
+        Whether it adds one (always in the epilogue).
+    """
+
+    name: str
+    k: int
+    n: int
+    rows: int = 1
+    repeats: int = 1
+    copies: int = 1
+    activation: bool = True
+    bias: bool = True
+
+    @property
+    def params(self) -> int:
+        return (self.k + self.bias) * self.n * self.copies
+
+    @property
+    def macs(self) -> int:
+        return self.k * self.n * self.rows * self.repeats * self.copies
+
+    def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
+        rows, count = batch * self.rows, self.repeats * self.copies
+        product = op.gemm(
+            m=rows, n=self.n, k=self.k, dtype=dtype, quantize=DTYPE_BYTES[dtype] <= 1, name=self.name, count=count,
+            scope="model",
+        )  # fmt: skip
+        if fused or not self.activation:
+            return (product,)
+        after = op.activation(
+            rows=rows, cols=self.n, dtype=op.wide(dtype), name=f"{self.name}.activation", count=count, scope="model"
+        )
+        return product, after
+
+
+@dataclass(frozen=True, slots=True)
+class Gram:
+    """The dot product of every pair of a sample's vectors.
+
+    A sample needs each pair once, ``macs`` counts that; libraries run the full square, the operator counts that.
+    """
+
+    name: str
+    vectors: int
+    dim: int
+    params: int = 0
+
+    @property
+    def pairs(self) -> int:
+        """Unordered pairs of different vectors."""
+        return self.vectors * (self.vectors - 1) // 2
+
+    @property
+    def macs(self) -> int:
+        return self.pairs * self.dim
+
+    def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
+        # 8-bit engines leave the interaction in 16 bits: its inputs are activations and it has no weights to shrink.
+        return (op.interaction_dot(batch=batch, features=self.vectors, dim=self.dim, dtype=op.wide(dtype),
+                                   name=self.name),)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Pointwise:
+    """Elementwise work on rows x cols elements a sample: copies, sums, gates, norms.
+
+    Attributes
+    ----------
+    kind : str
+        The operator class that the chip's efficiency parameters know: ``"copy"``, ``"layer_norm"``, ``"elementwise"``.
+    reads, writes : float
+        Tensors of rows x cols elements read and written.
+    flops : float
+        Vector FLOP an element.
+    copies : int
+        Times it runs, each with `params` of its own.
+    """
+
+    name: str
+    kind: str
+    cols: int
+    rows: int = 1
+    reads: float = 1
+    writes: float = 1
+    flops: float = 0
+    copies: int = 1
+    weights: int = 0
+
+    @property
+    def params(self) -> int:
+        return self.weights * self.copies
+
+    @property
+    def macs(self) -> int:
+        return 0
+
+    def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
+        return (op.elementwise(
+            rows=batch * self.rows, cols=self.cols, reads=self.reads, writes=self.writes, dtype=op.wide(dtype),
+            flops_per_element=self.flops, kind=self.kind, name=self.name, count=self.copies, scope="model",
+        ),)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceAttention:
+    """HSTU's attention: history causally over itself, each candidate over the history and itself only.
+
+    Its pointwise SiLU stands where softmax's exponential stood, and costs the vector engine about as much, so
+    the operator is plain attention. With unequal query and value sizes the mean keeps the FLOP and the bytes.
+    """
+
+    name: str
+    heads: int
+    qk_dim: int
+    value_dim: int
+    history: int
+    candidates: int = 0
+    layers: int = 1
+    params: int = 0
+
+    @property
+    def macs(self) -> int:
+        pairs = self.history * (self.history + 1) // 2 + self.candidates * (self.history + 1)
+        return pairs * self.heads * (self.qk_dim + self.value_dim) * self.layers
+
+    def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
+        # The scores are not quantised: attention stays in 16 bits when the layers around it run in 8.
+        def attend(name: str, q_len: int, kv_len: int, causal: bool) -> Op:
+            return op.attention(
+                batch=batch, heads=self.heads, head_dim=(self.qk_dim + self.value_dim) / 2, q_len=q_len,
+                kv_len=kv_len, causal=causal, dtype=op.wide(dtype), name=name, count=self.layers, scope="model",
+            )  # fmt: skip
+
+        own = attend(self.name, self.history, self.history, True)
+        if not self.candidates:
+            return (own,)
+        return own, attend(f"{self.name}.candidates", self.candidates, self.history + 1, False)

@@ -1,0 +1,473 @@
+"""One operator: what it computes, never on what.
+
+Each function returns an :class:`Op`: shapes as plain numbers (any of them may be an array; they broadcast), dtypes as
+names. Which chip runs it, and how long that takes, is the business of ``inference.py``; how the work is split over
+chips, of ``parallel.py``.
+
+Adding an operator takes three places: a function here, a kernel of the same name in ``kernels/`` and its reference
+twin in ``kernels/reference/``. The kernel's operator arguments are the keys of `Op.args`, bound by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from roofline.errors import BadWorkload
+from roofline.units import DTYPE_BYTES, dtype_name
+
+#: A number or an array of numbers; arrays broadcast against each other.
+Numeric = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operator of a workload.
+
+    Attributes
+    ----------
+    kind : str
+        The operator class: names its kernel and its efficiency parameters (``"gemm"``, ``"rms_norm"``).
+    name : str
+        The label in breakdowns (``"qkv_proj"``).
+    dtype : str
+        The dtype of the arithmetic: which peak rate applies; empty where nothing is computed.
+    args : dict
+        Operator arguments of the kernel, by name; sizes in elements, widths in bytes per element.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; see ``parallel.py``.
+    scope : str
+        ``"layer"`` for what a repeated layer holds (pipeline stages divide these), else ``"model"``.
+    kernel : str
+        The kernel that costs it; default: the one named like `kind`. The kin of ``elementwise`` share one.
+    """
+
+    kind: str
+    name: str
+    dtype: str
+    args: dict[str, Numeric] = field(default_factory=dict)
+    count: Numeric = 1
+    shard: str = ""
+    scope: str = "layer"
+    kernel: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.kernel:
+            object.__setattr__(self, "kernel", self.kind)
+
+    def times(self, count: Numeric) -> Op:
+        """The same operator, run `count` times as often."""
+        return replace(self, count=self.count * count)
+
+    def with_args(self, **changes: Numeric) -> Op:
+        """The same operator with some arguments changed."""
+        return replace(self, args={**self.args, **changes})
+
+
+def _positive(where: str, **values: Numeric) -> None:
+    """Refuse sizes that no tensor has."""
+    for name, value in values.items():
+        if type(value) is int or type(value) is float:
+            good = 0 < value < float("inf")
+        else:
+            try:
+                array = np.asarray(value, dtype=float)
+            except (TypeError, ValueError):
+                raise BadWorkload(f"{where}: {name} must be a number, found {value!r}") from None
+            good = array.size > 0 and bool(np.all((array > 0) & np.isfinite(array)))
+        if not good:
+            raise BadWorkload(f"{where}: {name} must be positive and finite, found {value!r}")
+
+
+def _not_negative(where: str, **values: Numeric) -> None:
+    for name, value in values.items():
+        if type(value) is int or type(value) is float:
+            good = 0 <= value < float("inf")
+        else:
+            array = np.asarray(value, dtype=float)
+            good = bool(np.all((array >= 0) & np.isfinite(array)))
+        if not good:
+            raise BadWorkload(f"{where}: {name} must not be negative, found {value!r}")
+
+
+def _any(condition: Numeric) -> bool:
+    """Whether a comparison holds anywhere; plain numbers take no detour through numpy."""
+    return bool(condition.any() if isinstance(condition, np.ndarray) else condition)
+
+
+def as_numeric(value: Numeric) -> Numeric:
+    """Lists become float arrays; numbers and arrays stay."""
+    return np.asarray(value, dtype=float) if isinstance(value, list | tuple) else value
+
+
+def ceil_div(a: Numeric, b: Numeric) -> Numeric:
+    """``ceil(a / b)`` for numbers and arrays."""
+    return -(-a // b)
+
+
+def maximum(a: Numeric, b: Numeric) -> Numeric:
+    """The larger, elementwise; plain numbers stay plain."""
+    return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
+
+
+def minimum(a: Numeric, b: Numeric) -> Numeric:
+    """The smaller, elementwise; plain numbers stay plain."""
+    return np.minimum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else min(a, b)
+
+
+def wide(dtype: str) -> str:
+    """The dtype in which activations travel: 8-bit and narrower arithmetic reads and writes 16-bit activations."""
+    return dtype if DTYPE_BYTES[dtype] >= 2 else "bf16"
+
+
+def gemm(
+    *, m: Numeric, n: Numeric, k: Numeric, batch: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None,
+    out_dtype: str | None = None, quantize: bool | None = None, reuse: bool = False, name: str = "gemm",
+    count: Numeric = 1, shard: str = "", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """Matrix product ``C[m, n] = A[m, k] @ B[k, n]``, `batch` of them with their own B.
+
+    Parameters
+    ----------
+    m, n, k, batch : number or array
+        Sizes; 2 * m * n * k * batch FLOP.
+    dtype : str
+        Of the arithmetic, and of A.
+    weight_dtype : str, optional
+        Of B in memory; narrower than `dtype` for weight-only quantisation. Default: `dtype`.
+    out_dtype : str, optional
+        Of C. Default: `dtype`, but at least 16 bits.
+    quantize : bool, optional
+        Whether A arrives in 16 bits and is quantised to `dtype` by a kernel of its own first.
+        Default: no; the language models pass True for 8-bit arithmetic.
+    reuse : bool, optional
+        Whether the same tensors are used again and again, as in a benchmark loop.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive, or unknown dtypes.
+    """
+    m, n, k, batch = as_numeric(m), as_numeric(n), as_numeric(k), as_numeric(batch)
+    _positive(name, m=m, n=n, k=k, batch=batch)
+    dtype = dtype_name(dtype)
+    args = {
+        "m": m, "n": n, "k": k, "batch": batch,
+        "width": DTYPE_BYTES[dtype],
+        "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
+        "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))],
+        "quantize": 1.0 if quantize else 0.0, "reuse": 1.0 if reuse else 0.0,
+    }  # fmt: skip
+    return Op("gemm", name, dtype, args, count, shard, scope)
+
+
+def attention(
+    *, batch: Numeric, heads: Numeric, head_dim: Numeric, q_len: Numeric, kv_len: Numeric,
+    kv_heads: Numeric | None = None, dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True,
+    window: Numeric | None = None, value_dim: Numeric | None = None, reuse: bool = False, name: str = "attention",
+    count: Numeric = 1, shard: str = "heads", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """Scaled dot-product attention over a KV cache, prefill (``q_len > 1``) or decode (``q_len == 1``).
+
+    Parameters
+    ----------
+    batch, heads, kv_heads, head_dim : number or array
+        Sequences, query heads, key/value heads (default: `heads`; 1 is MQA, fewer than `heads` GQA), head size.
+    q_len, kv_len : number or array
+        New tokens, and tokens attended to including the new ones; a cached prefix is ``kv_len - q_len``.
+    dtype, kv_dtype : str
+        Of the arithmetic, and of the KV cache in memory (default: `dtype`).
+    causal : bool
+        Whether a query sees only itself and what came before.
+    window : number or array, optional
+        Sliding-window length; a query sees at most this many tokens.
+    value_dim : number or array, optional
+        Size of a head's value where it is not `head_dim` (DeepSeek's expanded keys are longer than its values).
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive, `kv_len` below `q_len` under a causal mask, heads not a multiple of `kv_heads`.
+    """
+    heads = as_numeric(heads)
+    kv_heads = heads if kv_heads is None else as_numeric(kv_heads)
+    batch, q_len, kv_len, head_dim = as_numeric(batch), as_numeric(q_len), as_numeric(kv_len), as_numeric(head_dim)
+    window = as_numeric(window) if window is not None else 0.0
+    value_dim = as_numeric(value_dim) if value_dim is not None else 0.0
+    _positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
+    _not_negative(name, window=window, value_dim=value_dim)
+    if causal and _any(kv_len < q_len):
+        raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
+                          f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
+    if _any(heads % kv_heads):
+        raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {heads!r} and {kv_heads!r}")
+    dtype = dtype_name(dtype)
+    args = {
+        "batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": value_dim,
+        "q_len": q_len, "kv_len": kv_len,
+        "causal": 1.0 if causal else 0.0, "window": window, "width": DTYPE_BYTES[dtype],
+        "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
+        "reuse": 1.0 if reuse else 0.0,
+    }  # fmt: skip
+    return Op("attention", name, dtype, args, count, shard, scope)
+
+
+def mla_attention(
+    *, batch: Numeric, heads: Numeric, q_len: Numeric, kv_len: Numeric, kv_lora_rank: Numeric, rope_dim: Numeric,
+    dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True, reuse: bool = False,
+    name: str = "mla_attention", count: Numeric = 1, shard: str = "heads", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """Multi-head latent attention (DeepSeek): every head attends over one shared latent per token.
+
+    Parameters
+    ----------
+    batch, heads, q_len, kv_len : number or array
+        As for :func:`attention`.
+    kv_lora_rank, rope_dim : number or array
+        Size of the latent and of the shared rotary key: the cache holds ``kv_lora_rank + rope_dim`` elements a token.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive or `kv_len` below `q_len` under a causal mask.
+    """
+    values = {key: as_numeric(value) for key, value in {
+        "batch": batch, "heads": heads, "q_len": q_len, "kv_len": kv_len, "kv_lora_rank": kv_lora_rank,
+        "rope_dim": rope_dim}.items()}  # fmt: skip
+    _positive(name, **values)
+    if causal and _any(values["kv_len"] < values["q_len"]):
+        raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
+                          f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
+    dtype = dtype_name(dtype)
+    args = {
+        **values, "causal": 1.0 if causal else 0.0, "width": DTYPE_BYTES[dtype],
+        "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
+        "reuse": 1.0 if reuse else 0.0,
+    }  # fmt: skip
+    return Op("mla_attention", name, dtype, args, count, shard, scope)
+
+
+def moe(
+    *, tokens: Numeric, hidden: Numeric, inter: Numeric, topk: Numeric, experts: Numeric, tp: Numeric = 1,
+    ep: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None, gated: bool = True, skew: Numeric = 0,
+    quantize: bool | None = None, reuse: bool = False, name: str = "moe", count: Numeric = 1, shard: str = "experts",
+    scope: str = "layer",
+) -> Op:  # fmt: skip
+    """A routed mixture-of-experts feed-forward layer on one rank: permute, grouped GEMMs, activation, combine.
+
+    Parameters
+    ----------
+    tokens : number or array
+        Tokens before top-k that the expert-parallel group receives.
+    hidden, inter : number or array
+        Model width and the width of one expert (before tensor sharding).
+    topk, experts : number or array
+        Experts a token goes to, and experts in all.
+    tp, ep : number or array
+        Ranks that share one expert, and ranks over which experts are spread.
+    gated : bool
+        Three matrices an expert (gate, up, down) rather than two.
+    skew : number or array
+        Imbalance of the routing; 0 is balanced.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive or more active experts than there are.
+    """
+    values = {key: as_numeric(value) for key, value in {
+        "tokens": tokens, "hidden": hidden, "inter": inter, "topk": topk, "experts": experts, "tp": tp,
+        "ep": ep}.items()}  # fmt: skip
+    _positive(name, **values)
+    _not_negative(name, skew=skew)
+    if _any(values["topk"] > values["experts"]):
+        raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
+    dtype = dtype_name(dtype)
+    args = {
+        **values, "gated": 1.0 if gated else 0.0, "skew": as_numeric(skew), "width": DTYPE_BYTES[dtype],
+        "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
+        "out_width": DTYPE_BYTES[wide(dtype)], "quantize": 1.0 if quantize else 0.0, "reuse": 1.0 if reuse else 0.0,
+    }  # fmt: skip
+    return Op("moe", name, dtype, args, count, shard, scope)
+
+
+def embedding_bag(
+    *, batch: Numeric, tables: Numeric, rows: Numeric, dim: Numeric, pooling: Numeric, dtype: str = "fp32",
+    skew: Numeric = 0, out_dtype: str | None = None, reuse: bool = False, name: str = "embedding_bag",
+    count: Numeric = 1, shard: str = "tables", scope: str = "model",
+) -> Op:  # fmt: skip
+    """Pooled lookup: for each sample and table, the sum of `pooling` rows of `dim` elements.
+
+    Parameters
+    ----------
+    batch, tables, rows, dim, pooling : number or array
+        Samples, tables of equal shape, rows a table, row width in elements, lookups a sample and table.
+    dtype : str
+        Of the rows in memory.
+    skew : number or array
+        Zipf exponent of the index distribution; 0 is uniform.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive.
+    """
+    values = {key: as_numeric(value) for key, value in {
+        "batch": batch, "tables": tables, "rows": rows, "dim": dim, "pooling": pooling}.items()}  # fmt: skip
+    _positive(name, **values)
+    _not_negative(name, skew=skew)
+    dtype = dtype_name(dtype)
+    args = {
+        **values, "skew": as_numeric(skew), "width": DTYPE_BYTES[dtype],
+        "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], "reuse": 1.0 if reuse else 0.0,
+    }  # fmt: skip
+    return Op("embedding_bag", name, dtype, args, count, shard, scope)
+
+
+def elementwise(
+    *, rows: Numeric, cols: Numeric, reads: Numeric = 1, writes: Numeric = 1, dtype: str = "bf16",
+    out_dtype: str | None = None, flops_per_element: Numeric = 1, reuse: bool = False, kind: str = "elementwise",
+    name: str = "", count: Numeric = 1, shard: str = "", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """An operation on every element of `reads` tensors of rows x cols, writing `writes` of them.
+
+    Parameters
+    ----------
+    rows, cols : number or array
+        Shape; a row is what a reduction (norm, softmax) runs over.
+    reads, writes : number or array
+        Tensors of that shape read and written; fractions for smaller ones.
+    dtype, out_dtype : str
+        Of what is read and what is written.
+    flops_per_element : number or array
+        Vector-engine FLOP for each element of rows x cols.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive.
+    """
+    rows, cols, reads, writes = as_numeric(rows), as_numeric(cols), as_numeric(reads), as_numeric(writes)
+    _positive(name or kind, rows=rows, cols=cols)
+    _not_negative(name or kind, reads=reads, writes=writes, flops_per_element=flops_per_element)
+    dtype = dtype_name(dtype)
+    args = {
+        "rows": rows, "cols": cols, "reads": reads, "writes": writes, "width": DTYPE_BYTES[dtype],
+        "out_width": DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype],
+        "flops_per_element": flops_per_element, "reuse": 1.0 if reuse else 0.0,
+    }  # fmt: skip
+    return Op(kind, name or kind, dtype, args, count, shard, scope, "elementwise")
+
+
+def _kin(kind: str, reads: float, writes: float, flops: float, doc: str) -> Any:
+    def function(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", **options: Any) -> Op:
+        options = {"reads": reads, "writes": writes, "flops_per_element": flops, "kind": kind} | options
+        return elementwise(rows=rows, cols=cols, dtype=dtype, **options)
+
+    function.__name__ = function.__qualname__ = kind
+    function.__doc__ = f"""{doc}
+
+    Takes `rows`, `cols` and `dtype`, and the keywords of :func:`elementwise`.
+    Reads {reads:g} and writes {writes:g} tensors of rows x cols, {flops:g} vector FLOP an element.
+    """
+    return function
+
+
+# FLOP an element: counted from the textbook definition, an exponential or a square root as one operation each.
+residual_add = _kin("residual_add", 2, 1, 1, "Sum of two tensors: the residual connection.")
+rms_norm = _kin("rms_norm", 1, 1, 4, "Root-mean-square norm over each row (Zhang & Sennrich 2019).")
+layer_norm = _kin("layer_norm", 1, 1, 8, "Layer norm over each row (Ba et al. 2016).")
+softmax = _kin("softmax", 1, 1, 5, "Softmax over each row.")
+silu_mul = _kin("silu_mul", 2, 1, 5, "Gated activation, ``silu(a) * b`` (Shazeer 2020); cols is the width of a.")
+activation = _kin("activation", 1, 1, 4, "A pointwise nonlinearity (ReLU, GELU, SiLU).")
+rope = _kin("rope", 1, 1, 3, "Rotary position embedding, in place (Su et al. 2021); cols is heads x head_dim.")
+copy = _kin("copy", 1, 1, 0, "Concatenation, transposition, KV-cache write: bytes moved, nothing computed.")
+sampling = _kin("sampling", 1, 0, 6, "Softmax and choice over the vocabulary; rows is sequences, cols the vocabulary.")
+token_embedding = _kin("token_embedding", 1, 1, 0, "Rows gathered from the token table; cols is the model width.")
+
+
+def quantize(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", to: str = "fp8", **options: Any) -> Op:
+    """Convert a tensor of `dtype` to the narrower `to`, with its scale; keywords as for :func:`elementwise`."""
+    options = {"flops_per_element": 3, "kind": "quantize"} | options
+    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)
+
+
+def dequantize(*, rows: Numeric, cols: Numeric, dtype: str = "int8", to: str = "bf16", **options: Any) -> Op:
+    """Convert a tensor of the narrow `dtype` to the wider `to`; keywords as for :func:`elementwise`."""
+    options = {"flops_per_element": 2, "kind": "dequantize"} | options
+    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)
+
+
+def interaction_dot(*, batch: Numeric, features: Numeric, dim: Numeric, dtype: str = "bf16", **options: Any) -> Op:
+    """DLRM's dot interaction: the features x features Gram matrix of each sample (Naumov et al. 2019).
+
+    Counted as the batched product that libraries run; a sample uses the lower triangle of it.
+    Keywords as for :func:`gemm`.
+    """
+    options = {"name": "interaction_dot", "scope": "model"} | options
+    return gemm(m=features, n=features, k=dim, batch=batch, dtype=dtype, **options)
+
+
+def interaction_cross(
+    *, batch: Numeric, width: Numeric, rank: Numeric, dtype: str = "bf16", **options: Any
+) -> tuple[Op, ...]:
+    """One low-rank layer of a DCN-v2 cross network, ``x0 * (W (V x) + b) + x`` (Wang et al. 2021).
+
+    Parameters
+    ----------
+    batch, width, rank : number or array
+        Samples, width of x, and rank of the factorised weight.
+    """
+    options = {"scope": "model"} | options
+    return (
+        gemm(m=batch, n=rank, k=width, dtype=dtype, name="cross_down", **options),
+        gemm(m=batch, n=width, k=rank, dtype=dtype, name="cross_up", **options),
+        elementwise(rows=batch, cols=width, reads=3, writes=1, dtype=wide(dtype_name(dtype)), flops_per_element=3,
+                    name="cross_combine", scope="model"),
+    )  # fmt: skip
+
+
+def _collective(kind: str, doc: str) -> Any:
+    def function(
+        *, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer"
+    ) -> Op:
+        bytes, devices = as_numeric(bytes), as_numeric(devices)
+        _positive(name, bytes=bytes, devices=devices)
+        return Op(kind, name, "", {"bytes": bytes, "devices": devices}, count, "", scope)
+
+    function.__name__ = function.__qualname__ = kind
+    function.__doc__ = f"""{doc}
+
+    Parameters
+    ----------
+    bytes : number or array
+        The full buffer of one device, as nccl-tests counts it.
+    devices : number or array
+        Devices that take part; with 1 it costs nothing.
+    """
+    return function
+
+
+all_reduce = _collective("all_reduce", "Every device ends with the sum of all buffers.")
+all_gather = _collective("all_gather", "Every device ends with all shards; `bytes` is the gathered whole.")
+reduce_scatter = _collective("reduce_scatter", "Every device ends with its shard of the sum; `bytes` is the whole.")
+all_to_all = _collective("all_to_all", "Every device sends a different shard to every other; `bytes` is all it sends.")
+send = _collective("send", "One device passes a buffer to another; `devices` says how many are in the chain.")
+
+
+def host_copy(
+    *, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, scope: str = "model"
+) -> Op:
+    """A transfer of `bytes` between host memory and the chip."""
+    bytes = as_numeric(bytes)
+    _positive(name, bytes=bytes)
+    return Op("host_copy", name, "", {"bytes": bytes}, count, "", scope)
+
+
+def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:
+    """The fixed cost of one inference step (scheduler, launch of the graph): the chip's ``overheads.step``."""
+    return Op("step_overhead", name, "", {}, count, "", scope)
