@@ -8,6 +8,7 @@ PREFILL_TILE = 128.0  # query rows and keys of a block's tile: what registers an
 DECODE_ROWS = 64.0  # rows that the matrix unit computes even where one query row is there
 DECODE_KEYS = 128.0  # keys of one tile of the decode kernel
 KEPT = 0.75
+GRANULE = 512.0
 DIM_STEP = 32.0
 MAX_SPLITS = 128.0  # most pieces that the keys of one sequence are cut into
 SOFTMAX_FLOPS = 5.0  # of a score: scale and subtract (2), exponential, maximum, sum
@@ -27,9 +28,9 @@ def attended(queries, keys, window):
 def block_costs(
     batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, sequence_s, block_s, memory_fraction, cache_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_tail_fraction, prefill_kv_fraction,
-    decode_compute_fraction, decode_core_fraction, decode_fill_s, decode_split_s,
+    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_fresh_fraction,
+    decode_compute_fraction, decode_fill_s, decode_split_s,
 ):
     """Attention over `kv_dim` stored numbers a token and KV head; see `attention` for everything else."""
     span = min(kv_len, window) if window > 0.0 else kv_len
@@ -59,6 +60,7 @@ def block_costs(
     memory_s = memory_bytes / (memory_fraction * memory_bandwidth)
 
     padded_dim = DIM_STEP * (math.ceil(key_dim / DIM_STEP) + math.ceil(value_dim / DIM_STEP))
+    launch_s += convert_s if kv_width < width else 0.0
     # Decode: the keys of a sequence are cut into splits over the cores; the best cut is taken.
     group = heads / kv_heads
     rows = max(group, min(group * q_len, DECODE_ROWS))
@@ -66,10 +68,13 @@ def block_costs(
     tiles = math.ceil(kv_len / DECODE_KEYS)
     if window > 0.0:
         tiles = min(tiles, math.ceil(span / DECODE_KEYS) + 1.0)
-    stream_s = kv_dim * kv_width / (decode_core_fraction * cache_bandwidth / core_count)
+    stream_s = kv_dim * kv_width / (cache_fraction * cache_bandwidth / core_count)
     matrix_s = DECODE_ROWS * DECODE_KEYS * 2.0 * padded_dim * core_count
     matrix_s /= decode_compute_fraction * matrix_flops
     blocks = batch * kv_heads * row_blocks
+    row_s = (key_dim * width + value_dim * max(width, 2.0)) * core_count / (prefill_edge_fraction * cache_bandwidth)
+    fresh_s = batch * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, GRANULE) / (prefill_fresh_fraction * memory_bandwidth)
+    edge_s = min(group * q_len, DECODE_ROWS) * row_s
     partial_s = batch * heads * value_dim * 8.0 / (cache_fraction * cache_bandwidth)
     time, upper = math.inf, math.inf
     compute_s = cache_s = overhead_s = 0.0
@@ -77,7 +82,7 @@ def block_costs(
     while splits <= MAX_SPLITS:
         waves = math.ceil(blocks * splits / core_count)
         steps = math.ceil(tiles / splits)
-        fixed = launch_s + batch * sequence_s + waves * (block_s + matrix_s)
+        fixed = launch_s + batch * sequence_s + fresh_s + waves * (block_s + edge_s + matrix_s)
         if splits > 1.0:
             fixed += decode_split_s + splits * partial_s
         busy_compute = waves * (steps - 1.0) * matrix_s
@@ -107,13 +112,15 @@ def block_costs(
         matrix_s = area * 2.0 * padded_dim * core_count / (prefill_compute_fraction * matrix_flops)
         tile_s = matrix_s + area * SOFTMAX_FLOPS * core_count / (prefill_vector_fraction * vector_flops)
         even = work / core_count
-        busy_compute = tile_s * max(longest, even + prefill_tail_fraction * longest)
+        whole = tile_s * max(longest, even + longest * (1.0 - min(1.0, core_count / own)))
+        cut = tile_s * (1.0 + even)
+        cut_s = decode_split_s
+        busy_compute = min(whole, cut + cut_s)
         traffic = work * PREFILL_TILE * kv_dim * kv_width + io_bytes
-        busy_cache = traffic / (cache_fraction * cache_bandwidth)
-        edge = min(PREFILL_TILE, group * q_len) * (key_dim + value_dim) * width
-        edge_s = edge * core_count / (prefill_edge_fraction * cache_bandwidth)
+        busy_cache = io_bytes / (cache_fraction * cache_bandwidth)
+        edge_s = min(PREFILL_TILE, group * q_len) * row_s
         fixed = launch_s + batch * sequence_s + (block_s + edge_s) * math.ceil(own / core_count)
-        fixed += kv_bytes / (prefill_kv_fraction * memory_bandwidth)
+        fixed += fresh_s
         memory_s = (spilled + (1.0 - reuse) * kv_bytes) / (memory_fraction * memory_bandwidth)
         option = fixed + max(busy_compute, busy_cache, memory_s)
         prefill_upper = fixed + busy_compute + busy_cache + memory_s
@@ -133,16 +140,16 @@ def block_costs(
 def attention(
     batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, sequence_s, block_s, memory_fraction, cache_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_tail_fraction, prefill_kv_fraction,
-    decode_compute_fraction, decode_core_fraction, decode_fill_s, decode_split_s,
+    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_fresh_fraction,
+    decode_compute_fraction, decode_fill_s, decode_split_s,
 ):
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions (first form)."""
     dim = value_dim if value_dim > 0.0 else head_dim
     return block_costs(
         batch, heads, kv_heads, head_dim, dim, head_dim + dim, q_len, kv_len, causal, window, width, kv_width, reuse,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        launch_s, sequence_s, block_s, memory_fraction, cache_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_tail_fraction, prefill_kv_fraction,
-        decode_compute_fraction, decode_core_fraction, decode_fill_s, decode_split_s,
+        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction,
+        prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_fresh_fraction,
+        decode_compute_fraction, decode_fill_s, decode_split_s,
     )

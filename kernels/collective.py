@@ -1,97 +1,292 @@
-"""Collectives over a scale-up domain and the network around it, and copies to and from the host."""
+"""Collectives among the devices of a scale-up domain and across the network around it; copies to and from the host.
 
-import math
+`bytes` is the whole buffer of one device, as the nccl-tests count it: what every device holds before an all-reduce,
+a reduce-scatter or an all-to-all, and after an all-gather. One device alone has nothing to do and pays nothing.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log2, sqrt
 
 from roofline.kernels._jit import inner, kernel
 
 
 @inner
-def _result(sent, lower_s, network_s, memory_bytes, memory_s, overhead_s):
-    time_s = overhead_s + network_s + memory_s
-    return (
-        0.0, 0.0, sent, memory_bytes, 0.0, sent,
-        lower_s, time_s, time_s, 0.0, memory_s, 0.0, network_s, overhead_s,
-    )
+def steps(members: float) -> float:
+    """Dependent steps of one phase: a ring has members - 1, a tree log2(members) levels of two children each."""
+    return min(members - 1.0, 2.0 * log2(members))
 
 
 @inner
-def _shard_exchange(
-    bytes, devices, phases, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-    memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):
+def transfer(
+    sent: float, lower_s: float, overhead_s: float, link_s: float, across_s: float, fill_s: float, copied: float,
+    copy_s: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:  # fmt: skip
+    """The cost of `sent` bytes: link and network work on different chunks at once, everything else is in turn."""
+    network_s = max(link_s, across_s) + fill_s
+    time_s = overhead_s + network_s + copy_s
+    upper_s = time_s + min(link_s, across_s)
+    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, upper_s, 0.0, copy_s, 0.0, network_s, overhead_s
+
+
+@inner
+def exchange(
+    phases: float, bytes: float, devices: float, link_bandwidth: float, link_latency: float, link_domain: float,
+    switch_reduction: float, network_bandwidth: float, network_latency: float, memory_bandwidth: float,
+    launch_s: float, hop_s: float, link_fraction: float, switch_fraction: float, network_fraction: float,
+    chunk_s: float, copy_fraction: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:  # fmt: skip
+    """`phases` sweeps in which each device passes on all of the buffer but its own shard.
+
+    Inside the domain first, then each device with its peers in the other domains on the shard that it then holds.
+    """
     if devices <= 1.0:
-        return _result(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    local = min(devices, max(1.0, link_domain))
-    domains = math.ceil(devices / local)
-    inside = phases * bytes * (local - 1.0) / local
-    across = phases * bytes / local * (domains - 1.0) / domains
-    lower_s = max(inside / link_bandwidth, across / network_bandwidth)
-    network_s = max(inside / (link_bandwidth * link_fraction), across / (network_bandwidth * network_fraction))
-    hops_s = phases * ((local - 1.0) * (link_latency + hop_s) + (domains - 1.0) * (network_latency + hop_s))
-    overhead_s = launch_s + hops_s + 2.0 * math.sqrt(network_s * chunk_s)
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    local = min(devices, max(link_domain, 1.0))
+    domains = ceil(devices / local)
+    inside = bytes * (local - 1.0) / local  # bytes a phase
+    across = bytes / local * (domains - 1.0) / domains
+    link_s = inside / (link_bandwidth * link_fraction)  # seconds a phase
+    across_s = across / (network_bandwidth * network_fraction)
+    if switch_reduction > 0.0:
+        # A device sends its buffer once and receives the sum once, whatever the number of devices.
+        inside = min(inside, bytes / phases)
+        link_s = min(link_s, bytes / phases / (link_bandwidth * switch_fraction))
+    lower_s = phases * max(inside / link_bandwidth, across / network_bandwidth)
+
+    hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
+    # A message of x seconds cut into k chunks takes about x + x / k + k * chunk_s; the best k leaves the square root.
+    fill_s = 2.0 * sqrt(max(link_s, across_s) * chunk_s)
+    # The own shard is copied in memory, unless the link would be faster.
     own = bytes / devices
-    memory_s = own * min(1.0 / (link_bandwidth * link_fraction), 2.0 / (memory_bandwidth * copy_fraction))
-    return _result(inside + across, lower_s, network_s, 2.0 * own, memory_s, overhead_s)
+    copy_s = own * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_bandwidth * link_fraction))
+    return transfer(
+        phases * (inside + across),
+        lower_s,
+        launch_s + phases * hops_s,
+        phases * link_s,
+        phases * across_s,
+        phases * fill_s,
+        phases * 2.0 * own,
+        phases * copy_s,
+    )
 
 
 @kernel
 def all_reduce(
-    bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction, network_bandwidth, network_latency,
-    memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s, copy_fraction,
-    one_shot,
-):
-    return _shard_exchange(
-        bytes, devices, 2.0, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction)
+    bytes: float,
+    devices: float,
+    link_bandwidth: float,
+    link_latency: float,
+    link_domain: float,
+    switch_reduction: float,
+    network_bandwidth: float,
+    network_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
+    hop_s: float,
+    link_fraction: float,
+    switch_fraction: float,
+    network_fraction: float,
+    chunk_s: float,
+    copy_fraction: float,
+    shot_fraction: float,
+    peer_s: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of summing a buffer over devices and giving each the sum: the best of what the library offers.
+
+    The ring is a reduce-scatter and an all-gather: 2 (n-1)/n of the buffer a device. A switch that reduces in flight
+    brings that to one buffer. In one shot, every device reads all peers' buffers: n-1 buffers, but a single step.
+
+    Parameters
+    ----------
+    bytes : B, the buffer of each device.
+    devices : taking part.
+    link_bandwidth, network_bandwidth, memory_bandwidth : B/s a chip; link and network per direction.
+    link_latency, network_latency : s.
+    link_domain : devices in one scale-up domain.
+    switch_reduction : 1.0 where the scale-up switch reduces in flight, else 0.0.
+    launch_s : s, start of the kernel and first synchronisation.
+    hop_s : s, what a step between two devices adds to the wire: flag, fence, reduction.
+    link_fraction, switch_fraction, network_fraction : sustained share of the bandwidths, in (0, 1]; `switch_fraction`
+        that of the link while the switch reduces.
+    chunk_s : s, fixed cost of one chunk of a pipelined message.
+    copy_fraction : sustained share of memory bandwidth in the copy of the own shard, in (0, 1].
+    shot_fraction : sustained share of the link bandwidth in one shot; 0.0 where the library has no such algorithm.
+    peer_s : s, cost of each peer in one shot.
+
+    Returns
+    -------
+    The 14 quantities of a cost, in the order that every kernel returns them.
+    """
+    cost = exchange(
+        2.0, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction, network_bandwidth,
+        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s,
+        copy_fraction,
+    )  # fmt: skip
+    if shot_fraction > 0.0 and 1.0 < devices <= link_domain:
+        peers = devices - 1.0
+        overhead_s = launch_s + link_latency + peers * peer_s
+        link_s = peers * bytes / (link_bandwidth * shot_fraction)
+        if overhead_s + link_s < cost[7]:
+            return transfer(peers * bytes, cost[6], overhead_s, link_s, 0.0, 0.0, 0.0, 0.0)
+    return cost
 
 
 @kernel
 def all_gather(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-    memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):
-    return _shard_exchange(
-        bytes, devices, 1.0, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction)
+    bytes: float,
+    devices: float,
+    link_bandwidth: float,
+    link_latency: float,
+    link_domain: float,
+    network_bandwidth: float,
+    network_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
+    hop_s: float,
+    link_fraction: float,
+    network_fraction: float,
+    chunk_s: float,
+    copy_fraction: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of collecting every device's shard of `bytes` on each device; the arguments are those of `all_reduce`."""
+    return exchange(
+        1.0, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
+        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
+    )  # fmt: skip
 
 
 @kernel
 def reduce_scatter(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-    memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):
-    return _shard_exchange(
-        bytes, devices, 1.0, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction)
+    bytes: float,
+    devices: float,
+    link_bandwidth: float,
+    link_latency: float,
+    link_domain: float,
+    network_bandwidth: float,
+    network_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
+    hop_s: float,
+    link_fraction: float,
+    network_fraction: float,
+    chunk_s: float,
+    copy_fraction: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of summing `bytes` over devices, a shard on each; the arguments are those of `all_reduce`."""
+    return exchange(
+        1.0, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
+        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
+    )  # fmt: skip
 
 
 @kernel
 def all_to_all(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-    memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):
-    return _shard_exchange(
-        bytes, devices, 1.0, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction)
+    bytes: float,
+    devices: float,
+    link_bandwidth: float,
+    link_latency: float,
+    link_domain: float,
+    network_bandwidth: float,
+    network_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
+    hop_s: float,
+    link_fraction: float,
+    network_fraction: float,
+    chunk_s: float,
+    copy_fraction: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of sending each device its own part of every other's buffer of `bytes`.
+
+    What leaves the domain goes to the device of the same rank there and is passed on inside, so the links carry
+    (l-1)/l of the buffer in a domain of l devices and the network (d-1)/d of it among d domains. The other arguments
+    are those of `all_reduce`.
+    """
+    if devices <= 1.0:
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    local = min(devices, max(link_domain, 1.0))
+    domains = ceil(devices / local)
+    inside = bytes * (local - 1.0) / local
+    across = bytes * (domains - 1.0) / domains
+    lower_s = max(inside / link_bandwidth, across / network_bandwidth)
+    link_s = inside / (link_bandwidth * link_fraction)
+    across_s = across / (network_bandwidth * network_fraction)
+    hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
+    fill_s = 2.0 * sqrt(max(link_s, across_s) * chunk_s)
+    own = bytes / devices
+    copy_s = own * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_bandwidth * link_fraction))
+    return transfer(inside + across, lower_s, launch_s + hops_s, link_s, across_s, fill_s, 2.0 * own, copy_s)
 
 
 @kernel
 def send(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-    launch_s, hop_s, link_fraction, network_fraction,
-):
-    """One device's buffer to the next one, `devices` apart at most."""
+    bytes: float,
+    devices: float,
+    link_bandwidth: float,
+    link_latency: float,
+    link_domain: float,
+    network_bandwidth: float,
+    network_latency: float,
+    launch_s: float,
+    hop_s: float,
+    link_fraction: float,
+    network_fraction: float,
+    chunk_s: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of passing `bytes` to one peer in a group of `devices`: over the network if the group leaves the domain.
+
+    The other arguments are those of `all_reduce`.
+    """
     if devices <= 1.0:
-        return _result(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    if devices <= link_domain:
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    link_s = lower_s = latency_s = across_s = 0.0
+    if link_domain > 1.0:
         lower_s = bytes / link_bandwidth
-        return _result(bytes, lower_s, lower_s / link_fraction, 0.0, 0.0, launch_s + link_latency + hop_s)
-    lower_s = bytes / network_bandwidth
-    return _result(bytes, lower_s, lower_s / network_fraction, 0.0, 0.0, launch_s + network_latency + hop_s)
+        link_s = lower_s / link_fraction
+        latency_s = link_latency + hop_s
+    if devices > link_domain:
+        lower_s = max(lower_s, bytes / network_bandwidth)
+        across_s = bytes / (network_bandwidth * network_fraction)
+        latency_s += network_latency + hop_s
+    fill_s = 2.0 * sqrt(max(link_s, across_s) * chunk_s)
+    return transfer(bytes, lower_s, launch_s + latency_s, link_s, across_s, fill_s, 0.0, 0.0)
 
 
 @kernel
-def host_copy(bytes, host_bandwidth, host_latency, launch_s, host_fraction):
-    """A copy between host memory and the chip."""
+def host_copy(
+    bytes: float, host_bandwidth: float, host_latency: float, launch_s: float, host_fraction: float
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of copying `bytes` between the host's memory and the chip's.
+
+    Parameters
+    ----------
+    bytes : B.
+    host_bandwidth : B/s, per direction.
+    host_latency : s.
+    launch_s : s, the driver's cost of a copy.
+    host_fraction : sustained share of the bandwidth, in (0, 1].
+
+    Returns
+    -------
+    The 14 quantities of a cost, in the order that every kernel returns them.
+    """
     lower_s = bytes / host_bandwidth
-    return _result(bytes, lower_s, lower_s / host_fraction, bytes, 0.0, launch_s + host_latency)
+    return transfer(bytes, lower_s, launch_s + host_latency, lower_s / host_fraction, 0.0, 0.0, bytes, 0.0)

@@ -29,7 +29,7 @@ def gemm(
     launch_s: float,
     compute_fraction: float,
     memory_fraction: float,
-    cache_fraction: float,
+    write_fraction: float,
     resident_fraction: float,
     operand_share: float,
     prologue_s: float,
@@ -55,12 +55,15 @@ def gemm(
     ideal_bytes = coldest + reuse * (max(total_bytes - cache_capacity, 0.0) - coldest)
 
     memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
-    cache_rate = cache_bandwidth * cache_fraction
+    operand_rate = cache_bandwidth * operand_share
+    write_rate = cache_bandwidth * write_fraction
+    once_s = (a_bytes + weight_bytes) / cache_bandwidth
+    write_s = c_bytes / write_rate
     core_rate = matrix_flops * compute_fraction / core_count
     k_padded = K_STEP * ceil(k / K_STEP)
 
     time_s = upper_s = 1e300
-    compute_s = cache_s = overhead_s = cache_bytes = 0.0
+    compute_s = cache_s = overhead_s = read_bytes = 0.0
     rows = tile_min
     while True:
         row_tiles = batch * ceil(m / rows)
@@ -68,26 +71,25 @@ def gemm(
         while True:
             tiles = row_tiles * ceil(n / cols)
             waves = max(1.0, tiles / core_count)
-            operands = tiles * k_padded * (rows * width + cols * weight_width) / operand_share
-            traffic = max(operands, a_bytes + weight_bytes) + c_bytes
-            cache = traffic / cache_rate
+            operands = tiles * k_padded * (rows * width + cols * weight_width)
+            cache = max(operands / operand_rate, once_s) + write_s
             compute = 2.0 * waves * rows * cols * k_padded / core_rate
             fixed = waves * prologue_s
             floor = max(cache, memory_s)
             total = fixed + max(compute, floor)
             if total < time_s:
-                time_s, compute_s, cache_s, overhead_s, cache_bytes = total, compute, cache, fixed, traffic
+                time_s, compute_s, cache_s, overhead_s, read_bytes = total, compute, cache, fixed, operands
             upper_s = min(upper_s, fixed + compute + cache + memory_s)
             if compute > split_s and tiles < core_count:
                 # Idle cores share the tiles' k; the partial sums pass the cache twice, in fp32.
-                reduce_s = 8.0 * tiles * rows * cols / cache_rate
+                reduce_s = 8.0 * tiles * rows * cols / write_rate
                 most = min(core_count / tiles, k_padded / K_STEP, sqrt(compute / reduce_s))
                 if most > 1.0:
                     split = max(1.0, min(most, compute / floor))
                     shared = fixed + split_s + split * reduce_s
                     total = shared + max(compute / split, floor)
                     if total < time_s:
-                        time_s, compute_s, cache_s, cache_bytes = total, compute / split, cache, traffic
+                        time_s, compute_s, cache_s, read_bytes = total, compute / split, cache, operands
                         overhead_s = shared
                     upper_s = min(upper_s, fixed + split_s + most * reduce_s + compute / most + cache + memory_s)
             cols *= 2.0
@@ -107,7 +109,7 @@ def gemm(
         2.0 * quantize * elements,
         total_bytes,
         memory_bytes,
-        cache_bytes + quantize_bytes,
+        max(read_bytes, a_bytes + weight_bytes) + c_bytes + quantize_bytes,
         0.0,
         lower_s,
         time_s + fixed,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline.chip import Chip
-from roofline.errors import BadDescriptor, UnknownName
+from roofline.errors import BadDescriptor, BadModel, UnknownName
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
 
@@ -180,7 +180,7 @@ def _mark(number: Number, origin: str) -> Number:
     return dataclasses.replace(number, inherited=origin) if origin else number
 
 
-_NOT_INHERITED = ("name", "title", "aliases", "extends", "note", "status")
+_NOT_INHERITED = ("name", "title", "aliases", "extends", "without", "note", "status")
 
 
 def _merged(path: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -208,6 +208,8 @@ def _merged(path: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str
         raise BadDescriptor(str(path), [f"extends: the chip {parent!r} extends itself"])
     base, inherited = _merged(source, (*seen, parent))
     base_raw = {k: v for k, v in base.items() if k not in _NOT_INHERITED}
+    for dropped in raw.get("without", []):
+        base_raw = _drop(base_raw, str(dropped), path)
     merged = _merge(base_raw, raw)
     if "status" not in merged:
         merged["status"] = base.get("status")
@@ -228,6 +230,16 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _drop(raw: dict[str, Any], dropped: str, path: Path) -> dict[str, Any]:
+    """The raw descriptor without one table or figure."""
+    key, _, rest = dropped.partition(".")
+    if key not in raw or (rest and not isinstance(raw[key], dict)):
+        raise BadDescriptor(str(path), [f"without: {UnknownName('inherited key', dropped, raw)}"])
+    if not rest:
+        return {k: v for k, v in raw.items() if k != key}
+    return {**raw, key: _drop(raw[key], rest, path)}
+
+
 def _figure_paths(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in raw.items():
         if isinstance(value, dict):
@@ -235,6 +247,26 @@ def _figure_paths(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
                 yield prefix + key
             else:
                 yield from _figure_paths(value, f"{prefix}{key}.")
+
+
+def chip_records() -> list[dict[str, Any]]:
+    """All chips that can be loaded by name, as plain records; see :func:`list_chips`."""
+    rows: list[dict[str, Any]] = []
+    for stem, (origin, path) in sorted(_files("chips").items()):
+        try:
+            chip = _cached_chip(str(path), path.stat().st_mtime_ns)
+        except BadDescriptor as error:
+            rows.append({"name": stem, "error": str(error), "origin": origin})
+            continue
+        eight = [chip.peak(d) for d in ("fp8", "int8") if d in chip.dtypes]
+        sixteen = [chip.peak(d) for d in ("bf16", "fp16") if d in chip.dtypes]
+        rows.append({
+            "name": chip.name, "title": chip.title, "vendor": chip.vendor, "family": chip.family, "year": chip.year,
+            "status": chip.status, "flops_16bit": max(sixteen, default=None), "flops_8bit": max(eight, default=None),
+            "memory_bytes": chip.level(chip.main_level, "capacity"),
+            "memory_Bps": chip.level(chip.main_level, "bandwidth"), "tdp_W": chip.get("power.tdp"), "origin": origin,
+        })  # fmt: skip
+    return rows
 
 
 def list_chips() -> pd.DataFrame:
@@ -248,22 +280,7 @@ def list_chips() -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = []
-    for stem, (origin, path) in sorted(_files("chips").items()):
-        try:
-            chip = _cached_chip(str(path), path.stat().st_mtime_ns)
-        except BadDescriptor as error:
-            rows.append({"name": stem, "title": f"unreadable: {error.problems[0]}", "origin": origin})
-            continue
-        eight = [chip.peak(d) for d in ("fp8", "int8") if d in chip.dtypes]
-        sixteen = [chip.peak(d) for d in ("bf16", "fp16") if d in chip.dtypes]
-        rows.append({
-            "name": chip.name, "title": chip.title, "vendor": chip.vendor, "family": chip.family, "year": chip.year,
-            "status": chip.status, "flops_16bit": max(sixteen, default=None), "flops_8bit": max(eight, default=None),
-            "memory_bytes": chip.level(chip.main_level, "capacity"),
-            "memory_Bps": chip.level(chip.main_level, "bandwidth"), "tdp_W": chip.get("power.tdp"), "origin": origin,
-        })  # fmt: skip
-    return pd.DataFrame.from_records(rows).set_index("name")
+    return pd.DataFrame.from_records(chip_records()).set_index("name")
 
 
 # Models ---------------------------------------------------------------------------------------------------------
@@ -321,11 +338,29 @@ def _model_aliases(files: tuple[tuple[str, str], ...]) -> dict[str, str]:
     for stem, path in files:
         try:
             model = _cached_model(path, Path(path).stat().st_mtime_ns)
-        except Exception:  # noqa: S112  a broken file of the user's must not hide the other models
-            continue
+        except BadModel:
+            continue  # a broken file of the user's must not hide the other models; loading it by name says why
         for spelling in (stem, model.title, *model.aliases):
             spellings.setdefault(_squash(spelling), stem)
     return spellings
+
+
+def model_records() -> list[dict[str, Any]]:
+    """All models that can be loaded by name, as plain records; see :func:`list_models`."""
+    rows: list[dict[str, Any]] = []
+    for stem, (origin, path) in sorted(_files("models").items()):
+        try:
+            model = _cached_model(str(path), path.stat().st_mtime_ns)
+        except BadModel as error:
+            rows.append({"name": stem, "error": str(error), "origin": origin})
+            continue
+        language = isinstance(model, LanguageModel)
+        rows.append({
+            "name": stem, "kind": "language" if language else "recommendation", "title": model.title,
+            "params": model.params, "active_params": model.active_params if language else model.dense_params,
+            "origin": origin,
+        })  # fmt: skip
+    return rows
 
 
 def list_models() -> pd.DataFrame:
@@ -334,23 +369,9 @@ def list_models() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by name: kind (language or recommendation), title, parameters, active parameters, where it was found.
+        Indexed by name: kind (language or recommendation), title, parameters, active parameters (of a recommendation
+        model: those outside the tables), where it was found.
     """
     import pandas as pd
 
-    from roofline.errors import BadModel
-
-    rows = []
-    for stem, (origin, path) in sorted(_files("models").items()):
-        try:
-            model = _cached_model(str(path), path.stat().st_mtime_ns)
-        except BadModel as error:
-            rows.append({"name": stem, "title": f"unreadable: {error.problem}", "origin": origin})
-            continue
-        language = isinstance(model, LanguageModel)
-        rows.append({
-            "name": stem, "kind": "language" if language else "recommendation", "title": model.title,
-            "params": model.params, "active_params": model.active_params if language else model.dense_params,
-            "origin": origin,
-        })  # fmt: skip
-    return pd.DataFrame.from_records(rows).set_index("name")
+    return pd.DataFrame.from_records(model_records()).set_index("name")

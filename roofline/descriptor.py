@@ -200,6 +200,7 @@ class Descriptor(_Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=64)
     title: str = Field("", description="The chip's full name.")
     extends: str = Field("", description="Name of the chip whose figures this one starts from.")
+    without: list[str] = Field([], description="Inherited tables or figures that this chip does not have.")
     aliases: list[str] = []
     vendor: str
     family: Family
@@ -343,7 +344,7 @@ def _flatten(path: str, value: Any, sources: dict[str, str], out: dict[str, Numb
 
 def parameter_schema(name: str) -> type[Figure]:
     """The schema of an efficiency parameter, told by the ending of its name."""
-    for ending, schema in (("_s", Duration), ("_fraction", Fraction), ("_Bps", Bandwidth), ("_bytes", Capacity)):
+    for ending, schema in (("_s", Duration), ("_fraction", Fraction), ("_share", Fraction), ("_Bps", Bandwidth), ("_bytes", Capacity)):
         if name.endswith(ending):
             return schema
     return Figure
@@ -447,7 +448,7 @@ def warnings(numbers: dict[str, Number]) -> list[str]:
             found.append(f"{what} is {value:.3g} {unit}, outside the {low:g} to {high:g} of known chips")
 
     dtype, peak = max(peaks.items(), key=lambda item: item[1])
-    check(f"the {dtype} ridge point", peak / main, 1.0, 10_000.0, "FLOP per byte of main memory")
+    check(f"the {dtype} ridge point", peak / main, 0.25, 10_000.0, "FLOP per byte of main memory")
     if "power.tdp" in numbers:
         check(f"the {dtype} efficiency", peak / numbers["power.tdp"].value / 1e12, 0.01, 30.0, "TFLOP/s per watt")
     capacity = numbers[f"memory.{levels[-1]}.capacity"].value

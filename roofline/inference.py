@@ -270,14 +270,8 @@ class Phase:
         return np.sqrt(sum(s**2 for s in by_class.values())) / self.time_s
 
     @functools.cached_property
-    def ops(self) -> pd.DataFrame:
-        """The breakdown, one row an operator.
-
-        Columns: op, kind, dtype, count; flops and bytes (all calls together), intensity (FLOP/B); time_s, share,
-        bound; lower_s, upper_s. The times sum to those of the phase. Only for a phase of plain numbers.
-        """
-        import pandas as pd
-
+    def records(self) -> list[dict[str, Any]]:
+        """The breakdown as plain records, one an operator; :attr:`ops` has the same as a DataFrame."""
         if isinstance(self.time_s, np.ndarray):
             raise RooflineError("a breakdown shows one point; take one from the sweep and estimate it alone")
         rows = []
@@ -290,7 +284,18 @@ class Phase:
                 "share": s * values[_TIME] / self.time_s, "bound": _bound(values, self.chip),
                 "lower_s": s * values[_LOWER], "upper_s": s * values[_UPPER],
             })  # fmt: skip
-        return pd.DataFrame.from_records(rows)
+        return rows
+
+    @property
+    def ops(self) -> pd.DataFrame:
+        """The breakdown, one row an operator.
+
+        Columns: op, kind, dtype, count; flops and bytes (all calls together), intensity (FLOP/B); time_s, share,
+        bound; lower_s, upper_s. The times sum to those of the phase. Only for a phase of plain numbers.
+        """
+        import pandas as pd
+
+        return pd.DataFrame.from_records(self.records)
 
 
 def run(workload: Workload, chip: Chip, scale: Any = 1.0) -> Phase:

@@ -10,7 +10,7 @@ twin in ``kernels/reference/``. The kernel's operator arguments are the keys of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,14 +61,16 @@ class Op:
 
     def times(self, count: Numeric) -> Op:
         """The same operator, run `count` times as often."""
-        return replace(self, count=self.count * count)
+        count = self.count * count
+        return Op(self.kind, self.name, self.dtype, self.args, count, self.shard, self.scope, self.kernel)
 
     def with_args(self, **changes: Numeric) -> Op:
         """The same operator with some arguments changed."""
-        return replace(self, args={**self.args, **changes})
+        args = {**self.args, **changes}
+        return Op(self.kind, self.name, self.dtype, args, self.count, self.shard, self.scope, self.kernel)
 
 
-def _positive(where: str, **values: Numeric) -> None:
+def positive(where: str, **values: Numeric) -> None:
     """Refuse sizes that no tensor has."""
     for name, value in values.items():
         if type(value) is int or type(value) is float:
@@ -101,7 +103,7 @@ def _any(condition: Numeric) -> bool:
 
 def as_numeric(value: Numeric) -> Numeric:
     """Lists become float arrays; numbers and arrays stay."""
-    return np.asarray(value, dtype=float) if isinstance(value, list | tuple) else value
+    return np.asarray(value, dtype=float) if isinstance(value, (list, tuple)) else value
 
 
 def ceil_div(a: Numeric, b: Numeric) -> Numeric:
@@ -153,7 +155,7 @@ def gemm(
         For sizes that are not positive, or unknown dtypes.
     """
     m, n, k, batch = as_numeric(m), as_numeric(n), as_numeric(k), as_numeric(batch)
-    _positive(name, m=m, n=n, k=k, batch=batch)
+    positive(name, m=m, n=n, k=k, batch=batch)
     dtype = dtype_name(dtype)
     args = {
         "m": m, "n": n, "k": k, "batch": batch,
@@ -198,7 +200,7 @@ def attention(
     batch, q_len, kv_len, head_dim = as_numeric(batch), as_numeric(q_len), as_numeric(kv_len), as_numeric(head_dim)
     window = as_numeric(window) if window is not None else 0.0
     value_dim = as_numeric(value_dim) if value_dim is not None else 0.0
-    _positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
+    positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
     _not_negative(name, window=window, value_dim=value_dim)
     if causal and _any(kv_len < q_len):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
@@ -209,7 +211,7 @@ def attention(
     args = {
         "batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": value_dim,
         "q_len": q_len, "kv_len": kv_len,
-        "causal": 1.0 if causal else 0.0, "window": window, "width": DTYPE_BYTES[dtype],
+        "value_dim": 0.0, "causal": 1.0 if causal else 0.0, "window": window, "width": DTYPE_BYTES[dtype],
         "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
         "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
@@ -238,7 +240,7 @@ def mla_attention(
     values = {key: as_numeric(value) for key, value in {
         "batch": batch, "heads": heads, "q_len": q_len, "kv_len": kv_len, "kv_lora_rank": kv_lora_rank,
         "rope_dim": rope_dim}.items()}  # fmt: skip
-    _positive(name, **values)
+    positive(name, **values)
     if causal and _any(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
@@ -282,7 +284,7 @@ def moe(
     values = {key: as_numeric(value) for key, value in {
         "tokens": tokens, "hidden": hidden, "inter": inter, "topk": topk, "experts": experts, "tp": tp,
         "ep": ep}.items()}  # fmt: skip
-    _positive(name, **values)
+    positive(name, **values)
     _not_negative(name, skew=skew)
     if _any(values["topk"] > values["experts"]):
         raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
@@ -318,7 +320,7 @@ def embedding_bag(
     """
     values = {key: as_numeric(value) for key, value in {
         "batch": batch, "tables": tables, "rows": rows, "dim": dim, "pooling": pooling}.items()}  # fmt: skip
-    _positive(name, **values)
+    positive(name, **values)
     _not_negative(name, skew=skew)
     dtype = dtype_name(dtype)
     args = {
@@ -352,13 +354,13 @@ def elementwise(
         For sizes that are not positive.
     """
     rows, cols, reads, writes = as_numeric(rows), as_numeric(cols), as_numeric(reads), as_numeric(writes)
-    _positive(name or kind, rows=rows, cols=cols)
+    positive(name or kind, rows=rows, cols=cols)
     _not_negative(name or kind, reads=reads, writes=writes, flops_per_element=flops_per_element)
     dtype = dtype_name(dtype)
     args = {
         "rows": rows, "cols": cols, "reads": reads, "writes": writes, "width": DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype],
-        "flops_per_element": flops_per_element, "reuse": 1.0 if reuse else 0.0,
+        "flops_per_element": flops_per_element, "reuse": 1.0 if reuse else 0.0, "passes": 1.0, "cold_reads": 0.0,
     }  # fmt: skip
     return Op(kind, name or kind, dtype, args, count, shard, scope, "elementwise")
 
@@ -436,7 +438,7 @@ def _collective(kind: str, doc: str) -> Any:
         *, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer"
     ) -> Op:
         bytes, devices = as_numeric(bytes), as_numeric(devices)
-        _positive(name, bytes=bytes, devices=devices)
+        positive(name, bytes=bytes, devices=devices)
         return Op(kind, name, "", {"bytes": bytes, "devices": devices}, count, "", scope)
 
     function.__name__ = function.__qualname__ = kind
@@ -464,10 +466,10 @@ def host_copy(
 ) -> Op:
     """A transfer of `bytes` between host memory and the chip."""
     bytes = as_numeric(bytes)
-    _positive(name, bytes=bytes)
+    positive(name, bytes=bytes)
     return Op("host_copy", name, "", {"bytes": bytes}, count, "", scope)
 
 
 def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:
     """The fixed cost of one inference step (scheduler, launch of the graph): the chip's ``overheads.step``."""
-    return Op("step_overhead", name, "", {}, count, "", scope)
+    return Op("step_overhead", name, "", {"seconds": 100e-6}, count, "", scope, "fixed")

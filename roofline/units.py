@@ -92,8 +92,9 @@ def _factor(unit: str, dimension: str) -> float:
     text = re.sub(r"(?<=[kMGTPE])OPS\b", "OP/s", text).replace("$", "USD")
     if len(text) > 40 or not re.fullmatch(r"[A-Za-zµμ/^*0-9 ()-]+", text):
         raise ValueError(f"{expected}, cannot read the unit {unit!r}")
+    registry = _registry()
     try:
-        return float(_registry().Quantity(1.0, text).to(si).magnitude)
+        return float(registry.Quantity(1.0, text).to(si).magnitude)
     except Exception as error:  # pint raises many types; each means the same to the reader
         hint = closest(unit, ["GB/s", "TB/s", "GiB/s", "TFLOP/s", "TOP/s", "GB", "GiB", "MB", "MiB", "KiB", "GHz", "us"])
         more = f"; did you mean {hint[0]!r}?" if hint and type(error).__name__ == "UndefinedUnitError" else ""

@@ -3,5 +3,8 @@
 - ``llm.py``: :class:`~roofline.models.llm.LanguageModel`, put together from the blocks of ``attention.py`` and
   ``feed_forward.py``, each of which states its weights and its operators side by side;
 - ``huggingface.py``: a Hugging Face ``config.json``, as it is, read as a language model;
-- ``configs/``: the built-in language models, one ``config.json`` each.
+- ``configs/``: the built-in language models, one ``config.json`` each;
+- ``recommender.py``: :class:`~roofline.models.recommender.Recommender`, read from a short TOML file by
+  ``description.py``, in the words of ``blocks.py``, which plan themselves into ``steps.py``;
+- ``recommenders/``: the built-in recommendation models, one file each.
 """

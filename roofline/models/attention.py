@@ -1,7 +1,7 @@
 """Attention blocks of a transformer layer: grouped-query and latent (MLA). Weights and operators side by side.
 
 An operator whose width is a number of heads is tagged with what it holds, ``"heads 64+2x8"`` for 64 query heads and
-two tensors (keys and values) of 8 key/value heads, since tensor parallelism copies key/value heads that it cannot split.
+two tensors (keys and values) of 8 key/value heads: tensor parallelism copies key/value heads that it cannot split.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The vocabulary of a recommendation model's description: blocks, and the tables of embeddings that feed them.
+"""The vocabulary of a recommendation model's description: the types of block that its dense part is made of.
 
 Each ``[[block]]`` of a model file is one of these types. A block takes features (named groups of vectors), checks that
 they have the shape it needs, and plans itself: the feature it hands on, and the steps that compute it.
@@ -9,25 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from roofline.models.steps import Gram, Linear, Pointwise, SequenceAttention, Step
 
 # Bounds keep a hostile file from asking for absurd work; each is far above any model that was ever served.
 Width = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
 Count = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
-Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
-Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+Depth = Annotated[int, Field(strict=True, gt=0, le=1000)]
+Layers = Annotated[list[Width], Field(min_length=2, max_length=200)]
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
+    """A single value as a list of one, so that a key takes either."""
     return value if isinstance(value, list) else [value]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A table of the file: no keys but these."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -70,7 +74,7 @@ def _join(inputs: Sequence[Feature]) -> Feature:
 Plan = tuple[Feature, list[Step]]
 
 
-class _Block(_Strict):
+class _Block(Strict):
     """What every block says: its type, a name (default: its type) and the features it takes.
 
     `input` defaults to what the block before it hands on. A block that needs one vector or one stack of vectors and
@@ -79,7 +83,7 @@ class _Block(_Strict):
 
     type: str
     name: Name = ""
-    input: Annotated[list[Name], BeforeValidator(_as_list), Field(max_length=1000)] = []
+    input: Annotated[list[Name], BeforeValidator(as_list), Field(max_length=1000, default_factory=list)]
 
     @property
     def label(self) -> str:
@@ -100,20 +104,13 @@ class _Block(_Strict):
             return []
         return [Pointwise(f"{self.label}.concat", "copy", sum(f.width for f in inputs))]
 
-    def _layers(self, widths: Sequence[int], found: int, of: str, last: bool = True, **options: Any) -> list[Step]:
+    def _layers(self, widths: Sequence[int], found: int, of: str, **options: Any) -> list[Step]:
         if widths[0] != found:
             raise ValueError(
                 f"layers: the first number is the width of what comes in, so expected {found} (the width of {of}), "
                 f"found {widths[0]}"
             )
-        pairs = list(zip(widths, widths[1:], strict=False))
-        return [
-            Linear(f"{self.label}.{i}", k, n, activation=last or i + 1 < len(pairs), **options)
-            for i, (k, n) in enumerate(pairs)
-        ]
-
-
-Layers = Annotated[list[Width], Field(min_length=2, max_length=200)]
+        return [Linear(f"{self.label}.{i}", k, n, **options) for i, (k, n) in enumerate(pairwise(widths))]
 
 
 class Mlp(_Block):
@@ -150,7 +147,7 @@ class Towers(_Block):
 
 
 class Concat(_Block):
-    """All inputs laid end to end; with ``each = true`` vector by vector (token i of one beside token i of the other)."""
+    """All inputs laid end to end; with ``each = true`` vector by vector: token i of one beside token i of the other."""
 
     type: Literal["concat"]
     each: Annotated[bool, Field(strict=True)] = False
@@ -206,7 +203,7 @@ class Cross(_Block):
     """DCN-v2's cross network: ``x0 * (W x + b) + x``, `layers` times; W of full rank unless `rank` is given."""
 
     type: Literal["cross"]
-    layers: Count
+    layers: Depth
     rank: Width | None = None
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
@@ -277,14 +274,14 @@ class Rnn(_Block):
 
 
 class Hstu(_Block):
-    """HSTU layers (Zhai et al. 2024) over a sequence, whose last `candidates` vectors see the history but not each other.
+    """HSTU layers (Zhai et al. 2024) over a sequence; its last `candidates` vectors see the history, not each other.
 
     Each layer: norm; one product for U, V, Q, K with SiLU; attention without softmax; norm and gate by U; a product
     back to the width. Hands on the candidates or, where there are none, the last vector.
     """
 
     type: Literal["hstu"]
-    layers: Count
+    layers: Depth
     heads: Count
     qk_dim: Width
     linear_dim: Width
@@ -297,14 +294,14 @@ class Hstu(_Block):
             raise ValueError(f"candidates: expected fewer than the {tokens} vectors of the sequence, "
                              f"found {self.candidates}")  # fmt: skip
         wide = 2 * (value + self.heads * self.qk_dim)
-        kwargs = {"rows": tokens, "copies": self.layers}
+        size: dict[str, Any] = {"rows": tokens, "copies": self.layers}
         steps: list[Step] = [
-            Pointwise(f"{self.label}.norm", "layer_norm", dim, flops=8, weights=2 * dim, **kwargs),
-            Linear(f"{self.label}.uvqk", dim, wide, **kwargs),
+            Pointwise(f"{self.label}.norm", "layer_norm", dim, flops=8, weights=2 * dim, **size),
+            Linear(f"{self.label}.uvqk", dim, wide, **size),
             SequenceAttention(f"{self.label}.attention", self.heads, self.qk_dim, self.linear_dim,
                               tokens - self.candidates, self.candidates, self.layers),
-            Pointwise(f"{self.label}.gate", "layer_norm", value, reads=2, flops=9, weights=2 * value, **kwargs),
-            Linear(f"{self.label}.out", value, dim, activation=False, **kwargs),
+            Pointwise(f"{self.label}.gate", "layer_norm", value, reads=2, flops=9, weights=2 * value, **size),
+            Linear(f"{self.label}.out", value, dim, activation=False, **size),
         ]  # fmt: skip
         return Feature(self.label, ((self.candidates or 1, dim),)), self._concat(inputs) + steps
 
@@ -317,160 +314,3 @@ BLOCKS: dict[str, type[_Block]] = {
     "mlp": Mlp, "towers": Towers, "concat": Concat, "combine": Combine, "dot": Dot, "cross": Cross,
     "local_attention": LocalAttention, "rnn": Rnn, "hstu": Hstu,
 }  # fmt: skip
-
-
-class Tables(_Strict):
-    """A group of embedding tables of one width.
-
-    `rows` and `pooling` are one number for all `count` tables, or a list with one for each. `pooling` is the rows
-    that a sample looks up in a table and sums; with `sequence` instead, that many rows are looked up and kept apart.
-    `shares` names a group whose tables these lookups read too: another feature, no other rows.
-    """
-
-    name: Name = ""
-    count: Count | None = None
-    rows: Annotated[list[Rows], BeforeValidator(_as_list), Field(min_length=1, max_length=100_000)] | None = None
-    dim: Width | None = None
-    pooling: Annotated[list[Pooling], BeforeValidator(_as_list), Field(min_length=1, max_length=100_000)] | None = None
-    sequence: Count | None = None
-    shares: Name | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Tables:
-        if (self.shares is None) != (self.rows is not None and self.dim is not None):
-            raise ValueError("expected rows and dim, or shares with the name of the group that has them")
-        if self.pooling is not None and self.sequence is not None:
-            raise ValueError("expected pooling (rows are summed) or sequence (rows are kept apart), found both")
-        lengths = {key: len(values) for key, values in (("rows", self.rows), ("pooling", self.pooling)) if values}
-        many = {key: n for key, n in lengths.items() if n > 1}
-        if self.count is not None:
-            many["count"] = self.count
-        if len(set(many.values())) > 1:
-            raise ValueError("expected one number, or one for each table; found " + ", ".join(
-                f"{n} tables by {key}" for key, n in many.items()))  # fmt: skip
-        return self
-
-
-class Description(_Strict):
-    """A model file: what it is and where its figures come from, its inputs, and its blocks in order."""
-
-    title: Annotated[str, Field(strict=True, min_length=1, max_length=200)]
-    source: Annotated[str, Field(strict=True, min_length=1, max_length=2000)]
-    note: Annotated[str, Field(strict=True, max_length=5000)] = ""
-    aliases: Annotated[list[Annotated[str, Field(strict=True)]], Field(max_length=20)] = []
-    dense_features: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
-    pairs_per_request: Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] = 1
-    tables: Annotated[list[Tables], Field(min_length=1, max_length=10_000)]
-    block: Annotated[list[Block], Field(min_length=1, max_length=200)]
-
-
-def read(raw: dict[str, Any], file: str) -> dict[str, Any]:
-    """Check a description and plan its blocks: the fields of :class:`~roofline.models.recommender.Recommender`.
-
-    Raises
-    ------
-    BadModel
-        Naming the key, what was found and what was expected.
-    """
-    if not isinstance(raw, dict):
-        raise BadModel(file, f"expected a table of keys, found {type(raw).__name__}")
-    try:
-        described = Description.model_validate(raw)
-    except ValidationError as error:
-        problems = [_explain(e, raw) for e in error.errors()[:20]]
-        raise BadModel(file, "; ".join(problems)) from None
-    try:
-        groups = _groups(described.tables)
-        last, steps = _plan(described, groups)
-    except _Misfit as error:
-        raise BadModel(file, str(error)) from None
-    return {
-        "title": described.title, "source": described.source, "note": described.note,
-        "aliases": tuple(described.aliases), "dense_features": described.dense_features,
-        "pairs_per_request": described.pairs_per_request, "tables": groups,
-        "blocks": tuple((b.label, b.type) for b in described.block), "steps": tuple(steps), "outputs": last.width,
-    }  # fmt: skip
-
-
-class _Misfit(Exception):
-    """What is wrong with how the parts of a description go together."""
-
-
-def _unknown(where: str, name: str, known: Sequence[str]) -> _Misfit:
-    return _Misfit(f"{where}: {UnknownName('feature', name, known)}")
-
-
-def _groups(described: Sequence[Tables]) -> tuple[TableGroup, ...]:
-    """The table groups, each with one number a table."""
-    groups: list[TableGroup] = []
-    for i, tables in enumerate(described):
-        where = f"tables[{i}]"
-        name = tables.name or ("embedding" if len(described) == 1 else f"tables_{i}")
-        if any(g.name == name for g in groups) or name == "dense" or (name == "embedding" and len(described) > 1):
-            raise _Misfit(f"{where}.name: expected a name that nothing else has, found {name!r}")
-        if tables.shares is None:
-            assert tables.rows is not None and tables.dim is not None  # the schema's check
-            rows, dim = tables.rows, tables.dim
-        else:
-            owner = next((g for g in groups if g.name == tables.shares), None)
-            if owner is None:
-                raise _unknown(f"{where}.shares", tables.shares, [g.name for g in groups])
-            rows, dim = list(owner.rows), owner.dim
-        pooling = tables.pooling or [1]
-        n = max(tables.count or 1, len(rows), len(pooling))
-        rows, pooling = (values * n if len(values) == 1 else values for values in (rows, pooling))
-        if not len(rows) == len(pooling) == n:
-            raise _Misfit(f"{where}: expected one number, or one for each of {n} tables")
-        groups.append(TableGroup(name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, tables.shares is None))
-    return tuple(groups)
-
-
-def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature, list[Step]]:
-    """Run the blocks over the features: the last one's output, and all steps in order."""
-    features = {g.name: Feature(g.name, ((g.vectors, g.dim),)) for g in groups}
-    features["embedding"] = Feature("embedding", tuple((g.vectors, g.dim) for g in groups))
-    if described.dense_features:
-        features["dense"] = flat("dense", described.dense_features)
-    used: set[str] = set()
-    steps: list[Step] = []
-    last: Feature | None = None
-    for i, block in enumerate(described.block):
-        where = f"block[{i}] ({block.label})"
-        takes = list(block.takes)
-        if not block.input:
-            if last is None:
-                raise _Misfit(f"{where}.input: expected one of {sorted(features)}, since no block comes before it")
-            takes.insert(0, last.name)
-        for name in takes:
-            if name not in features:
-                hint = [*features] if name != "dense" else [*features, "dense_features"]
-                raise _unknown(f"{where}.input", name, hint)
-        used.update(takes)
-        if block.label in features:
-            raise _Misfit(f"{where}.name: expected a name that nothing else has, found {block.label!r}")
-        try:
-            last, more = block.plan([features[name] for name in takes])
-        except ValueError as error:
-            raise _Misfit(f"{where}.{error}" if ":" in str(error) else f"{where}: {error}") from None
-        features[block.label] = last
-        steps.extend(more)
-    assert last is not None  # the schema asks for at least one block
-    idle = {*features} - used - {last.name}
-    idle -= {g.name for g in groups} if "embedding" in used else {"embedding"}
-    if idle:
-        raise _Misfit(f"nothing takes the output of {sorted(idle)}: name it as an input, or leave it out")
-    return last, steps
-
-
-def _explain(error: Any, raw: Any) -> str:
-    """One problem that pydantic found, in the words of the file: key, expected, found."""
-    where, schema, value = "", Description, raw
-    for part in error["loc"]:
-        if isinstance(part, int):
-            where += f"[{part}]"
-        elif part in BLOCKS and schema is Block:
-            continue  # the branch of the union, no key of the file
-        else:
-            where += f".{part}" if where else str(part)
-    kind, context = error["type"], error.get("ctx", {})
-    return where

@@ -25,7 +25,7 @@ class Layers:
     count: int
     attention: Attention | LatentAttention
     feed_forward: FeedForward | Experts
-    span: Span = Span()
+    span: Span
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,6 @@ class LanguageModel:
         from roofline.models import huggingface
 
         return huggingface.read(config, name, file)
-
-    @classmethod
-    def load(cls, path: str | Path) -> LanguageModel:
-        """Read a ``config.json``, or the one of a folder; see :func:`roofline.models.huggingface.load`."""
-        from roofline.models import huggingface
-
-        return huggingface.load(path)
 
     # -- Shape ---------------------------------------------------------------------------------------------------
 
@@ -269,3 +262,10 @@ class LanguageModel:
         return Workload(tuple(ops))
 
 
+
+
+def load(path: str | Path) -> LanguageModel:
+    """Read a ``config.json``, or the one of a folder; see :func:`roofline.models.huggingface.load`."""
+    from roofline.models import huggingface
+
+    return huggingface.load(path)

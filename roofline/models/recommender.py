@@ -159,9 +159,9 @@ class Recommender:
         BadModel
             Naming the key, what was found and what was expected.
         """
-        from roofline.models import blocks
+        from roofline.models import description
 
-        return cls(name=name, bags=(), **blocks.read(raw, file or name))
+        return cls(name=name, **description.read(raw, file or name))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bags", _bags(self.tables))
@@ -304,17 +304,19 @@ def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
     Every table apart would be a launch apart, and a breakdown that nobody reads. Tables of about one size go together:
     their rows and lookups are summed exactly, only how the lookups repeat within a table becomes an average.
     """
-    gathered: dict[tuple[int, int, str], list[tuple[int, float]]] = {}
+    gathered: dict[tuple[int, int, int], list[tuple[int, float]]] = {}
     for group in groups:
         for rows, pooling in zip(group.rows, group.pooling, strict=True):
-            size = next(name for limit, name in SIZE_CLASSES if rows < limit)
+            size = next(i for i, (limit, _) in enumerate(SIZE_CLASSES) if rows < limit)
             gathered.setdefault((group.dim, group.sequence, size), []).append((rows, pooling))
-    sizes, dims, sequences = ({key[i] for key in gathered} for i in (2, 0, 1))
+    dims, sequences, sizes = ({key[i] for key in gathered} for i in range(3))
     bags = []
-    for (dim, sequence, size), tables in gathered.items():
+    for (dim, sequence, size), tables in sorted(gathered.items()):
         # A label says what tells the bags of this model apart, and no more.
-        parts = ["embedding", f"dim{dim}" if len(dims) > 1 else "", size if len(sizes) > 1 else ""]
-        parts.append(f"seq{sequence}" if len(sequences) > 1 and sequence else "")
+        parts = [
+            "embedding", f"dim{dim}" if len(dims) > 1 else "", SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
+            f"seq{sequence}" if len(sequences) > 1 and sequence else "",
+        ]  # fmt: skip
         n = len(tables)
         mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
         bags.append(Bag(".".join(p for p in parts if p), n, mean_rows, dim, mean_pooling, sequence))

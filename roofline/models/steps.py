@@ -155,7 +155,7 @@ class SequenceAttention:
     """HSTU's attention: history causally over itself, each candidate over the history and itself only.
 
     Its pointwise SiLU stands where softmax's exponential stood, and costs the vector engine about as much, so
-    the operator is plain attention. With unequal query and value sizes the mean keeps the FLOP and the bytes.
+    the operator is plain attention.
     """
 
     name: str
@@ -176,7 +176,7 @@ class SequenceAttention:
         # The scores are not quantised: attention stays in 16 bits when the layers around it run in 8.
         def attend(name: str, q_len: int, kv_len: int, causal: bool) -> Op:
             return op.attention(
-                batch=batch, heads=self.heads, head_dim=(self.qk_dim + self.value_dim) / 2, q_len=q_len,
+                batch=batch, heads=self.heads, head_dim=self.qk_dim, value_dim=self.value_dim, q_len=q_len,
                 kv_len=kv_len, causal=causal, dtype=op.wide(dtype), name=name, count=self.layers, scope="model",
             )  # fmt: skip
 

@@ -1,0 +1,206 @@
+"""The description of a recommendation model: the schema of its file, and the planning of its blocks.
+
+Read by ``recommender.py``, which holds what comes out; kept apart so that a program that loads no such model never
+imports pydantic for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+
+from roofline.errors import BadModel, UnknownName
+from roofline.models.blocks import BLOCKS, Block, Count, Feature, Name, Strict, Width, as_list, flat
+from roofline.models.recommender import TableGroup
+from roofline.models.steps import Step
+
+Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
+Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+
+#: More than any model has; a bound on what a few bytes of a hostile file can ask for.
+MAX_TABLES = 100_000
+
+
+class Tables(Strict):
+    """A group of embedding tables of one width.
+
+    `rows` and `pooling` are one number for all `count` tables, or a list with one for each. `pooling` is the rows
+    that a sample looks up in a table and sums; with `sequence` instead, that many rows are looked up and kept apart.
+    `shares` names a group whose tables these lookups read too: another feature, no other rows.
+    """
+
+    name: Name = ""
+    count: Count | None = None
+    rows: Annotated[list[Rows], BeforeValidator(as_list), Field(min_length=1, max_length=100_000)] | None = None
+    dim: Width | None = None
+    pooling: Annotated[list[Pooling], BeforeValidator(as_list), Field(min_length=1, max_length=100_000)] | None = None
+    sequence: Count | None = None
+    shares: Name | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Tables:
+        own = [value is not None for value in (self.rows, self.dim)]
+        if not all(own) if self.shares is None else any(own):
+            raise ValueError("expected rows and dim, or shares with the name of the group that has them")
+        if self.pooling is not None and self.sequence is not None:
+            raise ValueError("expected pooling (rows are summed) or sequence (rows are kept apart), found both")
+        lengths = {key: len(values) for key, values in (("rows", self.rows), ("pooling", self.pooling)) if values}
+        many = {key: n for key, n in lengths.items() if n > 1}
+        if self.count is not None:
+            many["count"] = self.count
+        if len(set(many.values())) > 1:
+            raise ValueError("expected one number, or one for each table; found " + ", ".join(
+                f"{n} tables by {key}" for key, n in many.items()))  # fmt: skip
+        return self
+
+
+class Description(Strict):
+    """A model file: what it is and where its figures come from, its inputs, and its blocks in order."""
+
+    title: Annotated[str, Field(strict=True, min_length=1, max_length=200)]
+    source: Annotated[str, Field(strict=True, min_length=1, max_length=2000)]
+    note: Annotated[str, Field(strict=True, max_length=5000)] = ""
+    aliases: Annotated[list[Annotated[str, Field(strict=True)]], Field(max_length=20, default_factory=list)]
+    dense_features: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    pairs_per_request: Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] = 1
+    tables: Annotated[list[Tables], Field(min_length=1, max_length=10_000)]
+    block: Annotated[list[Block], Field(min_length=1, max_length=200)]
+
+
+def read(raw: dict[str, Any], file: str) -> dict[str, Any]:
+    """Check a description and plan its blocks: the fields of :class:`~roofline.models.recommender.Recommender`.
+
+    Raises
+    ------
+    BadModel
+        Naming the key, what was found and what was expected.
+    """
+    if not isinstance(raw, dict):
+        raise BadModel(file, f"expected a table of keys, found {type(raw).__name__}")
+    try:
+        described = Description.model_validate(raw)
+    except ValidationError as error:
+        problems = [_explain(e) for e in error.errors()[:20]]
+        raise BadModel(file, "; ".join(problems)) from None
+    try:
+        groups = _groups(described.tables)
+        last, steps = _plan(described, groups)
+    except _Misfit as error:
+        raise BadModel(file, str(error)) from None
+    return {
+        "title": described.title, "source": described.source, "note": described.note,
+        "aliases": tuple(described.aliases), "dense_features": described.dense_features,
+        "pairs_per_request": described.pairs_per_request, "tables": groups,
+        "blocks": tuple((b.label, b.type) for b in described.block), "steps": tuple(steps), "outputs": last.width,
+    }  # fmt: skip
+
+
+class _Misfit(Exception):
+    """What is wrong with how the parts of a description go together."""
+
+
+def _unknown(where: str, name: str, known: Sequence[str]) -> _Misfit:
+    return _Misfit(f"{where}: {UnknownName('feature', name, known)}")
+
+
+def _groups(described: Sequence[Tables]) -> tuple[TableGroup, ...]:
+    """The table groups, each with one number a table."""
+    groups: list[TableGroup] = []
+    for i, tables in enumerate(described):
+        where = f"tables[{i}]"
+        name = tables.name or ("embedding" if len(described) == 1 else f"tables_{i}")
+        if any(g.name == name for g in groups) or name == "dense" or (name == "embedding" and len(described) > 1):
+            raise _Misfit(f"{where}.name: expected a name that nothing else has, found {name!r}")
+        if tables.shares is None:
+            rows, dim = tables.rows or [], tables.dim or 0  # the schema has seen to it that both are there
+        else:
+            owner = next((g for g in groups if g.name == tables.shares), None)
+            if owner is None:
+                raise _unknown(f"{where}.shares", tables.shares, [g.name for g in groups])
+            rows, dim = list(owner.rows), owner.dim
+        pooling = tables.pooling or [1]
+        n = max(tables.count or 1, len(rows), len(pooling))
+        if n + sum(g.tables for g in groups) > MAX_TABLES:
+            raise _Misfit(f"{where}: expected at most {MAX_TABLES} tables in all, found more")
+        rows = rows * n if len(rows) == 1 else rows
+        pooling = pooling * n if len(pooling) == 1 else pooling
+        if not len(rows) == len(pooling) == n:
+            raise _Misfit(f"{where}: expected one number, or one for each of {n} tables")
+        groups.append(TableGroup(name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, tables.shares is None))
+    return tuple(groups)
+
+
+def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature, list[Step]]:
+    """Run the blocks over the features: the last one's output, and all steps in order."""
+    features = {g.name: Feature(g.name, ((g.vectors, g.dim),)) for g in groups}
+    features["embedding"] = Feature("embedding", tuple((g.vectors, g.dim) for g in groups))
+    if described.dense_features:
+        features["dense"] = flat("dense", described.dense_features)
+    used: set[str] = set()
+    steps: list[Step] = []
+    last: Feature | None = None
+    for i, block in enumerate(described.block):
+        where = f"block[{i}] ({block.label})"
+        takes = list(block.takes)
+        if not block.input:
+            if last is None:
+                raise _Misfit(f"{where}.input: expected one of {sorted(features)}, since no block comes before it")
+            takes.insert(0, last.name)
+        for name in takes:
+            if name == "dense" and name not in features:
+                raise _Misfit(
+                    f"{where}.input: takes the dense features, expected dense_features above zero, found none"
+                )
+            if name not in features:
+                raise _unknown(f"{where}.input", name, [*features])
+        used.update(takes)
+        if block.label in features:
+            raise _Misfit(f"{where}.name: expected a name that nothing else has, found {block.label!r}")
+        try:
+            last, more = block.plan([features[name] for name in takes])
+        except ValueError as error:
+            raise _Misfit(f"{where}: {error}") from None
+        features[block.label] = last
+        steps.extend(more)
+    assert last is not None  # the schema asks for at least one block
+    idle = {*features} - used - {last.name}
+    idle -= {g.name for g in groups} if "embedding" in used else {"embedding"}
+    if idle:
+        raise _Misfit(f"nothing takes the output of {sorted(idle)}: name it as an input, or leave it out")
+    return last, steps
+
+
+def _explain(error: Any) -> str:
+    """One problem that pydantic found, in the words of the file: key, expected, found."""
+    loc, what = list(error["loc"]), "model"
+    owner: type[BaseModel] = Description
+    if loc[0] == "tables" and len(loc) > 1:
+        owner, what = Tables, "table group"
+    elif loc[0] == "block" and len(loc) > 2:
+        what = f"{loc[2]} block"
+        owner = BLOCKS[loc.pop(2)]  # the branch of the union, no key of the file
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+    kind, context, found = error["type"], error.get("ctx", {}), repr(error["input"])
+    found = found if len(found) <= 60 else found[:57] + "..."
+    if kind == "extra_forbidden":
+        return f"{where}: {UnknownName(f'key of a {what}', str(loc[-1]), owner.model_fields)}"
+    if kind == "missing":
+        return f"{where}: expected in every {what}, found nothing"
+    if kind == "union_tag_invalid":
+        return f"{where}.type: {UnknownName('block type', str(context['tag']), BLOCKS)}"
+    if kind == "union_tag_not_found":
+        return f"{where}.type: expected one of {', '.join(BLOCKS)}, found nothing"
+    if kind == "value_error":
+        return f"{where}: {context['error']}"
+    expected = {
+        "greater_than": "a number above {gt:g}", "greater_than_equal": "a number of at least {ge:g}",
+        "less_than_equal": "a number of at most {le:g}", "int_type": "a whole number", "float_type": "a number",
+        "finite_number": "a finite number", "string_type": "a text", "bool_type": "true or false",
+        "list_type": "a list", "model_type": "a table of keys", "model_attributes_type": "a table of keys",
+        "dict_type": "a table of keys", "literal_error": "{expected}", "string_too_short": "a text",
+        "string_pattern_mismatch": "a name of letters, digits, '_' and '-'",
+        "too_short": "at least {min_length} of them", "too_long": "at most {max_length} of them",
+    }.get(kind)  # fmt: skip
+    return f"{where}: expected {expected.format(**context)}, found {found}" if expected else f"{where}: {error['msg']}"

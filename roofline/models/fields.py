@@ -1,0 +1,173 @@
+"""Reading a model description field by field: every refusal names the file, the field, and what was expected."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from roofline.errors import BadModel, closest
+
+#: A description is a few kilobytes; what is larger is no description.
+MAX_BYTES = 10_000_000
+
+#: Larger sizes than any model has: what exceeds them is a slip, and would only make absurd numbers later.
+LIMITS = {"layers": 10_000, "heads": 100_000, "width": 10_000_000, "vocab": 100_000_000, "experts": 1_000_000,
+          "positions": 10**12}  # fmt: skip
+
+
+class Fields:
+    """The fields of one JSON object.
+
+    Parameters
+    ----------
+    values : dict
+        The object.
+    file : str
+        Named in errors.
+    inside : str
+        The key under which the object lies, for errors: ``"text_config"``.
+    """
+
+    def __init__(self, values: dict[str, Any], file: str, inside: str = "") -> None:
+        self.values = values
+        self.file = file
+        self.inside = f"{inside}." if inside else ""
+        self._asked: set[str] = set()
+
+    def fail(self, key: str, problem: str) -> NoReturn:
+        """Refuse the file because of one field."""
+        raise BadModel(self.file, f"{self.inside}{key}: {problem}")
+
+    def get(self, *keys: str) -> Any:
+        """The first of `keys` that is there and not null, else None."""
+        self._asked.update(keys)
+        return next((self.values[key] for key in keys if self.values.get(key) is not None), None)
+
+    def has(self, key: str) -> bool:
+        """Whether the field is there, even as null."""
+        self._asked.add(key)
+        return key in self.values
+
+    def integer(self, *keys: str, default: int | None = None, low: int = 1, limit: str = "width") -> int:
+        """A whole number within bounds; the first key is the field's name, further ones its older spellings."""
+        value, key, high = self.get(*keys), keys[0], LIMITS[limit]
+        expected = f"expected a whole number from {low} to {high}"
+        if value is None:
+            if default is not None:
+                return default
+            self._missing(key, expected)
+        key = next(k for k in keys if self.values.get(k) is not None)
+        if isinstance(value, bool) or not isinstance(value, int):
+            hint = f"; write {int(value)}" if _is_whole(value) and low <= float(value) <= high else ""
+            self.fail(key, f"found {_shown(value)}, {expected}{hint}")
+        if not low <= value <= high:
+            self.fail(key, f"found {_shown(value)}, {expected}")
+        return value
+
+    def number(self, *keys: str, default: float, low: float, high: float) -> float:
+        """A number within bounds."""
+        value = self.get(*keys)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            self.fail(keys[0], f"found {_shown(value)}, expected a number from {low:g} to {high:g}")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.fail(key, f"found {_shown(value)}, expected true or false")
+        return value
+
+    def text(self, key: str, default: str = "") -> str:
+        """A string."""
+        value = self.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self.fail(key, f"found {_shown(value)}, expected a string")
+        return value
+
+    def array(self, key: str) -> list[Any] | None:
+        """A list, or None where it is absent."""
+        value = self.get(key)
+        if value is not None and not isinstance(value, list):
+            self.fail(key, f"found {_shown(value)}, expected a list")
+        return value
+
+    def table(self, key: str) -> Fields | None:
+        """A nested object, or None where it is absent."""
+        value = self.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.fail(key, f"found {_shown(value)}, expected an object")
+        return Fields(value, self.file, self.inside + key)
+
+    def divides(self, key: str, value: int, of: str, whole: int) -> None:
+        """Refuse a `value` that does not divide `whole`, with the nearest ones that do."""
+        if whole % value:
+            near = sorted((d for d in range(1, whole + 1) if whole % d == 0), key=lambda d: abs(d - value))[:2]
+            self.fail(key, f"found {value}, expected a divisor of {of} = {whole}; nearest: "
+                           + " or ".join(str(d) for d in sorted(near)))  # fmt: skip
+
+    def finish(self) -> None:
+        """Refuse a misspelt field: one that nobody asked for, next to an absent one that somebody did.
+
+        A slip such as ``num_key_value_head`` would otherwise leave a default in place that is wrong by a factor.
+        """
+        spare = [key for key in self.values if key not in self._asked]
+        for key in sorted(self._asked - self.values.keys()):
+            for near in difflib.get_close_matches(key, spare, n=1, cutoff=0.92):
+                self.fail(near, f"is not a field of this model family; did you mean {key!r}?")
+
+    def _missing(self, key: str, expected: str) -> NoReturn:
+        near = closest(key, [k for k in self.values if k not in self._asked], 1)
+        self.fail(key, f"is missing, {expected}" + (f"; did you mean {key!r} by {near[0]!r}?" if near else ""))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises
+    ------
+    BadModel
+        For a file that cannot be read, is larger than :data:`MAX_BYTES`, or holds anything but one JSON object.
+    """
+    file = str(path)
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadModel(file, f"cannot be read: {error.strerror or error}") from None
+    if len(content) > MAX_BYTES:
+        raise BadModel(file, f"is larger than {MAX_BYTES / 1e6:g} MB; expected a config.json of a few kB")
+    try:
+        value = json.loads(content)
+    except RecursionError:
+        raise BadModel(file, "is nested too deeply; expected a config.json") from None
+    except ValueError as error:  # bad JSON, bad UTF-8, a number of thousands of digits
+        raise BadModel(file, f"is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BadModel(file, f"holds {_shown(value)}, expected a JSON object such as a config.json")
+    return value
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and float(value).is_integer()
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON writes it, shortened."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**15:
+        return f"an integer of {value.bit_length()} bits"
+    text = json.dumps(value) if isinstance(value, str | bool | int | float | type(None)) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,267 @@
+"""Results as text, Markdown and one self-contained HTML page. Receives results; computes nothing."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from roofline import units
+from roofline.estimates import LanguageEstimate, RecommendationEstimate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from roofline.chip import Chip
+    from roofline.inference import Phase
+
+Estimate = LanguageEstimate | RecommendationEstimate
+
+
+@dataclass
+class Table:
+    """Cells as text, ready to be set in any form.
+
+    Attributes
+    ----------
+    title : str
+    columns : list of str
+        A heading that starts with ``>`` sets its column flush right.
+    rows : list of list of str
+    notes : list of str
+        Lines below the table.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: list[list[str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+# What to say -----------------------------------------------------------------------------------------------------
+
+
+def _quantity(value: float, unit: str) -> str:
+    if unit in ("s", "B"):
+        return units.text(value, unit, 3)
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+
+
+_LABELS = {
+    "ttft_s": "time to first token", "tpot_s": "time per output token", "time_s": "whole request",
+    "tokens_per_s": "output tokens", "tokens_per_s_per_chip": "output tokens, per chip",
+    "total_tokens_per_s": "prompt + output tokens", "decode_tokens_per_s": "output tokens while decoding",
+    "latency_s": "latency of a batch", "samples_per_s": "samples", "samples_per_s_per_chip": "samples, per chip",
+}  # fmt: skip
+
+
+def headline(est: Estimate, level: float = 0.9) -> Table:
+    """The figures of an estimate, each with its interval."""
+    intervals = est.interval(level)
+    table = Table(_what(est), ["", ">expected", f">{level:.0%} interval"])
+    for name, unit in est.FIGURES.items():
+        low, high = intervals[name]
+        table.rows.append([
+            _LABELS[name], _quantity(getattr(est, name), unit), f"{_quantity(low, unit)} to {_quantity(high, unit)}"])  # fmt: skip
+    for label, phase in phases(est):
+        table.rows.append([f"{label}: bounds", units.text(phase.time_s, "s", 3),
+                           f"{units.text(phase.lower_s, 's', 3)} to {units.text(phase.upper_s, 's', 3)}"])  # fmt: skip
+    table.notes.append(why(est))
+    held = est.memory
+    table.notes.append(
+        f"Memory of one chip: {units.text(held.total_bytes, 'B', 3)} of {units.text(held.usable_bytes, 'B', 3)} usable "
+        f"(weights {units.text(held.weights_bytes, 'B', 3)}"
+        + (f", KV cache {units.text(held.cache_bytes, 'B', 3)}" if held.cache_bytes else "")
+        + f", activations {units.text(held.activations_bytes, 'B', 3)}); largest batch that fits: {held.largest_batch:,}."
+    )
+    table.notes.append(doubt(est))
+    return table
+
+
+def phases(est: Estimate) -> list[tuple[str, Phase]]:
+    """The phases of an estimate with their names."""
+    if isinstance(est, LanguageEstimate):
+        return [("prefill", est.prefill), ("decode step", est.decode)]
+    return [("batch", est.step)]
+
+
+def _what(est: Estimate) -> str:
+    r = est.request
+    if isinstance(est, LanguageEstimate):
+        p = r.plan
+        split = ", ".join(f"{k}={v}" for k, v in (("tp", p.tp), ("pp", p.pp), ("ep", p.ep), ("dp", p.dp)) if v > 1)
+        shape = f"batch {r.batch:,}, prompt {r.prompt:,}, output {r.output:,}" + (f", prefix {r.prefix:,}" if r.prefix else "")
+        weight = f", {r.weight_dtype} weights" if r.weight_dtype and r.weight_dtype != r.dtype else ""
+        cache = f", {r.kv_dtype} KV cache" if r.kv_dtype and r.kv_dtype != r.dtype else ""
+        return (f"{est.model.title} on {p.devices} x {est.chip.title}" + (f" ({split})" if split else "")
+                + f"\n{shape}, {r.dtype}{weight}{cache}")  # fmt: skip
+    table = f", {r.table_dtype} tables" if r.table_dtype and r.table_dtype != r.dtype else ""
+    return f"{est.model.title} on {r.devices} x {est.chip.title}\nbatch {r.batch:,}, {r.dtype}{table}"
+
+
+def why(est: Estimate) -> str:
+    """One sentence on what bounds each phase and how much of the time that is."""
+    parts = []
+    for label, phase in phases(est):
+        shares = sorted(((t / phase.time_s, b) for b, t in phase.time_by_bound.items() if t > 0), reverse=True)
+        parts.append(f"{label} {shares[0][1]} ({shares[0][0]:.0%}" + "".join(f", {b} {s:.0%}" for s, b in shares[1:3]) + ")")
+    text = "Bound by: " + "; ".join(parts) + "."
+    if isinstance(est, RecommendationEstimate):
+        return f"{text} Sparse part {est.sparse_share:.0%} of the time. MFU {est.mfu:.1%}, MBU {est.mbu:.1%}."
+    return f"{text} MFU {est.prefill.mfu:.1%} in prefill, MBU {est.decode.mbu:.1%} in decode."
+
+
+def doubt(est: Estimate) -> str:
+    """One sentence on what the interval rests on."""
+    chip = est.chip
+    fitted = sorted(chip.calibration)
+    basis = (
+        f"efficiencies of {', '.join(fitted)} fitted on measurements of this chip, the rest those of its family"
+        if fitted
+        else f"efficiencies of its family ({chip.family}), none measured on this chip"
+    )
+    if chip.status == "estimated":
+        basis += "; the chip itself is an estimate, its ranges are in the interval"
+    return f"How sure: {basis}."
+
+
+def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
+    """The operators of a phase, longest first."""
+    table = Table(title, ["operator", ">count", ">FLOP", ">bytes", ">FLOP/B", ">time", ">share", "bound"])
+    records = sorted(phase.records, key=lambda r: -r["time_s"])
+    for r in (r for r in records if r["share"] >= smallest):
+        table.rows.append([
+            r["op"], f"{r['count']:g}", units.text(r["flops"], "", 3) if r["flops"] < 1e3 else _si(r["flops"]),
+            _si(r["bytes"]), f"{r['intensity']:.3g}", units.text(r["time_s"], "s", 3), f"{r['share']:.1%}", r["bound"],
+        ])  # fmt: skip
+    table.notes.append(f"All operators: {units.text(phase.time_s, 's', 4)}.")
+    return table
+
+
+def _si(value: float) -> str:
+    return units.text(value, "B", 3).removesuffix("B").strip()
+
+
+def chip_table(chip: Chip, sources: bool = False, family: bool = False) -> Table:
+    """Every figure of a chip; with its sources if asked."""
+    columns = ["figure", ">value", ">range", "kind"] + (["source", "note"] if sources else [])
+    heading = f"{chip.title} ({chip.name})\n{chip.vendor}, {chip.year}, {chip.status}"
+    if chip.flags.get("process"):
+        heading += f", {chip.flags['process']}"
+    table = Table(heading, columns)
+    numbers = {**chip.numbers, **(chip.defaults if family else {})}
+    for path, n in numbers.items():
+        unit = units.DIMENSIONS[n.dimension][0]
+        spread = "" if n.low is None or n.high is None else f"{units.text(n.low, unit)} to {units.text(n.high, unit)}"
+        row = [path, units.text(n.value, unit, 5), spread, n.kind]
+        table.rows.append(row + ([n.source, n.note] if sources else []))
+    ridges = []
+    for dtype in chip.dtypes:
+        levels = [chip.main_level] + ([chip.cache_level] if chip.cache_level != chip.main_level else [])
+        parts = [f"{chip.ridge_point(dtype, v):.0f} per {v} byte" for v in levels if chip.get(f"memory.{v}.bandwidth")]
+        ridges.append(f"{dtype} " + ", ".join(parts))
+    table.notes.append("Ridge points (FLOP): " + "; ".join(ridges) + ".")
+    if chip.aliases:
+        table.notes.append("Also called: " + ", ".join(chip.aliases) + ".")
+    if chip.note:
+        table.notes.append(chip.note)
+    return table
+
+
+# How to set it ---------------------------------------------------------------------------------------------------
+
+
+def show(console: Console, table: Table) -> None:
+    """Print a table to a terminal."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    title, _, under = table.title.partition("\n")
+    console.print(Text(title, style="bold"))
+    if under:
+        console.print(Text(under))
+    rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in table.columns:
+        right = column.startswith(">")
+        rich.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for row in table.rows:
+        rich.add_row(*(Text(cell) for cell in row))
+    console.print(rich)
+    for note in table.notes:
+        console.print(Text(note))
+
+
+def markdown(tables: Iterable[Table]) -> str:
+    """Tables as Markdown."""
+    out = []
+    for table in tables:
+        title, _, under = table.title.partition("\n")
+        out += [f"## {_md(title)}", ""] + ([_md(under), ""] if under else [])
+        out.append("| " + " | ".join(_md(c.lstrip(">")) for c in table.columns) + " |")
+        out.append("| " + " | ".join("---:" if c.startswith(">") else "---" for c in table.columns) + " |")
+        out += ["| " + " | ".join(_md(cell) for cell in row) + " |" for row in table.rows]
+        out += [""] + [f"{_md(note)}\n" for note in table.notes]
+    return "\n".join(out)
+
+
+def _md(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: .6rem 0 1rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .18rem .7rem; border-bottom: 1px solid #ddd; text-align: left; }
+.r { text-align: right; } h2 { margin: 1.8rem 0 .2rem; font-size: 1.15rem; } svg { max-width: 100%; height: auto; }
+"""
+
+
+def html_page(title: str, tables: Iterable[Table], pictures: Sequence[Any] = ()) -> str:
+    """One self-contained page: tables, and matplotlib Axes as inline SVG. Nothing is loaded from elsewhere."""
+    body = []
+    for table in tables:
+        heading, _, under = table.title.partition("\n")
+        body.append(f"<h2>{html.escape(heading)}</h2>" + (f"<p>{html.escape(under)}</p>" if under else ""))
+        side = ["r" if c.startswith(">") else "" for c in table.columns]
+        body.append("<table><thead><tr>" + "".join(
+            f'<th class="{s}">{html.escape(c.lstrip(">"))}</th>' for c, s in zip(table.columns, side, strict=True)) + "</tr></thead><tbody>")  # fmt: skip
+        for row in table.rows:
+            cells = (f'<td class="{s}">{html.escape(cell)}</td>' for cell, s in zip(row, side, strict=True))
+            body.append("<tr>" + "".join(cells) + "</tr>")
+        body.append("</tbody></table>")
+        body += [f"<p>{html.escape(note)}</p>" for note in table.notes]
+    for ax in pictures:
+        buffer = io.StringIO()
+        ax.figure.savefig(buffer, format="svg")
+        body.append(buffer.getvalue()[buffer.getvalue().index("<svg"):])
+    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+            f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n" + "\n".join(body) + "\n</body></html>\n")  # fmt: skip
+
+
+def as_json(est: Estimate) -> dict[str, Any]:
+    """Everything an estimate says, as plain data."""
+    r = est.request
+    plan = {k: getattr(r.plan, k) for k in ("tp", "pp", "ep", "dp")} if isinstance(est, LanguageEstimate) else {}
+    keys = (
+        ("batch", "prompt", "output", "prefix", "dtype", "weight_dtype", "kv_dtype")
+        if isinstance(est, LanguageEstimate)
+        else ("batch", "devices", "dtype", "table_dtype", "skew")
+    )
+    held = est.memory
+    return {
+        "model": est.model.name, "chip": est.chip.name, "request": {k: getattr(r, k) for k in keys} | plan,
+        **{name: getattr(est, name) for name in est.FIGURES},
+        "lower_s": est.lower_s, "upper_s": est.upper_s, "bound": est.bound, "mfu": est.mfu, "mbu": est.mbu,
+        "interval_90": {name: list(pair) for name, pair in est.interval(0.9).items()},
+        "memory": {
+            "weights_bytes": held.weights_bytes, "cache_bytes": held.cache_bytes, "activations_bytes": held.activations_bytes,
+            "usable_bytes": held.usable_bytes, "largest_batch": held.largest_batch,
+        },
+        "phases": {
+            label: {"time_s": p.time_s, "lower_s": p.lower_s, "upper_s": p.upper_s, "bound": p.bound, "ops": p.records}
+            for label, p in phases(est)
+        },
+    }  # fmt: skip
