@@ -60,7 +60,10 @@ def cache_folder() -> pathlib.Path | None:
     import platformdirs
 
     key = content_hash()
-    for parent in (pathlib.Path(__file__).parent / "__pycache__", pathlib.Path(platformdirs.user_cache_dir("roofline"))):
+    for parent in (
+        pathlib.Path(__file__).parent / "__pycache__",
+        pathlib.Path(platformdirs.user_cache_dir("roofline")),
+    ):
         folder = parent / f"jit-{key}"
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,93 +1,174 @@
-"""Embedding bags: pooled lookups of random rows, with index skew, a cache, and a limit on outstanding requests."""
+"""Embedding bags: pooled lookups of random table rows, with index skew, a cache and a limit on open requests."""
 
-import math
+from __future__ import annotations
+
+from math import ceil, exp, expm1, log
 
 from roofline.kernels._jit import inner, kernel
 
-# Gauss quadrature of E[f(t)] for t with density t exp(-t): turns the clipped count min(1, x) into 1 - exp(-x).
-_T1, _T2, _T3 = 0.9358222275240879, 3.3054072893322786, 7.758770483143634
-_W1, _W2, _W3 = 0.5886814810396594, 0.3912160592223105, 0.020102459738030
+INDEX_BYTES = 8.0  # of one lookup's index
+# 1 - exp(-x) as a sum of clipped ramps, sum of W * min(1, x / T): the best three in relative error, exact at both ends.
+T1, T2, T3 = 0.16171477, 0.57880776, 2.53425018
+W1, W2, W3 = 0.04045171, 0.27846892, 0.68107937
+MIN_SKEW = 1e-3  # below it the indices are uniform
+NEWTON_STEPS = 2
 
 
 @inner
-def _mass(x, skew):
-    """Integral of r**-skew from 1 to x."""
-    if abs(1.0 - skew) < 1e-9:
-        return math.log(x)
-    return math.expm1((1.0 - skew) * math.log(x)) / (1.0 - skew)
+def mass(log_edge: float, skew: float) -> float:
+    """Integral of r**-skew from 1 to exp(log_edge)."""
+    steepness = 1.0 - skew
+    if abs(steepness) < 1e-6:
+        return log_edge
+    return expm1(steepness * log_edge) / steepness
 
 
 @inner
-def _seen(draws, rows, skew, first, total):
-    """Clipped expectation of distinct rows after `draws` draws, and its slope: (count, slope)."""
-    last = rows + 0.5
-    if skew < 1e-6:
-        if draws < rows:
-            return draws, 1.0
-        return rows, 0.0
-    edge = (draws / total) ** (1.0 / skew) if draws > total * 0.5**skew else 0.5
-    edge = min(last, max(0.5, edge))
-    slope = max(0.0, (_mass(last, skew) - _mass(edge, skew)) / total)
-    return edge - 0.5 + draws * slope, slope
+def clipped(
+    draws: float, skew: float, first: float, last: float, last_mass: float, total: float
+) -> tuple[float, float]:
+    """Distinct rows if every row drawn more than once on average counted once, every other its average; the slope.
+
+    `first` and `last` are logarithms of ranks; row r is drawn draws / total * r**-skew times on average.
+    """
+    edge = min(last, max(first, log(draws / total) / skew))
+    slope = (last_mass - mass(edge, skew)) / total
+    return exp(edge) - exp(first) + draws * slope, slope
 
 
 @inner
-def _unique(draws, rows, skew, first, total):
-    """Expected distinct rows after `draws` Zipf draws from `rows` rows, and its slope: (count, slope)."""
-    if skew < 1e-6:
-        left = math.exp(-draws / rows)
-        return -rows * math.expm1(-draws / rows), left
-    c1, s1 = _seen(draws / _T1, rows, skew, first, total)
-    c2, s2 = _seen(draws / _T2, rows, skew, first, total)
-    c3, s3 = _seen(draws / _T3, rows, skew, first, total)
-    count = _W1 * _T1 * c1 / _T1 + _W2 * c2 + _W3 * c3
-    return count, _W1 * s1 / _T1 + _W2 * s2 / _T2 + _W3 * s3 / _T3
+def distinct(draws: float, rows: float, skew: float, first: float, last: float) -> tuple[float, float]:
+    """Expected number of distinct rows among `draws` Zipf draws from `rows` rows, and its slope."""
+    if skew < MIN_SKEW:
+        unseen = exp(-draws / rows)
+        return rows * (1.0 - unseen), unseen
+    last_mass = mass(last, skew)
+    total = last_mass - mass(first, skew)
+    count1, slope1 = clipped(draws / T1, skew, first, last, last_mass, total)
+    count2, slope2 = clipped(draws / T2, skew, first, last, last_mass, total)
+    count3, slope3 = clipped(draws / T3, skew, first, last, last_mass, total)
+    count = W1 * count1 + W2 * count2 + W3 * count3
+    return count, W1 / T1 * slope1 + W2 / T2 * slope2 + W3 / T3 * slope3
+
+
+@inner
+def lookups_missed(draws: float, rows: float, skew: float, held: float) -> tuple[float, float]:
+    """Distinct rows among the draws, and the lookups that miss a cache of the `held` last used rows.
+
+    The misses follow the curve of distinct rows until the cache is full, and from then on go on at the rate that they
+    had reached: a lookup misses if its row is not among the `held` last ones (Che's approximation). So they are the
+    tangent of that concave curve where it passes `held`.
+    """
+    # Ranks as a continuum from `first` on, chosen so that its mass is that of the sum over ranks.
+    first, last = log(0.5 + 0.058 * skew), log(rows + 0.5)
+    unique = min(draws, rows, distinct(draws, rows, skew, first, last)[0])
+    if unique <= held:
+        return unique, unique
+    if held <= 0.0:
+        return unique, draws
+    full = held  # draws until the cache is full, by Newton's method in the logarithms: it comes from below
+    count, slope = distinct(full, rows, skew, first, last)
+    for _ in range(NEWTON_STEPS):
+        full *= (held / count) ** (count / (full * slope))
+        count, slope = distinct(full, rows, skew, first, last)
+    return unique, min(draws, max(unique, count + (draws - full) * slope))
 
 
 @kernel
 def embedding_bag(
-    batch, tables, rows, dim, pooling, skew, width, out_width, reuse,
-    vector_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count, clock,
-    launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, inflight_bytes, transaction_bytes,
-    issue_cycles,
-):
-    """Cost of `tables` embedding bags: batch x pooling random rows of each, summed to one row a sample."""
+    batch: float,
+    tables: float,
+    rows: float,
+    dim: float,
+    pooling: float,
+    skew: float,
+    width: float,
+    out_width: float,
+    reuse: float,
+    vector_flops: float,
+    memory_bandwidth: float,
+    memory_latency: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
+    core_count: float,
+    clock: float,
+    launch_s: float,
+    memory_fraction: float,
+    cache_fraction: float,
+    compute_fraction: float,
+    cache_share: float,
+    inflight_bytes: float,
+    transaction_bytes: float,
+    issue_cycles: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:
+    """Cost of `tables` embedding bags: for each of `batch` samples, `pooling` rows of each table summed to one.
+
+    Parameters
+    ----------
+    batch, tables, rows, dim, pooling : samples, tables, rows of each table, elements of a row, lookups a bag.
+    skew : Zipf exponent of the indices: the r-th most popular row is drawn with probability ~ r**-skew; 0 is uniform.
+    width, out_width : bytes per element of the tables and of the pooled result.
+    reuse : 1.0 when the same batch is looked up again and again, so that rows in the cache stay; else 0.0.
+    vector_flops : FLOP/s in fp32.
+    memory_bandwidth, cache_bandwidth : B/s.
+    memory_latency : s, of one dependent access to main memory.
+    cache_capacity : B.
+    core_count : cores of the chip.
+    clock : Hz.
+    launch_s : s, start and drain of the kernel.
+    memory_fraction, cache_fraction, compute_fraction : sustained share of the datasheet rates, in (0, 1].
+    cache_share : share of the cache that rows can hold, in (0, 1].
+    inflight_bytes : B that one core has on the way from main memory at a time. By Little's law the bandwidth cannot
+        exceed core_count * inflight_bytes / memory_latency.
+    transaction_bytes : B, the unit in which memory is read: a row is padded to a whole number of them.
+    issue_cycles : clock cycles of a core to issue one lookup: index, address, request, accumulate.
+
+    Returns
+    -------
+    The 14 quantities of a cost, in the order that every kernel returns them.
+    """
     draws = batch * pooling
     lookups = tables * draws
-    row = dim * width
-    fetched = math.ceil(row / transaction_bytes) * transaction_bytes
-    stream = lookups * 8.0 + batch * tables * dim * out_width
+    row_bytes = dim * width
+    read_bytes = ceil(row_bytes / transaction_bytes) * transaction_bytes
+    stream_bytes = lookups * INDEX_BYTES + batch * tables * dim * out_width
     work = lookups * dim
-    first = _mass(0.5, skew)
-    total = _mass(rows + 0.5, skew) - first
-    unique, _ = _unique(draws, rows, skew, first, total)
-    unique = min(unique, draws, rows)
-    # Misses: every distinct row once while the cache holds them all; from then on at the rate the cache had reached.
-    held = cache_capacity * cache_share / (fetched * tables)
-    misses = unique
-    if unique > held:
-        misses = draws
-        if held > 0.0:
-            seen_at = held
-            for _ in range(4):
-                count, slope = _unique(seen_at, rows, skew, first, total)
-                seen_at *= (held / count) ** (count / max(seen_at * slope, 1e-300))
-            count, slope = _unique(seen_at, rows, skew, first, total)
-            misses = min(draws, max(unique, count + (draws - seen_at) * slope))
-    spill = max(0.0, stream - cache_capacity)
-    ideal_bytes = tables * unique * row
-    lower_memory = (1.0 - reuse) * (ideal_bytes + spill) + reuse * max(0.0, ideal_bytes + stream - cache_capacity)
-    rows_bytes = tables * misses * fetched
-    memory_bytes = (1.0 - reuse) * (rows_bytes + spill) + reuse * max(0.0, rows_bytes + stream - cache_capacity)
-    lower_s = max(lower_memory / memory_bandwidth, (lookups * row + stream) / cache_bandwidth, work / vector_flops)
-    cache_bytes = lookups * fetched + stream
-    attained = min(memory_bandwidth * memory_fraction, core_count * inflight_bytes / memory_latency)
-    memory_s = memory_bytes / attained
+
+    held = cache_capacity * cache_share / (tables * read_bytes)
+    unique, missed = lookups_missed(draws, rows, skew, held)
+    unique_bytes = tables * unique * row_bytes
+    spilled = max(0.0, stream_bytes - cache_capacity)
+    least = unique_bytes + spilled
+    least += reuse * (max(0.0, unique_bytes + stream_bytes - cache_capacity) - least)
+    lower_s = max(
+        least / memory_bandwidth, (lookups * row_bytes + stream_bytes) / cache_bandwidth, work / vector_flops
+    )
+
+    missed_bytes = tables * missed * read_bytes
+    memory_bytes = missed_bytes + spilled
+    memory_bytes += reuse * (max(0.0, missed_bytes + stream_bytes - cache_capacity) - memory_bytes)
+    cache_bytes = lookups * read_bytes + stream_bytes
+
+    sustained = min(memory_bandwidth * memory_fraction, core_count * inflight_bytes / memory_latency)
+    memory_s = memory_bytes / sustained
     cache_s = cache_bytes / (cache_bandwidth * cache_fraction)
     compute_s = work / (vector_flops * compute_fraction) + lookups * issue_cycles / (core_count * clock)
-    time_s = launch_s + memory_latency + max(memory_s, cache_s, compute_s)
-    upper_s = launch_s + memory_latency + memory_s + cache_s + compute_s
+    overhead_s = launch_s + memory_latency
     return (
-        0.0, work, ideal_bytes + stream, memory_bytes, cache_bytes, 0.0,
-        lower_s, time_s, upper_s, compute_s, memory_s, cache_s, 0.0, launch_s + memory_latency,
+        0.0,
+        work,
+        unique_bytes + stream_bytes,
+        memory_bytes,
+        cache_bytes,
+        0.0,
+        lower_s,
+        overhead_s + max(memory_s, cache_s, compute_s),
+        overhead_s + memory_s + cache_s + compute_s,
+        compute_s,
+        memory_s,
+        cache_s,
+        0.0,
+        overhead_s,
     )

@@ -1,4 +1,4 @@
-"""Cost of a matrix product on one chip: tiles on cores, operands from cache and memory."""
+"""Cost of a matrix product on one chip: tiles on cores, operands through the cache, weights from memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from math import ceil, sqrt
 
 from roofline.kernels._jit import kernel
 
-K_STEP = 64.0  # elements of k between two loads; k is padded to it, and a split is never thinner
-THRASH = 3.0  # bytes lost per byte too many: a cache that evicts the oldest first loses more than the excess
+K_STEP = 64.0  # elements of k between two loads: k is padded to it, and a split is never thinner
+THRASH = 3.0  # bytes lost per byte too many: evicting the oldest first loses more than the excess
+FAR = 1e300  # above every time, below infinity
 
 
 @kernel
@@ -39,7 +40,71 @@ def gemm(
     quantize_s: float,
     quantize_fraction: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
-    """Cost of C[m, n] = A[m, k] B[k, n], `batch` times with a B of its own each."""
+    """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times with a B of its own each.
+
+    The output is cut into tiles and every core works through its share of them. The expected time is the launch
+    plus the best, over tile shapes and splits of k, of the slowest of three things that overlap:
+
+    - compute: ``tiles / core_count`` waves, at least one, of padded tiles at the sustained matrix rate. Past the
+      first wave the libraries balance well (many tile shapes, persistent kernels), so it is not rounded up;
+    - cache: both operands once per tile that needs them, and C written;
+    - memory: B cold, and what the cache loses of everything else.
+
+    Where the tiles leave cores idle, k is split over them, for a reduction of fp32 partial sums.
+
+    Parameters
+    ----------
+    m, n, k, batch : float
+        Rows of A, columns of B, the summed dimension, and how many products.
+    width, weight_width, out_width : float
+        Bytes per element of A, B and C.
+    quantize : float
+        1.0: a kernel of its own first turns A from 2 bytes an element into 8 bits (`width` is then 1).
+    reuse : float
+        1.0: B is used again and again, so that the part of it that fits is found in the cache; 0.0: it comes cold.
+    matrix_flops : float
+        Dense peak of the matrix engine for this dtype, FLOP/s.
+    memory_bandwidth, cache_bandwidth : float
+        Main memory and last-level cache, bytes/s.
+    cache_capacity : float
+        Last-level cache, bytes; 0 without one.
+    core_count : float
+        Cores that work on tiles of their own.
+    launch_s : float
+        Fixed cost of a launch, s.
+    compute_fraction : float
+        Sustained share of `matrix_flops`: clocks under power, and what the main loop loses.
+    memory_fraction : float
+        Sustained share of `memory_bandwidth`.
+    write_fraction : float
+        Share of `cache_bandwidth` at which C and partial sums are written.
+    resident_fraction : float
+        Share of the cache that a working set fills before it begins to evict itself.
+    operand_share : float
+        Rate of operand tiles into the cores over `cache_bandwidth`: above 1 where one fetch feeds several cores
+        (clusters, multicast, tiles beyond `tile_max`), below where the cache falls short of its nominal rate.
+    prologue_s : float
+        Filling and draining a core's pipeline, s per wave.
+    split_s : float
+        Fixed cost of splitting k, s: mostly the launch of the reduction.
+    tile_min, tile_max : float
+        Smallest and largest tile edge, elements; sizes between are powers of two apart.
+    quantize_s, quantize_fraction : float
+        Fixed cost of the quantising kernel, s, and the share of cache (memory, once it spills) bandwidth it reaches.
+
+    Returns
+    -------
+    tuple of 14 floats
+        flops, vector_flops, bytes, memory_bytes, cache_bytes, network_bytes, lower_s, time_s, upper_s, compute_s,
+        memory_s, cache_s, network_s, overhead_s. `upper_s` is the least that any tiling needs with nothing
+        overlapped; the busy times are those of the fastest tiling.
+
+    Notes
+    -----
+    Every option's time grows with every size, and an option leaves the choice only where another is as good, so the
+    minimum grows too. Waves, tiles and operand traffic: NVIDIA, "Matrix Multiplication Background User's Guide";
+    splitting k: Osama et al., "Stream-K", PPoPP 2023.
+    """
     elements = batch * m * k
     flops = 2.0 * elements * n
     a_bytes = elements * width
@@ -48,50 +113,51 @@ def gemm(
     active_bytes = a_bytes + 2.0 * quantize * elements + c_bytes
     total_bytes = active_bytes + weight_bytes
 
-    # What the cache holds: activations always, the weights too when they are used again.
+    # Main memory: activations as far as they are lost, weights unless they are used again and still there.
     lost = min(1.0, THRASH * max(total_bytes - resident_fraction * cache_capacity, 0.0) / total_bytes)
     memory_bytes = active_bytes * lost + weight_bytes * (1.0 - reuse * (1.0 - lost))
-    coldest = weight_bytes + max(active_bytes - cache_capacity, 0.0)
-    ideal_bytes = coldest + reuse * (max(total_bytes - cache_capacity, 0.0) - coldest)
+    cold_bytes = weight_bytes + max(active_bytes - cache_capacity, 0.0)
+    ideal_bytes = cold_bytes + reuse * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
 
-    memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
+    core_flops = matrix_flops * compute_fraction / core_count
     operand_rate = cache_bandwidth * operand_share
     write_rate = cache_bandwidth * write_fraction
     once_s = (a_bytes + weight_bytes) / cache_bandwidth
     write_s = c_bytes / write_rate
-    core_rate = matrix_flops * compute_fraction / core_count
-    k_padded = K_STEP * ceil(k / K_STEP)
+    memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
+    steps = ceil(k / K_STEP)
+    padded_k = K_STEP * steps
 
-    time_s = upper_s = 1e300
-    compute_s = cache_s = overhead_s = read_bytes = 0.0
+    time_s = upper_s = FAR
+    compute_s = cache_s = overhead_s = operand_bytes = 0.0
     rows = tile_min
     while True:
         row_tiles = batch * ceil(m / rows)
         cols = tile_min
         while True:
             tiles = row_tiles * ceil(n / cols)
-            waves = max(1.0, tiles / core_count)
-            operands = tiles * k_padded * (rows * width + cols * weight_width)
+            waves = tiles / core_count if tiles > core_count else 1.0
+            compute = 2.0 * waves * rows * cols * padded_k / core_flops
+            operands = tiles * padded_k * (rows * width + cols * weight_width)
             cache = max(operands / operand_rate, once_s) + write_s
-            compute = 2.0 * waves * rows * cols * k_padded / core_rate
+            hidden = cache if cache > memory_s else memory_s
             fixed = waves * prologue_s
-            floor = max(cache, memory_s)
-            total = fixed + max(compute, floor)
-            if total < time_s:
-                time_s, compute_s, cache_s, overhead_s, read_bytes = total, compute, cache, fixed, operands
-            upper_s = min(upper_s, fixed + compute + cache + memory_s)
-            if compute > split_s and tiles < core_count:
-                # Idle cores share the tiles' k; the partial sums pass the cache twice, in fp32.
+            total = fixed + (compute if compute > hidden else hidden)
+            serial = fixed + compute + cache + memory_s
+            if tiles < core_count and compute > split_s:
                 reduce_s = 8.0 * tiles * rows * cols / write_rate
-                most = min(core_count / tiles, k_padded / K_STEP, sqrt(compute / reduce_s))
+                most = min(core_count / tiles, steps, sqrt(compute / reduce_s))
                 if most > 1.0:
-                    split = max(1.0, min(most, compute / floor))
-                    shared = fixed + split_s + split * reduce_s
-                    total = shared + max(compute / split, floor)
-                    if total < time_s:
-                        time_s, compute_s, cache_s, read_bytes = total, compute / split, cache, operands
-                        overhead_s = shared
-                    upper_s = min(upper_s, fixed + split_s + most * reduce_s + compute / most + cache + memory_s)
+                    serial = min(serial, serial - compute + compute / most + split_s + most * reduce_s)
+                    split = max(1.0, min(most, compute / hidden))
+                    split_fixed = fixed + split_s + split * reduce_s
+                    split_total = split_fixed + max(compute / split, hidden)
+                    if split_total < total:
+                        total, fixed, compute = split_total, split_fixed, compute / split
+            if total < time_s:
+                time_s, compute_s, cache_s, overhead_s, operand_bytes = total, compute, cache, fixed, operands
+            if serial < upper_s:
+                upper_s = serial
             cols *= 2.0
             if cols > tile_max or cols >= 2.0 * n:
                 break
@@ -99,24 +165,25 @@ def gemm(
         if rows > tile_max or rows >= 2.0 * m:
             break
 
-    # The activations' own kernel: reads 2 bytes and writes 1 per element.
+    # The quantising kernel reads 2 bytes and writes 1 per element of A.
     quantize_bytes = 3.0 * quantize * elements
-    quantize_busy = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
-    fixed = launch_s + quantize * quantize_s + quantize_busy
+    quantize_busy_s = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
+    overhead_s += launch_s + quantize * quantize_s
+    serial_s = launch_s + quantize * quantize_s + quantize_busy_s
     lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
     return (
         flops,
         2.0 * quantize * elements,
         total_bytes,
         memory_bytes,
-        max(read_bytes, a_bytes + weight_bytes) + c_bytes + quantize_bytes,
+        max(operand_bytes, a_bytes + weight_bytes) + c_bytes + quantize_bytes,
         0.0,
         lower_s,
-        time_s + fixed,
-        upper_s + fixed,
+        serial_s + time_s,
+        serial_s + upper_s,
         compute_s,
         memory_s,
-        cache_s + quantize_busy,
+        cache_s + quantize_busy_s,
         0.0,
-        overhead_s + launch_s + quantize * quantize_s,
+        overhead_s,
     )

@@ -23,8 +23,8 @@ def grouped(pairs, active, spread, k, n, core_rate, core_count, prologue_s, tile
     tile = tile_min
     while True:
         row_tiles = max(active, pairs / tile + 0.5 * spread * active)
-        waves = max(1.0, row_tiles * max(1.0, n / tile_max) / core_count)
-        best = min(best, waves * (2.0 * tile * tile_max * k / core_rate + prologue_s))
+        waves = max(1.0, row_tiles * max(1.0, n / tile) / core_count)
+        best = min(best, waves * (2.0 * tile * tile * k / core_rate + prologue_s))
         tile *= 2.0
         if tile > tile_max:
             return best
@@ -57,6 +57,7 @@ def moe(
     memory_fraction: float,
     activation_fraction: float,
     hot: float,
+    feed: float,
     resident_fraction: float,
     prologue_s: float,
     tile_min: float,
@@ -97,8 +98,10 @@ def moe(
     memory_rate = memory_bandwidth * memory_fraction
     core_rate = matrix_flops * compute_fraction / core_count
     spread = min(skew, 1.0)
-    memory_up = (weights_up * weight_lost + rows_up * lost) / memory_rate
-    memory_down = (weights_down * weight_lost + rows_down * lost) / memory_rate
+    fed_up = min(1.0, active * width_up / (feed * core_count))
+    fed_down = min(1.0, active * hidden / (feed * core_count))
+    memory_up = (weights_up * weight_lost / fed_up + rows_up * lost) / memory_rate
+    memory_down = (weights_down * weight_lost / fed_down + rows_down * lost) / memory_rate
     cache_up = (weights_up + rows_up) / cache_bandwidth
     cache_down = (weights_down + rows_down) / cache_bandwidth
     compute_up = grouped(

@@ -13,63 +13,106 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roofline.catalog import list_chips, list_models, load_chip, load_model
-    from roofline.chip import Chip
+    from roofline.catalog import (
+        list_chips as list_chips,
+        list_models as list_models,
+        load_chip as load_chip,
+        load_model as load_model,
+    )
+    from roofline.chip import Chip as Chip
     from roofline.errors import (
-        BadData,
-        BadDescriptor,
-        BadModel,
-        BadWorkload,
-        DoesNotFit,
-        RooflineError,
-        UnknownName,
+        BadData as BadData,
+        BadDescriptor as BadDescriptor,
+        BadModel as BadModel,
+        BadWorkload as BadWorkload,
+        DoesNotFit as DoesNotFit,
+        RooflineError as RooflineError,
+        UnknownName as UnknownName,
     )
-    from roofline.estimates import estimate
-    from roofline.inference import cost, run
+    from roofline.estimates import estimate as estimate
+    from roofline.inference import (
+        cost as cost,
+        run as run,
+    )
     from roofline.op import (
-        all_gather,
-        all_reduce,
-        all_to_all,
-        attention,
-        elementwise,
-        embedding_bag,
-        gemm,
-        host_copy,
-        layer_norm,
-        mla_attention,
-        moe,
-        quantize,
-        reduce_scatter,
-        rms_norm,
-        rope,
-        send,
-        silu_mul,
-        softmax,
+        all_gather as all_gather,
+        all_reduce as all_reduce,
+        all_to_all as all_to_all,
+        attention as attention,
+        elementwise as elementwise,
+        embedding_bag as embedding_bag,
+        gemm as gemm,
+        host_copy as host_copy,
+        layer_norm as layer_norm,
+        mla_attention as mla_attention,
+        moe as moe,
+        quantize as quantize,
+        reduce_scatter as reduce_scatter,
+        rms_norm as rms_norm,
+        rope as rope,
+        send as send,
+        silu_mul as silu_mul,
+        softmax as softmax,
     )
-    from roofline.plot import plot_breakdown, plot_roofline
-    from roofline.study import fewest_chips, pareto, sensitivity, sweep
-    from roofline.workload import workload
+    from roofline.plot import (
+        plot_breakdown as plot_breakdown,
+        plot_roofline as plot_roofline,
+    )
+    from roofline.study import (
+        fewest_chips as fewest_chips,
+        pareto as pareto,
+        sensitivity as sensitivity,
+        sweep as sweep,
+    )
+    from roofline.workload import workload as workload
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "catalog": ("list_chips", "list_models", "load_chip", "load_model"),
-    "chip": ("Chip",),
-    "errors": ("BadData", "BadDescriptor", "BadModel", "BadWorkload", "DoesNotFit", "RooflineError", "UnknownName"),
-    "estimates": ("estimate",),
-    "inference": ("cost", "run"),
-    "op": (
-        "all_gather", "all_reduce", "all_to_all", "attention", "elementwise", "embedding_bag", "gemm", "host_copy",
-        "layer_norm", "mla_attention", "moe", "quantize", "reduce_scatter", "rms_norm", "rope", "send", "silu_mul",
-        "softmax",
-    ),
-    "plot": ("plot_breakdown", "plot_roofline"),
-    "study": ("fewest_chips", "pareto", "sensitivity", "sweep"),
-    "workload": ("workload",),
-}  # fmt: skip
-_MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
+#: The public names, and the module that each lives in.
+_MODULE_OF = {
+    "list_chips": "catalog",
+    "list_models": "catalog",
+    "load_chip": "catalog",
+    "load_model": "catalog",
+    "Chip": "chip",
+    "BadData": "errors",
+    "BadDescriptor": "errors",
+    "BadModel": "errors",
+    "BadWorkload": "errors",
+    "DoesNotFit": "errors",
+    "RooflineError": "errors",
+    "UnknownName": "errors",
+    "estimate": "estimates",
+    "cost": "inference",
+    "run": "inference",
+    "all_gather": "op",
+    "all_reduce": "op",
+    "all_to_all": "op",
+    "attention": "op",
+    "elementwise": "op",
+    "embedding_bag": "op",
+    "gemm": "op",
+    "host_copy": "op",
+    "layer_norm": "op",
+    "mla_attention": "op",
+    "moe": "op",
+    "quantize": "op",
+    "reduce_scatter": "op",
+    "rms_norm": "op",
+    "rope": "op",
+    "send": "op",
+    "silu_mul": "op",
+    "softmax": "op",
+    "plot_breakdown": "plot",
+    "plot_roofline": "plot",
+    "fewest_chips": "study",
+    "pareto": "study",
+    "sensitivity": "study",
+    "sweep": "study",
+    "workload": "workload",
+}
 
-__all__ = sorted(_MODULE_OF)  # noqa: PLE0605
+__all__ = list(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
@@ -80,7 +123,9 @@ def __getattr__(name: str) -> Any:
     from roofline.errors import closest
 
     near = closest(name, _MODULE_OF, 1)
-    raise AttributeError(f"module 'roofline' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    raise AttributeError(
+        f"module 'roofline' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    )
 
 
 def __dir__() -> list[str]:

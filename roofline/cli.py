@@ -18,15 +18,21 @@ from rich.console import Console
 from roofline.errors import DoesNotFit, RooflineError
 
 app = typer.Typer(
-    help="How fast inference runs on a chip, why, and how sure that is.", no_args_is_help=True, add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]}, rich_markup_mode="markdown", pretty_exceptions_enable=False,
-)  # fmt: skip
+    help="How fast inference runs on a chip, why, and how sure that is.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout, and nothing else there.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Rows as CSV on stdout, and nothing else there.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIGURE=VALUE", help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.'),
+    typer.Option(
+        "--set", metavar="FIGURE=VALUE", help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.'
+    ),
 ]
 
 
@@ -65,7 +71,9 @@ def _chip(name: str, changes: list[str] | None) -> Any:
         for change in changes:
             path, equals, value = change.partition("=")
             if not equals or not path.strip() or not value.strip():
-                raise typer.BadParameter(f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}")
+                raise typer.BadParameter(
+                    f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}"
+                )
             pairs[path.strip()] = value.strip().strip("\"'")
         chip = chip.what_if(pairs)
     return chip
@@ -95,19 +103,42 @@ def chips(
                 table.rows.append([r["name"], "unreadable", "", "", "", "", "", "", ""])
                 table.notes.append(r["error"])
                 continue
-            cells = [(r["flops_16bit"], "FLOP/s"), (r["flops_8bit"], "FLOP/s"), (r["memory_bytes"], "B"),
-                     (r["memory_Bps"], "B/s"), (r["tdp_W"], "W")]  # fmt: skip
-            table.rows.append([r["name"], r["vendor"], str(r["year"]), r["status"],
-                               *("" if v is None else units.text(v, u, 4) for v, u in cells)])  # fmt: skip
+            cells = [
+                (r["flops_16bit"], "FLOP/s"),
+                (r["flops_8bit"], "FLOP/s"),
+                (r["memory_bytes"], "B"),
+                (r["memory_Bps"], "B/s"),
+                (r["tdp_W"], "W"),
+            ]
+            table.rows.append(
+                [
+                    r["name"],
+                    r["vendor"],
+                    str(r["year"]),
+                    r["status"],
+                    *("" if v is None else units.text(v, u, 4) for v, u in cells),
+                ]
+            )
         table.notes.append("`roofline chips NAME --sources` shows one, with where each figure comes from.")
         return report.show(_out(), table)
     chip = catalog.load_chip(name)
     table = report.chip_table(chip, sources, family)
     if as_json or as_csv:
         numbers = {**chip.numbers, **(chip.defaults if family else {})}
-        rows = [{"figure": p, "value": n.value, "unit": units.DIMENSIONS[n.dimension][0], "low": n.low, "high": n.high,
-                 "kind": n.kind, "source": n.source, "note": n.note, "inherited": n.inherited}
-                for p, n in numbers.items()]  # fmt: skip
+        rows = [
+            {
+                "figure": p,
+                "value": n.value,
+                "unit": units.DIMENSIONS[n.dimension][0],
+                "low": n.low,
+                "high": n.high,
+                "kind": n.kind,
+                "source": n.source,
+                "note": n.note,
+                "inherited": n.inherited,
+            }
+            for p, n in numbers.items()
+        ]
         return _print_json({"name": chip.name, "title": chip.title, "figures": rows}) if as_json else _print_csv(rows)
     report.show(_out(), table)
 
@@ -157,7 +188,9 @@ def _say(value: Any) -> str:
 def estimate(
     model: Annotated[str, typer.Argument(help="A model's name, or a path to its config.json or TOML file.")],
     chip: Annotated[str, typer.Option("--chip", "-c", help="A chip's name, or a path to its TOML file.")],
-    batch: Annotated[int | None, typer.Option(help="Sequences in flight, or samples a batch, over the whole system.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Sequences in flight, or samples a batch, over the whole system.")
+    ] = None,
     prompt: Annotated[int | None, typer.Option(help="Prompt tokens. [language; default 1024]")] = None,
     output: Annotated[int | None, typer.Option(help="Output tokens. [language; default 256]")] = None,
     prefix: Annotated[int | None, typer.Option(help="Prompt tokens whose KV is cached. [language]")] = None,
@@ -166,14 +199,18 @@ def estimate(
     ep: Annotated[int | None, typer.Option(help="Expert parallelism. [language]")] = None,
     dp: Annotated[int | None, typer.Option(help="Data parallelism. [language]")] = None,
     devices: Annotated[int | None, typer.Option(help="Chips that share the tables. [recommendation]")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Arithmetic: bf16, fp16, fp8, int8 ... [default: the chip's 16-bit]")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Arithmetic: bf16, fp16, fp8, int8 ... [default: the chip's 16-bit]")
+    ] = None,
     weight_dtype: Annotated[str | None, typer.Option(help="Weights in memory. [language; default: dtype]")] = None,
     kv_dtype: Annotated[str | None, typer.Option(help="KV cache. [language]")] = None,
     table_dtype: Annotated[str | None, typer.Option(help="Embedding rows. [recommendation; default: dtype]")] = None,
     skew: Annotated[float | None, typer.Option(help="Zipf exponent of the indices. [recommendation]")] = None,
     changes: Set = None,
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by operator.")] = True,
-    plot: Annotated[Path | None, typer.Option(help="Draw the roofline with the operators: a .png, .svg or .pdf.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the roofline with the operators: a .png, .svg or .pdf.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained HTML page.")] = None,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -185,9 +222,22 @@ def estimate(
     from roofline import report
     from roofline.estimates import estimate as run
 
-    given = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix, "tp": tp, "pp": pp, "ep": ep, "dp": dp,
-             "devices": devices, "dtype": dtype, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype,
-             "table_dtype": table_dtype, "skew": skew}  # fmt: skip
+    given = {
+        "batch": batch,
+        "prompt": prompt,
+        "output": output,
+        "prefix": prefix,
+        "tp": tp,
+        "pp": pp,
+        "ep": ep,
+        "dp": dp,
+        "devices": devices,
+        "dtype": dtype,
+        "weight_dtype": weight_dtype,
+        "kv_dtype": kv_dtype,
+        "table_dtype": table_dtype,
+        "skew": skew,
+    }
     est = run(model, _chip(chip, changes), **{k: v for k, v in given.items() if v is not None})
     if plot is not None or html is not None:
         _pictures(est, plot, html)
@@ -212,8 +262,14 @@ def _pictures(est: Any, plot: Path | None, html: Path | None) -> None:
         drawing.save(drawing.plot_roofline(est.chip, ops=frames), str(plot))
         _err().print(f"wrote {plot}")
     if html is not None:
-        tables = [report.headline(est), *(report.breakdown(p, f"Where the {label} time goes") for label, p in report.phases(est))]
-        pictures = [drawing.plot_roofline(est.chip, ops=frames), drawing.plot_breakdown(*frames.values(), labels=list(frames))]
+        tables = [
+            report.headline(est),
+            *(report.breakdown(p, f"Where the {label} time goes") for label, p in report.phases(est)),
+        ]
+        pictures = [
+            drawing.plot_roofline(est.chip, ops=frames),
+            drawing.plot_breakdown(*frames.values(), labels=list(frames)),
+        ]
         html.write_text(report.html_page(f"{est.model.title} on {est.chip.title}", tables, pictures), encoding="utf-8")
         _err().print(f"wrote {html}")
 
@@ -238,13 +294,22 @@ def plot(
 def sweep(
     model: Annotated[list[str], typer.Argument(help="One or several models of a kind.")],
     chip: Annotated[list[str], typer.Option("--chip", "-c", help="A chip; repeat for several.")],
-    axis: Annotated[list[str] | None, typer.Option("--axis", "-a", metavar="NAME=V1,V2,...",
-                    help="An axis: -a batch=1,8,64 -a tp=1,2,4,8; one value fixes an option.")] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--axis",
+            "-a",
+            metavar="NAME=V1,V2,...",
+            help="An axis: -a batch=1,8,64 -a tp=1,2,4,8; one value fixes an option.",
+        ),
+    ] = None,
     changes: Set = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the grid: .csv, .json or .nc (netCDF).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the grid: .csv, .json or .nc (netCDF).")
+    ] = None,
     as_json: Json = False,
     as_csv: Csv = False,
-) -> None:  # fmt: skip
+) -> None:
     """Estimates over a grid of options, models and chips.
 
     Example: `roofline sweep llama-3.1-8b -c h100 -c mi300x -a batch=1,8,64 -a prompt=2048`
@@ -321,7 +386,9 @@ def check(
         found = warnings(chip.numbers)
         for warning in found:
             _err().print(f"{path}: warning: {warning}", markup=False, style="yellow")
-        typer.echo(f"{path}: {chip.name} is valid: {len(chip.numbers)} figures" + (f", {len(found)} warnings" if found else ""))
+        typer.echo(
+            f"{path}: {chip.name} is valid: {len(chip.numbers)} figures" + (f", {len(found)} warnings" if found else "")
+        )
     if bad:
         raise typer.Exit(1)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,41 +22,19 @@ from roofline.inference import Phase
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
-from roofline.op import as_numeric, ceil_div, maximum, step_overhead, wide
-from roofline.parallel import Plan
-from roofline.units import DTYPE_BYTES, dtype_name, text
+from roofline.op import ceil_div, maximum, step_overhead, wide
+from roofline.request import Request, language_request, recommendation_request
+from roofline.units import DTYPE_BYTES, text
 from roofline.workload import workload
 
-#: Share of the main memory that the model may fill: the usual default of serving engines (vLLM's
-#: ``gpu_memory_utilization``, TensorRT-LLM's ``free_gpu_memory_fraction``).
-USABLE_MEMORY = 0.9
-
 SAMPLES = 256
-
-
-@dataclass(frozen=True)
-class Request:
-    """The arguments of an estimate, resolved: what was asked, and what the defaults made of it."""
-
-    batch: Any
-    dtype: str
-    prompt: Any = 0
-    output: Any = 0
-    prefix: Any = 0
-    plan: Plan = Plan()
-    weight_dtype: str | None = None
-    kv_dtype: str | None = None
-    table_dtype: str | None = None
-    devices: Any = 1
-    skew: Any = 0.0
-    usable_memory: float = USABLE_MEMORY
 
 
 class _Estimate:
     """What both kinds of estimate share: intervals, and the figures by name."""
 
-    #: The headline figures, and whether they grow with time (seconds) or with its inverse (rates).
-    FIGURES: dict[str, str] = {}
+    #: The headline figures and their units.
+    FIGURES: ClassVar[dict[str, str]] = {}
 
     def __init__(self, model: Model, chip: Chip, request: Request) -> None:
         self.model = model
@@ -133,10 +111,15 @@ class LanguageEstimate(_Estimate):
         One prefill of the whole batch, and one decode step at the mean context; ``.ops`` is the breakdown.
     """
 
-    FIGURES = {
-        "ttft_s": "s", "tpot_s": "s", "time_s": "s", "tokens_per_s": "tokens/s", "tokens_per_s_per_chip": "tokens/s",
-        "total_tokens_per_s": "tokens/s", "decode_tokens_per_s": "tokens/s",
-    }  # fmt: skip
+    FIGURES: ClassVar = {
+        "ttft_s": "s",
+        "tpot_s": "s",
+        "time_s": "s",
+        "tokens_per_s": "tokens/s",
+        "tokens_per_s_per_chip": "tokens/s",
+        "total_tokens_per_s": "tokens/s",
+        "decode_tokens_per_s": "tokens/s",
+    }
 
     model: LanguageModel
 
@@ -153,8 +136,9 @@ class LanguageEstimate(_Estimate):
         """The prompts of the whole batch, up to the first token."""
         r = self.request
         _, micro, count = self._split
-        step = self.model.step(micro, r.prompt - r.prefix, r.prompt, dtype=r.dtype, weight_dtype=r.weight_dtype,
-                               kv_dtype=r.kv_dtype)  # fmt: skip
+        step = self.model.step(
+            micro, r.prompt - r.prefix, r.prompt, dtype=r.dtype, weight_dtype=r.weight_dtype, kv_dtype=r.kv_dtype
+        )
         # A pipeline of pp stages passes `count` microbatches in count + pp - 1 stage times.
         return self._run(step, (count + r.plan.pp - 1) / r.plan.pp)
 
@@ -162,8 +146,15 @@ class LanguageEstimate(_Estimate):
     def decode(self) -> Phase:
         """One token for every sequence, at the mean context of the output."""
         r = self.request
-        step = self.model.step(self._split[1], 1, r.prompt + 1, dtype=r.dtype, weight_dtype=r.weight_dtype,
-                               kv_dtype=r.kv_dtype, steps=maximum(r.output - 1, 1))  # fmt: skip
+        step = self.model.step(
+            self._split[1],
+            1,
+            r.prompt + 1,
+            dtype=r.dtype,
+            weight_dtype=r.weight_dtype,
+            kv_dtype=r.kv_dtype,
+            steps=maximum(r.output - 1, 1),
+        )
         return self._run(step, 1.0)
 
     def _run(self, step: Any, scale: Any) -> Phase:
@@ -257,11 +248,13 @@ class LanguageEstimate(_Estimate):
         return Memory(
             weights_bytes=self.weights_bytes,
             cache_bytes=parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or r.dtype),
-            activations_bytes=parallel.activation_bytes(self.model, r.plan, ceil_div(local, r.plan.pp), r.prompt - r.prefix,
-                                                        r.dtype),
+            activations_bytes=parallel.activation_bytes(
+                self.model, r.plan, ceil_div(local, r.plan.pp), r.prompt - r.prefix, r.dtype
+            ),
             capacity_bytes=self.chip.level(self.chip.main_level, "capacity"),
-            usable_fraction=r.usable_memory, largest_batch=0,
-        )  # fmt: skip
+            usable_fraction=r.usable_memory,
+            largest_batch=0,
+        )
 
     @functools.cached_property
     def memory(self) -> Memory:
@@ -291,17 +284,23 @@ class LanguageEstimate(_Estimate):
         time = ttft + (r.output - 1) * tpot
         rate = r.batch * r.output / time
         return {
-            "ttft_s": ttft, "tpot_s": tpot, "time_s": time, "tokens_per_s": rate,
+            "ttft_s": ttft,
+            "tpot_s": tpot,
+            "time_s": time,
+            "tokens_per_s": rate,
             "tokens_per_s_per_chip": rate / r.plan.devices,
-            "total_tokens_per_s": r.batch * (r.prompt + r.output) / time, "decode_tokens_per_s": r.batch / tpot,
-        }  # fmt: skip
+            "total_tokens_per_s": r.batch * (r.prompt + r.output) / time,
+            "decode_tokens_per_s": r.batch / tpot,
+        }
 
     def __repr__(self) -> str:
         what = f"{self.model.name} on {self.request.plan.devices} x {self.chip.name}"
         if np.shape(self.time_s):
             return f"<LanguageEstimate: {what}, shape {np.shape(self.time_s)}>"
-        return (f"<LanguageEstimate: {what}: {self.tokens_per_s:,.0f} tokens/s, TTFT {text(self.ttft_s, 's', 3)}, "
-                f"TPOT {text(self.tpot_s, 's', 3)}, {self.bound}>")  # fmt: skip
+        return (
+            f"<LanguageEstimate: {what}: {self.tokens_per_s:,.0f} tokens/s, TTFT {text(self.ttft_s, 's', 3)}, "
+            f"TPOT {text(self.tpot_s, 's', 3)}, {self.bound}>"
+        )
 
 
 class RecommendationEstimate(_Estimate):
@@ -315,7 +314,7 @@ class RecommendationEstimate(_Estimate):
         One batch; ``.ops`` is the breakdown.
     """
 
-    FIGURES = {"latency_s": "s", "samples_per_s": "samples/s", "samples_per_s_per_chip": "samples/s"}
+    FIGURES: ClassVar = {"latency_s": "s", "samples_per_s": "samples/s", "samples_per_s_per_chip": "samples/s"}
 
     model: Recommender
 
@@ -391,10 +390,16 @@ class RecommendationEstimate(_Estimate):
         r = self.request
         tables = self.model.table_bytes(r.table_dtype or r.dtype) / r.devices
         dense = self.model.dense_params * DTYPE_BYTES[r.dtype]
-        # The pooled vectors of the local samples, three times over: as looked up, as exchanged, as the dense part's input.
+        # The pooled vectors of the local samples, three times over: looked up, exchanged, read by the dense part.
         vectors = 3 * ceil_div(batch, r.devices) * self.model.embedding_width * DTYPE_BYTES[wide(r.dtype)]
-        return Memory(tables + dense, vectors * 0.0, vectors, self.chip.level(self.chip.main_level, "capacity"),
-                      r.usable_memory, 0)  # fmt: skip
+        return Memory(
+            tables + dense,
+            vectors * 0.0,
+            vectors,
+            self.chip.level(self.chip.main_level, "capacity"),
+            r.usable_memory,
+            0,
+        )
 
     @functools.cached_property
     def memory(self) -> Memory:
@@ -418,15 +423,13 @@ class RecommendationEstimate(_Estimate):
         what = f"{self.model.name} on {self.request.devices} x {self.chip.name}"
         if np.shape(self.time_s):
             return f"<RecommendationEstimate: {what}, shape {np.shape(self.time_s)}>"
-        return (f"<RecommendationEstimate: {what}: {self.samples_per_s:,.0f} samples/s, "
-                f"{text(self.latency_s, 's', 3)} a batch, {self.bound}>")  # fmt: skip
+        return (
+            f"<RecommendationEstimate: {what}: {self.samples_per_s:,.0f} samples/s, "
+            f"{text(self.latency_s, 's', 3)} a batch, {self.bound}>"
+        )
 
 
 # The entry point -------------------------------------------------------------------------------------------------
-
-_LANGUAGE = ("batch", "prompt", "output", "prefix", "tp", "pp", "ep", "dp", "dtype", "weight_dtype", "kv_dtype",
-             "usable_memory")  # fmt: skip
-_RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "usable_memory")
 
 
 def estimate(
@@ -465,83 +468,17 @@ def estimate(
     """
     model = model if isinstance(model, LanguageModel | Recommender) else load_model(model)
     chip = chip if isinstance(chip, Chip) else load_chip(chip)
-    known = _LANGUAGE if isinstance(model, LanguageModel) else _RECOMMENDATION
-    for name in options:
-        if name not in known:
-            from roofline.errors import UnknownName
-
-            raise UnknownName(f"option for {model.name}", name, known)
-    usable = options.get("usable_memory", USABLE_MEMORY)
-    if not isinstance(usable, int | float) or not 0 < usable <= 1:
-        raise BadWorkload(f"usable_memory: expected a fraction of at most 1, found {usable!r}")
     if isinstance(model, LanguageModel):
-        result: Any = LanguageEstimate(model, chip, _language_request(model, chip, options))
+        result: Any = LanguageEstimate(model, chip, language_request(model, chip, options))
     else:
-        result = RecommendationEstimate(model, chip, _recommendation_request(chip, options))
+        result = RecommendationEstimate(model, chip, recommendation_request(model.name, chip, options))
     if check and not np.all(result.fits):
         if np.shape(result.fits):
-            raise DoesNotFit(f"{model.name} does not fit at every point; check=False marks them in `fits`", 0.0, 0.0, [])
+            raise DoesNotFit(
+                f"{model.name} does not fit at every point; check=False marks them in `fits`", 0.0, 0.0, []
+            )
         raise _refusal(result)
     return result
-
-
-def _whole(where: str, value: Any, least: int = 1) -> Any:
-    """A whole number of at least `least`, or an array of them."""
-    value = as_numeric(value)
-    array = np.asarray(value)
-    if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
-        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {value!r}")
-    if not np.all(np.isfinite(array) & (array >= least) & (array % 1 == 0) & (array < 2**53)):
-        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {_first_bad(array, least)}")
-    return value if isinstance(value, np.ndarray) else int(value)
-
-
-def _first_bad(array: Any, least: int) -> str:
-    flat = np.atleast_1d(array).ravel()
-    bad = flat[~(np.isfinite(flat) & (flat >= least) & (flat % 1 == 0) & (flat < 2**53))]
-    return f"{bad[0]:g}"
-
-
-def _language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
-    batch, prompt = _whole("batch", options.get("batch", 1)), _whole("prompt", options.get("prompt", 1024))
-    output, prefix = _whole("output", options.get("output", 256)), _whole("prefix", options.get("prefix", 0), 0)
-    if np.any(np.asarray(prefix) >= np.asarray(prompt)):
-        raise BadWorkload(f"prefix: at least one token of the prompt is new, found prefix={prefix!r} of prompt={prompt!r}")
-    if np.any(np.asarray(prompt) + np.asarray(output) > model.max_positions):
-        raise BadWorkload(
-            f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for "
-            f"{int(np.max(np.asarray(prompt) + np.asarray(output))):,}"
-        )
-    plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
-    plan.check(model)
-    if np.any(np.asarray(batch) < np.asarray(plan.dp)):
-        raise BadWorkload(f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}")
-    if np.any(np.asarray(plan.devices) > 1) and not chip.has_links():
-        raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
-    chip.peak(dtype)
-    weight = options.get("weight_dtype")
-    kv = options.get("kv_dtype")
-    return Request(
-        batch=batch, dtype=dtype, prompt=prompt, output=output, prefix=prefix, plan=plan,
-        weight_dtype=dtype_name(weight) if weight else None, kv_dtype=dtype_name(kv) if kv else None,
-        usable_memory=float(options.get("usable_memory", USABLE_MEMORY)),
-    )  # fmt: skip
-
-
-def _recommendation_request(chip: Chip, options: dict[str, Any]) -> Request:
-    batch, devices = _whole("batch", options.get("batch", 1024)), _whole("devices", options.get("devices", 1))
-    dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
-    chip.peak(dtype)
-    if np.any(np.asarray(devices) > 1) and not chip.has_links():
-        raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
-    if np.any(np.asarray(batch) < np.asarray(devices)):
-        raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")
-    table = options.get("table_dtype")
-    return Request(
-        batch=batch, dtype=dtype, devices=devices, table_dtype=dtype_name(table) if table else None,
-        skew=as_numeric(options.get("skew", 0.0)), usable_memory=float(options.get("usable_memory", USABLE_MEMORY)),
-    )  # fmt: skip
 
 
 def _refusal(result: Any) -> DoesNotFit:
@@ -553,7 +490,9 @@ def _refusal(result: Any) -> DoesNotFit:
 
     if isinstance(result, LanguageEstimate):
         devices = r.plan.devices
-        for tp in (t for t in (2 * r.plan.tp, 4 * r.plan.tp, 8 * r.plan.tp, 16 * r.plan.tp) if result.model.heads % t == 0):
+        for tp in (
+            t for t in (2 * r.plan.tp, 4 * r.plan.tp, 8 * r.plan.tp, 16 * r.plan.tp) if result.model.heads % t == 0
+        ):
             if fits(plan=replace(r.plan, tp=tp)):
                 found.append(f"tp={tp} ({tp * devices // r.plan.tp} chips)")
                 break

@@ -278,12 +278,22 @@ class Phase:
         for op, values in zip(self.workload, self.costs, strict=True):
             n, s = op.count, op.count * self.scale
             work = values[0] + values[1]
-            rows.append({
-                "op": op.name, "kind": op.kind, "dtype": op.dtype, "count": n, "flops": n * work,
-                "bytes": n * values[2], "intensity": work / values[2] if values[2] else 0.0, "time_s": s * values[_TIME],
-                "share": s * values[_TIME] / self.time_s, "bound": _bound(values, self.chip),
-                "lower_s": s * values[_LOWER], "upper_s": s * values[_UPPER],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "op": op.name,
+                    "kind": op.kind,
+                    "dtype": op.dtype,
+                    "count": n,
+                    "flops": n * work,
+                    "bytes": n * values[2],
+                    "intensity": work / values[2] if values[2] else 0.0,
+                    "time_s": s * values[_TIME],
+                    "share": s * values[_TIME] / self.time_s,
+                    "bound": _bound(values, self.chip),
+                    "lower_s": s * values[_LOWER],
+                    "upper_s": s * values[_UPPER],
+                }
+            )
         return rows
 
     @property

@@ -51,7 +51,11 @@ class Memory:
         return self.total_bytes <= self.usable_bytes
 
     def __repr__(self) -> str:
-        parts = (("weights", self.weights_bytes), ("KV cache", self.cache_bytes), ("activations", self.activations_bytes))
+        parts = (
+            ("weights", self.weights_bytes),
+            ("KV cache", self.cache_bytes),
+            ("activations", self.activations_bytes),
+        )
         if any(isinstance(b, np.ndarray) for _, b in parts):
             return f"<Memory: shape {np.shape(self.total_bytes)}>"
         held = ", ".join(f"{name} {text(b, 'B')}" for name, b in parts if b)
@@ -74,7 +78,11 @@ def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 22) -> int:
 def refuse(what: str, memory: Memory, chips: str, suggestions: list[str]) -> DoesNotFit:
     """The error for a model that does not fit: needs, has, and what would fit."""
     needs, has = float(memory.total_bytes), float(memory.usable_bytes)
-    parts = (("weights", memory.weights_bytes), ("KV cache", memory.cache_bytes), ("activations", memory.activations_bytes))
+    parts = (
+        ("weights", memory.weights_bytes),
+        ("KV cache", memory.cache_bytes),
+        ("activations", memory.activations_bytes),
+    )
     held = " + ".join(f"{name} {text(float(b), 'B')}" for name, b in parts if b)
     message = (
         f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({held}) and has {text(has, 'B')} usable "

@@ -88,7 +88,7 @@ def plot_roofline(
     ax.grid(True, which="major", color="0.9", linewidth=0.7)
     ax.set_axisbelow(True)
     ax.set_title(title if title is not None else " and ".join(c.title for c in chips), fontsize=10)
-    if len(chips) > 1 or (points is not None and points["series"].nunique() > 1):
+    if len(chips) > 1 or (points is not None and len(set(points["series"])) > 1):
         ax.legend(loc="lower right", fontsize=8, frameon=False)
     return ax
 
@@ -134,9 +134,14 @@ def _band(chip: Chip, path: str) -> tuple[float, float, float]:
 
 
 def _draw_chip(
-    ax: Axes, chip: Chip, x: np.ndarray, colour: str, alone: bool,
-    dtypes: Sequence[str] | None, levels: Sequence[str] | None,
-) -> None:  # fmt: skip
+    ax: Axes,
+    chip: Chip,
+    x: np.ndarray,
+    colour: str,
+    alone: bool,
+    dtypes: Sequence[str] | None,
+    levels: Sequence[str] | None,
+) -> None:
     main, cache = chip.main_level, chip.cache_level
     wanted = dtypes or _default_dtypes(chip, alone)
     ceilings = []
@@ -146,19 +151,30 @@ def _draw_chip(
         path = f"engines.matrix.{dtype}" if f"engines.matrix.{dtype}" in chip.numbers else f"engines.vector.{dtype}"
         ceilings.append((dtype, path, _band(chip, path)))
     ceilings.sort(key=lambda c: -c[2][0])
-    names = [{"main": main, "cache": cache}.get(level, level) for level in levels] if levels else (
-        [v for v in chip.levels if chip.get(f"memory.{v}.bandwidth") is not None] if alone else [main])
+    names = (
+        [{"main": main, "cache": cache}.get(level, level) for level in levels]
+        if levels
+        else ([v for v in chip.levels if chip.get(f"memory.{v}.bandwidth") is not None] if alone else [main])
+    )
     slopes = {name: _band(chip, f"memory.{name}.bandwidth") for name in dict.fromkeys(names)}
     top = ceilings[0][2][0]
     widest = max(s[0] for s in slopes.values())
     for n, (name, (value, low, high)) in enumerate(slopes.items()):
         style = "-" if name == main else (0, (5, 1.5 + n))
-        ax.plot(x, np.minimum(x * value, top), linestyle=style, color=colour, linewidth=1.8 if name == main else 1.1,
-                label=chip.name if name == main else None, zorder=3)
+        ax.plot(
+            x,
+            np.minimum(x * value, top),
+            linestyle=style,
+            color=colour,
+            linewidth=1.8 if name == main else 1.1,
+            label=chip.name if name == main else None,
+            zorder=3,
+        )
         peak_low, peak_high = ceilings[0][2][1:]
         if high > low or peak_high > peak_low:
-            ax.fill_between(x, np.minimum(x * low, peak_low), np.minimum(x * high, peak_high), color=colour, alpha=0.13,
-                            linewidth=0)
+            ax.fill_between(
+                x, np.minimum(x * low, peak_low), np.minimum(x * high, peak_high), color=colour, alpha=0.13, linewidth=0
+            )
         if alone:
             _slope_label(ax, x, value, top, f"{name} {units.text(value, 'B/s', 3)}", colour)
     for dtype, path, (value, low, high) in ceilings:
@@ -168,13 +184,28 @@ def _draw_chip(
             ax.fill_between([start, x[-1]], low, high, color=colour, alpha=0.08, linewidth=0)
         engine = "matrix" if path.startswith("engines.matrix") else "vector"
         if alone:
-            ax.annotate(f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}", (x[-1], value), xytext=(-4, 3),
-                        textcoords="offset points", ha="right", fontsize=7.5, color=colour)
+            ax.annotate(
+                f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}",
+                (x[-1], value),
+                xytext=(-4, 3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7.5,
+                color=colour,
+            )
         ridge = value / slopes.get(main, next(iter(slopes.values())))[0]
         if main in slopes and engine == "matrix" and ridge < x[-1]:
             ax.plot([ridge], [value], marker="o", markersize=4.5, color="white", markeredgecolor=colour, zorder=4)
-            ax.annotate(f"{ridge:.0f}", (ridge, value), xytext=(0, -11), textcoords="offset points", ha="center",
-                        fontsize=7, color=colour, zorder=5)
+            ax.annotate(
+                f"{ridge:.0f}",
+                (ridge, value),
+                xytext=(0, -11),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color=colour,
+                zorder=5,
+            )
 
 
 def _default_dtypes(chip: Chip, alone: bool) -> list[str]:
@@ -189,8 +220,17 @@ def _default_dtypes(chip: Chip, alone: bool) -> list[str]:
 def _slope_label(ax: Axes, x: np.ndarray, bandwidth: float, top: float, text: str, colour: str) -> None:
     """Write a bandwidth along its slope, near the left end of the picture."""
     at = x[0] * 1.6
-    ax.annotate(text, (at, at * bandwidth), xytext=(0, 4), textcoords="offset points", rotation=45,
-                rotation_mode="anchor", transform_rotates_text=True, fontsize=7.5, color=colour)
+    ax.annotate(
+        text,
+        (at, at * bandwidth),
+        xytext=(0, 4),
+        textcoords="offset points",
+        rotation=45,
+        rotation_mode="anchor",
+        transform_rotates_text=True,
+        fontsize=7.5,
+        color=colour,
+    )
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int) -> None:
@@ -200,8 +240,17 @@ def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int)
         for _, row in group.sort_values("share", ascending=False).iterrows():
             y = row["flops"] / row["time_s"]
             marker = _MARKERS.get(str(row.get("kind", "")), "v")
-            ax.scatter(row["intensity"], y, s=14 + 420 * row["share"], color=colour, alpha=0.75, marker=marker,
-                       edgecolor="white", linewidth=0.6, zorder=6)
+            ax.scatter(
+                row["intensity"],
+                y,
+                s=14 + 420 * row["share"],
+                color=colour,
+                alpha=0.75,
+                marker=marker,
+                edgecolor="white",
+                linewidth=0.6,
+                zorder=6,
+            )
             if row["share"] >= label_share:
                 _point_label(ax, row, y, placed, colour)
         if series:
@@ -216,10 +265,15 @@ def _point_label(ax: Axes, row: Any, y: float, placed: list[tuple[float, float]]
         step += 1
     placed.append((spot[0], spot[1] - step * 0.16))
     ax.annotate(
-        f"{row['op']} {row['share']:.0%}", (row["intensity"], y), xytext=(9, -3 - 11 * step),
-        textcoords="offset points", fontsize=7.5, color=colour, zorder=7,
+        f"{row['op']} {row['share']:.0%}",
+        (row["intensity"], y),
+        xytext=(9, -3 - 11 * step),
+        textcoords="offset points",
+        fontsize=7.5,
+        color=colour,
+        zorder=7,
         arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5} if step else None,
-    )  # fmt: skip
+    )
 
 
 def plot_breakdown(
@@ -258,13 +312,23 @@ def plot_breakdown(
         left = 0.0
         for name, share, bound in segments:
             colour = colours.setdefault(name, "0.8" if name == "other" else palette[len(colours) % 20])
-            ax.barh(i, share, left=left, height=0.62, color=colour, edgecolor="white", linewidth=0.8,
-                    label=name if name not in ax.get_legend_handles_labels()[1] else None)
+            ax.barh(
+                i,
+                share,
+                left=left,
+                height=0.62,
+                color=colour,
+                edgecolor="white",
+                linewidth=0.8,
+                label=name if name not in ax.get_legend_handles_labels()[1] else None,
+            )
             if share > 0.075:
                 ax.text(left + share / 2, i, f"{share:.0%}\n{bound}", ha="center", va="center", fontsize=7)
             left += share
-    ax.set_yticks(range(len(phases)), [
-        f"{name}\n{units.text(float(f['time_s'].sum()), 's', 3)}" for name, f in zip(names, phases, strict=True)])  # fmt: skip
+    ax.set_yticks(
+        range(len(phases)),
+        [f"{name}\n{units.text(float(f['time_s'].sum()), 's', 3)}" for name, f in zip(names, phases, strict=True)],
+    )
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")

@@ -50,11 +50,17 @@ def _quantity(value: float, unit: str) -> str:
 
 
 _LABELS = {
-    "ttft_s": "time to first token", "tpot_s": "time per output token", "time_s": "whole request",
-    "tokens_per_s": "output tokens", "tokens_per_s_per_chip": "output tokens, per chip",
-    "total_tokens_per_s": "prompt + output tokens", "decode_tokens_per_s": "output tokens while decoding",
-    "latency_s": "latency of a batch", "samples_per_s": "samples", "samples_per_s_per_chip": "samples, per chip",
-}  # fmt: skip
+    "ttft_s": "time to first token",
+    "tpot_s": "time per output token",
+    "time_s": "whole request",
+    "tokens_per_s": "output tokens",
+    "tokens_per_s_per_chip": "output tokens, per chip",
+    "total_tokens_per_s": "prompt + output tokens",
+    "decode_tokens_per_s": "output tokens while decoding",
+    "latency_s": "latency of a batch",
+    "samples_per_s": "samples",
+    "samples_per_s_per_chip": "samples, per chip",
+}
 
 
 def headline(est: Estimate, level: float = 0.9) -> Table:
@@ -63,18 +69,25 @@ def headline(est: Estimate, level: float = 0.9) -> Table:
     table = Table(_what(est), ["", ">expected", f">{level:.0%} interval"])
     for name, unit in est.FIGURES.items():
         low, high = intervals[name]
-        table.rows.append([
-            _LABELS[name], _quantity(getattr(est, name), unit), f"{_quantity(low, unit)} to {_quantity(high, unit)}"])  # fmt: skip
+        table.rows.append(
+            [_LABELS[name], _quantity(getattr(est, name), unit), f"{_quantity(low, unit)} to {_quantity(high, unit)}"]
+        )
     for label, phase in phases(est):
-        table.rows.append([f"{label}: bounds", units.text(phase.time_s, "s", 3),
-                           f"{units.text(phase.lower_s, 's', 3)} to {units.text(phase.upper_s, 's', 3)}"])  # fmt: skip
+        table.rows.append(
+            [
+                f"{label}: bounds",
+                units.text(phase.time_s, "s", 3),
+                f"{units.text(phase.lower_s, 's', 3)} to {units.text(phase.upper_s, 's', 3)}",
+            ]
+        )
     table.notes.append(why(est))
     held = est.memory
     table.notes.append(
         f"Memory of one chip: {units.text(held.total_bytes, 'B', 3)} of {units.text(held.usable_bytes, 'B', 3)} usable "
         f"(weights {units.text(held.weights_bytes, 'B', 3)}"
         + (f", KV cache {units.text(held.cache_bytes, 'B', 3)}" if held.cache_bytes else "")
-        + f", activations {units.text(held.activations_bytes, 'B', 3)}); largest batch that fits: {held.largest_batch:,}."
+        + f", activations {units.text(held.activations_bytes, 'B', 3)}); "
+        f"largest batch that fits: {held.largest_batch:,}."
     )
     table.notes.append(doubt(est))
     return table
@@ -92,11 +105,16 @@ def _what(est: Estimate) -> str:
     if isinstance(est, LanguageEstimate):
         p = r.plan
         split = ", ".join(f"{k}={v}" for k, v in (("tp", p.tp), ("pp", p.pp), ("ep", p.ep), ("dp", p.dp)) if v > 1)
-        shape = f"batch {r.batch:,}, prompt {r.prompt:,}, output {r.output:,}" + (f", prefix {r.prefix:,}" if r.prefix else "")
+        shape = f"batch {r.batch:,}, prompt {r.prompt:,}, output {r.output:,}" + (
+            f", prefix {r.prefix:,}" if r.prefix else ""
+        )
         weight = f", {r.weight_dtype} weights" if r.weight_dtype and r.weight_dtype != r.dtype else ""
         cache = f", {r.kv_dtype} KV cache" if r.kv_dtype and r.kv_dtype != r.dtype else ""
-        return (f"{est.model.title} on {p.devices} x {est.chip.title}" + (f" ({split})" if split else "")
-                + f"\n{shape}, {r.dtype}{weight}{cache}")  # fmt: skip
+        return (
+            f"{est.model.title} on {p.devices} x {est.chip.title}"
+            + (f" ({split})" if split else "")
+            + f"\n{shape}, {r.dtype}{weight}{cache}"
+        )
     table = f", {r.table_dtype} tables" if r.table_dtype and r.table_dtype != r.dtype else ""
     return f"{est.model.title} on {r.devices} x {est.chip.title}\nbatch {r.batch:,}, {r.dtype}{table}"
 
@@ -106,7 +124,9 @@ def why(est: Estimate) -> str:
     parts = []
     for label, phase in phases(est):
         shares = sorted(((t / phase.time_s, b) for b, t in phase.time_by_bound.items() if t > 0), reverse=True)
-        parts.append(f"{label} {shares[0][1]} ({shares[0][0]:.0%}" + "".join(f", {b} {s:.0%}" for s, b in shares[1:3]) + ")")
+        parts.append(
+            f"{label} {shares[0][1]} ({shares[0][0]:.0%}" + "".join(f", {b} {s:.0%}" for s, b in shares[1:3]) + ")"
+        )
     text = "Bound by: " + "; ".join(parts) + "."
     if isinstance(est, RecommendationEstimate):
         return f"{text} Sparse part {est.sparse_share:.0%} of the time. MFU {est.mfu:.1%}, MBU {est.mbu:.1%}."
@@ -132,10 +152,18 @@ def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
     table = Table(title, ["operator", ">count", ">FLOP", ">bytes", ">FLOP/B", ">time", ">share", "bound"])
     records = sorted(phase.records, key=lambda r: -r["time_s"])
     for r in (r for r in records if r["share"] >= smallest):
-        table.rows.append([
-            r["op"], f"{r['count']:g}", units.text(r["flops"], "", 3) if r["flops"] < 1e3 else _si(r["flops"]),
-            _si(r["bytes"]), f"{r['intensity']:.3g}", units.text(r["time_s"], "s", 3), f"{r['share']:.1%}", r["bound"],
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                r["op"],
+                f"{r['count']:g}",
+                units.text(r["flops"], "", 3) if r["flops"] < 1e3 else _si(r["flops"]),
+                _si(r["bytes"]),
+                f"{r['intensity']:.3g}",
+                units.text(r["time_s"], "s", 3),
+                f"{r['share']:.1%}",
+                r["bound"],
+            ]
+        )
     table.notes.append(f"All operators: {units.text(phase.time_s, 's', 4)}.")
     return table
 
@@ -226,8 +254,13 @@ def html_page(title: str, tables: Iterable[Table], pictures: Sequence[Any] = ())
         heading, _, under = table.title.partition("\n")
         body.append(f"<h2>{html.escape(heading)}</h2>" + (f"<p>{html.escape(under)}</p>" if under else ""))
         side = ["r" if c.startswith(">") else "" for c in table.columns]
-        body.append("<table><thead><tr>" + "".join(
-            f'<th class="{s}">{html.escape(c.lstrip(">"))}</th>' for c, s in zip(table.columns, side, strict=True)) + "</tr></thead><tbody>")  # fmt: skip
+        body.append(
+            "<table><thead><tr>"
+            + "".join(
+                f'<th class="{s}">{html.escape(c.lstrip(">"))}</th>' for c, s in zip(table.columns, side, strict=True)
+            )
+            + "</tr></thead><tbody>"
+        )
         for row in table.rows:
             cells = (f'<td class="{s}">{html.escape(cell)}</td>' for cell, s in zip(row, side, strict=True))
             body.append("<tr>" + "".join(cells) + "</tr>")
@@ -236,9 +269,13 @@ def html_page(title: str, tables: Iterable[Table], pictures: Sequence[Any] = ())
     for ax in pictures:
         buffer = io.StringIO()
         ax.figure.savefig(buffer, format="svg")
-        body.append(buffer.getvalue()[buffer.getvalue().index("<svg"):])
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-            f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n" + "\n".join(body) + "\n</body></html>\n")  # fmt: skip
+        body.append(buffer.getvalue()[buffer.getvalue().index("<svg") :])
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
 
 
 def as_json(est: Estimate) -> dict[str, Any]:
@@ -252,16 +289,25 @@ def as_json(est: Estimate) -> dict[str, Any]:
     )
     held = est.memory
     return {
-        "model": est.model.name, "chip": est.chip.name, "request": {k: getattr(r, k) for k in keys} | plan,
+        "model": est.model.name,
+        "chip": est.chip.name,
+        "request": {k: getattr(r, k) for k in keys} | plan,
         **{name: getattr(est, name) for name in est.FIGURES},
-        "lower_s": est.lower_s, "upper_s": est.upper_s, "bound": est.bound, "mfu": est.mfu, "mbu": est.mbu,
+        "lower_s": est.lower_s,
+        "upper_s": est.upper_s,
+        "bound": est.bound,
+        "mfu": est.mfu,
+        "mbu": est.mbu,
         "interval_90": {name: list(pair) for name, pair in est.interval(0.9).items()},
         "memory": {
-            "weights_bytes": held.weights_bytes, "cache_bytes": held.cache_bytes, "activations_bytes": held.activations_bytes,
-            "usable_bytes": held.usable_bytes, "largest_batch": held.largest_batch,
+            "weights_bytes": held.weights_bytes,
+            "cache_bytes": held.cache_bytes,
+            "activations_bytes": held.activations_bytes,
+            "usable_bytes": held.usable_bytes,
+            "largest_batch": held.largest_batch,
         },
         "phases": {
             label: {"time_s": p.time_s, "lower_s": p.lower_s, "upper_s": p.upper_s, "bound": p.bound, "ops": p.records}
             for label, p in phases(est)
         },
-    }  # fmt: skip
+    }

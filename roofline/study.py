@@ -34,7 +34,9 @@ def _several(value: Any, load: Any, kinds: Any) -> list[Any]:
 
 
 def sweep(
-    models: Model | str | Sequence[Model | str], chips: Chip | str | os.PathLike[str] | Sequence[Chip | str], **options: Any
+    models: Model | str | Sequence[Model | str],
+    chips: Chip | str | os.PathLike[str] | Sequence[Chip | str],
+    **options: Any,
 ) -> xr.Dataset:
     """Estimates over a labelled grid.
 
@@ -144,9 +146,14 @@ def sensitivity(
         getattr(estimate(model, chip.what_if(changes), check=False, **options), figure), (len(paths),)
     )
     before = float(getattr(base, figure))
-    table = pd.DataFrame({
-        "value": [chip[p] for p in paths], "elasticity": np.log(moved / before) / np.log1p(step), "result": moved,
-    }, index=pd.Index(paths, name="figure"))  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "value": [chip[p] for p in paths],
+            "elasticity": np.log(moved / before) / np.log1p(step),
+            "result": moved,
+        },
+        index=pd.Index(paths, name="figure"),
+    )
     table = table[table["elasticity"].abs() > 1e-6]
     return table.sort_values("elasticity", key=lambda e: e.abs(), ascending=False)
 
@@ -185,9 +192,15 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
 
 
 def fewest_chips(
-    model: LanguageModel | str, chip: Chip | str, *, ttft_s: float | None = None, tpot_s: float | None = None,
-    tokens_per_s: float | None = None, most: int = 64, **options: Any,
-) -> pd.DataFrame:  # fmt: skip
+    model: LanguageModel | str,
+    chip: Chip | str,
+    *,
+    ttft_s: float | None = None,
+    tpot_s: float | None = None,
+    tokens_per_s: float | None = None,
+    most: int = 64,
+    **options: Any,
+) -> pd.DataFrame:
     """How many chips serve a language model within latency and throughput targets.
 
     Every tensor-parallel width that divides the heads, up to `most`, is tried with batches in powers of two.

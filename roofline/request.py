@@ -1,0 +1,155 @@
+"""What is asked of an estimate: the options of the two kinds of model, checked, with their defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from roofline.chip import Chip
+from roofline.errors import BadWorkload, UnknownName
+from roofline.models.llm import LanguageModel
+from roofline.op import as_numeric
+from roofline.parallel import Plan
+from roofline.units import dtype_name
+
+#: Share of the main memory that the model may fill: the usual default of serving engines (vLLM's
+#: ``gpu_memory_utilization``, TensorRT-LLM's ``free_gpu_memory_fraction``).
+USABLE_MEMORY = 0.9
+
+
+_LANGUAGE = (
+    "batch",
+    "prompt",
+    "output",
+    "prefix",
+    "tp",
+    "pp",
+    "ep",
+    "dp",
+    "dtype",
+    "weight_dtype",
+    "kv_dtype",
+    "usable_memory",
+)
+_RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "usable_memory")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of an estimate, resolved: what was asked, and what the defaults made of it."""
+
+    batch: Any
+    dtype: str
+    prompt: Any = 0
+    output: Any = 0
+    prefix: Any = 0
+    plan: Plan = field(default_factory=Plan)
+    weight_dtype: str | None = None
+    kv_dtype: str | None = None
+    table_dtype: str | None = None
+    devices: Any = 1
+    skew: Any = 0.0
+    usable_memory: float = USABLE_MEMORY
+
+
+def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Raise UnknownName for an option that does not exist."""
+    for name in options:
+        if name not in known:
+            raise UnknownName(f"option for {what}", name, known)
+
+
+def _usable_memory(options: dict[str, Any]) -> float:
+    usable = options.get("usable_memory", USABLE_MEMORY)
+    if isinstance(usable, bool) or not isinstance(usable, int | float) or not 0 < usable <= 1:
+        raise BadWorkload(f"usable_memory: expected a fraction above 0 and at most 1, found {usable!r}")
+    return float(usable)
+
+
+def _whole(where: str, value: Any, least: int = 1) -> Any:
+    """A whole number of at least `least`, or an array of them."""
+    value = as_numeric(value)
+    array = np.asarray(value)
+    if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {value!r}")
+    if not np.all(np.isfinite(array) & (array >= least) & (array % 1 == 0) & (array < 2**53)):
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {_first_bad(array, least)}")
+    return value if isinstance(value, np.ndarray) else int(value)
+
+
+def _first_bad(array: Any, least: int) -> str:
+    flat = np.atleast_1d(array).ravel()
+    bad = flat[~(np.isfinite(flat) & (flat >= least) & (flat % 1 == 0) & (flat < 2**53))]
+    return f"{bad[0]:g}"
+
+
+def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
+    """The request for a language model; see :func:`roofline.estimate` for the options.
+
+    Raises
+    ------
+    BadWorkload, UnknownName
+    """
+    refuse_unknown(options, _LANGUAGE, model.name)
+    batch, prompt = _whole("batch", options.get("batch", 1)), _whole("prompt", options.get("prompt", 1024))
+    output, prefix = _whole("output", options.get("output", 256)), _whole("prefix", options.get("prefix", 0), 0)
+    if np.any(np.asarray(prefix) >= np.asarray(prompt)):
+        raise BadWorkload(
+            f"prefix: at least one token of the prompt is new, found prefix={prefix!r} of prompt={prompt!r}"
+        )
+    if np.any(np.asarray(prompt) + np.asarray(output) > model.max_positions):
+        raise BadWorkload(
+            f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for "
+            f"{int(np.max(np.asarray(prompt) + np.asarray(output))):,}"
+        )
+    plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
+    plan.check(model)
+    if np.any(np.asarray(batch) < np.asarray(plan.dp)):
+        raise BadWorkload(
+            f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}"
+        )
+    if np.any(np.asarray(plan.devices) > 1) and not chip.has_links():
+        raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
+    dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
+    chip.peak(dtype)
+    weight = options.get("weight_dtype")
+    kv = options.get("kv_dtype")
+    return Request(
+        batch=batch,
+        dtype=dtype,
+        prompt=prompt,
+        output=output,
+        prefix=prefix,
+        plan=plan,
+        weight_dtype=dtype_name(weight) if weight else None,
+        kv_dtype=dtype_name(kv) if kv else None,
+        usable_memory=_usable_memory(options),
+    )
+
+
+def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Request:
+    """The request for a recommendation model; see :func:`roofline.estimate` for the options.
+
+    Raises
+    ------
+    BadWorkload, UnknownName
+    """
+    refuse_unknown(options, _RECOMMENDATION, name)
+    batch, devices = _whole("batch", options.get("batch", 1024)), _whole("devices", options.get("devices", 1))
+    dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
+    chip.peak(dtype)
+    if np.any(np.asarray(devices) > 1) and not chip.has_links():
+        raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
+    if np.any(np.asarray(batch) < np.asarray(devices)):
+        raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")
+    table = options.get("table_dtype")
+    return Request(
+        batch=batch,
+        dtype=dtype,
+        devices=devices,
+        table_dtype=dtype_name(table) if table else None,
+        skew=as_numeric(options.get("skew", 0.0)),
+        usable_memory=_usable_memory(options),
+    )
