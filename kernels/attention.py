@@ -1,155 +1,207 @@
-"""Cost of scaled dot-product attention: prefill, decode and everything between, on any chip."""
+"""Cost of attention, softmax(Q K^T) V, from prefill to decode.
+
+Sources of the physics: tiles, causal skipping and online softmax are those of FlashAttention-2 and -3 (Dao 2023; Shah et
+al. 2024), the cutting of the keys over idle cores is Flash-Decoding's (Dao et al. 2023), the bound on a schedule of blocks
+is Graham's (1969). Read the reference twin first.
+"""
 
 import math
 
 from roofline.kernels._jit import inner, kernel
 
-PREFILL_TILE = 128.0  # query rows and keys of a block's tile: what registers and shared memory of a core hold
-DECODE_ROWS = 64.0  # rows that the matrix unit computes even where one query row is there
-DECODE_KEYS = 128.0  # keys of one tile of the decode kernel
-KEPT = 0.75
-GRANULE = 512.0
-DIM_STEP = 32.0
-MAX_SPLITS = 128.0  # most pieces that the keys of one sequence are cut into
-SOFTMAX_FLOPS = 5.0  # of a score: scale and subtract (2), exponential, maximum, sum
+TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix engines
+DECODE_ROWS = 64.0  # rows that a matrix instruction computes, be there one query or sixty-four
+DIM_STEP = 32.0  # head dimensions are padded to a multiple of this in the matrix engine
+SOFTMAX_FLOPS = 5.0  # a score: scale and subtract the maximum (2), exponential, maximum, sum
+BURST_BYTES = 512.0  # least that one token's K and V of one head cost to fetch, in bytes
+SHARED_ROWS = 512.0  # query rows in flight together that share one fetch of a K and V tile
+PARTIAL_BYTES = 8.0  # a partial result of a split: fp32, written once and read once
+KEPT = 0.75  # a real cache keeps a tensor up to this share of its capacity, and nothing of one as large as itself
 
 
 @inner
 def attended(queries, keys, window):
-    """Pairs of a causal mask: sum of min(position, window) over the last `queries` of `keys` positions."""
+    """Pairs under a causal mask: the sum of min(position, window) over the last `queries` of `keys` positions."""
     first = max(keys - queries, 0.0)
     short, skipped = min(keys, window), min(first, window)
-    return 0.5 * (short * (short + 1.0) - skipped * (skipped + 1.0)) + window * (
-        max(keys - window, 0.0) - max(first - window, 0.0)
-    )
+    triangle = 0.5 * (short * (short + 1.0) - skipped * (skipped + 1.0))
+    return triangle + window * (max(keys - window, 0.0) - max(first - window, 0.0))
 
 
 @inner
-def block_costs(
+def attention_cost(
     batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_fresh_fraction,
-    decode_compute_fraction, decode_fill_s, decode_split_s,
+    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
 ):
-    """Attention over `kv_dim` stored numbers a token and KV head; see `attention` for everything else."""
+    """Cost of attention that stores `kv_dim` numbers per token and KV head; `attention` explains everything else."""
+    group = heads / kv_heads
     span = min(kv_len, window) if window > 0.0 else kv_len
-    if causal > 0.0:
-        pairs = attended(q_len, kv_len, span)
-        keys = min(kv_len, span + q_len - 1.0)
-    else:
-        pairs = q_len * span
-        keys = span if window == 0.0 else min(kv_len, span + q_len - 1.0)
+    keys = min(kv_len, span + q_len - 1.0)
+    pairs = attended(q_len, kv_len, span) if causal > 0.0 else q_len * span
     scores = batch * heads * pairs
     flops = 2.0 * (key_dim + value_dim) * scores
-    softmax = SOFTMAX_FLOPS * scores
+    softmax_flops = SOFTMAX_FLOPS * scores
 
+    # Traffic: queries and output were just in the cache, the KV cache is cold unless it is reused and fits.
     kv_bytes = batch * kv_heads * keys * kv_dim * kv_width
     io_bytes = batch * heads * q_len * (key_dim + value_dim) * width
     spilled = max(io_bytes - cache_capacity, 0.0)
     missed = max(kv_bytes - max(cache_capacity - io_bytes, 0.0), 0.0)
-    memory_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
+    ideal_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
     lower = max(
-        flops / matrix_flops, softmax / vector_flops,
-        memory_bytes / memory_bandwidth, (kv_bytes + io_bytes) / max(cache_bandwidth, memory_bandwidth),
-    )
-    # A real cache keeps a tensor of three quarters of its size and nothing of one as large as itself.
+        flops / matrix_flops, softmax_flops / vector_flops,
+        ideal_bytes / memory_bandwidth, (kv_bytes + io_bytes) / cache_bandwidth,
+    )  # fmt: skip
     excess = (kv_bytes + io_bytes - KEPT * cache_capacity) / max((1.0 - KEPT) * cache_capacity, 1.0)
     missed = kv_bytes * min(max(excess, 0.0), 1.0)
     memory_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
     memory_s = memory_bytes / (memory_fraction * memory_bandwidth)
 
+    # What every form pays: the launch, bookkeeping, and the first read of keys and values just written to a paged KV cache
+    # (an encoder, which is not causal, keeps none).
+    core_bandwidth = cache_bandwidth / core_count
+    fresh_bytes = causal * batch * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
+    start_s = launch_s + batch * sequence_s + fresh_bytes / (fresh_fraction * memory_bandwidth)
+    if kv_width < width:
+        start_s += convert_s
+    # A query row comes in and its output goes out (in 16 bits at least) at the edges of a block, where nothing hides it.
+    row_s = (key_dim * width + value_dim * max(width, 2.0)) / (edge_fraction * core_bandwidth)
     padded_dim = DIM_STEP * (math.ceil(key_dim / DIM_STEP) + math.ceil(value_dim / DIM_STEP))
-    launch_s += convert_s if kv_width < width else 0.0
-    # Decode: the keys of a sequence are cut into splits over the cores; the best cut is taken.
-    group = heads / kv_heads
+
+    # Decode: one block per sequence and KV head, whole, or its keys cut so that every core has an equal share.
     rows = max(group, min(group * q_len, DECODE_ROWS))
     row_blocks = math.ceil(rows / DECODE_ROWS)
-    tiles = math.ceil(kv_len / DECODE_KEYS)
-    if window > 0.0:
-        tiles = min(tiles, math.ceil(span / DECODE_KEYS) + 1.0)
-    stream_s = kv_dim * kv_width / (cache_fraction * cache_bandwidth / core_count)
-    matrix_s = DECODE_ROWS * DECODE_KEYS * 2.0 * padded_dim * core_count
-    matrix_s /= decode_compute_fraction * matrix_flops
     blocks = batch * kv_heads * row_blocks
-    row_s = (key_dim * width + value_dim * max(width, 2.0)) * core_count / (prefill_edge_fraction * cache_bandwidth)
-    fresh_s = batch * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, GRANULE) / (prefill_fresh_fraction * memory_bandwidth)
-    edge_s = min(group * q_len, DECODE_ROWS) * row_s
-    partial_s = batch * heads * value_dim * 8.0 / (cache_fraction * cache_bandwidth)
-    time, upper = math.inf, math.inf
-    compute_s = cache_s = overhead_s = 0.0
-    splits = 1.0
-    while splits <= MAX_SPLITS:
-        waves = math.ceil(blocks * splits / core_count)
-        steps = math.ceil(tiles / splits)
-        fixed = launch_s + batch * sequence_s + fresh_s + waves * (block_s + edge_s + matrix_s)
-        if splits > 1.0:
-            fixed += decode_split_s + splits * partial_s
-        busy_compute = waves * (steps - 1.0) * matrix_s
-        busy_cache = waves * max(decode_fill_s, min(keys, steps * DECODE_KEYS) * stream_s)
-        option = fixed + max(busy_compute, busy_cache, memory_s)
-        upper = min(upper, fixed + busy_compute + busy_cache + memory_s)
-        if option < time:
-            time, compute_s, cache_s, overhead_s = option, busy_compute, busy_cache, fixed
-        if splits >= tiles:
-            break
-        splits *= 2.0
+    tiles = math.ceil(kv_len / TILE)
+    if window > 0.0:
+        tiles = min(tiles, math.ceil(span / TILE) + 1.0)
+    tile_s = DECODE_ROWS * TILE * 2.0 * padded_dim * core_count / (decode_compute_fraction * matrix_flops)
+    key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
+    waves = math.ceil(blocks / core_count)
+    whole_s = start_s + waves * (block_s + min(group * q_len, DECODE_ROWS) * row_s + tile_s)
+    pieces = max(blocks, min(core_count, blocks * tiles))
+    partial_bytes = pieces * min(rows, DECODE_ROWS) * value_dim * PARTIAL_BYTES
+    cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
+    share = blocks / core_count
     cache_bytes = kv_bytes * row_blocks + io_bytes
+    time = upper = math.inf
+    compute_s = cache_s = overhead_s = 0.0
+    for fixed, busy, streamed in (
+        (whole_s, waves * (tiles - 1.0) * tile_s, waves * keys),
+        (cut_s, share * (tiles - 1.0) * tile_s, max(share * keys, min(keys, TILE))),
+    ):
+        stream = max(waves * decode_fill_s, streamed * key_s)
+        option = fixed + max(busy, stream, memory_s)
+        upper = min(upper, fixed + busy + stream + memory_s)
+        if option < time:
+            time, compute_s, cache_s, overhead_s = option, busy, stream, fixed
 
+    # Prefill: one block per tile of query rows, of one head or of all heads that share a KV head (packed).
     if q_len > 1.0 and group * q_len > DECODE_ROWS:
-        q_tiles, kv_tiles = math.ceil(q_len / PREFILL_TILE), math.ceil(keys / PREFILL_TILE)
-        longest = kv_tiles
-        if window > 0.0:
-            longest = min(kv_tiles, math.ceil(window / PREFILL_TILE) + 1.0)
-        packed = batch * kv_heads * math.ceil(group * q_len / PREFILL_TILE)
-        own = batch * heads * q_tiles
-        work = own * longest
-        if causal > 0.0:
-            work = batch * heads * attended(q_tiles, max(kv_tiles, q_tiles), longest)
-        if packed * longest < work:
-            work, own = packed * longest, packed
-        area = PREFILL_TILE * PREFILL_TILE
-        matrix_s = area * 2.0 * padded_dim * core_count / (prefill_compute_fraction * matrix_flops)
-        tile_s = matrix_s + area * SOFTMAX_FLOPS * core_count / (prefill_vector_fraction * vector_flops)
-        even = work / core_count
-        whole = tile_s * max(longest, even + longest * (1.0 - min(1.0, core_count / own)))
-        cut = tile_s * (1.0 + even)
-        cut_s = decode_split_s
-        busy_compute = min(whole, cut + cut_s)
-        traffic = work * PREFILL_TILE * kv_dim * kv_width + io_bytes
-        busy_cache = io_bytes / (cache_fraction * cache_bandwidth)
-        edge_s = min(PREFILL_TILE, group * q_len) * row_s
-        fixed = launch_s + batch * sequence_s + (block_s + edge_s) * math.ceil(own / core_count)
-        fixed += fresh_s
-        memory_s = (spilled + (1.0 - reuse) * kv_bytes) / (memory_fraction * memory_bandwidth)
-        option = fixed + max(busy_compute, busy_cache, memory_s)
-        prefill_upper = fixed + busy_compute + busy_cache + memory_s
-        # A longer query block is never faster than one tile of it.
-        fixed += max(time - option, 0.0)
-        time, upper = max(time, option), max(upper, prefill_upper)
-        compute_s, cache_s, overhead_s, cache_bytes = busy_compute, busy_cache, fixed, traffic
+        decode_time, decode_upper = time, upper
+        kv_tiles = math.ceil(keys / TILE)
+        longest = min(kv_tiles, math.ceil(window / TILE) + 1.0) if window > 0.0 else kv_tiles
+        tile_s = TILE * TILE * core_count * (
+            2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
+            + SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
+        )
+        time = upper = math.inf
+        for packed in (False, True):
+            if packed and group == 1.0:
+                break
+            block_rows = group * q_len if packed else q_len
+            row_tiles = math.ceil(block_rows / TILE)
+            blocks = batch * (kv_heads if packed else heads) * row_tiles
+            work = blocks * longest
+            if causal > 0.0 and not packed:
+                work = batch * heads * attended(row_tiles, max(kv_tiles, row_tiles), longest)
+            even = work / core_count
+            traffic = max(kv_bytes, work * TILE * TILE / SHARED_ROWS * kv_dim * kv_width) + io_bytes
+            stream = traffic / (cache_fraction * cache_bandwidth)
+            fixed = start_s + math.ceil(blocks / core_count) * (block_s + min(block_rows, TILE) * row_s)
+            # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
+            whole = tile_s * max(longest, even + longest * (1.0 - min(core_count / blocks, 1.0)))
+            cut = tile_s * (even + 1.0)
+            for busy, extra_s in ((whole, 0.0), (cut, decode_split_s)):
+                option = fixed + extra_s + max(busy, stream, memory_s)
+                upper = min(upper, fixed + extra_s + busy + stream + memory_s)
+                if option < time:
+                    time, compute_s, cache_s, overhead_s = option, busy, stream, fixed + extra_s
+                    cache_bytes = traffic
+        # More query rows are never faster than one tile of them in decode's form.
+        overhead_s += max(decode_time - time, 0.0)
+        time, upper = max(time, decode_time), max(upper, decode_upper)
 
     time = max(time, lower)
     return (
-        flops, softmax, kv_bytes + io_bytes, memory_bytes, cache_bytes, 0.0,
+        flops, softmax_flops, kv_bytes + io_bytes, memory_bytes, cache_bytes, 0.0,
         lower, time, max(time, upper), compute_s, memory_s, cache_s, 0.0, overhead_s,
-    )
+    )  # fmt: skip
 
 
 @kernel
 def attention(
     batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_fresh_fraction,
-    decode_compute_fraction, decode_fill_s, decode_split_s,
+    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
 ):
-    """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions (first form)."""
-    dim = value_dim if value_dim > 0.0 else head_dim
-    return block_costs(
-        batch, heads, kv_heads, head_dim, dim, head_dim + dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+    """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
+
+    One form serves both phases: decode (one query, or so few that one tile of rows holds all that share a KV head), where
+    the KV cache streams by; and prefill, also of a chunk after a cached prefix, where tiles of queries meet tiles of keys.
+
+    Parameters
+    ----------
+    batch, heads, kv_heads, head_dim, q_len, kv_len : float
+        Shape. `heads` is a multiple of `kv_heads` (equal: MHA; 1: MQA; between: GQA). `kv_len` counts the new tokens.
+    value_dim : float
+        Dimension of a value, 0.0 for `head_dim`.
+    causal, window : float
+        1.0 if a query sees no later position; number of positions that it sees, 0.0 for all.
+    width, kv_width : float
+        Bytes per number of Q and output, and of K and V.
+    reuse : float
+        1.0 if the same tensors are used again and again, so that a KV cache that fits is warm; else 0.0.
+    matrix_flops, vector_flops : float
+        Peak FLOP/s of the matrix engine at this dtype and of the vector engine at fp32.
+    memory_bandwidth, cache_bandwidth, cache_capacity, core_count : float
+        B/s, B/s, bytes; cores that take blocks.
+    launch_s, convert_s : float
+        Fixed cost of the call; of converting the queries first where K and V are narrower than they.
+    sequence_s, block_s : float
+        Bookkeeping of one sequence; start of one block (page look-up, first load, epilogue).
+    memory_fraction, cache_fraction : float
+        Sustained share of main-memory and of cache bandwidth.
+    edge_fraction : float
+        Share of its part of the cache bandwidth at which a core loads query rows and stores output rows.
+    fresh_fraction : float
+        Share of memory bandwidth at which just written keys and values are first fetched, hidden by nothing.
+    prefill_compute_fraction, prefill_vector_fraction : float
+        Sustained share of the matrix peak, and of the vector peak for the softmax, which the matrix work does not hide.
+    decode_compute_fraction : float
+        Sustained share of the matrix peak on 64-row tiles.
+    decode_fill_s, decode_split_s : float
+        Latency of a block's first tile, which a longer stream hides; cost of cutting keys and combining the parts.
+
+    Returns
+    -------
+    tuple of float
+        flops, vector_flops, bytes, memory_bytes, cache_bytes, network_bytes, lower_s, time_s, upper_s, compute_s,
+        memory_s, cache_s, network_s, overhead_s.
+
+    Notes
+    -----
+    FLOP are exact: 4 `head_dim` a pair of query and key that attend. In the tuple's times `time_s` is
+    overhead + max(compute, memory, cache); `upper_s` their sum, the least over the schedules considered.
+    Times and bounds grow with every size; `kv_heads` only along divisors (a smaller group packs worse or better).
+    """
+    values = value_dim if value_dim > 0.0 else head_dim
+    return attention_cost(
+        batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window, width, kv_width, reuse,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, prefill_edge_fraction, prefill_fresh_fraction,
-        decode_compute_fraction, decode_fill_s, decode_split_s,
-    )
+        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+    )  # fmt: skip

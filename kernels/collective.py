@@ -19,59 +19,56 @@ def steps(members: float) -> float:
 
 @inner
 def transfer(
-    sent: float, lower_s: float, overhead_s: float, link_s: float, across_s: float, fill_s: float, copied: float,
-    copy_s: float,
+    sent: float, lower_s: float, overhead_s: float, network_s: float, hidden_s: float, copied: float, copy_s: float
 ) -> tuple[
     float, float, float, float, float, float, float, float, float, float, float, float, float, float
 ]:  # fmt: skip
-    """The cost of `sent` bytes: link and network work on different chunks at once, everything else is in turn."""
-    network_s = max(link_s, across_s) + fill_s
+    """The cost of `sent` bytes, `hidden_s` of whose time on links or network is hidden behind the other."""
     time_s = overhead_s + network_s + copy_s
-    upper_s = time_s + min(link_s, across_s)
-    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, upper_s, 0.0, copy_s, 0.0, network_s, overhead_s
+    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, time_s + hidden_s, 0.0, copy_s, 0.0, network_s, overhead_s
+
+
+@inner
+def pipelined(seconds: float, chunk_s: float) -> float:
+    """Time to pass `seconds` of traffic on in k chunks, x + x / k + k * chunk_s, at the best k."""
+    return seconds + 2.0 * sqrt(seconds * chunk_s)
 
 
 @inner
 def exchange(
-    phases: float, bytes: float, devices: float, link_bandwidth: float, link_latency: float, link_domain: float,
-    switch_reduction: float, network_bandwidth: float, network_latency: float, memory_bandwidth: float,
+    phases: float, inside: float, across: float, shard: float, local: float, domains: float,
+    link_bandwidth: float, link_latency: float, switch_reduction: float,
+    network_bandwidth: float, network_latency: float, memory_bandwidth: float,
     launch_s: float, hop_s: float, link_fraction: float, switch_fraction: float, network_fraction: float,
     chunk_s: float, copy_fraction: float,
 ) -> tuple[
     float, float, float, float, float, float, float, float, float, float, float, float, float, float
 ]:  # fmt: skip
-    """`phases` sweeps in which each device passes on all of the buffer but its own shard.
+    """`phases` phases, each with `inside` bytes over a device's links and `across` bytes over its network.
 
-    Inside the domain first, then each device with its peers in the other domains on the shard that it then holds.
+    Links and network work on different chunks at once. The own shard is copied in memory, after the rest.
     """
-    if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    local = min(devices, max(link_domain, 1.0))
-    domains = ceil(devices / local)
-    inside = bytes * (local - 1.0) / local  # bytes a phase
-    across = bytes / local * (domains - 1.0) / domains
-    link_s = inside / (link_bandwidth * link_fraction)  # seconds a phase
+    link_s = inside / (link_bandwidth * link_fraction)
     across_s = across / (network_bandwidth * network_fraction)
+    network_s = pipelined(max(link_s, across_s), chunk_s)
+    copy_s = shard * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_bandwidth * link_fraction))
     if switch_reduction > 0.0:
-        # A device sends its buffer once and receives the sum once, whatever the number of devices.
-        inside = min(inside, bytes / phases)
-        link_s = min(link_s, bytes / phases / (link_bandwidth * switch_fraction))
-    lower_s = phases * max(inside / link_bandwidth, across / network_bandwidth)
-
+        # A device sends its buffer once and receives the sum once, whatever the number of devices: half a phase.
+        buffer = (inside + shard) / phases
+        inside = min(inside, buffer)
+        switch_s = buffer / (link_bandwidth * switch_fraction)
+        link_s = min(link_s, switch_s)
+        switched_s = pipelined(max(switch_s, across_s), chunk_s)
+        if switched_s < network_s + copy_s:
+            network_s, shard, copy_s = switched_s, 0.0, 0.0
     hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
-    # A message of x seconds cut into k chunks takes about x + x / k + k * chunk_s; the best k leaves the square root.
-    fill_s = 2.0 * sqrt(max(link_s, across_s) * chunk_s)
-    # The own shard is copied in memory, unless the link would be faster.
-    own = bytes / devices
-    copy_s = own * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_bandwidth * link_fraction))
     return transfer(
         phases * (inside + across),
-        lower_s,
+        phases * max(inside / link_bandwidth, across / network_bandwidth),
         launch_s + phases * hops_s,
-        phases * link_s,
-        phases * across_s,
-        phases * fill_s,
-        phases * 2.0 * own,
+        phases * network_s,
+        phases * min(link_s, across_s),
+        phases * 2.0 * shard,
         phases * copy_s,
     )
 
@@ -125,17 +122,22 @@ def all_reduce(
     -------
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
+    if devices <= 1.0:
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    local = min(devices, max(link_domain, 1.0))
+    domains = ceil(devices / local)
+    shard = bytes / local
     cost = exchange(
-        2.0, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction, network_bandwidth,
-        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s,
-        copy_fraction,
+        2.0, bytes - shard, shard * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency,
+        switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
+        switch_fraction, network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
-    if shot_fraction > 0.0 and 1.0 < devices <= link_domain:
+    if shot_fraction > 0.0 and devices <= link_domain:
         peers = devices - 1.0
         overhead_s = launch_s + link_latency + peers * peer_s
         link_s = peers * bytes / (link_bandwidth * shot_fraction)
         if overhead_s + link_s < cost[7]:
-            return transfer(peers * bytes, cost[6], overhead_s, link_s, 0.0, 0.0, 0.0, 0.0)
+            return transfer(peers * bytes, cost[6], overhead_s, link_s, 0.0, 0.0, 0.0)
     return cost
 
 
@@ -159,9 +161,15 @@ def all_gather(
     float, float, float, float, float, float, float, float, float, float, float, float, float, float
 ]:
     """Cost of collecting every device's shard of `bytes` on each device; the arguments are those of `all_reduce`."""
+    if devices <= 1.0:
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    local = min(devices, max(link_domain, 1.0))
+    domains = ceil(devices / local)
+    shard = bytes / local
     return exchange(
-        1.0, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
+        1.0, bytes - shard, shard * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency, 0.0,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
+        chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -185,9 +193,15 @@ def reduce_scatter(
     float, float, float, float, float, float, float, float, float, float, float, float, float, float
 ]:
     """Cost of summing `bytes` over devices, a shard on each; the arguments are those of `all_reduce`."""
+    if devices <= 1.0:
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    local = min(devices, max(link_domain, 1.0))
+    domains = ceil(devices / local)
+    shard = bytes / local
     return exchange(
-        1.0, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
+        1.0, bytes - shard, shard * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency, 0.0,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
+        chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -217,19 +231,15 @@ def all_to_all(
     are those of `all_reduce`.
     """
     if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     local = min(devices, max(link_domain, 1.0))
     domains = ceil(devices / local)
-    inside = bytes * (local - 1.0) / local
-    across = bytes * (domains - 1.0) / domains
-    lower_s = max(inside / link_bandwidth, across / network_bandwidth)
-    link_s = inside / (link_bandwidth * link_fraction)
-    across_s = across / (network_bandwidth * network_fraction)
-    hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
-    fill_s = 2.0 * sqrt(max(link_s, across_s) * chunk_s)
-    own = bytes / devices
-    copy_s = own * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_bandwidth * link_fraction))
-    return transfer(inside + across, lower_s, launch_s + hops_s, link_s, across_s, fill_s, 2.0 * own, copy_s)
+    shard = bytes / local
+    return exchange(
+        1.0, bytes - shard, bytes * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency, 0.0,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
+        chunk_s, copy_fraction,
+    )  # fmt: skip
 
 
 @kernel
@@ -254,7 +264,7 @@ def send(
     The other arguments are those of `all_reduce`.
     """
     if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     link_s = lower_s = latency_s = across_s = 0.0
     if link_domain > 1.0:
         lower_s = bytes / link_bandwidth
@@ -264,8 +274,8 @@ def send(
         lower_s = max(lower_s, bytes / network_bandwidth)
         across_s = bytes / (network_bandwidth * network_fraction)
         latency_s += network_latency + hop_s
-    fill_s = 2.0 * sqrt(max(link_s, across_s) * chunk_s)
-    return transfer(bytes, lower_s, launch_s + latency_s, link_s, across_s, fill_s, 0.0, 0.0)
+    network_s = pipelined(max(link_s, across_s), chunk_s)
+    return transfer(bytes, lower_s, launch_s + latency_s, network_s, min(link_s, across_s), 0.0, 0.0)
 
 
 @kernel
@@ -289,4 +299,4 @@ def host_copy(
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
     lower_s = bytes / host_bandwidth
-    return transfer(bytes, lower_s, launch_s + host_latency, lower_s / host_fraction, 0.0, 0.0, bytes, 0.0)
+    return transfer(bytes, lower_s, launch_s + host_latency, lower_s / host_fraction, 0.0, bytes, 0.0)

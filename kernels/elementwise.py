@@ -70,21 +70,18 @@ def elementwise(
     read_bytes = elements * reads * width
     cold_bytes = elements * min(reads, cold_reads) * width
     total_bytes = read_bytes + elements * writes * out_width
-    warm_bytes = total_bytes - cold_bytes
     work = elements * flops_per_element
 
     # At best the cache holds what its capacity says.
-    least_cold = cold_bytes + max(0.0, warm_bytes - cache_capacity)
-    least_bytes = least_cold + reuse * (max(0.0, total_bytes - cache_capacity) - least_cold)
+    first_use = cold_bytes + max(0.0, total_bytes - cold_bytes - cache_capacity)
+    least_bytes = first_use + reuse * (max(0.0, total_bytes - cache_capacity) - first_use)
     lower_s = max(least_bytes / memory_bandwidth, total_bytes / cache_bandwidth, work / vector_flops)
 
     # In fact a stream evicts itself: by the time it is as large as the cache, nothing of it is found again.
-    spill = respill = 1.0
+    spill = 1.0
     if cache_capacity > 0.0:
-        spill = min(1.0, max(0.0, (warm_bytes / cache_capacity - cache_share) / (1.0 - cache_share)))
-        respill = min(1.0, max(0.0, (total_bytes / cache_capacity - cache_share) / (1.0 - cache_share)))
-    cold = cold_bytes + warm_bytes * spill
-    memory_bytes = cold + reuse * (total_bytes * respill - cold)
+        spill = min(1.0, max(0.0, (total_bytes / cache_capacity - cache_share) / (1.0 - cache_share)))
+    memory_bytes = total_bytes * spill + (1.0 - reuse) * cold_bytes * (1.0 - spill)
     cache_bytes = total_bytes + (passes - 1.0) * read_bytes
 
     fill = min(1.0, rows * row_cores / core_count)  # fewer rows than cores leave cores idle

@@ -10,45 +10,37 @@ INDEX_BYTES = 8.0  # of one lookup's index
 # 1 - exp(-x) as a sum of clipped ramps, sum of W * min(1, x / T): the best three in relative error, exact at both ends.
 T1, T2, T3 = 0.16171477, 0.57880776, 2.53425018
 W1, W2, W3 = 0.04045171, 0.27846892, 0.68107937
+LOG_T1, LOG_T2, LOG_T3 = log(T1), log(T2), log(T3)
 MIN_SKEW = 1e-3  # below it the indices are uniform
 NEWTON_STEPS = 2
-
-
-@inner
-def mass(log_edge: float, skew: float) -> float:
-    """Integral of r**-skew from 1 to exp(log_edge)."""
-    steepness = 1.0 - skew
-    if abs(steepness) < 1e-6:
-        return log_edge
-    return expm1(steepness * log_edge) / steepness
-
-
-@inner
-def clipped(
-    draws: float, skew: float, first: float, last: float, last_mass: float, total: float
-) -> tuple[float, float]:
-    """Distinct rows if every row drawn more than once on average counted once, every other its average; the slope.
-
-    `first` and `last` are logarithms of ranks; row r is drawn draws / total * r**-skew times on average.
-    """
-    edge = min(last, max(first, log(draws / total) / skew))
-    slope = (last_mass - mass(edge, skew)) / total
-    return exp(edge) - exp(first) + draws * slope, slope
+MIN_ELASTICITY = 0.05  # keeps a step finite where nearly all rows have been seen
 
 
 @inner
 def distinct(draws: float, rows: float, skew: float, first: float, last: float) -> tuple[float, float]:
-    """Expected number of distinct rows among `draws` Zipf draws from `rows` rows, and its slope."""
+    """Expected number of distinct rows among `draws` Zipf draws from `rows` rows, and its slope.
+
+    Row r is drawn head * r**-skew times. With ranks as a continuum, a ramp min(1, x / T) counts the ranks before its
+    edge once and the others by their draws: closed form. `first` and `last` are logarithms of the outermost ranks.
+    """
     if skew < MIN_SKEW:
         unseen = exp(-draws / rows)
         return rows * (1.0 - unseen), unseen
-    last_mass = mass(last, skew)
-    total = last_mass - mass(first, skew)
-    count1, slope1 = clipped(draws / T1, skew, first, last, last_mass, total)
-    count2, slope2 = clipped(draws / T2, skew, first, last, last_mass, total)
-    count3, slope3 = clipped(draws / T3, skew, first, last, last_mass, total)
-    count = W1 * count1 + W2 * count2 + W3 * count3
-    return count, W1 / T1 * slope1 + W2 / T2 * slope2 + W3 / T3 * slope3
+    power = 1.0 - skew
+    if abs(power) < 1e-9:
+        power = 1e-9  # the integral of 1 / r, near enough
+    all_mass = expm1(power * last)
+    total = (all_mass - expm1(power * first)) / power
+    head = log(draws / total)
+    edge1 = min(last, max(first, (head - LOG_T1) / skew))
+    edge2 = min(last, max(first, (head - LOG_T2) / skew))
+    edge3 = min(last, max(first, (head - LOG_T3) / skew))
+    # Share of the draws that fall on ranks beyond each edge, over T.
+    slope = W1 / T1 * (all_mass - expm1(power * edge1))
+    slope += W2 / T2 * (all_mass - expm1(power * edge2))
+    slope += W3 / T3 * (all_mass - expm1(power * edge3))
+    slope /= power * total
+    return W1 * exp(edge1) + W2 * exp(edge2) + W3 * exp(edge3) - exp(first) + draws * slope, slope
 
 
 @inner
@@ -69,7 +61,7 @@ def lookups_missed(draws: float, rows: float, skew: float, held: float) -> tuple
     full = held  # draws until the cache is full, by Newton's method in the logarithms: it comes from below
     count, slope = distinct(full, rows, skew, first, last)
     for _ in range(NEWTON_STEPS):
-        full *= (held / count) ** (count / (full * slope))
+        full = min(draws, full * (held / count) ** (1.0 / max(full * slope / count, MIN_ELASTICITY)))
         count, slope = distinct(full, rows, skew, first, last)
     return unique, min(draws, max(unique, count + (draws - full) * slope))
 

@@ -1,4 +1,4 @@
-"""Cost of a routed mixture-of-experts FFN on one rank: route, two grouped products, activation, combine."""
+"""Cost of a routed mixture-of-experts FFN on one rank: permute, two grouped products, activation, combine."""
 
 from __future__ import annotations
 
@@ -6,28 +6,49 @@ from math import exp, log1p
 
 from roofline.kernels._jit import inner, kernel
 
-THRASH = 3.0  # bytes lost per byte too many: a cache that evicts the oldest first loses more than the excess
-HOT_RANK = 0.25  # how fast the busiest rank's share grows with ep, per unit of skew above 1
+THRASH = 3.0  # bytes lost per byte too many: evicting the oldest first loses more than the excess
+HOT_RANK = 0.5  # the busiest of ep ranks gets ep ** (HOT_RANK * (skew - 1)) times the mean
 
 
 @inner
-def missed(bytes_, resident):
-    """Fraction of a working set that a cache holding `resident` bytes of it loses."""
-    return min(1.0, THRASH * max(bytes_ - resident, 0.0) / bytes_)
+def idle_share(load: float, skew: float) -> float:
+    """Share of the experts that get no token when the mean expert gets `load` of them.
+
+    One family for every way to route: round robin (skew 0: ``1 - load``), at random (1: Poisson, ``exp(-load)``),
+    and at random with uneven popularity (above 1: gamma-Poisson, the variance of the popularity is skew - 1).
+    """
+    dispersion = skew - 1.0
+    if abs(dispersion) < 1e-6:
+        return exp(-load)
+    if dispersion * load <= -1.0:
+        return 0.0
+    return exp(-log1p(dispersion * load) / dispersion)
 
 
 @inner
-def grouped(pairs, active, spread, k, n, core_rate, core_count, prologue_s, tile_min, tile_max):
-    """Matrix time of `active` products that share `pairs` rows, each expert's rows padded to whole tiles."""
+def grouped_s(
+    pairs: float,
+    active: float,
+    ragged: float,
+    k: float,
+    n: float,
+    core_flops: float,
+    core_count: float,
+    tile_min: float,
+    tile_max: float,
+) -> float:
+    """Matrix time, s, of `active` products [rows, k] x [k, n] that share `pairs` rows: the best tile size.
+
+    Each expert's rows are padded to whole tiles: half a tile an expert where the counts are ragged (1.0).
+    """
     best = 1e300
     tile = tile_min
-    while True:
-        row_tiles = max(active, pairs / tile + 0.5 * spread * active)
+    while tile <= tile_max:
+        row_tiles = max(active, pairs / tile + 0.5 * ragged * active)
         waves = max(1.0, row_tiles * max(1.0, n / tile) / core_count)
-        best = min(best, waves * (2.0 * tile * tile * k / core_rate + prologue_s))
+        best = min(best, 2.0 * waves * tile * tile * k / core_flops)
         tile *= 2.0
-        if tile > tile_max:
-            return best
+    return best
 
 
 @kernel
@@ -47,7 +68,6 @@ def moe(
     quantize: float,
     reuse: float,
     matrix_flops: float,
-    vector_flops: float,
     memory_bandwidth: float,
     cache_bandwidth: float,
     cache_capacity: float,
@@ -56,92 +76,125 @@ def moe(
     compute_fraction: float,
     memory_fraction: float,
     activation_fraction: float,
-    hot: float,
-    feed: float,
     resident_fraction: float,
-    prologue_s: float,
     tile_min: float,
     tile_max: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
-    """Cost of the routed FFN."""
+    """Cost of the routed FFN on the busiest rank, without collectives.
+
+    The expected time is the launches, plus the rows moved by permute, activation and combine, plus for each grouped
+    product (hidden to the expert width, and back) the slowest of its matrix, memory and cache time. At few tokens
+    the weights of the experts that get any token rule; at many, the padded rows on the matrix engine.
+
+    Parameters
+    ----------
+    tokens : float
+        Tokens of the whole expert-parallel group, before top-k: a rank sees ``tokens * topk / ep`` pairs on average.
+    hidden, inter : float
+        Model width and one expert's full width (`tp` shards it).
+    topk, experts : float
+        Experts a token visits, and their number in all (`ep` shards them).
+    tp, ep : float
+        Tensor- and expert-parallel degree.
+    gated : float
+        1.0: three matrices (up, gate, down); 0.0: two.
+    skew : float
+        0.0: round robin, every expert the same; 1.0: every token picks at random; above: popularity differs between
+        experts with relative variance ``skew - 1``, and the busiest rank gets ``ep ** (0.5 * (skew - 1))`` times
+        the mean. The power-law routing of public benchmarks is 1.8 at exponent 1.01 and 1.9 at 1.2.
+    width, weight_width, out_width : float
+        Bytes per element of the products' input, the weights, and the products' output.
+    quantize : float
+        1.0: kernels of their own turn both products' inputs into 8 bits; 0.0: none, or fused with permute and
+        activation.
+    reuse : float
+        1.0: the weights are used again and again, so that they are found in the cache as far as they fit.
+    matrix_flops : float
+        Dense peak of the matrix engine for this dtype, FLOP/s.
+    memory_bandwidth, cache_bandwidth : float
+        Main memory and last-level cache, bytes/s.
+    cache_capacity : float
+        Last-level cache, bytes; 0 without one.
+    core_count : float
+        Cores that work on tiles of their own.
+    launch_s : float
+        Fixed cost of all the layer's kernels, s.
+    compute_fraction, memory_fraction : float
+        Sustained shares of `matrix_flops` and `memory_bandwidth`.
+    activation_fraction : float
+        Share of cache (memory, once they spill) bandwidth at which permute, activation and combine move rows.
+    resident_fraction : float
+        Share of the cache that a working set fills before it begins to evict itself.
+    tile_min, tile_max : float
+        Smallest and largest tile edge, elements; sizes between are powers of two apart.
+
+    Returns
+    -------
+    tuple of 14 floats
+        flops, vector_flops, bytes, memory_bytes, cache_bytes, network_bytes, lower_s, time_s, upper_s, compute_s,
+        memory_s, cache_s, network_s, overhead_s.
+
+    Notes
+    -----
+    The expected number of experts in use at random routing, ``experts * (1 - exp(-load))``, is the occupancy of
+    balls in urns; the gamma-Poisson (negative binomial) mixture is the standard model of uneven urns.
+    """
     local = experts / ep
-    width_up = (1.0 + gated) * inter / tp
-    width_down = inter / tp
-    uneven = max(skew - 1.0, 0.0)
-    pairs = min(tokens * topk / ep * ep ** (hot * uneven), tokens * min(topk, local))
+    down = inter / tp
+    up = down * (1.0 + gated)
+    hot = ep ** (HOT_RANK * max(skew - 1.0, 0.0))
+    pairs = min(tokens * topk / ep * hot, tokens * min(topk, local))
+    active = max(1.0, local * (1.0 - idle_share(pairs / local, skew)))
 
-    # How many experts get any token: gamma-Poisson; round robin at skew 0, Poisson at 1.
-    load = pairs / local
-    dispersion = skew - 1.0
-    if abs(dispersion) < 1e-6:
-        idle = exp(-load)
-    elif dispersion * load <= -1.0:
-        idle = 0.0
-    else:
-        idle = exp(-log1p(dispersion * load) / dispersion)
-    active = max(1.0, local * (1.0 - idle))
+    flops = 2.0 * pairs * hidden * (up + down)
+    up_weights = active * hidden * up * weight_width
+    down_weights = active * hidden * down * weight_width
+    up_rows = pairs * (hidden * width + up * out_width)
+    down_rows = pairs * (down * width + hidden * out_width)
+    permute_bytes = pairs * hidden * (out_width + width)
+    gate_bytes = pairs * (up * out_width + down * width)
+    combine_bytes = (pairs + tokens) * hidden * out_width
+    quantize_bytes = 3.0 * quantize * (tokens * hidden + pairs * down)
+    side_bytes = permute_bytes + gate_bytes + combine_bytes + quantize_bytes
+    weight_bytes = up_weights + down_weights
+    work_bytes = weight_bytes + up_rows + down_rows + side_bytes
+    outer_bytes = 2.0 * min(tokens, pairs) * hidden * out_width
+    total_bytes = weight_bytes + outer_bytes
 
-    # Two grouped products in turn: hidden -> up (and gate), then down -> hidden.
-    flops = 2.0 * pairs * hidden * (width_up + width_down)
-    weights_up = active * hidden * width_up * weight_width
-    weights_down = active * hidden * width_down * weight_width
-    rows_up = pairs * (hidden * width + width_up * out_width)
-    rows_down = pairs * (width_down * width + hidden * out_width)
-    weight_bytes = weights_up + weights_down
-    row_bytes = rows_up + rows_down
-    io_bytes = 2.0 * tokens * hidden * out_width
-    total_bytes = weight_bytes + io_bytes
+    lost = min(1.0, THRASH * max(work_bytes - resident_fraction * cache_capacity, 0.0) / work_bytes)
+    cold = 1.0 - reuse * (1.0 - lost)
+    cold_bytes = weight_bytes + max(outer_bytes - cache_capacity, 0.0)
+    ideal_bytes = cold_bytes + reuse * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
 
-    resident = resident_fraction * cache_capacity
-    lost = missed(weight_bytes + row_bytes, resident)
-    weight_lost = 1.0 - reuse * (1.0 - lost)
+    core_flops = matrix_flops * compute_fraction / core_count
     memory_rate = memory_bandwidth * memory_fraction
-    core_rate = matrix_flops * compute_fraction / core_count
-    spread = min(skew, 1.0)
-    fed_up = min(1.0, active * width_up / (feed * core_count))
-    fed_down = min(1.0, active * hidden / (feed * core_count))
-    memory_up = (weights_up * weight_lost / fed_up + rows_up * lost) / memory_rate
-    memory_down = (weights_down * weight_lost / fed_down + rows_down * lost) / memory_rate
-    cache_up = (weights_up + rows_up) / cache_bandwidth
-    cache_down = (weights_down + rows_down) / cache_bandwidth
-    compute_up = grouped(
-        pairs, active, spread, hidden, width_up, core_rate, core_count, prologue_s, tile_min, tile_max
-    )
-    compute_down = grouped(
-        pairs, active, spread, width_down, hidden, core_rate, core_count, prologue_s, tile_min, tile_max
-    )
+    ragged = min(skew, 1.0)
+    up_compute = grouped_s(pairs, active, ragged, hidden, up, core_flops, core_count, tile_min, tile_max)
+    down_compute = grouped_s(pairs, active, ragged, down, hidden, core_flops, core_count, tile_min, tile_max)
+    up_memory = (up_weights * cold + up_rows * lost) / memory_rate
+    down_memory = (down_weights * cold + down_rows * lost) / memory_rate
+    up_cache = (up_weights + up_rows) / cache_bandwidth
+    down_cache = (down_weights + down_rows) / cache_bandwidth
+    side_s = side_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / activation_fraction
 
-    # Permute, activation and combine: kernels of their own that only move rows.
-    side_bytes = (
-        pairs * hidden * (out_width + width)
-        + pairs * (width_up * out_width + width_down * width)
-        + (pairs + tokens) * hidden * out_width
-        + quantize * 3.0 * (tokens * hidden + pairs * width_down)
-    )
-    side_lost = missed(side_bytes, resident)
-    side_s = side_bytes * max(1.0 / cache_bandwidth, side_lost / memory_bandwidth) / activation_fraction
-
-    cold = weight_bytes + max(io_bytes - cache_capacity, 0.0)
-    ideal_bytes = cold + reuse * (max(total_bytes - cache_capacity, 0.0) - cold)
-    compute_s = compute_up + compute_down
-    memory_s = memory_up + memory_down
-    cache_s = cache_up + cache_down + side_s
-    fixed = launch_s
-    busy = max(compute_up, memory_up, cache_up) + max(compute_down, memory_down, cache_down) + side_s
+    compute_s = up_compute + down_compute
+    memory_s = up_memory + down_memory
+    cache_s = up_cache + down_cache + side_s
+    products_s = max(up_compute, up_memory, up_cache) + max(down_compute, down_memory, down_cache)
     lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
     return (
         flops,
-        4.0 * pairs * width_down,
+        pairs * (4.0 * down + 2.0 * hidden),
         total_bytes,
-        weight_bytes * weight_lost + lost * row_bytes + side_lost * side_bytes,
-        weight_bytes + row_bytes + side_bytes,
+        weight_bytes * cold + (work_bytes - weight_bytes) * lost,
+        work_bytes,
         0.0,
         lower_s,
-        max(lower_s, fixed + busy),
-        max(lower_s, fixed + compute_s + memory_s + cache_s),
+        launch_s + side_s + products_s,
+        launch_s + compute_s + memory_s + cache_s,
         compute_s,
         memory_s,
         cache_s,
         0.0,
-        fixed,
+        launch_s,
     )

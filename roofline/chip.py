@@ -164,7 +164,7 @@ class Chip:
         """Name of main memory."""
         return self.levels[-1]
 
-    @property
+    @functools.cached_property
     def cache_level(self) -> str:
         """Name of the last level before main memory: last-level cache or shared scratchpad; main memory if none."""
         return self.levels[-2] if len(self.levels) > 1 else self.levels[-1]

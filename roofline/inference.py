@@ -77,7 +77,7 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
     function, names, values = _bind(op, chip)
     own = op.args
     arguments = [own[n] if n in own else values[n] for n in names]
-    if not any(isinstance(a, np.ndarray) for a in arguments):
+    if np.ndarray not in map(type, arguments):
         return function(*arguments)
     shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
     columns = [

@@ -210,8 +210,8 @@ def attention(
     dtype = dtype_name(dtype)
     args = {
         "batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": value_dim,
-        "q_len": q_len, "kv_len": kv_len,
-        "value_dim": 0.0, "causal": 1.0 if causal else 0.0, "window": window, "width": DTYPE_BYTES[dtype],
+        "q_len": q_len, "kv_len": kv_len, "causal": 1.0 if causal else 0.0, "window": window,
+        "width": DTYPE_BYTES[dtype],
         "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
         "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
@@ -367,7 +367,7 @@ def elementwise(
 
 def _kin(kind: str, reads: float, writes: float, flops: float, doc: str) -> Any:
     def function(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", **options: Any) -> Op:
-        options = {"reads": reads, "writes": writes, "flops_per_element": flops, "kind": kind} | options
+        options = {"reads": reads, "writes": writes, "flops_per_element": flops, "kind": kind, **options}
         return elementwise(rows=rows, cols=cols, dtype=dtype, **options)
 
     function.__name__ = function.__qualname__ = kind
@@ -394,13 +394,13 @@ token_embedding = _kin("token_embedding", 1, 1, 0, "Rows gathered from the token
 
 def quantize(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", to: str = "fp8", **options: Any) -> Op:
     """Convert a tensor of `dtype` to the narrower `to`, with its scale; keywords as for :func:`elementwise`."""
-    options = {"flops_per_element": 3, "kind": "quantize"} | options
+    options = {"flops_per_element": 3, "kind": "quantize", **options}
     return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)
 
 
 def dequantize(*, rows: Numeric, cols: Numeric, dtype: str = "int8", to: str = "bf16", **options: Any) -> Op:
     """Convert a tensor of the narrow `dtype` to the wider `to`; keywords as for :func:`elementwise`."""
-    options = {"flops_per_element": 2, "kind": "dequantize"} | options
+    options = {"flops_per_element": 2, "kind": "dequantize", **options}
     return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)
 
 
@@ -410,7 +410,7 @@ def interaction_dot(*, batch: Numeric, features: Numeric, dim: Numeric, dtype: s
     Counted as the batched product that libraries run; a sample uses the lower triangle of it.
     Keywords as for :func:`gemm`.
     """
-    options = {"name": "interaction_dot", "scope": "model"} | options
+    options = {"name": "interaction_dot", "scope": "model", **options}
     return gemm(m=features, n=features, k=dim, batch=batch, dtype=dtype, **options)
 
 
@@ -424,7 +424,7 @@ def interaction_cross(
     batch, width, rank : number or array
         Samples, width of x, and rank of the factorised weight.
     """
-    options = {"scope": "model"} | options
+    options = {"scope": "model", **options}
     return (
         gemm(m=batch, n=rank, k=width, dtype=dtype, name="cross_down", **options),
         gemm(m=batch, n=width, k=rank, dtype=dtype, name="cross_up", **options),

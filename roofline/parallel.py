@@ -38,7 +38,7 @@ import numpy as np
 from roofline import op
 from roofline.errors import BadWorkload
 from roofline.op import Numeric, Op
-from roofline.units import DTYPE_BYTES, dtype_bytes
+from roofline.units import dtype_bytes, dtype_name
 from roofline.workload import Workload
 
 if TYPE_CHECKING:
@@ -308,20 +308,24 @@ def activation_bytes(
     """Bytes of activations on one chip at the peak of a forward step: an estimate.
 
     Counted: the residual stream and one copy of it (norm or block output), the widest block in between (queries, keys,
-    values and attention output; or gate, up and their product; or, for routed experts, the tokens permuted top-k times
-    with the same), and the logits in fp32. An engine's workspace and its memory pool's slack are not.
+    values and attention output; or gate, up and their product; or, for routed experts, a token's top-k copies and the
+    same), and the logits in fp32. An engine's workspace and its memory pool's slack are not.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    plan : Plan
+    batch, q_len : number or array
+        Sequences that one replica runs at a time, and new tokens of each.
+    dtype : str
+        Of the arithmetic; activations have at least 16 bits.
+    logits : str
+        ``"last"`` or ``"all"``, as for ``LanguageModel.step``.
     """
-    run = model.step(batch, q_len, q_len, dtype, logits=logits)
     widest: Numeric = 0
-    for one in shard(run, Plan(plan.tp, 1, plan.ep, plan.dp), model):
-        args, width = one.args, 0
-        if one.kind == "gemm" and one.scope == "layer":
-            # Both sides of the product, and for gated blocks half as much again for the activated half.
-            width = args["m"] * (args["n"] * (1.5 if "gate_up" in one.name else 1)) * args["batch"] * args["out_width"]
-        elif one.kind == "moe":
-            rows = args["tokens"] * args["topk"] / args["ep"]
-            width = rows * (args["hidden"] + 3 * args["inter"] / args["tp"]) * args["out_width"]
-        widest = op.maximum(widest, width)
-    stream = 2 * batch * q_len * model.hidden * DTYPE_BYTES[op.wide(dtype)]
-    rows = batch * q_len if logits == "all" else batch
-    return stream + widest + rows * model.vocab * 4
+    for group in model.layers:
+        for block in (group.attention, group.feed_forward):
+            widest = op.maximum(widest, block.live_elements(model.hidden, plan.tp, plan.ep))
+    scored = batch * q_len if logits == "all" else batch
+    width = dtype_bytes(op.wide(dtype_name(dtype)))
+    return batch * q_len * (2 * model.hidden + widest) * width + 4 * scored * model.vocab

@@ -79,18 +79,23 @@ def plot_roofline(
     for i, chip in enumerate(chips):
         colour = COLOURS[i % len(COLOURS)] if len(chips) > 1 else "#333333"
         _draw_chip(ax, chip, x, colour, alone=len(chips) == 1, dtypes=dtypes, levels=levels)
-    if points is not None:
-        _draw_points(ax, points, label_share, first=0 if len(chips) == 1 else len(chips))
     ax.set(xscale="log", yscale="log", xlim=(x[0], x[-1]))
+    ax.set_ylim(top=2.2 * ax.get_ylim()[1] if len(chips) > 1 else 2 * max(line.get_ydata().max() for line in ax.lines))
     ax.set_xlabel("arithmetic intensity (FLOP/byte)")
     ax.set_ylabel("attainable FLOP/s")
     ax.yaxis.set_major_formatter(lambda value, _: units.text(value, "", 3).strip() if value < 1e3 else _short(value))
     ax.grid(True, which="major", color="0.9", linewidth=0.7)
     ax.set_axisbelow(True)
-    ax.set_title(title if title is not None else " and ".join(c.title for c in chips), fontsize=10)
+    ax.set_title(title if title is not None else _title(chips), fontsize=10)
+    if points is not None:
+        _draw_points(ax, points, label_share, first=0 if len(chips) == 1 else len(chips))
     if len(chips) > 1 or (points is not None and len(set(points["series"])) > 1):
         ax.legend(loc="lower right", fontsize=8, frameon=False)
     return ax
+
+
+def _title(chips: Sequence[Chip]) -> str:
+    return chips[0].title if len(chips) == 1 else ", ".join(c.name for c in chips)
 
 
 def _short(value: float) -> str:
@@ -160,52 +165,41 @@ def _draw_chip(
     top = ceilings[0][2][0]
     widest = max(s[0] for s in slopes.values())
     for n, (name, (value, low, high)) in enumerate(slopes.items()):
-        style = "-" if name == main else (0, (5, 1.5 + n))
-        ax.plot(
-            x,
-            np.minimum(x * value, top),
-            linestyle=style,
-            color=colour,
-            linewidth=1.8 if name == main else 1.1,
-            label=chip.name if name == main else None,
-            zorder=3,
-        )
+        style: Any = "-" if name == main else (0, (5, 1.5 + n))
+        width = 1.8 if name == main else 1.1
+        label = chip.name if name == main and not alone else None
+        ax.plot(x, np.minimum(x * value, top), linestyle=style, color=colour, linewidth=width, label=label, zorder=3)
         peak_low, peak_high = ceilings[0][2][1:]
         if high > low or peak_high > peak_low:
-            ax.fill_between(
-                x, np.minimum(x * low, peak_low), np.minimum(x * high, peak_high), color=colour, alpha=0.13, linewidth=0
-            )
+            under, over = np.minimum(x * low, peak_low), np.minimum(x * high, peak_high)
+            ax.fill_between(x, under, over, color=colour, alpha=0.12, linewidth=0, zorder=1)
         if alone:
-            _slope_label(ax, x, value, top, f"{name} {units.text(value, 'B/s', 3)}", colour)
+            text = f"{name} {units.text(value, 'B/s', 3)}"
+            _slope_label(ax, x, value, text, colour, below=name == main and len(slopes) > 1)
     for dtype, path, (value, low, high) in ceilings:
-        start = value / widest
-        ax.plot([start, x[-1]], [value, value], color=colour, linewidth=1.6 if value == top else 1.0, zorder=3)
-        if high > low:
-            ax.fill_between([start, x[-1]], low, high, color=colour, alpha=0.08, linewidth=0)
+        line = [value / widest, x[-1]]
+        ax.plot(line, [value, value], color=colour, linewidth=1.6 if value == top else 1.0, zorder=3)
+        if high > low and value != top:
+            ax.fill_between(line, low, high, color=colour, alpha=0.08, linewidth=0, zorder=1)
         engine = "matrix" if path.startswith("engines.matrix") else "vector"
         if alone:
-            ax.annotate(
-                f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}",
-                (x[-1], value),
-                xytext=(-4, 3),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7.5,
-                color=colour,
-            )
+            text = f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}"
+            _write(ax, text, (x[-1], value), (-4, 3), colour, ha="right", va="bottom")
         ridge = value / slopes.get(main, next(iter(slopes.values())))[0]
         if main in slopes and engine == "matrix" and ridge < x[-1]:
             ax.plot([ridge], [value], marker="o", markersize=4.5, color="white", markeredgecolor=colour, zorder=4)
-            ax.annotate(
-                f"{ridge:.0f}",
-                (ridge, value),
-                xytext=(0, -11),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7,
-                color=colour,
-                zorder=5,
-            )
+            _write(ax, f"{ridge:.0f}", (ridge, value), (-4, 3), colour, ha="right", va="bottom")
+
+
+def _write(
+    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], colour: str, **options: Any
+) -> Any:
+    """Text beside a point, offset in typographic points, with a white rim so that lines do not strike it out."""
+    from matplotlib.patheffects import withStroke
+
+    rim = [withStroke(linewidth=2.2, foreground="white")]
+    options = {"fontsize": 7.5, "zorder": 8} | options
+    return ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, path_effects=rim, **options)
 
 
 def _default_dtypes(chip: Chip, alone: bool) -> list[str]:
@@ -217,63 +211,62 @@ def _default_dtypes(chip: Chip, alone: bool) -> list[str]:
     return [d for d in (wide, narrow, vector) if d is not None]
 
 
-def _slope_label(ax: Axes, x: np.ndarray, bandwidth: float, top: float, text: str, colour: str) -> None:
+def _slope_label(ax: Axes, x: np.ndarray, bandwidth: float, text: str, colour: str, below: bool) -> None:
     """Write a bandwidth along its slope, near the left end of the picture."""
-    at = x[0] * 1.6
-    ax.annotate(
-        text,
-        (at, at * bandwidth),
-        xytext=(0, 4),
-        textcoords="offset points",
-        rotation=45,
-        rotation_mode="anchor",
-        transform_rotates_text=True,
-        fontsize=7.5,
-        color=colour,
-    )
+    at = x[0] * (2.2 if below else 1.5)
+    spot = (at, at * bandwidth)
+    along = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
+    _write(ax, text, spot, (5, -4) if below else (0, 3), colour, va="top" if below else "bottom", **along)
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int) -> None:
-    placed: list[tuple[float, float]] = []
+    labels = []
     for i, (series, group) in enumerate(points.groupby("series", sort=False)):
         colour = COLOURS[(first + i) % len(COLOURS)]
         for _, row in group.sort_values("share", ascending=False).iterrows():
-            y = row["flops"] / row["time_s"]
+            spot = (row["intensity"], row["flops"] / row["time_s"])
             marker = _MARKERS.get(str(row.get("kind", "")), "v")
+            size = 14 + 420 * row["share"]
             ax.scatter(
-                row["intensity"],
-                y,
-                s=14 + 420 * row["share"],
-                color=colour,
-                alpha=0.75,
-                marker=marker,
-                edgecolor="white",
-                linewidth=0.6,
-                zorder=6,
+                *spot, s=size, color=colour, alpha=0.75, marker=marker, edgecolor="white", linewidth=0.6, zorder=6
             )
             if row["share"] >= label_share:
-                _point_label(ax, row, y, placed, colour)
+                labels.append((row["share"], f"{row['op']} {row['share']:.0%}", spot, colour))
         if series:
             ax.scatter([], [], color=colour, label=str(series))
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # settles the limits that labels are placed in
+    taken = [_pixels(ax, (r["intensity"], r["flops"] / r["time_s"]), 3) for _, r in points.iterrows()]
+    for _, text, spot, colour in sorted(labels, reverse=True):
+        _place_label(ax, text, spot, colour, taken)
 
 
-def _point_label(ax: Axes, row: Any, y: float, placed: list[tuple[float, float]], colour: str) -> None:
-    """Label a point, moved down in steps until it stands clear of the labels before it."""
-    spot = (np.log10(row["intensity"]), np.log10(y))
-    step = 0
-    while any(abs(spot[0] - px) < 0.55 and abs(spot[1] - step * 0.16 - py) < 0.15 for px, py in placed) and step < 12:
-        step += 1
-    placed.append((spot[0], spot[1] - step * 0.16))
-    ax.annotate(
-        f"{row['op']} {row['share']:.0%}",
-        (row["intensity"], y),
-        xytext=(9, -3 - 11 * step),
-        textcoords="offset points",
-        fontsize=7.5,
-        color=colour,
-        zorder=7,
-        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5} if step else None,
-    )
+def _pixels(ax: Axes, spot: tuple[float, float], radius: float) -> tuple[float, float, float, float]:
+    """A box (left, bottom, right, top) in typographic points around a place in the data."""
+    x, y = ax.transData.transform(spot) * 72 / ax.figure.dpi
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _place_label(ax: Axes, text: str, spot: tuple[float, float], colour: str, taken: list[Any]) -> None:
+    """Put a label at the nearest place around its point where it covers no other label and no point."""
+    width, height = 4.1 * len(text), 9.0
+    left, bottom, right, top = ax.bbox.extents * 72 / ax.figure.dpi
+    x, y, _, _ = _pixels(ax, spot, 0)
+    best: tuple[float, Any, Any] | None = None
+    for radius in (8, 18, 30, 44, 60):
+        for angle in (0, 180, -35, 35, -145, 145, -70, 70, -110, 110):
+            dx, dy = radius * np.cos(np.radians(angle)), radius * np.sin(np.radians(angle))
+            start = x + dx if dx >= 0 else x + dx - width
+            box = (start, y + dy - height / 2, start + width, y + dy + height / 2)
+            inside = left < box[0] and box[2] < right and bottom < box[1] and box[3] < top
+            covered = sum(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken)
+            cost = 100 * covered + 1000 * (not inside) + radius
+            if best is None or cost < best[0]:
+                best = (cost, (dx, dy), box)
+    assert best is not None
+    _, (dx, dy), box = best
+    taken.append(box)
+    arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 2} if np.hypot(dx, dy) > 12 else None
+    _write(ax, text, spot, (dx, dy), colour, ha="left" if dx >= 0 else "right", va="center", arrowprops=arrow)
 
 
 def plot_breakdown(

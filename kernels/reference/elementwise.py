@@ -29,22 +29,17 @@ def elementwise(
     cold = elements * np.minimum(reads, cold_reads) * width
     work = elements * flops_per_element
 
-    def memory_traffic(lost):
-        once = cold + lost(total - cold)
-        return (1 - reuse) * once + reuse * lost(total)
+    first_use = cold + np.maximum(0.0, total - cold - cache_capacity)
+    later_use = np.maximum(0.0, total - cache_capacity)
+    least = (1 - reuse) * first_use + reuse * later_use
+    lower = np.maximum(np.maximum(least / memory_bandwidth, total / cache_bandwidth), work / vector_flops)
 
-    def overflow(streamed):
-        return np.maximum(0.0, streamed - cache_capacity)
-
-    def evicted(streamed):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            size = np.where(cache_capacity > 0, streamed / cache_capacity, 1.0)
-        return streamed * np.clip((size - cache_share) / (1 - cache_share), 0.0, 1.0)
-
-    lower = np.maximum(memory_traffic(overflow) / memory_bandwidth, total / cache_bandwidth)
-    lower = np.maximum(lower, work / vector_flops)
-
-    memory_bytes = memory_traffic(evicted)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.where(cache_capacity > 0, total / cache_capacity, np.inf)
+    spill = np.clip((size - cache_share) / (1 - cache_share), 0.0, 1.0)
+    first_use = cold + (total - cold) * spill
+    later_use = total * spill
+    memory_bytes = (1 - reuse) * first_use + reuse * later_use
     cache_bytes = total + (passes - 1) * read
     fill = np.minimum(1.0, rows * row_cores / core_count)
     memory_rate = fill * memory_fraction * memory_bandwidth

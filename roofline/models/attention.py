@@ -117,6 +117,10 @@ class Attention:
                            weight_dtype=run.weight_dtype, name="o_proj", count=count, shard="row"))  # fmt: skip
         return out
 
+    def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
+        """Elements that a token holds at the block's widest point, on one chip: queries, keys, values and output."""
+        return (2 * self.heads / tp + 2 * op.maximum(1, self.kv_heads / tp)) * self.head_dim
+
     def _scores(self, run: Pass, span: Span, count: int) -> Op:
         batch, q_len, kv_len, window = run.batch, run.q_len, run.mean_kv_len, span.window
         if window is not None:
@@ -217,6 +221,10 @@ class LatentAttention:
             out += self._expanded(run, count * (1 - absorb))
         out.append(linear("o_proj", hidden, self.heads * self.value_dim, "row"))
         return out
+
+    def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
+        """Elements that a token holds at the block's widest point, on one chip: queries, keys, values and output."""
+        return self.heads * (2 * self.nope_dim + 2 * self.value_dim + self.rope_dim) / tp
 
     def _absorbed(self, run: Pass, count: Numeric) -> list[Op]:
         rank = self.kv_lora_rank

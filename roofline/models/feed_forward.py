@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from roofline import op
 from roofline.models.forward import Pass, Weights
-from roofline.op import Op
+from roofline.op import Numeric, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,10 @@ class FeedForward:
             op.gemm(m=m, n=hidden, k=inter, dtype=run.dtype, quantize=run.quantize,
                     weight_dtype=run.weight_dtype, name=prefix + "down_proj", count=count, shard=down_shard),
         ]  # fmt: skip
+
+    def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
+        """Elements that a token holds at the block's widest point, on one chip."""
+        return (3 if self.gated else 2) * self.inter / tp
 
     @property
     def up_name(self) -> str:
@@ -107,3 +111,7 @@ class Experts:
         if self.shared:
             out.append(op.residual_add(rows=m, cols=hidden, dtype=wide, name="shared_add", count=count))
         return out
+
+    def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
+        """Elements that a token holds at the block's widest point, on one chip: its top-k copies and their insides."""
+        return self.topk * (hidden / op.minimum(tp, ep) + 3 * self.inter / tp)

@@ -121,7 +121,7 @@ class Fields:
 
         A slip such as ``num_key_value_head`` would otherwise leave a default in place that is wrong by a factor.
         """
-        spare = [key for key in self.values if key not in self._asked]
+        spare = [key for key in self.values if key not in self._asked and not key.startswith("_")]
         for key in sorted(self._asked - self.values.keys()):
             for near in difflib.get_close_matches(key, spare, n=1, cutoff=0.92):
                 self.fail(near, f"is not a field of this model family; did you mean {key!r}?")

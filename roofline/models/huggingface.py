@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,12 @@ def _strings(fields: Fields, key: str) -> tuple[str, ...]:
 # -- Parts that families share ----------------------------------------------------------------------------------------
 
 
-def _attention(c: Fields, kv_heads: int | None = None, head_dim: int | None = None, **options: Any) -> Attention:
-    """Grouped-query attention; `kv_heads` and `head_dim` are the family's defaults, if it has its own."""
-    hidden = c.integer("hidden_size", "n_embd")
-    heads = c.integer("num_attention_heads", "n_head", limit="heads")
+def _attention(
+    c: Fields, kv_heads: int | None = None, head_dim: int | None = None, heads: int | None = None, **options: Any
+) -> Attention:
+    """Grouped-query attention; `kv_heads`, `head_dim` and `heads` are the family's defaults, if it has its own."""
+    hidden = c.integer("hidden_size")
+    heads = c.integer("num_attention_heads", default=heads, limit="heads")
     kv_heads = c.integer("num_key_value_heads", default=kv_heads or heads, limit="heads")
     c.divides("num_key_value_heads", kv_heads, "num_attention_heads", heads)
     dim = c.integer("head_dim", default=head_dim or 0)
@@ -265,11 +268,9 @@ def _gemma2(c: Fields) -> dict[str, Any]:
 
 def _gemma3(c: Fields) -> dict[str, Any]:
     # The published 4B file leaves out heads and vocabulary, which are then those of the class.
-    for key, default in (("num_attention_heads", 8), ("num_key_value_heads", 4)):
-        c.values.setdefault(key, default)
     dim = c.integer("head_dim", default=256)
-    attention, feed_forward = _attention(c, 4, 256, **_per_head_norm(dim)), _dense(c)
-    pattern = c.integer("sliding_window_pattern", default=6, limit="layers")
+    attention, feed_forward = _attention(c, 4, 256, heads=8, **_per_head_norm(dim)), _dense(c)
+    pattern = c.integer("sliding_window_pattern", "_sliding_window_pattern", default=6, limit="layers")
     spans = _spans(c, _depth(c), _window(c, 4096), lambda i: (i + 1) % pattern != 0)
     layers: list[Layer] = [(attention, feed_forward, span) for span in spans]
     return _model(c, layers, tied=True, norms_per_layer=4, vocab=262208, max_positions=131072)
@@ -367,11 +368,11 @@ def _llama4(c: Fields) -> dict[str, Any]:
 
 
 def _minimax_m2(c: Fields) -> dict[str, Any]:
-    attention = _attention(c, 8, 128, rotary=0.5)
+    attention = replace(_attention(c, 8, 128), rope_dim=c.integer("rotary_dim", default=64))
     if c.flag("use_qk_norm", True):
         # Over all heads together, not head by head.
         weights = (attention.heads + attention.kv_heads) * attention.head_dim
-        attention = _attention(c, 8, 128, rotary=0.5, qk_norm=True, qk_norm_weights=weights)
+        attention = replace(attention, qk_norm=True, qk_norm_weights=weights)
     return _uniform(c, attention, _routed(c, "num_local_experts", "intermediate_size", topk=8, router_bias=True))
 
 

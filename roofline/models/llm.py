@@ -239,8 +239,10 @@ class LanguageModel:
         op.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
         dtype = dtype_name(dtype or self.dtype)
         run = Pass(
-            batch, q_len, kv_len, steps, causal, dtype, self.stored_dtype("linear", dtype, weight_dtype),
-            self.stored_dtype("expert", dtype, weight_dtype), dtype_name(kv_dtype) if kv_dtype else op.wide(dtype),
+            batch=batch, q_len=q_len, kv_len=kv_len, steps=steps, causal=causal, dtype=dtype,
+            weight_dtype=self.stored_dtype("linear", dtype, weight_dtype),
+            expert_dtype=self.stored_dtype("expert", dtype, weight_dtype),
+            kv_dtype=dtype_name(kv_dtype) if kv_dtype else op.wide(dtype),
         )  # fmt: skip
         m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm

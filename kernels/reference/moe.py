@@ -1,0 +1,111 @@
+"""The cost of a routed mixture-of-experts FFN in plain numpy: the formula to read before the kernel of this name."""
+
+from __future__ import annotations
+
+import numpy as np
+
+THRASH = 3.0  # bytes lost per byte too many
+HOT_RANK = 0.5  # the busiest of ep ranks gets ep ** (HOT_RANK * (skew - 1)) times the mean
+
+
+def idle_share(load, skew):
+    """Share of the experts that get no token when the mean expert gets `load`: (1 + d load) ** (-1 / d), d = skew - 1.
+
+    d = -1 is round robin (1 - load), d = 0 at random (exp(-load)), d > 0 at random with popularity of variance d.
+    """
+    poisson = np.abs(skew - 1.0) < 1e-6
+    dispersion = np.where(poisson, 1.0, skew - 1.0)
+    left = np.maximum(1.0 + dispersion * load, 1e-300)
+    return np.where(poisson, np.exp(-load), np.where(left > 1e-300, left ** (-1.0 / dispersion), 0.0))
+
+
+def moe(
+    tokens, hidden, inter, topk, experts, tp, ep, gated, skew, width, weight_width, out_width, quantize, reuse,
+    matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+    launch_s, compute_fraction, memory_fraction, activation_fraction, resident_fraction, tile_min, tile_max,
+):  # fmt: skip
+    """Cost of the routed FFN on the busiest rank, as arrays that broadcast.
+
+    Names, units and the 14 results are those of the kernel. In words:
+
+    - pairs: (token, expert) pairs on the busiest rank; active: its experts that get any;
+    - two grouped products, hidden -> up (twice as wide when gated) and down -> hidden, on rows padded to tiles;
+      each takes the longest of its matrix time, memory time (the active experts' weights) and cache time;
+    - permute, activation and combine move rows at `activation_fraction` of the cache's bandwidth, or of memory's
+      for what the cache loses.
+
+    Sources: grouped products on padded experts, Gale et al., "MegaBlocks" (MLSys 2023); experts in use as occupied
+    urns, Johnson and Kotz, "Urn Models and Their Application" (1977).
+    """
+    shape = np.broadcast_shapes(*(np.shape(argument) for argument in locals().values()))
+
+    # Routing.
+    local = experts / ep
+    down = inter / tp
+    up = down * (1 + gated)
+    busiest = ep ** (HOT_RANK * np.maximum(skew - 1, 0.0))
+    pairs = np.minimum(busiest * tokens * topk / ep, tokens * np.minimum(topk, local))
+    active = np.maximum(1, local * (1 - idle_share(pairs / local, skew)))
+
+    # Bytes: an active expert's weights once, rows in and out of both products, rows through the kernels beside them.
+    up_weights = active * hidden * up * weight_width
+    down_weights = active * down * hidden * weight_width
+    weights = up_weights + down_weights
+    up_rows = pairs * (hidden * width + up * out_width)
+    down_rows = pairs * (down * width + hidden * out_width)
+    permute = pairs * hidden * (out_width + width)
+    activation = pairs * (up * out_width + down * width)
+    combine = (pairs + tokens) * hidden * out_width
+    side = permute + activation + combine + 3 * quantize * (tokens * hidden + pairs * down)
+    rows = up_rows + down_rows + side
+    outer = 2 * np.minimum(tokens, pairs) * hidden * out_width
+
+    # A cache that evicts the oldest bytes first loses more than the excess; weights are cold unless used again.
+    lost = np.minimum(1, THRASH * np.maximum(weights + rows - resident_fraction * cache_capacity, 0) / (weights + rows))
+    cold = 1 - reuse + reuse * lost
+    ideal_bytes = (1 - reuse) * (weights + np.maximum(outer - cache_capacity, 0))
+    ideal_bytes = ideal_bytes + reuse * np.maximum(weights + outer - cache_capacity, 0)
+
+    # Matrix time: the best tile edge, on a first axis. Ragged counts leave half a tile an expert empty.
+    doublings = 1 + int(np.log2(np.max(np.divide(tile_max, tile_min))) + 1e-9)
+    tile = tile_min * 2.0 ** np.arange(doublings).reshape(-1, *[1] * len(shape))
+
+    def matrix_s(k, n):
+        row_tiles = np.maximum(active, pairs / tile + 0.5 * np.minimum(skew, 1) * active)
+        waves = np.maximum(1, row_tiles * np.maximum(1, n / tile) / core_count)
+        per_tile = 2 * tile * tile * k / (matrix_flops * compute_fraction / core_count)
+        return np.where(tile <= tile_max, waves * per_tile, np.inf).min(0)
+
+    flops = 2 * pairs * hidden * (up + down)
+    memory_rate = memory_bandwidth * memory_fraction
+    up_busy = (
+        matrix_s(hidden, up),
+        (up_weights * cold + up_rows * lost) / memory_rate,
+        (up_weights + up_rows) / cache_bandwidth,
+    )
+    down_busy = (
+        matrix_s(down, hidden),
+        (down_weights * cold + down_rows * lost) / memory_rate,
+        (down_weights + down_rows) / cache_bandwidth,
+    )
+    side_s = side * np.maximum(1 / cache_bandwidth, lost / memory_bandwidth) / activation_fraction
+    compute, memory, cache = (first + second for first, second in zip(up_busy, down_busy, strict=True))
+    products = np.maximum.reduce(np.broadcast_arrays(*up_busy)) + np.maximum.reduce(np.broadcast_arrays(*down_busy))
+    ideal = (flops / matrix_flops, ideal_bytes / memory_bandwidth, (weights + outer) / cache_bandwidth)
+    zero = np.zeros(shape)
+    return (
+        zero + flops,
+        zero + pairs * (4 * down + 2 * hidden),
+        zero + weights + outer,
+        zero + weights * cold + rows * lost,
+        zero + weights + rows,
+        zero,
+        zero + np.maximum.reduce(np.broadcast_arrays(*ideal)),
+        zero + launch_s + side_s + products,
+        zero + launch_s + side_s + compute + memory + cache,
+        zero + compute,
+        zero + memory,
+        zero + cache + side_s,
+        zero,
+        zero + launch_s,
+    )

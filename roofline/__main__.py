@@ -1,0 +1,5 @@
+"""``python -m roofline``: the command."""
+
+from roofline.cli import main
+
+main()

@@ -1,0 +1,137 @@
+"""Hypothesis strategies for operators: every kind, over the sizes that models and chips have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from roofline import op
+from roofline.op import Op
+
+
+def sizes(low: int, high: int) -> st.SearchStrategy[int]:
+    """Whole numbers, spread evenly over the orders of magnitude, powers of two and their neighbours included."""
+    top = high.bit_length() - 1
+    powers = st.integers(0, top).flatmap(lambda e: st.sampled_from([2**e - 1, 2**e, 2**e + 1]))
+    anywhere = st.integers(0, 10**6).map(lambda u: round(low * (high / low) ** (u / 10**6)))
+    return st.one_of(powers, anywhere).filter(lambda v: low <= v <= high)
+
+
+_GEMM = st.fixed_dictionaries(
+    {
+        "m": sizes(1, 65536),
+        "n": sizes(1, 65536),
+        "k": sizes(1, 65536),
+        "batch": sizes(1, 512),
+        "quantize": st.booleans(),
+    }
+)
+
+
+@st.composite
+def _attention(draw: Any) -> dict[str, Any]:
+    kv_heads = draw(sizes(1, 16))
+    kv_len = draw(sizes(1, 131072))
+    return {
+        "batch": draw(sizes(1, 512)),
+        "kv_heads": kv_heads,
+        "heads": kv_heads * draw(sizes(1, 16)),
+        "head_dim": draw(st.sampled_from([64, 80, 96, 128, 192, 256])),
+        "kv_len": kv_len,
+        "q_len": draw(st.one_of(st.just(1), st.just(kv_len), sizes(1, kv_len))),
+        "window": draw(st.one_of(st.none(), sizes(1, 8192))),
+        "causal": draw(st.booleans()),
+    }
+
+
+@st.composite
+def _mla(draw: Any) -> dict[str, Any]:
+    kv_len = draw(sizes(1, 131072))
+    return {
+        "batch": draw(sizes(1, 512)),
+        "heads": draw(sizes(1, 128)),
+        "kv_len": kv_len,
+        "q_len": draw(st.one_of(st.just(1), st.just(kv_len), sizes(1, kv_len))),
+        "kv_lora_rank": draw(st.sampled_from([256, 512])),
+        "rope_dim": draw(st.sampled_from([32, 64])),
+        "causal": draw(st.booleans()),
+    }
+
+
+@st.composite
+def _moe(draw: Any) -> dict[str, Any]:
+    experts = 2 ** draw(st.integers(1, 8))
+    return {
+        "tokens": draw(sizes(1, 65536)),
+        "hidden": draw(sizes(256, 16384)),
+        "inter": draw(sizes(128, 32768)),
+        "experts": experts,
+        "topk": draw(st.integers(1, min(experts, 8))),
+        "tp": draw(st.sampled_from([1, 2, 8])),
+        "ep": 2 ** draw(st.integers(0, experts.bit_length() - 1)),
+        "gated": draw(st.booleans()),
+        "quantize": draw(st.booleans()),
+        "skew": draw(st.sampled_from([0.0, 0.5, 1.2])),
+    }
+
+
+_BAG = st.fixed_dictionaries(
+    {
+        "batch": sizes(1, 65536),
+        "tables": sizes(1, 512),
+        "rows": sizes(1, 10**9),
+        "dim": sizes(4, 1024),
+        "pooling": sizes(1, 256),
+        "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
+    }
+)
+_ROWS = st.fixed_dictionaries({"rows": sizes(1, 10**6), "cols": sizes(1, 131072)})
+_BYTES = st.fixed_dictionaries({"bytes": sizes(1, 10**10), "devices": sizes(1, 1024)})
+
+#: Operator function -> strategy of its arguments.
+ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
+    op.gemm: _GEMM,
+    op.attention: _attention(),
+    op.mla_attention: _mla(),
+    op.moe: _moe(),
+    op.embedding_bag: _BAG,
+    **dict.fromkeys(
+        (
+            op.elementwise, op.residual_add, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation, op.rope,
+            op.copy, op.sampling, op.token_embedding, op.quantize, op.dequantize,
+        ),
+        _ROWS,
+    ),
+    **dict.fromkeys((op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all, op.send), _BYTES),
+    op.host_copy: st.fixed_dictionaries({"bytes": sizes(1, 10**10)}),
+    op.step_overhead: st.just({}),
+}  # fmt: skip
+
+#: Arguments in which every time must grow (or stay).
+SIZES: dict[Callable[..., Op], tuple[str, ...]] = {
+    op.gemm: ("m", "n", "k", "batch"),
+    op.attention: ("batch", "kv_len"),
+    op.mla_attention: ("batch", "heads", "kv_len"),
+    op.moe: ("tokens", "hidden", "inter"),
+    op.embedding_bag: ("batch", "tables", "rows", "dim", "pooling"),
+    op.rms_norm: ("rows", "cols"),
+    op.residual_add: ("rows", "cols"),
+    op.quantize: ("rows", "cols"),
+    op.all_reduce: ("bytes", "devices"),
+    op.all_gather: ("bytes", "devices"),
+    op.reduce_scatter: ("bytes", "devices"),
+    op.all_to_all: ("bytes", "devices"),
+    op.send: ("bytes",),
+    op.host_copy: ("bytes",),
+}
+
+functions = st.sampled_from(list(ARGUMENTS))
+
+
+@st.composite
+def operators(draw: Any) -> Op:
+    """Any operator, in the chip's 16-bit dtype (see :func:`on`)."""
+    function = draw(functions)
+    return function(**draw(ARGUMENTS[function]))
