@@ -1,9 +1,11 @@
 """Cost of attention, softmax(Q K^T) V, from prefill to decode.
 
-Sources of the physics: tiles, causal skipping and online softmax are those of FlashAttention-2 and -3 (Dao 2023; Shah et
-al. 2024), the cutting of the keys over idle cores is Flash-Decoding's (Dao et al. 2023), the bound on a schedule of blocks
-is Graham's (1969). Read the reference twin first.
+Sources of the physics: tiles, causal skipping and online softmax are those of FlashAttention-2 and -3 (Dao 2023; Shah
+et al. 2024), the cutting of the keys over idle cores is Flash-Decoding's (Dao et al. 2023), the bound on a schedule of
+unequal blocks is Graham's (1969). Read the reference twin first.
 """
+
+from __future__ import annotations
 
 import math
 
@@ -20,7 +22,7 @@ KEPT = 0.75  # a real cache keeps a tensor up to this share of its capacity, and
 
 
 @inner
-def attended(queries, keys, window):
+def attended(queries: float, keys: float, window: float) -> float:
     """Pairs under a causal mask: the sum of min(position, window) over the last `queries` of `keys` positions."""
     first = max(keys - queries, 0.0)
     short, skipped = min(keys, window), min(first, window)
@@ -30,11 +32,17 @@ def attended(queries, keys, window):
 
 @inner
 def attention_cost(
-    batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
-):
+    batch: float, heads: float, kv_heads: float, key_dim: float, value_dim: float, kv_dim: float, q_len: float,
+    kv_len: float, causal: float, window: float, width: float, kv_width: float, reuse: float,
+    matrix_flops: float, vector_flops: float, memory_bandwidth: float, cache_bandwidth: float, cache_capacity: float,
+    core_count: float,
+    launch_s: float, convert_s: float, sequence_s: float, block_s: float, memory_fraction: float,
+    cache_fraction: float, edge_fraction: float, fresh_fraction: float,
+    prefill_compute_fraction: float, prefill_vector_fraction: float, decode_compute_fraction: float,
+    decode_fill_s: float, decode_split_s: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:  # fmt: skip
     """Cost of attention that stores `kv_dim` numbers per token and KV head; `attention` explains everything else."""
     group = heads / kv_heads
     span = min(kv_len, window) if window > 0.0 else kv_len
@@ -59,14 +67,14 @@ def attention_cost(
     memory_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
     memory_s = memory_bytes / (memory_fraction * memory_bandwidth)
 
-    # What every form pays: the launch, bookkeeping, and the first read of keys and values just written to a paged KV cache
-    # (an encoder, which is not causal, keeps none).
+    # What every form pays: the launch, bookkeeping, and the first read of keys and values just written to a paged KV
+    # cache (an encoder, which is not causal, keeps none).
     core_bandwidth = cache_bandwidth / core_count
     fresh_bytes = causal * batch * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
     start_s = launch_s + batch * sequence_s + fresh_bytes / (fresh_fraction * memory_bandwidth)
     if kv_width < width:
         start_s += convert_s
-    # A query row comes in and its output goes out (in 16 bits at least) at the edges of a block, where nothing hides it.
+    # A query row comes in and its output goes out, in 16 bits at least, at the edges of a block: nothing hides it.
     row_s = (key_dim * width + value_dim * max(width, 2.0)) / (edge_fraction * core_bandwidth)
     padded_dim = DIM_STEP * (math.ceil(key_dim / DIM_STEP) + math.ceil(value_dim / DIM_STEP))
 
@@ -74,9 +82,7 @@ def attention_cost(
     rows = max(group, min(group * q_len, DECODE_ROWS))
     row_blocks = math.ceil(rows / DECODE_ROWS)
     blocks = batch * kv_heads * row_blocks
-    tiles = math.ceil(kv_len / TILE)
-    if window > 0.0:
-        tiles = min(tiles, math.ceil(span / TILE) + 1.0)
+    tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
     tile_s = DECODE_ROWS * TILE * 2.0 * padded_dim * core_count / (decode_compute_fraction * matrix_flops)
     key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
     waves = math.ceil(blocks / core_count)
@@ -102,11 +108,10 @@ def attention_cost(
     if q_len > 1.0 and group * q_len > DECODE_ROWS:
         decode_time, decode_upper = time, upper
         kv_tiles = math.ceil(keys / TILE)
-        longest = min(kv_tiles, math.ceil(window / TILE) + 1.0) if window > 0.0 else kv_tiles
-        tile_s = TILE * TILE * core_count * (
-            2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
-            + SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
-        )
+        longest = min(kv_tiles, math.ceil(span / TILE) + 1.0)
+        pair_s = 2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
+        pair_s += SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
+        tile_s = TILE * TILE * core_count * pair_s
         time = upper = math.inf
         for packed in (False, True):
             if packed and group == 1.0:
@@ -143,15 +148,22 @@ def attention_cost(
 
 @kernel
 def attention(
-    batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
-):
+    batch: float, heads: float, kv_heads: float, head_dim: float, value_dim: float, q_len: float, kv_len: float,
+    causal: float, window: float, width: float, kv_width: float, reuse: float,
+    matrix_flops: float, vector_flops: float, memory_bandwidth: float, cache_bandwidth: float, cache_capacity: float,
+    core_count: float,
+    launch_s: float, convert_s: float, sequence_s: float, block_s: float, memory_fraction: float,
+    cache_fraction: float, edge_fraction: float, fresh_fraction: float,
+    prefill_compute_fraction: float, prefill_vector_fraction: float, decode_compute_fraction: float,
+    decode_fill_s: float, decode_split_s: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:  # fmt: skip
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
-    One form serves both phases: decode (one query, or so few that one tile of rows holds all that share a KV head), where
-    the KV cache streams by; and prefill, also of a chunk after a cached prefix, where tiles of queries meet tiles of keys.
+    One form serves both phases: decode (one query, or so few that one tile of rows holds all that share a KV head),
+    where the KV cache streams by; and prefill, also of a chunk after a cached prefix, where tiles of queries meet tiles
+    of keys.
 
     Parameters
     ----------
@@ -194,13 +206,14 @@ def attention(
 
     Notes
     -----
-    FLOP are exact: 4 `head_dim` a pair of query and key that attend. In the tuple's times `time_s` is
-    overhead + max(compute, memory, cache); `upper_s` their sum, the least over the schedules considered.
-    Times and bounds grow with every size; `kv_heads` only along divisors (a smaller group packs worse or better).
+    FLOP are exact: 4 `head_dim` a pair of query and key that attend. `time_s` is overhead + max(compute, memory,
+    cache), the least over the schedules considered; `upper_s` the least of their sums. Both grow with every size; with
+    `kv_heads` alone they need not, since groups of another size pack better or worse into tiles.
     """
     values = value_dim if value_dim > 0.0 else head_dim
     return attention_cost(
-        batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window, width, kv_width, reuse,
+        batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
+        width, kv_width, reuse,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,

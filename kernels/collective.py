@@ -20,12 +20,11 @@ def steps(members: float) -> float:
 @inner
 def transfer(
     sent: float, lower_s: float, overhead_s: float, network_s: float, hidden_s: float, copied: float, copy_s: float
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:  # fmt: skip
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """The cost of `sent` bytes, `hidden_s` of whose time on links or network is hidden behind the other."""
     time_s = overhead_s + network_s + copy_s
-    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, time_s + hidden_s, 0.0, copy_s, 0.0, network_s, overhead_s
+    upper_s = time_s + hidden_s
+    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, upper_s, 0.0, copy_s, 0.0, network_s, overhead_s
 
 
 @inner
@@ -36,31 +35,54 @@ def pipelined(seconds: float, chunk_s: float) -> float:
 
 @inner
 def exchange(
-    phases: float, inside: float, across: float, shard: float, local: float, domains: float,
-    link_bandwidth: float, link_latency: float, switch_reduction: float,
-    network_bandwidth: float, network_latency: float, memory_bandwidth: float,
-    launch_s: float, hop_s: float, link_fraction: float, switch_fraction: float, network_fraction: float,
-    chunk_s: float, copy_fraction: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:  # fmt: skip
-    """`phases` phases, each with `inside` bytes over a device's links and `across` bytes over its network.
+    phases: float,
+    bytes: float,
+    devices: float,
+    scattered: float,
+    link_bandwidth: float,
+    link_latency: float,
+    link_domain: float,
+    switch_reduction: float,
+    network_bandwidth: float,
+    network_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
+    hop_s: float,
+    link_fraction: float,
+    switch_fraction: float,
+    network_fraction: float,
+    chunk_s: float,
+    copy_fraction: float,
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+    """`phases` times: pass on all of the buffer but the own shard, inside the domain and then across domains.
 
-    Links and network work on different chunks at once. The own shard is copied in memory, after the rest.
+    Across, each device and its peers of the same rank exchange the shard, or if `scattered` the buffer. Links and
+    network work on different chunks at once. The own shard is copied in memory, before or after.
     """
-    link_s = inside / (link_bandwidth * link_fraction)
-    across_s = across / (network_bandwidth * network_fraction)
+    if devices <= 1.0:
+        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    local = min(devices, max(link_domain, 1.0))
+    domains = ceil(devices / local)
+    shard = bytes / local
+    inside = bytes - shard
+    across = (bytes if scattered > 0.0 else shard) * (domains - 1.0) / domains
+
+    link_rate = link_bandwidth * link_fraction
+    network_rate = network_bandwidth * network_fraction
+    link_s = inside / link_rate
+    across_s = across / network_rate
     network_s = pipelined(max(link_s, across_s), chunk_s)
-    copy_s = shard * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_bandwidth * link_fraction))
-    if switch_reduction > 0.0:
-        # A device sends its buffer once and receives the sum once, whatever the number of devices: half a phase.
-        buffer = (inside + shard) / phases
-        inside = min(inside, buffer)
-        switch_s = buffer / (link_bandwidth * switch_fraction)
+    # The copy is never slower than a detour over the wire.
+    copied = shard if local > 1.0 else bytes / domains
+    copy_s = copied * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_rate if local > 1.0 else network_rate))
+    if switch_reduction > 0.0 and local > 1.0:
+        # Over all phases a device sends its buffer once and receives the sum once, whatever the number of devices.
+        inside = min(inside, bytes / phases)
+        switch_s = bytes / phases / (link_bandwidth * switch_fraction)
         link_s = min(link_s, switch_s)
         switched_s = pipelined(max(switch_s, across_s), chunk_s)
         if switched_s < network_s + copy_s:
-            network_s, shard, copy_s = switched_s, 0.0, 0.0
+            network_s, copied, copy_s = switched_s, 0.0, 0.0
     hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
     return transfer(
         phases * (inside + across),
@@ -68,7 +90,7 @@ def exchange(
         launch_s + phases * hops_s,
         phases * network_s,
         phases * min(link_s, across_s),
-        phases * 2.0 * shard,
+        phases * 2.0 * copied,
         phases * copy_s,
     )
 
@@ -93,9 +115,7 @@ def all_reduce(
     copy_fraction: float,
     shot_fraction: float,
     peer_s: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of summing a buffer over devices and giving each the sum: the best of what the library offers.
 
     The ring is a reduce-scatter and an all-gather: 2 (n-1)/n of the buffer a device. A switch that reduces in flight
@@ -122,17 +142,12 @@ def all_reduce(
     -------
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
-    if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    local = min(devices, max(link_domain, 1.0))
-    domains = ceil(devices / local)
-    shard = bytes / local
     cost = exchange(
-        2.0, bytes - shard, shard * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency,
-        switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-        switch_fraction, network_fraction, chunk_s, copy_fraction,
+        2.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, switch_reduction, network_bandwidth,
+        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s,
+        copy_fraction,
     )  # fmt: skip
-    if shot_fraction > 0.0 and devices <= link_domain:
+    if shot_fraction > 0.0 and 1.0 < devices <= link_domain:
         peers = devices - 1.0
         overhead_s = launch_s + link_latency + peers * peer_s
         link_s = peers * bytes / (link_bandwidth * shot_fraction)
@@ -157,19 +172,11 @@ def all_gather(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of collecting every device's shard of `bytes` on each device; the arguments are those of `all_reduce`."""
-    if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    local = min(devices, max(link_domain, 1.0))
-    domains = ceil(devices / local)
-    shard = bytes / local
     return exchange(
-        1.0, bytes - shard, shard * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency, 0.0,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
-        chunk_s, copy_fraction,
+        1.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
+        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -189,19 +196,11 @@ def reduce_scatter(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of summing `bytes` over devices, a shard on each; the arguments are those of `all_reduce`."""
-    if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    local = min(devices, max(link_domain, 1.0))
-    domains = ceil(devices / local)
-    shard = bytes / local
     return exchange(
-        1.0, bytes - shard, shard * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency, 0.0,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
-        chunk_s, copy_fraction,
+        1.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
+        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -221,24 +220,16 @@ def all_to_all(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of sending each device its own part of every other's buffer of `bytes`.
 
     What leaves the domain goes to the device of the same rank there and is passed on inside, so the links carry
     (l-1)/l of the buffer in a domain of l devices and the network (d-1)/d of it among d domains. The other arguments
     are those of `all_reduce`.
     """
-    if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    local = min(devices, max(link_domain, 1.0))
-    domains = ceil(devices / local)
-    shard = bytes / local
     return exchange(
-        1.0, bytes - shard, bytes * (domains - 1.0) / domains, shard, local, domains, link_bandwidth, link_latency, 0.0,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
-        chunk_s, copy_fraction,
+        1.0, bytes, devices, 1.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
+        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -256,9 +247,7 @@ def send(
     link_fraction: float,
     network_fraction: float,
     chunk_s: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of passing `bytes` to one peer in a group of `devices`: over the network if the group leaves the domain.
 
     The other arguments are those of `all_reduce`.
@@ -281,9 +270,7 @@ def send(
 @kernel
 def host_copy(
     bytes: float, host_bandwidth: float, host_latency: float, launch_s: float, host_fraction: float
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of copying `bytes` between the host's memory and the chip's.
 
     Parameters

@@ -30,9 +30,7 @@ def elementwise(
     cache_share: float,
     row_cores: float,
     row_cycles: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of an operator that streams `reads` tensors of rows x cols in and `writes` tensors out.
 
     time = launch + max(stream, vector work). Every byte passes the cache; a byte that misses there takes as long as
@@ -112,9 +110,7 @@ def elementwise(
 @kernel
 def fixed(
     seconds: float, launch_s: float
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of a framework's fixed work (scheduling, the host's part of a step): all of it is overhead.
 
     Parameters

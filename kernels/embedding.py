@@ -12,8 +12,7 @@ T1, T2, T3 = 0.16171477, 0.57880776, 2.53425018
 W1, W2, W3 = 0.04045171, 0.27846892, 0.68107937
 LOG_T1, LOG_T2, LOG_T3 = log(T1), log(T2), log(T3)
 MIN_SKEW = 1e-3  # below it the indices are uniform
-NEWTON_STEPS = 2
-MIN_ELASTICITY = 0.05  # keeps a step finite where nearly all rows have been seen
+NEWTON_STEPS = 3
 
 
 @inner
@@ -24,8 +23,7 @@ def distinct(draws: float, rows: float, skew: float, first: float, last: float) 
     edge once and the others by their draws: closed form. `first` and `last` are logarithms of the outermost ranks.
     """
     if skew < MIN_SKEW:
-        unseen = exp(-draws / rows)
-        return rows * (1.0 - unseen), unseen
+        return -rows * expm1(-draws / rows), exp(-draws / rows)
     power = 1.0 - skew
     if abs(power) < 1e-9:
         power = 1e-9  # the integral of 1 / r, near enough
@@ -58,10 +56,10 @@ def lookups_missed(draws: float, rows: float, skew: float, held: float) -> tuple
         return unique, unique
     if held <= 0.0:
         return unique, draws
-    full = held  # draws until the cache is full, by Newton's method in the logarithms: it comes from below
+    full = held  # draws until the cache is full, by Newton's method: the curve is concave, so it comes from below
     count, slope = distinct(full, rows, skew, first, last)
     for _ in range(NEWTON_STEPS):
-        full = min(draws, full * (held / count) ** (1.0 / max(full * slope / count, MIN_ELASTICITY)))
+        full = min(draws, full + (held - count) / max(slope, 1e-300))
         count, slope = distinct(full, rows, skew, first, last)
     return unique, min(draws, max(unique, count + (draws - full) * slope))
 
@@ -92,9 +90,7 @@ def embedding_bag(
     inflight_bytes: float,
     transaction_bytes: float,
     issue_cycles: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:
+) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of `tables` embedding bags: for each of `batch` samples, `pooling` rows of each table summed to one.
 
     Parameters
@@ -134,9 +130,7 @@ def embedding_bag(
     spilled = max(0.0, stream_bytes - cache_capacity)
     least = unique_bytes + spilled
     least += reuse * (max(0.0, unique_bytes + stream_bytes - cache_capacity) - least)
-    lower_s = max(
-        least / memory_bandwidth, (lookups * row_bytes + stream_bytes) / cache_bandwidth, work / vector_flops
-    )
+    lower_s = max(least / memory_bandwidth, (lookups * row_bytes + stream_bytes) / cache_bandwidth, work / vector_flops)
 
     missed_bytes = tables * missed * read_bytes
     memory_bytes = missed_bytes + spilled

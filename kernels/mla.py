@@ -1,21 +1,29 @@
 """Cost of multi-head latent attention (MLA, DeepSeek-V2 2024) in its absorbed form."""
 
+from __future__ import annotations
+
 from roofline.kernels._jit import kernel
 from roofline.kernels.attention import attention_cost
 
 
 @kernel
 def mla_attention(
-    batch, heads, q_len, kv_len, kv_lora_rank, rope_dim, causal, width, kv_width, reuse,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
-):
+    batch: float, heads: float, q_len: float, kv_len: float, kv_lora_rank: float, rope_dim: float, causal: float,
+    width: float, kv_width: float, reuse: float,
+    matrix_flops: float, vector_flops: float, memory_bandwidth: float, cache_bandwidth: float, cache_capacity: float,
+    core_count: float,
+    launch_s: float, convert_s: float, sequence_s: float, block_s: float, memory_fraction: float,
+    cache_fraction: float, edge_fraction: float, fresh_fraction: float,
+    prefill_compute_fraction: float, prefill_vector_fraction: float, decode_compute_fraction: float,
+    decode_fill_s: float, decode_split_s: float,
+) -> tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]:  # fmt: skip
     """Cost of absorbed MLA for the last `q_len` of `kv_len` positions of each sequence.
 
     All heads attend over one latent vector a token, of `kv_lora_rank` + `rope_dim` numbers as a key and its first
     `kv_lora_rank` as a value: multi-query attention whose values are part of its keys. A pair of query and key costs
-    2 (2 kv_lora_rank + rope_dim) FLOP a head; a token stores (kv_lora_rank + rope_dim) `kv_width` bytes, once for all heads.
+    2 (2 kv_lora_rank + rope_dim) FLOP a head; a token stores kv_lora_rank + rope_dim numbers once, for all heads.
 
     A prefill that expands the latent to full heads instead is `attention` with `heads` = `kv_heads`, `head_dim` of
     192 and `value_dim` of 128 (DeepSeek's), after a GEMM that expands: 3.4 times fewer FLOP a pair.

@@ -20,8 +20,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roofline import op, tomlfile
 from roofline.chip import Chip
-from roofline.errors import BadDescriptor, BadModel, UnknownName
+from roofline.errors import BadDescriptor, BadModel, UnknownName, closest, shown
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
 
@@ -45,7 +46,10 @@ def _folders(what: str) -> Iterator[tuple[str, Path]]:
 
     yield "user", Path(platformdirs.user_data_dir("roofline", appauthor=False)) / what
     for entry in entry_points(group=f"roofline.{what}"):
-        spec = importlib.util.find_spec(entry.value.partition(":")[0])
+        try:
+            spec = importlib.util.find_spec(entry.value.partition(":")[0])
+        except (ImportError, ValueError):
+            continue  # a plug-in that is broken or half removed must not take the others with it
         if spec is not None:
             for place in spec.submodule_search_locations or ([str(Path(spec.origin).parent)] if spec.origin else []):
                 yield f"plug-in {entry.name}", Path(place)
@@ -61,10 +65,14 @@ def _files(what: str) -> dict[str, tuple[str, Path]]:
     endings = (".toml",) if what == "chips" else _MODEL_ENDINGS
     found: dict[str, tuple[str, Path]] = {}
     for origin, folder in _folders(what):
-        if folder.is_dir():
-            for path in sorted(folder.iterdir()):
-                if path.suffix in endings and not path.name.startswith((".", "_")):
-                    found.setdefault(path.stem.lower(), (origin, path))
+        try:
+            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        except OSError:
+            continue  # no such folder, or not for us to read
+        for name in names:
+            stem, ending = os.path.splitext(name)
+            if ending.lower() in endings and not name.startswith((".", "_")):
+                found.setdefault(stem.lower(), (origin, folder / name))
     return found
 
 
@@ -87,42 +95,85 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
         When the file is not a valid descriptor: every problem, each with its key.
     """
     text = os.fspath(name)
-    if text.endswith(".toml") or os.sep in text:
-        path = Path(text).expanduser()
-        if not path.is_file():
-            raise UnknownName("descriptor file", text, [p.name for p in path.parent.glob("*.toml")])
-        return read_chip(path)
+    if text.lower().endswith(".toml") or os.sep in text:
+        return read_chip(_existing(text, "descriptor file", "*.toml"))
     files = _files("chips")
-    key = text.lower()
+    key = text.strip().lower()
     if key not in files:
-        key = _chip_aliases(tuple((k, str(p)) for k, (_, p) in files.items())).get(_squash(text), "")
-    if key not in files:
-        known = [*files, *_chip_aliases(tuple((k, str(p)) for k, (_, p) in files.items()))]
-        raise UnknownName("chip", text, known, "(roofline chips lists them)")
-    path = files[key][1]
-    return _cached_chip(str(path), path.stat().st_mtime_ns)
+        aliases = _chip_aliases(tuple((k, str(p), _stamp(p)) for k, (_, p) in files.items()))
+        key = aliases.get(_squash(text), ("", ""))[0]
+        if not key:
+            known = [*files, *(alias for _, alias in aliases.values())]
+            raise UnknownName("chip", text, known, f"(roofline chips lists them){_missing_folders('chips')}")
+    return _cached_chip(files[key][1])
+
+
+def _existing(text: str, what: str, pattern: str) -> Path:
+    """The path that somebody typed, if there is such a file; else the names beside it."""
+    try:
+        path = Path(text).expanduser()
+        if path.is_file():
+            return path
+        beside = [p.name for p in path.parent.glob(pattern)]
+    except (OSError, RuntimeError, ValueError):  # a name too long, no such user, no permission
+        beside = []
+    raise UnknownName(what, text, beside)
+
+
+def _missing_folders(what: str) -> str:
+    """A sentence for an error where the user's variable names no folder."""
+    variable = f"ROOFLINE_{what.upper()}"
+    named = [text for text in os.environ.get(variable, "").split(os.pathsep) if text]
+    missing = [text for text in named if not Path(text).is_dir()]
+    return f" ({variable} names what is no folder: {', '.join(missing)})" if missing else ""
+
+
+Stamp = tuple[int, int]
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes when a file does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+_loaded: dict[Path, tuple[Chip, dict[Path, Stamp]]] = {}
+
+
+def _cached_chip(path: Path) -> Chip:
+    """The chip of a file, read again when it or one that it extends has changed."""
+    known = _loaded.get(path)
+    if known is None or any(_stamp(file) != stamp for file, stamp in known[1].items()):
+        files: dict[Path, Stamp] = {}
+        known = _loaded[path] = (_read_chip(path, files), files)
+    return known[0]
 
 
 @functools.lru_cache(maxsize=256)
-def _cached_chip(path: str, stamp: int) -> Chip:
-    return read_chip(Path(path))
+def _parsed(path: Path, stamp: Stamp) -> dict[str, Any]:
+    """A parsed file, which several others may extend: not to be changed."""
+    return tomlfile.read(path)
 
 
 @functools.lru_cache(maxsize=4)
-def _chip_aliases(files: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    """Every spelling of every chip -> its file stem."""
-    from roofline.descriptor import read_toml
-
-    spellings: dict[str, str] = {}
-    for stem, path in files:
+def _chip_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple[str, str]]:
+    """Every spelling of every chip -> its file stem, and the spelling as it is written."""
+    spellings: dict[str, tuple[str, str]] = {}
+    for stem, path, stamp in files:
         try:
-            raw = read_toml(Path(path))
+            raw = _parsed(Path(path), stamp)
         except BadDescriptor:
             continue  # a broken file of the user's must not hide the other chips; loading it by name says why
-        aliases = raw.get("aliases", [])
-        for spelling in [stem, raw.get("title", ""), *(aliases if isinstance(aliases, list) else [])]:
-            if isinstance(spelling, str) and spelling:
-                spellings.setdefault(_squash(spelling), stem)
+        aliases, title, vendor = raw.get("aliases", []), raw.get("title", ""), raw.get("vendor", "")
+        named = [stem, raw.get("name", ""), *(aliases if isinstance(aliases, list) else [])]
+        if isinstance(title, str) and isinstance(vendor, str):
+            named += [title, title.removeprefix(vendor)]
+        for spelling in named:
+            if isinstance(spelling, str) and _squash(spelling):
+                spellings.setdefault(_squash(spelling), (stem, spelling.strip()))
     return spellings
 
 
@@ -138,11 +189,20 @@ def read_chip(path: Path) -> Chip:
     BadDescriptor
         For anything wrong with it or with what it extends.
     """
+    return _read_chip(path, {})
+
+
+def _read_chip(path: Path, files: dict[Path, Stamp]) -> Chip:
+    """Read one descriptor; `files` is told every file that went into it."""
     from roofline import descriptor
 
-    raw, inherited = _merged(path, ())
+    raw, inherited = _merged(path, (), files)
     numbers = descriptor.validate(raw, str(path))
     own = {p: _mark(n, inherited.get(p, "")) for p, n in numbers.items()}
+    defaults = _family(raw["family"])
+    problems = _unknown_parameters(own, defaults)
+    if problems:
+        raise BadDescriptor(str(path), problems)
     levels = tuple(raw["memory"])
     flags: dict[str, Any] = {"levels": levels, "core": raw["cores"]["name"]}
     for level in levels:
@@ -153,25 +213,46 @@ def read_chip(path: Path) -> Chip:
             if key in table:
                 flags[f"links.{link}.{key}"] = table[key]
     if "process" in raw:
-        flags["process"] = raw["process"]["value"]
-    family = raw["family"]
+        flags |= {"process": raw["process"]["value"]}
+        flags |= {f"process.{key}": raw["process"][key] for key in ("source", "kind", "note") if key in raw["process"]}
+        flags["process.source"] = raw.get("sources", {}).get(flags["process.source"], flags["process.source"])
     return Chip(
-        name=raw["name"], title=raw.get("title") or raw["name"], vendor=raw["vendor"], family=family,
-        status=raw["status"], year=raw["year"], numbers=own, defaults=_family(family), flags=flags,
+        name=raw["name"], title=raw.get("title") or raw["name"], vendor=raw["vendor"], family=raw["family"],
+        status=raw["status"], year=raw["year"], numbers=own, defaults=defaults, flags=flags,
         aliases=tuple(raw.get("aliases", ())), note=raw.get("note", ""), calibration=raw.get("calibration", {}),
     )  # fmt: skip
 
 
+def _unknown_parameters(own: dict[str, Number], defaults: dict[str, Number]) -> list[str]:
+    """Efficiency figures that no operator or kernel would ever ask for."""
+    paths = [p.split(".") for p in defaults if p.startswith("efficiency.")]
+    operators = {p[1] for p in paths} | {n for n, f in vars(op).items() if callable(f) and n.islower() and n[0] != "_"}
+    parameters = {p[-1] for p in paths} | {"launch_s", "spread"}
+    problems = []
+    for path in own:
+        parts = path.split(".")
+        if parts[0] == "efficiency":
+            for name, known, what in ((parts[1], operators, "operator"), (parts[-1], parameters, "parameter")):
+                if name not in known:
+                    near = closest(name, known, 1)
+                    hint = f"; did you mean {near[0]!r}?" if near else ""
+                    problems.append(f"{path}: unknown {what} {name!r}{hint}")
+    return problems
+
+
 @functools.cache
 def _family(family: str) -> dict[str, Number]:
+    # The family's own figures stand above those of every chip.
+    numbers = {**_family_file("all"), **_family_file(family)}
+    return {p: _mark(n, f"family {family}") for p, n in numbers.items()}
+
+
+@functools.cache
+def _family_file(name: str) -> dict[str, Number]:
     from roofline import descriptor
 
-    out: dict[str, Number] = {}
-    for name in ("all", family):  # the family's own figures stand above those of every chip
-        path = _HERE / "chips" / "families" / f"{name}.toml"
-        numbers = descriptor.validate(descriptor.read_toml(path), str(path), descriptor.FamilyDefaults)
-        out |= {p: _mark(n, f"family {family}") for p, n in numbers.items()}
-    return out
+    path = _HERE / "chips" / "families" / f"{name}.toml"
+    return descriptor.validate(tomlfile.read(path), str(path), descriptor.FamilyDefaults)
 
 
 def _mark(number: Number, origin: str) -> Number:
@@ -183,33 +264,34 @@ def _mark(number: Number, origin: str) -> Number:
 _NOT_INHERITED = ("name", "title", "aliases", "extends", "without", "note", "status")
 
 
-def _merged(path: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+def _merged(path: Path, seen: tuple[str, ...], files: dict[Path, Stamp]) -> tuple[dict[str, Any], dict[str, str]]:
     """The raw descriptor with its parents merged in, and which figures came from which parent."""
-    from roofline.descriptor import read_toml
-
-    raw = read_toml(path)
-    parent = raw.get("extends", "")
+    files[path] = _stamp(path)
+    raw = _parsed(path, files[path])
+    parent, without = raw.get("extends", ""), raw.get("without", [])
+    if not isinstance(without, list) or not all(isinstance(key, str) for key in without):
+        raise BadDescriptor(str(path), [f"without: expected a list of keys in quotes, found {shown(without)}"])
     if not parent:
+        if without:
+            raise BadDescriptor(str(path), ["without: only a chip that extends another can leave something out"])
         return raw, {}
-    if not isinstance(parent, str):
-        raise BadDescriptor(str(path), [f"extends: expected the name of a chip, found {parent!r}"])
+    if not isinstance(parent, str) or os.sep in parent:
+        raise BadDescriptor(str(path), [f"extends: expected the name of a chip, found {shown(parent)}"])
     if len(seen) > 8 or parent in seen:
         raise BadDescriptor(str(path), [f"extends: goes round in a circle: {' -> '.join((*seen, parent))}"])
-    sibling = path.parent / f"{parent}.toml"
-    files = _files("chips")
-    if sibling.is_file() and sibling != path:
-        source = sibling
-    elif parent.lower() in files:
-        source = files[parent.lower()][1]
-    else:
-        problem = UnknownName("chip", parent, [*files, *(p.stem for p in path.parent.glob("*.toml"))])
-        raise BadDescriptor(str(path), [f"extends: {problem}"])
+    source = path.parent / f"{parent}.toml"
+    if source == path or not source.is_file():
+        known = _files("chips")
+        if parent.lower() not in known:
+            problem = UnknownName("chip", parent, [*known, *(p.stem for p in path.parent.glob("*.toml"))])
+            raise BadDescriptor(str(path), [f"extends: {problem}"])
+        source = known[parent.lower()][1]
     if source.resolve() == path.resolve():
         raise BadDescriptor(str(path), [f"extends: the chip {parent!r} extends itself"])
-    base, inherited = _merged(source, (*seen, parent))
+    base, inherited = _merged(source, (*seen, parent), files)
     base_raw = {k: v for k, v in base.items() if k not in _NOT_INHERITED}
-    for dropped in raw.get("without", []):
-        base_raw = _drop(base_raw, str(dropped), path)
+    for dropped in without:
+        base_raw = _drop(base_raw, dropped, path)
     merged = _merge(base_raw, raw)
     if "status" not in merged:
         merged["status"] = base.get("status")
@@ -254,14 +336,14 @@ def chip_records() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for stem, (origin, path) in sorted(_files("chips").items()):
         try:
-            chip = _cached_chip(str(path), path.stat().st_mtime_ns)
+            chip = _cached_chip(path)
         except BadDescriptor as error:
             rows.append({"name": stem, "error": str(error), "origin": origin})
             continue
         eight = [chip.peak(d) for d in ("fp8", "int8") if d in chip.dtypes]
         sixteen = [chip.peak(d) for d in ("bf16", "fp16") if d in chip.dtypes]
         rows.append({
-            "name": chip.name, "title": chip.title, "vendor": chip.vendor, "family": chip.family, "year": chip.year,
+            "name": stem, "title": chip.title, "vendor": chip.vendor, "family": chip.family, "year": chip.year,
             "status": chip.status, "flops_16bit": max(sixteen, default=None), "flops_8bit": max(eight, default=None),
             "memory_bytes": chip.level(chip.main_level, "capacity"),
             "memory_Bps": chip.level(chip.main_level, "bandwidth"), "tdp_W": chip.get("power.tdp"), "origin": origin,
@@ -303,26 +385,24 @@ def load_model(name: str | os.PathLike[str]) -> Model:
         When the file is not a model that roofline can read.
     """
     text = os.fspath(name)
-    path = Path(text).expanduser()
-    if text.endswith(_MODEL_ENDINGS) or os.sep in text or path.is_dir():
-        if path.is_dir():
-            path = path / "config.json"
-        if not path.is_file():
-            raise UnknownName("model file", str(path), [p.name for p in path.parent.glob("*.json")])
-        return _read_model(path)
+    # A folder that merely shares a model's name is not meant.
+    if text.lower().endswith(_MODEL_ENDINGS) or os.sep in text or os.path.isfile(os.path.join(text, "config.json")):
+        folder = os.path.isdir(os.path.expanduser(text))
+        return _read_model(_existing(os.path.join(text, "config.json") if folder else text, "model file", "*.json"))
     files = _files("models")
-    key = text.lower()
+    key = text.strip().lower()
     if key not in files:
-        aliases = _model_aliases(tuple((k, str(p)) for k, (_, p) in files.items()))
-        key = aliases.get(_squash(text), "")
+        aliases = _model_aliases(tuple((k, str(p), _stamp(p)) for k, (_, p) in files.items()))
+        key = aliases.get(_squash(text), ("", ""))[0]
         if not key:
-            raise UnknownName("model", text, [*files, *aliases], "(roofline models lists them)")
+            known = [*files, *(alias for _, alias in aliases.values())]
+            raise UnknownName("model", text, known, f"(roofline models lists them){_missing_folders('models')}")
     path = files[key][1]
-    return _cached_model(str(path), path.stat().st_mtime_ns)
+    return _cached_model(str(path), _stamp(path))
 
 
 @functools.lru_cache(maxsize=256)
-def _cached_model(path: str, stamp: int) -> Model:
+def _cached_model(path: str, stamp: Stamp) -> Model:
     return _read_model(Path(path))
 
 
@@ -333,15 +413,17 @@ def _read_model(path: Path) -> Model:
 
 
 @functools.lru_cache(maxsize=4)
-def _model_aliases(files: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    spellings: dict[str, str] = {}
-    for stem, path in files:
+def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple[str, str]]:
+    """Every spelling of every model -> its file stem, and the spelling as it is written."""
+    spellings: dict[str, tuple[str, str]] = {}
+    for stem, path, stamp in files:
         try:
-            model = _cached_model(path, Path(path).stat().st_mtime_ns)
+            model = _cached_model(path, stamp)
         except BadModel:
             continue  # a broken file of the user's must not hide the other models; loading it by name says why
         for spelling in (stem, model.title, *model.aliases):
-            spellings.setdefault(_squash(spelling), stem)
+            if _squash(spelling):
+                spellings.setdefault(_squash(spelling), (stem, spelling))
     return spellings
 
 
@@ -350,14 +432,16 @@ def model_records() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for stem, (origin, path) in sorted(_files("models").items()):
         try:
-            model = _cached_model(str(path), path.stat().st_mtime_ns)
+            model = _cached_model(str(path), _stamp(path))
         except BadModel as error:
             rows.append({"name": stem, "error": str(error), "origin": origin})
             continue
-        language = isinstance(model, LanguageModel)
+        if isinstance(model, LanguageModel):
+            kind, active = "language", model.active_params
+        else:
+            kind, active = "recommendation", model.dense_params
         rows.append({
-            "name": stem, "kind": "language" if language else "recommendation", "title": model.title,
-            "params": model.params, "active_params": model.active_params if language else model.dense_params,
+            "name": stem, "kind": kind, "title": model.title, "params": model.params, "active_params": active,
             "origin": origin,
         })  # fmt: skip
     return rows

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline import units
-from roofline.errors import BadWorkload, UnknownName
+from roofline.errors import BadWorkload, UnknownName, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,10 @@ _LINK_NUMBERS = {
     "network_latency": "links.network.latency", "host_bandwidth": "links.host.bandwidth",
     "host_latency": "links.host.latency",
 }  # fmt: skip
+
+
+#: The dtypes that stand for the vector engine, the first that it has.
+_VECTOR_DTYPES = ("fp32", "bf16", "fp16", "int8", "fp64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,13 +83,22 @@ class Chip:
         UnknownName
             With the nearest paths.
         """
-        path = self._resolve(path)
-        found = self.numbers.get(path) or self.defaults.get(path)
-        if found is None:
-            raise UnknownName(
-                f"figure of {self.name}", path, [*self.numbers, *self.defaults], f"(roofline chips {self.name} lists them)"
-            )
-        return found
+        path = self.path(path)
+        return self.numbers.get(path) or self.defaults[path]
+
+    def path(self, path: str) -> str:
+        """The figure's own path: ``memory.main.bandwidth`` is ``memory.hbm.bandwidth`` on a chip with HBM.
+
+        Raises
+        ------
+        UnknownName
+            With the nearest paths.
+        """
+        resolved = self._resolve(str(path))
+        if resolved not in self.numbers and resolved not in self.defaults:
+            known = [*self.numbers, *self.defaults]
+            raise UnknownName(f"figure of {self.name}", resolved, known, f"(roofline chips {self.name} lists them)")
+        return resolved
 
     def get(self, path: str, default: Any = None) -> Any:
         """The value of a figure, or `default` where neither the chip nor its family has it."""
@@ -131,7 +144,9 @@ class Chip:
             For a value that is not a positive quantity of that dimension.
         """
         numbers = dict(self.numbers)
-        paths = {self._resolve(path): value for path, value in changes.items()}
+        paths = {self.path(path): value for path, value in changes.items()}
+        if len(paths) < len(changes):
+            raise BadWorkload(f"what-if: one figure is changed twice, under two names: {', '.join(map(str, changes))}")
         for path, value in paths.items():
             old = self.number(path)
             new = _read_values(path, value, old)
@@ -147,6 +162,22 @@ class Chip:
                         source="what-if: scaled with the clock",
                     )  # fmt: skip
         return dataclasses.replace(self, numbers=numbers, bound_cache={})
+
+    def to_toml(self) -> str:
+        """A descriptor of this chip that stands alone: it loads to the same figures, those inherited or changed too.
+
+        Raises
+        ------
+        BadWorkload
+            When a what-if or sampling has made a figure an array.
+        """
+        from roofline.descriptor import to_toml
+
+        head = {
+            "name": self.name, "title": self.title, "aliases": list(self.aliases), "vendor": self.vendor,
+            "family": self.family, "year": self.year, "status": self.status, "note": self.note,
+        }  # fmt: skip
+        return to_toml(head, self.flags, self.numbers, self.calibration)
 
     def _clocked(self) -> list[str]:
         on_chip = [level for level in self.levels[:-1] if self.flags[f"memory.{level}.type"] != "dram"]
@@ -179,19 +210,25 @@ class Chip:
     def peak(self, dtype: str, sparse: bool = False) -> Any:
         """Dense peak FLOP/s for a dtype: of the matrix engine if it has that dtype, else of the vector engine.
 
+        With `sparse`, the rate at 2:4 sparsity, where the descriptor has one.
+
         Raises
         ------
         BadWorkload
             When the chip has no rate for that dtype, with the ones it has.
         """
         dtype = units.dtype_name(dtype)
-        engine = "engines.matrix.sparse" if sparse else "engines.matrix"
-        found = self.numbers.get(f"{engine}.{dtype}") or self.numbers.get(f"engines.vector.{dtype}")
+        if sparse:
+            found = self.numbers.get(f"engines.matrix.sparse.{dtype}")
+            if found is None:
+                has = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.matrix.sparse.")]
+                raise BadWorkload(f"{self.name} has no sparse {dtype} rate; it has {', '.join(has) or 'none'}")
+            return found.value
+        found = self.numbers.get(f"engines.matrix.{dtype}") or self.numbers.get(f"engines.vector.{dtype}")
         if found is None:
             raise BadWorkload(
-                f"{self.name} has no {'sparse ' if sparse else ''}{dtype} rate; it has "
-                + ", ".join(self.dtypes)
-                + (f". Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}")
+                f"{self.name} has no {dtype} rate; it has {', '.join(self.dtypes)}. "
+                f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
             )
         return found.value
 
@@ -236,12 +273,14 @@ class Chip:
         cores = self["cores.count"]
         inner = self.levels[0]
         inner_capacity = self.get(f"memory.{inner}.capacity")
-        vector = next(self.numbers[f"engines.vector.{d}"].value for d in ("fp32", "bf16", "fp16", "int8", "fp64")
-                      if f"engines.vector.{d}" in self.numbers)  # fmt: skip
+        vector = next(
+            n.value for d in _VECTOR_DTYPES if (n := self.numbers.get(f"engines.vector.{d}")) is not None
+        )
+        latency = self.get(f"memory.{main}.latency")
         numbers = {
             "vector_flops": vector,
             "memory_bandwidth": bandwidth,
-            "memory_latency": self.get(f"memory.{main}.latency") or self["latency.memory"],
+            "memory_latency": self["latency.memory"] if latency is None else latency,
             "cache_bandwidth": self.level(cache, "bandwidth") if has_cache else bandwidth,
             "cache_capacity": self.level(cache, "capacity") if has_cache else 0.0,
             "core_count": cores,
@@ -253,12 +292,16 @@ class Chip:
         return numbers | self._link_numbers()
 
     def _link_numbers(self) -> dict[str, Any]:
-        """Links by name. A chip without a link of some kind goes the next way out: scale-up, network, host."""
+        """Links by name. A chip without a link of some kind goes the next way out: scale-up, network, host.
+
+        What it has no way of doing at all is left out.
+        """
         numbers = {name: self.get(path) for name, path in _LINK_NUMBERS.items()}
         host = numbers["host_bandwidth"]
         if numbers["network_bandwidth"] is None:
             numbers["network_bandwidth"] = host if host is not None else numbers["link_bandwidth"]
-            numbers["network_latency"] = numbers["network_latency"] or self["latency.host"]
+            if numbers["network_latency"] is None:
+                numbers["network_latency"] = self["latency.host"]
         if numbers["link_bandwidth"] is None:
             numbers["link_bandwidth"], numbers["link_domain"] = numbers["network_bandwidth"], 1.0
         for name, family in (("link", "link"), ("network", "network"), ("host", "host")):
@@ -266,7 +309,7 @@ class Chip:
                 numbers[f"{name}_latency"] = self[f"latency.{family}"]
         if numbers["link_domain"] is None:
             numbers["link_domain"] = 1.0
-        return numbers
+        return {name: value for name, value in numbers.items() if value is not None}
 
     def has_links(self) -> bool:
         """Whether any way off the chip is described."""
@@ -298,37 +341,45 @@ class Chip:
 
 
 def _read_values(path: str, value: Any, old: Number) -> Any:
+    """A what-if's new value in SI units, a float or an array; :class:`BadWorkload` if it cannot be one."""
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":
+        value = value.tolist()
     if isinstance(value, list | tuple):
-        return np.array([_read_values(path, v, old) for v in value], dtype=float)
-    if isinstance(value, np.ndarray):
-        good = value.size > 0 and bool(np.all(np.isfinite(value) & (value > 0)))
-        result: Any = value.astype(float)
-    elif isinstance(value, str):
-        text = value.strip()
         try:
-            if text[:1] in ("x", "*", "\u00d7"):
-                result = old.value * units.parse(text[1:], "count")
-            elif old.dimension not in ("count", "fraction") and _is_number(text):
-                result = float(text)  # bare SI numbers, as --set on a command line passes them
-            else:
-                result = units.parse(text, old.dimension)
-        except ValueError as error:
-            raise BadWorkload(f"what-if {path}: {error}") from None
-        good = bool(np.all(np.isfinite(result) & (np.asarray(result) >= 0)))
-        good = good and (bool(np.all(np.asarray(result) > 0)) or old.dimension == "time")
+            result: Any = np.array([_read_values(path, v, old) for v in value], dtype=float)
+        except ValueError:
+            raise BadWorkload(f"what-if {path}: expected rows of one length, found {shown(value)}") from None
+    elif isinstance(value, np.ndarray):
+        result = value.astype(float)
     else:
-        try:
-            result = float(value)
-        except (TypeError, ValueError):
-            raise BadWorkload(f"what-if {path}: expected a {old.dimension}, found {value!r}") from None
-        good = math.isfinite(result) and (result > 0 or (result == 0 and old.dimension == "time"))
-    if not good:
-        raise BadWorkload(f"what-if {path}: expected a positive, finite {old.dimension}, found {value!r}")
-    if old.dimension == "fraction" and np.any(np.asarray(result) > 1):
-        raise BadWorkload(f"what-if {path}: expected a fraction of at most 1, found {value!r}")
-    if path == "cores.count" and np.any(np.asarray(result) % 1):
-        raise BadWorkload(f"what-if {path}: expected a whole number, found {value!r}")
+        result = _read_value(path, value, old)
+    if np.size(result) == 0:
+        raise BadWorkload(f"what-if {path}: expected at least one {old.dimension}, found {shown(value)}")
+    lowest, highest = np.min(result), np.max(result)  # NaN if any is
+    if not (lowest > 0 or (lowest == 0 and old.dimension == "time")) or not math.isfinite(highest):
+        raise BadWorkload(f"what-if {path}: expected a positive, finite {old.dimension}, found {shown(value)}")
+    if old.dimension == "fraction" and highest > 1:
+        raise BadWorkload(f"what-if {path}: expected a fraction of at most 1, found {shown(value)}")
+    if (path == "cores.count" or path.endswith(".domain")) and np.any(np.asarray(result) % 1):
+        raise BadWorkload(f"what-if {path}: expected a whole number, found {shown(value)}")
     return result
+
+
+def _read_value(path: str, value: Any, old: Number) -> Any:
+    try:
+        if isinstance(value, str):
+            text = value.strip()
+            if text[:1] in ("x", "*", "\u00d7"):
+                return old.value * units.parse(text[1:], "count")
+            if old.dimension not in ("count", "fraction") and _is_number(text):
+                return float(text)  # bare SI numbers, as --set on a command line passes them
+            return units.parse(text, old.dimension)
+        if not isinstance(value, bool):
+            return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(value, str):
+            raise BadWorkload(f"what-if {path}: {error}") from None
+    raise BadWorkload(f"what-if {path}: expected a {old.dimension}, found {shown(value)}")
 
 
 def _is_number(text: str) -> bool:

@@ -7,28 +7,30 @@ A descriptor is data. Reading one never evaluates anything: TOML in, numbers wit
 
 from __future__ import annotations
 
-import math
 import re
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from roofline import units
-from roofline.errors import BadDescriptor, closest
-
-#: Larger than any honest descriptor; a file beyond it is refused unread.
-MAX_FILE_BYTES = 1_000_000
+from roofline import tomlfile, units
+from roofline.errors import BadDescriptor, BadWorkload, closest, shown
+from roofline.explain import explain
 
 Kind = Literal["datasheet", "measured", "derived", "estimated"]
 Family = Literal["gpu", "tpu", "npu", "cpu", "dataflow"]
 Status = Literal["shipping", "announced", "estimated", "retired"]
 
 
+#: A word that can stand between the dots of a figure's path.
+Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Source = Annotated[str, Field(pattern=r"\S")]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    # Strict: `year = "2022"` and `value = true` are mistakes, not numbers.
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
 class Figure(_Strict):
@@ -37,30 +39,35 @@ class Figure(_Strict):
     dimension: ClassVar[str] = "count"
 
     value: str | float = Field(description='The figure with its unit, such as "3.35 TB/s"; counts and fractions bare.')
-    source: str = Field(min_length=1, description="Where it was read: a key of [sources], or the reference itself.")
+    source: Source = Field(description="Where it was read: a key of [sources], or the reference itself.")
     kind: Kind = Field(description="datasheet, measured, derived (by arithmetic) or estimated.")
-    low: str | float | None = Field(None, description="The lowest value that is believed possible.")
-    high: str | float | None = Field(None, description="The highest value that is believed possible.")
+    low: str | float | None = Field(default=None, description="The lowest value that is believed possible.")
+    high: str | float | None = Field(default=None, description="The highest value that is believed possible.")
     shape: Literal["uniform", "triangular", "loguniform"] | None = Field(
-        None, description="Shape of the belief between low and high; triangular peaks at value. Default: triangular."
+        default=None, description="Shape of the belief from low to high; triangular (the default) peaks at value."
     )
-    note: str = Field("", description="Why a range; which sources disagree; what was assumed.")
+    note: str = Field(default="", description="Why a range; which sources disagree; what was assumed.")
+
+    _numbers: dict[str, float] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Figure:
-        numbers = {name: self._si(name) for name in ("value", "low", "high") if getattr(self, name) is not None}
+        given = [name for name in ("value", "low", "high") if getattr(self, name) is not None]
+        numbers = self._numbers = {name: self._si(name) for name in given}
         if ("low" in numbers) != ("high" in numbers):
             raise ValueError("a range needs both low and high")
         if "low" in numbers and not numbers["low"] <= numbers["value"] <= numbers["high"]:
             raise ValueError(f"expected low <= value <= high, found {self.low!r}, {self.value!r}, {self.high!r}")
         if self.shape is not None and "low" not in numbers:
             raise ValueError("a shape needs low and high")
+        if self.shape == "loguniform" and not numbers["low"] > 0:
+            raise ValueError(f"expected a low above zero for shape loguniform, found {self.low!r}")
         return self
 
     def _si(self, name: str) -> float:
         number = units.parse(getattr(self, name), self.dimension)
         if number < 0 or (number == 0 and self.dimension not in ("time", "count")):
-            raise ValueError(f"{name}: expected a positive {self.dimension}, found {getattr(self, name)!r}")
+            raise ValueError(f"{name}: expected a positive {self.dimension}, found {shown(getattr(self, name))}")
         if self.dimension == "fraction" and number > 1:
             raise ValueError(f"{name}: expected a fraction of at most 1, found {getattr(self, name)!r}")
         return number
@@ -106,7 +113,7 @@ class Text(_Strict):
     """A fact in words, with its source."""
 
     value: str
-    source: str = Field(min_length=1)
+    source: Source
     kind: Kind
     note: str = ""
 
@@ -146,9 +153,9 @@ class Level(_Strict):
     """One memory level. Levels are listed from the core outward; the last is main memory."""
 
     type: Literal["scratchpad", "cache", "dram"]
-    per: Literal["core", "chip"] = Field("chip", description="Whether the figures are for one core or for the chip.")
+    per: Literal["core", "chip"] = Field(default="chip", description="Whether the figures are of one core or the chip.")
     capacity: Capacity
-    bandwidth: Bandwidth | None = Field(None, description="Read bandwidth.")
+    bandwidth: Bandwidth | None = Field(default=None, description="Read bandwidth.")
     latency: Duration | None = None
 
 
@@ -157,9 +164,9 @@ class Link(_Strict):
 
     bandwidth: Bandwidth
     latency: Duration | None = None
-    domain: Figure | None = Field(None, description="Chips that reach each other over this link.")
+    domain: Figure | None = Field(default=None, description="Chips that reach each other over this link.")
     topology: Literal["switch", "mesh", "ring", "torus2d", "torus3d", "bridge", "tree"] | None = None
-    switch_reduction: bool = Field(False, description="The switch adds all-reduce operands in flight.")
+    switch_reduction: bool = Field(default=False, description="The switch adds all-reduce operands in flight.")
     name: str = ""
 
 
@@ -170,8 +177,17 @@ class Links(_Strict):
 
 
 class Overheads(_Strict):
-    launch: Duration | None = Field(None, description="Fixed cost of one kernel (job) on the device.")
-    step: Duration | None = Field(None, description="Fixed cost of one inference step: framework and host.")
+    launch: Duration | None = Field(default=None, description="Fixed cost of one kernel (job) on the device.")
+    step: Duration | None = Field(default=None, description="Fixed cost of one inference step: framework and host.")
+
+
+class Latencies(_Strict):
+    """What a way in or out takes where its own table gives no latency."""
+
+    memory: Duration | None = None
+    link: Duration | None = None
+    network: Duration | None = None
+    host: Duration | None = None
 
 
 class PowerTable(_Strict):
@@ -198,11 +214,11 @@ class Descriptor(_Strict):
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=64)
-    title: str = Field("", description="The chip's full name.")
-    extends: str = Field("", description="Name of the chip whose figures this one starts from.")
-    without: list[str] = Field([], description="Inherited tables or figures that this chip does not have.")
+    title: str = Field(default="", description="The chip's full name.")
+    extends: str = Field(default="", description="Name of the chip whose figures this one starts from.")
+    without: list[str] = Field(default=[], description="Inherited tables or figures that this chip does not have.")
     aliases: list[str] = []
-    vendor: str
+    vendor: str = Field(pattern=r"\S")
     family: Family
     year: int = Field(ge=1990, le=2100, description="Year of availability, or of the estimate.")
     status: Status
@@ -213,13 +229,14 @@ class Descriptor(_Strict):
     clock: Frequency | None = None
     cores: Cores
     engines: Engines
-    memory: dict[str, Level] = Field(min_length=1)
+    memory: dict[LevelName, Level] = Field(min_length=1)
+    latency: Latencies = Latencies()
     links: Links = Links()
     overheads: Overheads = Overheads()
     power: PowerTable = PowerTable()
     price: Price = Price()
-    efficiency: dict[str, dict[str, Any]] = {}
-    calibration: dict[str, Calibration] = {}
+    efficiency: dict[Word, dict[Word, Any]] = {}
+    calibration: dict[Word, Calibration] = {}
 
 
 class FamilyDefaults(_Strict):
@@ -229,9 +246,9 @@ class FamilyDefaults(_Strict):
     family: Family
     note: str = ""
     sources: dict[str, str] = {}
-    latency: dict[str, Duration] = {}
+    latency: Latencies = Latencies()
     overheads: Overheads = Overheads()
-    efficiency: dict[str, dict[str, Any]] = {}
+    efficiency: dict[Word, dict[Word, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,21 +282,6 @@ class Number:
     inherited: str = ""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Parse one TOML file, with its size bounded and its syntax errors named."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise BadDescriptor(str(path), [f"expected at most {MAX_FILE_BYTES:,} bytes, found {size:,}"])
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadDescriptor(str(path), [f"cannot be read: {error}"]) from None
-    except tomllib.TOMLDecodeError as error:
-        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
-    except RecursionError:
-        raise BadDescriptor(str(path), ["nested too deeply"]) from None
-
-
 def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descriptor) -> dict[str, Number]:
     """Check a raw descriptor against the schema and flatten its figures.
 
@@ -305,7 +307,7 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
     try:
         checked = schema.model_validate(raw)
     except ValidationError as error:
-        raise BadDescriptor(file, [_explain(problem, raw) for problem in error.errors()]) from None
+        raise BadDescriptor(file, explain(error, schema)) from None
     sources = raw.get("sources", {})
     numbers: dict[str, Number] = {}
     problems: list[str] = []
@@ -314,6 +316,7 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
             _flatten_efficiency(value, sources, numbers, problems)
         elif name != "calibration":
             _flatten(name, value, sources, numbers)
+    problems += _mistyped_sources(numbers, sources)
     if isinstance(checked, Descriptor):
         problems += _consistency(checked, numbers)
     if problems:
@@ -322,13 +325,23 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
 
 
 def _number(figure: Figure, sources: dict[str, str]) -> Number:
-    def si(x: str | float | None) -> float | None:
-        return None if x is None else units.parse(x, figure.dimension)
-
+    si = figure._numbers
     return Number(
-        si(figure.value), figure.dimension, figure.kind, sources.get(figure.source, figure.source), figure.note,
-        si(figure.low), si(figure.high), figure.shape or "triangular",
+        si["value"], figure.dimension, figure.kind, sources.get(figure.source, figure.source), figure.note,
+        si.get("low"), si.get("high"), figure.shape or "triangular",
     )  # fmt: skip
+
+
+def _mistyped_sources(numbers: dict[str, Number], sources: dict[str, str]) -> list[str]:
+    """A source that is one word and nearly a key of ``[sources]``; any other text is the reference itself."""
+    written = set(sources.values())
+    problems = []
+    for path, number in numbers.items():
+        if number.source not in written and " " not in number.source and sources:
+            near = closest(number.source, sources, 1)
+            if near:
+                problems.append(f"{path}.source: [sources] has no {number.source!r}; did you mean {near[0]!r}?")
+    return problems
 
 
 def _flatten(path: str, value: Any, sources: dict[str, str], out: dict[str, Number]) -> None:
@@ -344,10 +357,12 @@ def _flatten(path: str, value: Any, sources: dict[str, str], out: dict[str, Numb
 
 def parameter_schema(name: str) -> type[Figure]:
     """The schema of an efficiency parameter, told by the ending of its name."""
-    for ending, schema in (("_s", Duration), ("_fraction", Fraction), ("_share", Fraction), ("_Bps", Bandwidth), ("_bytes", Capacity)):
-        if name.endswith(ending):
-            return schema
-    return Figure
+    return next((schema for ending, schema in _ENDINGS.items() if name.endswith(ending)), Figure)
+
+
+_ENDINGS: dict[str, type[Figure]] = {
+    "_s": Duration, "_fraction": Fraction, "_share": Fraction, "_Bps": Bandwidth, "_bytes": Capacity,
+}  # fmt: skip
 
 
 def _flatten_efficiency(
@@ -356,17 +371,18 @@ def _flatten_efficiency(
     """``[efficiency.gemm] launch_s = {...}`` and, for one dtype only, ``[efficiency.gemm.fp8] launch_s = {...}``."""
 
     def read(path: str, name: str, figure: Any) -> None:
+        schema = parameter_schema(name)
         try:
-            out[path] = _number(parameter_schema(name).model_validate(figure), sources)
+            out[path] = _number(schema.model_validate(figure), sources)
         except ValidationError as error:
-            for problem in error.errors():
-                words = _explain(problem, figure)
-                problems.append(f"{path}.{words}" if problem["loc"] else f"{path}: {words}")
+            problems.extend(explain(error, schema, path))
 
     for operator, parameters in table.items():
         for name, figure in parameters.items():
             path = f"efficiency.{operator}.{name}"
-            if name in units.DTYPE_BYTES and isinstance(figure, dict):
+            if isinstance(figure, dict) and "value" not in figure and any(isinstance(v, dict) for v in figure.values()):
+                if name not in units.DTYPE_BYTES:
+                    problems.append(f"{path}: expected a dtype, one of {', '.join(units.DTYPE_BYTES)}, found {name!r}")
                 for inner_name, inner in figure.items():
                     read(f"{path}.{inner_name}", inner_name, inner)
             else:
@@ -375,61 +391,29 @@ def _flatten_efficiency(
 
 def _consistency(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
     problems = []
-    if d.memory and list(d.memory.values())[-1].bandwidth is None:
-        problems.append(f"memory.{list(d.memory)[-1]}.bandwidth: main memory (the last level) needs a bandwidth")
-    if not float(numbers["cores.count"].value).is_integer() or numbers["cores.count"].value < 1:
-        problems.append(f"cores.count: expected a whole number of at least 1, found {d.cores.count.value!r}")
-    if not any(p.startswith("engines.vector.") for p in numbers):
-        problems.append("engines.vector: expected at least one rate, such as fp32")
-    for path, number in numbers.items():
-        if path.startswith("links.") and path.endswith(".domain") and not float(number.value).is_integer():
-            problems.append(f"{path}: expected a whole number of chips, found {number.value:g}")
+    levels = list(d.memory)
+    if d.memory[levels[-1]].bandwidth is None:
+        problems.append(f"memory.{levels[-1]}.bandwidth: main memory (the last level) needs a bandwidth")
+    for outer, inner in zip(levels[1:], levels, strict=False):
+        if d.memory[inner].type == "dram" != d.memory[outer].type:
+            problems.append(
+                f"memory.{outer}: expected levels from the core outward with main memory last, found this "
+                f"{d.memory[outer].type} after {inner} (to insert a level, restate [memory]: without = [\"memory\"])"
+            )
+    for name, place in (("main", levels[-1:]), ("cache", levels[-2:][:1])):
+        if name in levels and name not in place:
+            problems.append(f"memory.{name}: this name means the {'last' if name == 'main' else 'last but one'} level")
+    for path in [p for p in numbers if p == "cores.count" or p.endswith(".domain")]:
+        value = numbers[path].value
+        if value < 1 or value % 1:
+            problems.append(f"{path}: expected a whole number of at least 1, found {value:g}")
+    if not any(f"engines.vector.{dtype}" in numbers for dtype in VECTOR_DTYPES):
+        problems.append(f"engines.vector: expected a rate for at least one of {', '.join(VECTOR_DTYPES)}")
     return problems
 
 
-_TYPE_WORDS = {"missing": "is required but missing", "string_type": "expected text", "dict_type": "expected a table"}
-
-
-def _explain(problem: Any, raw: Any) -> str:
-    """One pydantic error as a sentence: key, what was found, what was expected, the nearest right thing."""
-    # pydantic puts union branches and model names into the location; keep what stands in the file.
-    location = [str(part) for part in problem["loc"] if not re.match(r"(str|float|int)$|function-|tagged-", str(part))]
-    key, found = ".".join(location), problem.get("input")
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        siblings = problem.get("ctx", {}).get("known") or _known_keys(location[:-1])
-        near = closest(location[-1], siblings, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(siblings)}" if siblings else ""
-        return f"{key}: unknown key{hint}"
-    if kind == "missing" and location and location[-1] == "source":
-        return f"{key}: every figure needs a source"
-    if kind == "value_error":
-        return f"{key}: {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
-    if kind == "literal_error":
-        return f"{key}: expected {problem['ctx']['expected']}, found {found!r}"
-    if kind == "model_type" or (kind == "missing" and not isinstance(found, dict)):
-        return f"{key}: expected a figure such as {{ value = ..., source = ..., kind = ... }}, found {found!r}"
-    words = _TYPE_WORDS.get(kind, problem["msg"])
-    return f"{key}: {words}" + ("" if kind == "missing" else f", found {found!r}")
-
-
-def _known_keys(location: list[str]) -> list[str]:
-    """The keys that the schema knows at a location of the file."""
-    model: Any = Descriptor
-    for part in location:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            break
-        field = model.model_fields.get(part)
-        annotation = str(field.annotation) if field else ""
-        names = re.findall(r"\bdescriptor\.(\w+)", annotation)
-        model = globals().get(names[-1]) if names else None
-        if annotation.startswith("dict["):
-            model = ("of", model)
-    if isinstance(model, tuple):
-        model = model[1]
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return [field.alias or name for name, field in model.model_fields.items()]
+#: The dtypes that can stand for the vector engine.
+VECTOR_DTYPES = ("fp32", "bf16", "fp16", "int8", "fp64")
 
 
 def warnings(numbers: dict[str, Number]) -> list[str]:
@@ -456,6 +440,66 @@ def warnings(numbers: dict[str, Number]) -> list[str]:
     for wide, narrow in (("bf16", "fp32"), ("fp8", "bf16"), ("fp4", "fp8"), ("int8", "bf16")):
         if wide in peaks and narrow in peaks and peaks[wide] < peaks[narrow] * 0.99 and wide != "int8":
             found.append(f"{wide} ({peaks[wide]:.3g} FLOP/s) is slower than the wider {narrow} ({peaks[narrow]:.3g})")
-    if not all(math.isfinite(float(n.value)) for n in numbers.values()):
-        found.append("a figure is not finite")
     return found
+
+
+def to_toml(
+    head: dict[str, Any], flags: dict[str, Any], numbers: dict[str, Number], calibration: dict[str, Any]
+) -> str:
+    """The text of a descriptor that loads to the same figures; see :meth:`roofline.chip.Chip.to_toml`.
+
+    Parameters
+    ----------
+    head : dict
+        The plain keys at its top, without ``schema``.
+    flags : dict
+        What is not a number, by dotted path (``levels`` apart).
+    numbers : dict of str to Number
+    calibration : dict
+    """
+    table: dict[str, Any] = {"schema": 1, **head}
+    for level in flags["levels"]:
+        _put(table, f"memory.{level}", {})  # the order of the levels is part of what the file says
+    process = {key.removeprefix("process."): flag for key, flag in flags.items() if key.startswith("process.")}
+    if process:
+        table["process"] = {"value": flags["process"], **process}
+    _put(table, "cores.name", flags["core"])
+    for path, flag in flags.items():
+        if path.startswith(("memory.", "links.")):
+            _put(table, path, flag)
+    for path, number in numbers.items():
+        _put(table, path, _figure(path, number))
+    if calibration:
+        table["calibration"] = calibration
+    return tomlfile.write(table)
+
+
+def _put(table: dict[str, Any], path: str, value: Any) -> None:
+    *outer, last = path.split(".")
+    for part in outer:
+        table = table.setdefault(part, {})
+    table[last] = value
+
+
+def _figure(path: str, number: Number) -> dict[str, Any]:
+    if not isinstance(number.value, int | float):
+        raise BadWorkload(f"{path} is an array: a descriptor holds one value for each figure")
+    figure: dict[str, Any] = {"value": _quantity(number.value, number.dimension)}
+    if number.low is not None and number.high is not None:
+        figure |= {"low": _quantity(number.low, number.dimension), "high": _quantity(number.high, number.dimension)}
+        figure["shape"] = number.shape
+    figure |= {"source": number.source, "kind": "estimated" if number.kind == "what-if" else number.kind}
+    return figure | ({"note": number.note} if number.note else {})
+
+
+def _quantity(value: float, dimension: str) -> str | float:
+    """The shortest text that reads back as exactly this value; counts and fractions bare."""
+    unit = units.DIMENSIONS[dimension][0]
+    if not unit:
+        return int(value) if value == int(value) else float(value)
+    exact = f"{float(value)!r} {unit}"
+    short = [units.text(value, unit, digits).replace(",", "") for digits in (4, 6, 9, 12)]
+    if dimension == "capacity":
+        binary = ((value / 2**power, name) for power, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")))
+        short[1:1] = [f"{count:.0f} {name}" for count, name in binary if count >= 1 and count % 1 == 0]
+    return next((text for text in short if units.parse(text, dimension) == value), exact)

@@ -6,7 +6,9 @@ Each message names what was found, what was expected and, where there is one, th
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
 
 
 class RooflineError(Exception):
@@ -32,10 +34,10 @@ class UnknownName(RooflineError, LookupError):
         self.name = name
         self.known = sorted(set(known))
         self.close = closest(name, self.known)
-        message = f"no {what} is called {name!r}"
+        message = f"no {what} is called {shown(name)}"
         if self.close:
             message += "; did you mean " + " or ".join(repr(c) for c in self.close) + "?"
-        elif len(self.known) <= 12:
+        elif 0 < len(self.known) <= 12:
             message += "; known: " + ", ".join(self.known)
         super().__init__(f"{message} {hint}".rstrip())
 
@@ -89,11 +91,20 @@ class DoesNotFit(RooflineError):
 def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The known names nearest to a mistyped one, best first (possibly none)."""
     by_fold = {k.casefold(): k for k in known}
-    folded = name.casefold()
+    folded = name.casefold()[:100]
     found = difflib.get_close_matches(folded, by_fold, n=count, cutoff=0.6)
     # A shortened name ("h100" for "h100-sxm") is far by edit distance but plainly meant.
     found += [k for k in sorted(by_fold) if len(folded) >= 2 and (k.startswith(folded) or folded.startswith(k))]
     return [by_fold[k] for k in dict.fromkeys(found)][:count]
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+def shown(value: Any) -> str:
+    """What was found, as an error message quotes it: control characters escaped, cut to about a line."""
+    return _SHORT.repr(value)
 
 
 def _bullets(lines: list[str]) -> str:

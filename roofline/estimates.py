@@ -22,12 +22,17 @@ from roofline.inference import Phase
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
-from roofline.op import ceil_div, maximum, step_overhead, wide
+from roofline.op import ceil_div, maximum, minimum, step_overhead, wide
 from roofline.request import Request, language_request, recommendation_request
 from roofline.units import DTYPE_BYTES, text
 from roofline.workload import workload
 
+#: Samples behind an interval.
 SAMPLES = 256
+
+#: Tokens that engines prefill at a time (TensorRT-LLM's ``max_num_tokens``, vLLM's ``max_num_batched_tokens``): what
+#: activations are held for.
+PREFILL_TOKENS = 8192
 
 
 class _Estimate:
@@ -247,14 +252,18 @@ class LanguageEstimate(_Estimate):
         local = ceil_div(batch, r.plan.dp)
         return Memory(
             weights_bytes=self.weights_bytes,
-            cache_bytes=parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or r.dtype),
-            activations_bytes=parallel.activation_bytes(
-                self.model, r.plan, ceil_div(local, r.plan.pp), r.prompt - r.prefix, r.dtype
-            ),
+            cache_bytes=parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype)),
+            activations_bytes=self._activations(ceil_div(local, r.plan.pp)),
             capacity_bytes=self.chip.level(self.chip.main_level, "capacity"),
             usable_fraction=r.usable_memory,
             largest_batch=0,
         )
+
+    def _activations(self, micro: Any) -> Any:
+        """Working space of a prefill, which engines cut into pieces, or of a decode step of the same sequences."""
+        r = self.request
+        new = maximum(1, minimum(r.prompt - r.prefix, PREFILL_TOKENS // micro))
+        return parallel.activation_bytes(self.model, r.plan, micro, new, r.dtype)
 
     @functools.cached_property
     def memory(self) -> Memory:

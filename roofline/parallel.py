@@ -74,7 +74,8 @@ class Plan:
                 array = np.asarray(value, dtype=float)
             except (TypeError, ValueError):
                 raise BadWorkload(f"{name} must be a whole number of chips, found {value!r}") from None
-            if isinstance(value, bool) or array.size == 0 or not np.all((array >= 1) & (array % 1 == 0)):
+            whole = (array >= 1) & (array < np.inf) & (array == np.floor(array))
+            if isinstance(value, bool) or array.size == 0 or not whole.all():
                 raise BadWorkload(f"{name} must be a whole number of chips, at least 1; found {value!r}")
             object.__setattr__(self, name, array.astype(int) if array.ndim else int(array))
 

@@ -70,19 +70,18 @@ def _usable_memory(options: dict[str, Any]) -> float:
 
 def _whole(where: str, value: Any, least: int = 1) -> Any:
     """A whole number of at least `least`, or an array of them."""
+    if type(value) is int and least <= value < 2**53:
+        return value
     value = as_numeric(value)
     array = np.asarray(value)
     if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
         raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {value!r}")
-    if not np.all(np.isfinite(array) & (array >= least) & (array % 1 == 0) & (array < 2**53)):
-        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {_first_bad(array, least)}")
-    return value if isinstance(value, np.ndarray) else int(value)
-
-
-def _first_bad(array: Any, least: int) -> str:
     flat = np.atleast_1d(array).ravel()
-    bad = flat[~(np.isfinite(flat) & (flat >= least) & (flat % 1 == 0) & (flat < 2**53))]
-    return f"{bad[0]:g}"
+    fine = (flat >= least) & (flat < 2**53)
+    fine[fine] = flat[fine] % 1 == 0
+    if not fine.all():
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {flat[~fine][0]:g}")
+    return value if isinstance(value, np.ndarray) else int(value)
 
 
 def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roofline.errors import BadWorkload
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -36,14 +38,16 @@ def quantile(number: Number, q: np.ndarray) -> np.ndarray:
         Probabilities in [0, 1].
     """
     low, high, peak = float(number.low or 0.0), float(number.high or 0.0), float(number.value)
+    if low == high:
+        return np.full(np.shape(q), low)
     if number.shape == "uniform":
-        return low + q * (high - low)
+        return np.clip(low + q * (high - low), low, high)
     if number.shape == "loguniform":
-        return low * np.exp(q * math.log(high / low))
+        return np.clip(low * np.exp(q * math.log(high / low)), low, high)
     split = (peak - low) / (high - low)
     rising = low + np.sqrt(q * (high - low) * (peak - low))
     falling = high - np.sqrt((1 - q) * (high - low) * (high - peak))
-    return np.where(q < split, rising, falling)
+    return np.clip(np.where(q < split, rising, falling), low, high)
 
 
 def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only: Iterable[str] | None = None) -> Chip:
@@ -65,9 +69,16 @@ def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only:
     -------
     Chip
         Unchanged when nothing has a range.
+
+    Raises
+    ------
+    UnknownName
+        For a figure in `only` that the chip does not have.
     """
+    if count < 1 or trailing < 0:
+        raise BadWorkload(f"expected at least one sample and no negative axes, found {count!r} and {trailing!r}")
     generator = np.random.default_rng(seed)
-    wanted = None if only is None else set(only)
+    wanted = None if only is None else {chip.path(path) for path in only}
     own, family = dict(chip.numbers), dict(chip.defaults)
     for path, number in ranged(chip).items():
         if wanted is not None and path not in wanted:
@@ -96,7 +107,8 @@ def error_factors(spread: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
     """
     generator = np.random.default_rng(seed)
     q = (generator.permutation(count) + 0.5) / count
-    return np.exp(_normal_quantile(q).reshape((count,) + (1,) * np.ndim(spread)) * spread)
+    factors: np.ndarray = np.exp(_normal_quantile(q).reshape((count,) + (1,) * np.ndim(spread)) * spread)
+    return factors
 
 
 def _normal_quantile(q: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import math
 import re
 from typing import Any
 
-from roofline.errors import BadWorkload, closest
+from roofline.errors import BadWorkload, closest, shown
 
 #: Bytes of one element. Four-bit formats pack two elements a byte; their block scales are not counted.
 DTYPE_BYTES: dict[str, float] = {
@@ -23,6 +23,8 @@ _DTYPE_ALIASES = {
     "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "bfloat16": "bf16", "float16": "fp16",
     "half": "fp16", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8": "fp8", "e4m3": "fp8", "e5m2": "fp8", "i8": "int8",
     "w8a8": "int8", "i4": "int4", "mxfp4": "fp4", "nvfp4": "fp4", "mxfp8": "fp8", "mxfp6": "fp6",
+    "float8_e4m3fn": "fp8", "float8_e5m2": "fp8", "float8_e4m3fnuz": "fp8", "float8_e5m2fnuz": "fp8",
+    "f64": "fp64", "f32": "fp32", "f16": "fp16",
 }  # fmt: skip
 
 #: The dimensions a descriptor uses: SI unit, and an example that error messages show.
@@ -39,20 +41,14 @@ DIMENSIONS: dict[str, tuple[str, str]] = {
     "fraction": ("", "0.8"),
 }
 
+#: Prefixes by symbol: their names and what they multiply by.
+_PREFIXES: dict[str, tuple[str, float]] = {
+    "n": ("nano", 1e-9), "u": ("micro", 1e-6), "m": ("milli", 1e-3), "": ("", 1.0), "k": ("kilo", 1e3),
+    "M": ("mega", 1e6), "G": ("giga", 1e9), "T": ("tera", 1e12), "P": ("peta", 1e15), "E": ("exa", 1e18),
+    "Ki": ("kibi", 2.0**10), "Mi": ("mebi", 2.0**20), "Gi": ("gibi", 2.0**30), "Ti": ("tebi", 2.0**40),
+}  # fmt: skip
+
 _DEFINITIONS = """
-nano- = 1e-9 = n-
-micro- = 1e-6 = µ- = u- = μ-
-milli- = 1e-3 = m-
-kilo- = 1e3 = k-
-mega- = 1e6 = M-
-giga- = 1e9 = G-
-tera- = 1e12 = T-
-peta- = 1e15 = P-
-exa- = 1e18 = E-
-kibi- = 2**10 = Ki-
-mebi- = 2**20 = Mi-
-gibi- = 2**30 = Gi-
-tebi- = 2**40 = Ti-
 bit = [information] = b
 byte = 8 * bit = B
 second = [time] = s
@@ -66,7 +62,17 @@ meter = [length] = m
 dollar = [currency] = USD
 """
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*\Z", re.DOTALL)
+#: What a mistyped unit may have meant.
+_USUAL = {
+    "bandwidth": ["GB/s", "TB/s", "MB/s", "GiB/s"], "rate": ["TFLOP/s", "TOP/s", "GFLOP/s", "PFLOP/s"],
+    "capacity": ["GB", "GiB", "MB", "MiB", "KiB", "kB", "TB"], "time": ["us", "ns", "ms", "s"],
+    "frequency": ["GHz", "MHz"], "power": ["W", "kW"], "area": ["mm^2"], "money": ["USD"],
+}  # fmt: skip
+
+# A comma groups thousands and is never a decimal point: "3,35 TB/s" must not become 335.
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+(?:_[0-9]+)*)"
+_NUMBER = re.compile(rf"[+-]?(?:{_WHOLE}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_UNIT = re.compile(r"[A-Za-z]+(?:\^[0-9])?(?: ?[*/] ?[A-Za-z]+(?:\^[0-9])?)*")
 
 
 @functools.cache
@@ -74,34 +80,55 @@ def _registry() -> Any:
     import pint
 
     registry: Any = pint.UnitRegistry(None)
+    for symbol, (name, factor) in _PREFIXES.items():
+        if symbol:
+            registry.define(f"{name}- = {factor!r} = {symbol}-")
     for line in _DEFINITIONS.strip().splitlines():
         registry.define(line)
     return registry
 
 
-@functools.cache
+def _expected(dimension: str) -> str:
+    words = {"area": "an area", "money": "a price"}.get(dimension, f"a {dimension}")
+    return f"expected {words} such as {DIMENSIONS[dimension][1]!r}"
+
+
+def _by_heart(unit: str, si: str) -> float | None:
+    """The factor of a prefixed SI unit, told without pint, whose import takes longer than to read every chip."""
+    for base in (si, "OP/s") if si == "FLOP/s" else (si,):
+        prefix = unit.removesuffix(base)
+        if prefix != unit and prefix in _PREFIXES and not (prefix and "^" in base):
+            return _PREFIXES[prefix][1]
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
 def _factor(unit: str, dimension: str) -> float:
     """SI units in one `unit`; raises ValueError with what was expected."""
-    si, example = DIMENSIONS[dimension]
-    expected = f"expected a {dimension} such as {example!r}"
+    si = DIMENSIONS[dimension][0]
     if not si:
-        raise ValueError(f"{expected}, without a unit, found the unit {unit!r}")
+        raise ValueError(f"{_expected(dimension)}, without a unit, found the unit {shown(unit)}")
     if not unit:
-        raise ValueError(f"{expected}, found a number without a unit")
-    text = unit.replace("TOPS", "TOP/s").replace("FLOPS", "FLOP/s").replace("FLOPs", "FLOP/s").replace("²", "^2")
-    text = re.sub(r"(?<=[kMGTPE])OPS\b", "OP/s", text).replace("$", "USD")
-    if len(text) > 40 or not re.fullmatch(r"[A-Za-zµμ/^*0-9 ()-]+", text):
-        raise ValueError(f"{expected}, cannot read the unit {unit!r}")
+        raise ValueError(f"{_expected(dimension)}, found a number without a unit")
+    text = re.sub(r"FLOP[Ss]\b", "FLOP/s", re.sub(r"(?<=[kMGTPE])OPS\b", "OP/s", unit))
+    for written, meant in (("$", "USD"), ("µ", "u"), ("μ", "u"), ("²", "^2"), ("mm2", "mm^2")):
+        text = text.replace(written, meant)
+    factor = _by_heart(text, si)
+    if factor is not None:
+        return factor
+    if len(text) > 40 or not _UNIT.fullmatch(text):
+        comma = ": a comma only groups thousands, the decimal point is '.'" if unit.startswith(",") else ""
+        raise ValueError(f"{_expected(dimension)}, cannot read the unit {shown(unit)}{comma}")
     registry = _registry()
     try:
         return float(registry.Quantity(1.0, text).to(si).magnitude)
-    except Exception as error:  # pint raises many types; each means the same to the reader
-        hint = closest(unit, ["GB/s", "TB/s", "GiB/s", "TFLOP/s", "TOP/s", "GB", "GiB", "MB", "MiB", "KiB", "GHz", "us"])
-        more = f"; did you mean {hint[0]!r}?" if hint and type(error).__name__ == "UndefinedUnitError" else ""
-        raise ValueError(f"{expected}, found the unit {unit!r}{more}") from None
+    except Exception:  # pint raises many types; each means the same to the reader
+        near = closest(unit, _USUAL[dimension], 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{_expected(dimension)}, found the unit {shown(unit)}{hint}") from None
 
 
-def parse(text: str | float, dimension: str) -> float:
+def parse(text: Any, dimension: str) -> float:
     """Read a quantity written for people as an SI float.
 
     Parameters
@@ -126,23 +153,27 @@ def parse(text: str | float, dimension: str) -> float:
     >>> parse("3.35 TB/s", "bandwidth")
     3350000000000.0
     """
-    example = DIMENSIONS[dimension][1]
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise ValueError(f"expected a {dimension} such as {example!r}, found {text!r}")
+        raise ValueError(f"{_expected(dimension)}, found {shown(text)}")
+    unit = ""
     if isinstance(text, str):
-        match = _NUMBER.match(text)
+        stripped = text.strip()
+        match = _NUMBER.match(stripped) if len(stripped) <= 100 else None
         if match is None:
-            raise ValueError(f"expected a {dimension} such as {example!r}, found {text!r}")
-        number, unit = float(match[1].replace("_", "").replace(",", "")), match[2]
+            raise ValueError(f"{_expected(dimension)}, found {shown(text)}")
+        number, unit = float(match[0].replace("_", "").replace(",", "")), stripped[match.end() :].lstrip()
     else:
-        number, unit = float(text), ""
-    if not math.isfinite(number):
-        raise ValueError(f"expected a finite {dimension} such as {example!r}, found {text!r}")
+        number = float(text) if isinstance(text, float) or abs(text) < 10**300 else math.inf
     if DIMENSIONS[dimension][0] == "" and unit == "":
-        return number
-    if DIMENSIONS[dimension][0] == "" and unit == "%" and dimension == "fraction":
-        return number / 100.0
-    value = number * _factor(unit, dimension)
+        value = number
+    elif unit == "%" and dimension == "fraction":
+        value = number / 100.0
+    else:
+        factor = _factor(unit, dimension)
+        # Dividing by a whole number rounds once: 2.5 us is 2.5e-06 and not 2.4999999999999998e-06.
+        value = number * factor if factor >= 1 else number / round(1 / factor)
+    if not math.isfinite(value):
+        raise ValueError(f"{_expected(dimension)}, found {shown(text)}, which is not finite")
     if unit == "GiB" and dimension == "capacity" and value % 2**30:
         raise ValueError(
             f"{text!r} is not a whole number of GiB (2^30 bytes): a datasheet's {value / 1e9:.4g} GB is written "
@@ -166,13 +197,16 @@ def text(value: float, unit: str, digits: int = 4) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}".rstrip()
     if unit in ("", "mm^2", "USD"):
-        return f"{value:,.{digits}g} {unit}".rstrip() if abs(value) < 1e4 else f"{value:,.0f} {unit}".rstrip()
+        whole = 1e4 <= abs(float(f"{value:.{digits}g}")) < 1e15  # 12,345 rather than 1.234e+04
+        return f"{value:,.0f} {unit}".rstrip() if whole else f"{value:,.{digits}g} {unit}".rstrip()
     prefixes = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
     # Round first: 999.96 with 4 digits is 1000, which wants the next prefix.
     rounded = float(f"{value:.{digits}g}")
     exponent = min(18, max(-9, 3 * math.floor(math.log10(abs(rounded)) / 3)))
     if unit == "s":
         exponent = min(exponent, 0)
+    elif unit.startswith(("B", "FLOP")):
+        exponent = max(exponent, 0)  # there is no millibyte
     return f"{rounded / 10**exponent:.{digits}g} {prefixes[exponent]}{unit}"
 
 
@@ -187,14 +221,13 @@ def dtype_name(name: str) -> str:
     if isinstance(name, str):
         if name in DTYPE_BYTES:
             return name
-        key = name.lower().removeprefix("torch.")
+        key = name.strip().lower().removeprefix("torch.")
         key = _DTYPE_ALIASES.get(key, key)
         if key in DTYPE_BYTES:
             return key
     near = closest(str(name), [*DTYPE_BYTES, *_DTYPE_ALIASES], 1)
-    raise BadWorkload(
-        f"unknown dtype {name!r}" + (f"; did you mean {near[0]!r}?" if near else "") + " known: " + ", ".join(DTYPE_BYTES)
-    )
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    raise BadWorkload(f"unknown dtype {shown(name)}{hint} known: {', '.join(DTYPE_BYTES)}")
 
 
 def dtype_bytes(name: str) -> float:

@@ -99,8 +99,8 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
     op.embedding_bag: _BAG,
     **dict.fromkeys(
         (
-            op.elementwise, op.residual_add, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation, op.rope,
-            op.copy, op.sampling, op.token_embedding, op.quantize, op.dequantize,
+            op.elementwise, op.residual_add, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation,
+            op.rope, op.copy, op.sampling, op.token_embedding, op.quantize, op.dequantize,
         ),
         _ROWS,
     ),

@@ -27,54 +27,56 @@ def shape(devices, link_domain):
     return local, np.ceil(devices / local)
 
 
-def cost(devices, sent, lower_s, overhead_s, link_s, across_s, fill_s, copied, copy_s):
-    """The 14 quantities: links and network are busy at once with different chunks, the rest is one after the other."""
-    network_s = np.maximum(link_s, across_s) + fill_s
+def pipelined(seconds, chunk_s):
+    """A transfer cut into k chunks passes in seconds + seconds / k + k chunk_s: here at the best k."""
+    return seconds + 2 * np.sqrt(seconds * chunk_s)
+
+
+def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s):
+    """The 14 quantities; `hidden_s` is the time of links or network that the other one hides. One device: nothing."""
     time_s = overhead_s + network_s + copy_s
-    upper_s = overhead_s + link_s + across_s + fill_s + copy_s
-    quantities = (0, 0, sent, copied, 0, sent, lower_s, time_s, upper_s, 0, copy_s, 0, network_s, overhead_s)
-    return tuple(np.where(devices > 1, *np.broadcast_arrays(q, 0.0 * time_s)) for q in quantities)
+    quantities = (0, 0, sent, copied, 0, sent, lower_s, time_s, time_s + hidden_s, 0, copy_s, 0, network_s, overhead_s)
+    return tuple(np.where(devices > 1, *np.broadcast_arrays(q, np.zeros_like(time_s))) for q in quantities)
 
 
-def phases_of(
-    phases, inside, across, buffer, devices, link_s, link_bandwidth, link_latency, link_domain, network_bandwidth,
-    network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
+def exchange(
+    phases, across_buffer, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
+    network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
+    network_fraction, chunk_s, copy_fraction,
 ):  # fmt: skip
-    """`phases` times: `inside` bytes over the links (in link_s), `across` over the network, the own shard in memory.
-
-    A transfer of x seconds in k chunks passes a pipeline in x + x/k + k chunk_s; the best k makes that
-    x + 2 sqrt(x chunk_s).
-    """
+    """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains."""
     local, domains = shape(devices, link_domain)
+    inside = bytes * (1 - 1 / local)
+    across = across_buffer * (1 - 1 / domains)
     across_s = across / (network_fraction * network_bandwidth)
+
+    # On rings: the own shard has to be copied as well, through memory or, if that is faster, as if it were sent.
+    linked = local > 1
+    copied = bytes / np.where(linked, local, domains)
+    wire = np.where(linked, link_fraction * link_bandwidth, network_fraction * network_bandwidth)
+    copy_s = copied / np.maximum(wire, copy_fraction * memory_bandwidth / 2)
+    ring_link_s = inside / (link_fraction * link_bandwidth)
+    ring_s = pipelined(np.maximum(ring_link_s, across_s), chunk_s)
+
+    # In the switch: one buffer over all phases, and no copy.
+    can = linked & (np.asarray(switch_reduction) > 0)
+    switch_link_s = bytes / phases / (switch_fraction * link_bandwidth)
+    switch_s = pipelined(np.maximum(switch_link_s, across_s), chunk_s)
+    better = can & (switch_s < ring_s + copy_s)
+    inside = np.where(can, np.minimum(inside, bytes / phases), inside)
+    link_s = np.where(can, np.minimum(ring_link_s, switch_link_s), ring_link_s)
+
     hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
-    fill_s = 2 * np.sqrt(np.maximum(link_s, across_s) * chunk_s)
-    shard = buffer / devices
-    by_memory = 2 * shard / (copy_fraction * memory_bandwidth)
-    by_link = shard / (link_fraction * link_bandwidth)
-    lower_s = phases * np.maximum(inside / link_bandwidth, across / network_bandwidth)
     return cost(
-        devices, phases * (inside + across), lower_s, launch_s + phases * hops_s, phases * link_s, phases * across_s,
-        phases * fill_s, phases * 2 * shard, phases * np.minimum(by_memory, by_link),
-    )  # fmt: skip
-
-
-def all_gather(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
-    launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):  # fmt: skip
-    """Every device's shard on each device."""
-    local, domains = shape(devices, link_domain)
-    inside = bytes * (local - 1) / local
-    across = bytes / local * (domains - 1) / domains
-    return phases_of(
-        1, inside, across, bytes, devices, inside / (link_fraction * link_bandwidth), link_bandwidth, link_latency,
-        link_domain, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-        network_fraction, chunk_s, copy_fraction,
-    )  # fmt: skip
-
-
-reduce_scatter = all_gather  # the same transfers, backwards
+        devices,
+        phases * (inside + across),
+        phases * np.maximum(inside / link_bandwidth, across / network_bandwidth),
+        launch_s + phases * hops_s,
+        phases * np.where(better, switch_s, ring_s),
+        phases * np.minimum(link_s, across_s),
+        phases * np.where(better, 0.0, 2 * copied),
+        phases * np.where(better, 0.0, copy_s),
+    )
 
 
 def all_reduce(
@@ -83,25 +85,42 @@ def all_reduce(
     shot_fraction, peer_s,
 ):  # fmt: skip
     """The sum of all buffers on each device: ring or switch for the bandwidth, one shot for the latency."""
-    local, domains = shape(devices, link_domain)
-    inside = bytes * (local - 1) / local
-    across = bytes / local * (domains - 1) / domains
-    link_s = inside / (link_fraction * link_bandwidth)
-    switch = switch_reduction > 0
-    inside = np.where(switch, np.minimum(inside, bytes / 2), inside)
-    link_s = np.where(switch, np.minimum(link_s, bytes / 2 / (switch_fraction * link_bandwidth)), link_s)
-    ring = phases_of(
-        2, inside, across, bytes, devices, link_s, link_bandwidth, link_latency, link_domain, network_bandwidth,
-        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
+    local, _ = shape(devices, link_domain)
+    ring = exchange(
+        2, bytes / local, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
+        network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
-
     peers = devices - 1
     with np.errstate(divide="ignore", invalid="ignore"):
-        link_s = peers * bytes / (shot_fraction * link_bandwidth)
-    overhead_s = launch_s + link_latency + peers * peer_s
-    shot = cost(devices, peers * bytes, ring[6], overhead_s, link_s, 0.0, 0.0, 0.0, 0.0)
+        read_s = peers * bytes / (shot_fraction * link_bandwidth)
+    shot = cost(devices, peers * bytes, ring[6], launch_s + link_latency + peers * peer_s, read_s, 0.0, 0.0, 0.0)
     better = (np.asarray(shot_fraction) > 0) & (devices <= link_domain) & (shot[7] < ring[7])
     return tuple(np.where(better, s, r) for s, r in zip(shot, ring, strict=True))
+
+
+def all_gather(
+    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
+    launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
+):  # fmt: skip
+    """Every device's shard on each device."""
+    local, _ = shape(devices, link_domain)
+    return exchange(
+        1, bytes / local, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth,
+        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
+        copy_fraction,
+    )  # fmt: skip
+
+
+def reduce_scatter(
+    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
+    launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
+):  # fmt: skip
+    """A shard of the sum on each device: the transfers of an all-gather, backwards."""
+    return all_gather(
+        bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
+        memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
+    )  # fmt: skip
 
 
 def all_to_all(
@@ -109,13 +128,9 @@ def all_to_all(
     launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
 ):  # fmt: skip
     """A part of each buffer to every device; what arrives from another domain is passed on inside."""
-    local, domains = shape(devices, link_domain)
-    inside = bytes * (local - 1) / local
-    across = bytes * (domains - 1) / domains
-    return phases_of(
-        1, inside, across, bytes, devices, inside / (link_fraction * link_bandwidth), link_bandwidth, link_latency,
-        link_domain, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-        network_fraction, chunk_s, copy_fraction,
+    return exchange(
+        1, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
+        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -126,15 +141,16 @@ def send(
     """The whole buffer to one peer: over the links of the domain, and over the network if the group is larger."""
     linked = np.asarray(link_domain) > 1
     leaves = devices > np.asarray(link_domain)
-    link_s = np.where(linked, bytes / (link_fraction * link_bandwidth), 0.0)
-    across_s = np.where(leaves, bytes / (network_fraction * network_bandwidth), 0.0)
-    lower_s = np.maximum(link_s * link_fraction, across_s * network_fraction)
+    lower_s = np.maximum(linked * bytes / link_bandwidth, leaves * bytes / network_bandwidth)
+    link_s = linked * bytes / (link_fraction * link_bandwidth)
+    across_s = leaves * bytes / (network_fraction * network_bandwidth)
     latency_s = linked * (link_latency + hop_s) + leaves * (network_latency + hop_s)
-    fill_s = 2 * np.sqrt(np.maximum(link_s, across_s) * chunk_s)
-    return cost(devices, bytes, lower_s, launch_s + latency_s, link_s, across_s, fill_s, 0.0, 0.0)
+    network_s = pipelined(np.maximum(link_s, across_s), chunk_s)
+    hidden_s = np.minimum(link_s, across_s)
+    return cost(devices, bytes, lower_s, launch_s + latency_s, network_s, hidden_s, 0.0, 0.0)
 
 
 def host_copy(bytes, host_bandwidth, host_latency, launch_s, host_fraction):
     """A buffer between the host's memory and the chip's."""
-    ideal = bytes / host_bandwidth
-    return cost(2, bytes, ideal, launch_s + host_latency, ideal / host_fraction, 0.0, 0.0, bytes, 0.0)
+    ideal_s = bytes / host_bandwidth
+    return cost(2, bytes, ideal_s, launch_s + host_latency, ideal_s / host_fraction, 0.0, bytes, 0.0)

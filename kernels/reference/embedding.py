@@ -1,4 +1,4 @@
-"""Embedding bags in plain numpy: how many distinct rows, how many of the repeats a cache catches, how fast they come."""
+"""Embedding bags in plain numpy: how many distinct rows, which repeats a cache catches, how fast the rest comes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ INDEX_BYTES = 8
 KNEE = np.array([0.16171477, 0.57880776, 2.53425018])
 WEIGHT = np.array([0.04045171, 0.27846892, 0.68107937])
 MIN_SKEW = 1e-3
-NEWTON_STEPS = 2
-MIN_ELASTICITY = 0.05
+NEWTON_STEPS = 3
 
 
 def distinct(draws, rows, skew):
@@ -36,8 +35,8 @@ def distinct(draws, rows, skew):
     beyond = (popularity(last) - popularity(edge)) / total
     count = (WEIGHT * (edge - first + n / KNEE * beyond)).sum(-1)
     slope = (WEIGHT / KNEE * beyond).sum(-1)
-    unseen = np.exp(-draws / rows)
-    return np.where(uniform, rows * (1 - unseen), count), np.where(uniform, unseen, slope)
+    even = -rows * np.expm1(-draws / rows)
+    return np.where(uniform, even, count), np.where(uniform, np.exp(-draws / rows), slope)
 
 
 def lookups_missed(draws, rows, skew, held):
@@ -53,8 +52,7 @@ def lookups_missed(draws, rows, skew, held):
     count, slope = distinct(full, rows, skew)
     with np.errstate(all="ignore"):  # where the cache never fills the answer is not used
         for _ in range(NEWTON_STEPS):
-            elasticity = np.maximum(full * slope / count, MIN_ELASTICITY)
-            full = np.minimum(draws, full * (target / count) ** (1 / elasticity))
+            full = np.minimum(draws, full + (target - count) / np.maximum(slope, 1e-300))
             count, slope = distinct(full, rows, skew)
         tangent = np.minimum(draws, np.maximum(unique, count + (draws - full) * slope))
     missed = np.where(unique <= held, unique, np.where(held > 0, tangent, draws))

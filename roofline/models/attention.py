@@ -170,12 +170,16 @@ class LatentAttention:
         """Elements that a layer caches for one token."""
         return self.kv_lora_rank + self.rope_dim
 
-    @property
-    def absorbed_up_to(self) -> float:
-        """The query length up to which the absorbed form takes fewer FLOP (170 for DeepSeek-V3)."""
-        expansion = self.kv_lora_rank * (self.nope_dim + self.value_dim)
-        saved = 2 * self.kv_lora_rank - self.nope_dim - self.value_dim
-        return expansion / saved if saved > 0 else float("inf")
+    def absorbs(self, q_len: Numeric, kv_len: Numeric) -> Numeric:
+        """Whether the absorbed form takes fewer FLOP; a lone query, decode, always absorbs.
+
+        Absorbed, each query is projected into the latent space and each pair costs the latent's width twice. Expanded,
+        each cached token is projected out of it and each pair costs the head's own widths. Over a long context that
+        meets at 170 queries for DeepSeek-V3.
+        """
+        projection = self.kv_lora_rank * (self.nope_dim + self.value_dim)
+        dearer_pair = 2 * self.kv_lora_rank - self.nope_dim - self.value_dim
+        return (q_len == 1) | (q_len * kv_len * dearer_pair < (kv_len - q_len) * projection)
 
     def weights(self, hidden: int, count: int) -> list[Weights]:
         """The block's parameters, in `count` layers."""
@@ -214,11 +218,13 @@ class LatentAttention:
                            shard=f"heads {self.heads}+1x1"))  # fmt: skip
         out.append(op.copy(rows=m, cols=self.kv_elements, dtype=wide, out_dtype=run.kv_dtype, name="kv_write",
                            count=count))  # fmt: skip
-        absorb = run.q_len <= self.absorbed_up_to
-        if np.any(absorb):
-            out += self._absorbed(run, count * absorb)
-        if not np.all(absorb):
-            out += self._expanded(run, count * (1 - absorb))
+        absorb = self.absorbs(run.q_len, run.mean_kv_len)
+        if not isinstance(absorb, np.ndarray):
+            out += self._absorbed(run, count) if absorb else self._expanded(run, count)
+        else:
+            # Where the points of a sweep differ, both forms are there, and each runs zero times where the other does.
+            out += self._absorbed(run, count * absorb) if absorb.any() else []
+            out += self._expanded(run, count * ~absorb) if not absorb.all() else []
         out.append(linear("o_proj", hidden, self.heads * self.value_dim, "row"))
         return out
 

@@ -126,6 +126,31 @@ class LanguageModel:
             kinds[group.feed_forward] += group.count
         return dict(kinds)
 
+    def summary(self) -> dict[str, int | float | str]:
+        """The model's shape in words and numbers, for people and for JSON."""
+        first = self.layers[0].attention
+        spans: Counter[str] = Counter()
+        for group in self.layers:
+            spans["all" if group.span.window is None else f"{group.span.window:,}"] += group.count
+        routed = [g.feed_forward for g in self.layers if isinstance(g.feed_forward, Experts)]
+        dense = [g.feed_forward.inter for g in self.layers if isinstance(g.feed_forward, FeedForward)]
+        out: dict[str, int | float | str] = {
+            "kind": "language", "parameters": self.params, "active parameters": round(self.active_params),
+            "layers": self.num_layers, "hidden": self.hidden, "vocabulary": self.vocab, "heads": self.heads,
+            "attention": "latent (MLA)" if isinstance(first, LatentAttention) else f"{self.kv_heads} key/value heads",
+            "tokens seen": ", ".join(f"{seen} in {count} layers" for seen, count in spans.items()),
+        }  # fmt: skip
+        if dense:
+            out["feed-forward width"] = max(dense)
+        if routed:
+            out["experts"] = f"{routed[0].topk} of {routed[0].experts}, width {routed[0].inter:,}"
+        return out | {
+            "KV cache bytes a token (16 bits)": self.kv_bytes_per_token("bf16"),
+            "checkpoint dtypes": f"{self.dtype} arithmetic, {self.weight_dtype} weights"
+            + (f", {self.expert_dtype} experts" if routed else ""),
+            "longest context": self.max_positions, "source": self.source,
+        }  # fmt: skip
+
     # -- Parameters and memory -----------------------------------------------------------------------------------
 
     @cached_property
@@ -262,8 +287,6 @@ class LanguageModel:
             op.sampling(rows=scored, cols=self.vocab, dtype=wide, scope="model"),
         ]
         return Workload(tuple(ops))
-
-
 
 
 def load(path: str | Path) -> LanguageModel:

@@ -1,0 +1,182 @@
+"""Attention in plain numpy: the formulas to read first.
+
+Online softmax over tiles is FlashAttention (Dao et al. 2022, 2023; Shah et al. 2024), keys cut over idle cores are
+Flash-Decoding (Dao et al. 2023), the bound on a schedule of unequal blocks is Graham's (1969).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+TILE = 128  # query rows, and keys, of one tile
+DECODE_ROWS = 64  # query rows of a matrix instruction: fewer cost as much
+DIM_STEP = 32  # head dimensions are padded to a multiple of this
+SOFTMAX_FLOPS = 5  # of one score: scale and subtract the maximum, exponential, maximum, sum
+BURST_BYTES = 512  # least that a token's K and V of one head cost to fetch
+SHARED_ROWS = 512  # query rows in flight together that share one fetch of a K and V tile
+PARTIAL_BYTES = 8  # of a number in a partial result: fp32, written and read
+KEPT = 0.75  # a cache keeps a tensor up to this share of itself, and nothing of one that fills it
+
+
+def attended(queries, keys, window):
+    """Pairs of query and key under a causal mask.
+
+    The last `queries` of `keys` positions attend; position p sees min(p, window) keys, so the pairs are the sum of that
+    over p = keys - queries + 1 .. keys: a triangle up to the window, a band of constant width after it.
+    """
+
+    def up_to(position):
+        triangle = np.minimum(position, window)
+        return triangle * (triangle + 1) / 2 + window * np.maximum(position - window, 0)
+
+    return up_to(keys) - up_to(np.maximum(keys - queries, 0))
+
+
+def best(schedules, memory_s):
+    """The fastest of several schedules, each (fixed, compute, cache, traffic), and the least of their sums."""
+    fixed, compute, cache, traffic = (np.stack(np.broadcast_arrays(*column)) for column in zip(*schedules, strict=True))
+    time = fixed + np.maximum(np.maximum(compute, cache), memory_s)
+    upper = (fixed + compute + cache + memory_s).min(axis=0)
+    choice = time.argmin(axis=0)[None]
+    return [np.take_along_axis(a, choice, axis=0)[0] for a in (time, fixed, compute, cache, traffic)] + [upper]
+
+
+def attention_cost(
+    batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+):  # fmt: skip
+    """Cost of attention that stores `kv_dim` numbers per token and KV head, as arrays that broadcast.
+
+    Work. A pair of query and key that attend costs 2 key_dim (the score) + 2 value_dim (its share of the output) FLOP
+    on the matrix engine and a softmax on the vector engine.
+
+    Traffic. Queries and output pass through the cache and spill beyond its capacity. The KV cache is cold, or with
+    `reuse` warm: ideally all but what exceeds the capacity; in a real cache, which evicts the oldest bytes just before
+    a loop comes back to them, all of it up to three quarters of the capacity and nothing from the capacity on.
+
+    Time, both phases: launch + sequences x sequence_s + just written K and V at fresh_fraction of memory bandwidth,
+    then waves of blocks over the cores, each with a start and its query and output rows, then the longest of matrix
+    work, the stream of K and V through the cache, and memory. The phases differ in what a block is:
+
+    - decode: the queries that share a KV head of one sequence, padded to 64 rows, over all its keys;
+    - prefill: 128 query rows of a head (or of the heads that share a KV head, if that packs better) over the tiles of
+      keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest block.
+
+    In both the keys may be cut over the cores instead, which evens the shares out and pays for combining the parts.
+    """
+    group = heads / kv_heads
+    span = np.where(window > 0, np.minimum(kv_len, window), kv_len)
+    keys = np.minimum(kv_len, span + q_len - 1)
+    pairs = np.where(causal > 0, attended(q_len, kv_len, span), q_len * span)
+    scores = batch * heads * pairs
+    flops = 2 * (key_dim + value_dim) * scores
+    softmax = SOFTMAX_FLOPS * scores
+
+    kv_bytes = batch * kv_heads * keys * kv_dim * kv_width
+    io_bytes = batch * heads * q_len * (key_dim + value_dim) * width
+    total = kv_bytes + io_bytes
+    spilled = np.maximum(io_bytes - cache_capacity, 0)
+
+    def memory_traffic(missed):
+        return spilled + (1 - reuse) * kv_bytes + reuse * missed
+
+    overflow = np.maximum(kv_bytes - np.maximum(cache_capacity - io_bytes, 0), 0)
+    lower = np.maximum(flops / matrix_flops, softmax / vector_flops)
+    lower = np.maximum(lower, memory_traffic(overflow) / memory_bandwidth)
+    lower = np.maximum(lower, total / cache_bandwidth)
+
+    evicted = (total - KEPT * cache_capacity) / np.maximum((1 - KEPT) * cache_capacity, 1)
+    memory_bytes = memory_traffic(kv_bytes * np.clip(evicted, 0, 1))
+    memory_s = memory_bytes / (memory_fraction * memory_bandwidth)
+
+    core_bandwidth = cache_bandwidth / core_count
+    core_matrix = matrix_flops / core_count
+    core_vector = vector_flops / core_count
+    fresh = causal * batch * kv_heads * np.minimum(q_len, keys) * np.maximum(kv_dim * kv_width, BURST_BYTES)
+    start_s = launch_s + np.where(kv_width < width, convert_s, 0) + batch * sequence_s
+    start_s = start_s + fresh / (fresh_fraction * memory_bandwidth)
+    row_s = (key_dim * width + value_dim * np.maximum(width, 2)) / (edge_fraction * core_bandwidth)
+    pair_flops = 2 * DIM_STEP * (np.ceil(key_dim / DIM_STEP) + np.ceil(value_dim / DIM_STEP))
+
+    # Decode.
+    row_blocks = np.ceil(np.maximum(group, np.minimum(group * q_len, DECODE_ROWS)) / DECODE_ROWS)
+    rows = np.minimum(group * q_len, DECODE_ROWS)
+    blocks = batch * kv_heads * row_blocks
+    share = blocks / core_count
+    waves = np.ceil(share)
+    tiles = np.minimum(np.ceil(kv_len / TILE), np.ceil(span / TILE) + 1)  # a window straddles one tile more
+    tile_s = DECODE_ROWS * TILE * pair_flops / (decode_compute_fraction * core_matrix)
+    key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
+    fill_s = waves * decode_fill_s
+    pieces = np.maximum(blocks, np.minimum(core_count, blocks * tiles))
+    partial_bytes = pieces * rows * value_dim * PARTIAL_BYTES
+    whole_s = start_s + waves * (block_s + rows * row_s + tile_s)
+    cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
+    traffic = kv_bytes * row_blocks + io_bytes
+    cut_keys = np.maximum(share * keys, np.minimum(keys, TILE))
+    decode = best(
+        [
+            (whole_s, waves * (tiles - 1) * tile_s, np.maximum(fill_s, waves * keys * key_s), traffic),
+            (cut_s, share * (tiles - 1) * tile_s, np.maximum(fill_s, cut_keys * key_s), traffic),
+        ],
+        memory_s,
+    )
+
+    # Prefill.
+    kv_tiles = np.ceil(keys / TILE)
+    longest = np.minimum(kv_tiles, np.ceil(span / TILE) + 1)
+    tile_s = TILE**2 * (
+        pair_flops / (prefill_compute_fraction * core_matrix) + SOFTMAX_FLOPS / (prefill_vector_fraction * core_vector)
+    )
+    q_tiles = np.ceil(q_len / TILE)
+    seen = np.where(causal > 0, attended(q_tiles, np.maximum(kv_tiles, q_tiles), longest), q_tiles * longest)
+    group_tiles = np.ceil(group * q_len / TILE)
+    schedules = []
+    for block_rows, blocks, work in (
+        (q_len, batch * heads * q_tiles, batch * heads * seen),
+        (group * q_len, batch * kv_heads * group_tiles, batch * kv_heads * group_tiles * longest),
+    ):
+        even = work / core_count
+        traffic = np.maximum(kv_bytes, work * TILE**2 / SHARED_ROWS * kv_dim * kv_width) + io_bytes
+        stream = traffic / (cache_fraction * cache_bandwidth)
+        fixed = start_s + np.ceil(blocks / core_count) * (block_s + np.minimum(block_rows, TILE) * row_s)
+        uneven = longest * (1 - np.minimum(core_count / blocks, 1))
+        whole = tile_s * np.maximum(longest, even + uneven)
+        schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, tile_s * (even + 1), stream, traffic)]
+    prefill = best(schedules, memory_s)
+
+    # Rows that fit decode's tile take decode's form; more rows are never faster than one such tile.
+    is_decode = (q_len <= 1) | (group * q_len <= DECODE_ROWS)
+    waiting = np.maximum(decode[0] - prefill[0], 0)
+    prefill[0], prefill[1], prefill[5] = prefill[0] + waiting, prefill[1] + waiting, np.maximum(prefill[5], decode[5])
+    time, overhead_s, compute_s, cache_s, cache_bytes, upper = (
+        np.where(is_decode, d, p) for d, p in zip(decode, prefill, strict=True)
+    )
+    time = np.maximum(time, lower)
+    upper = np.maximum(upper, time)
+    zero = np.zeros_like(time)
+    return tuple(
+        np.broadcast_arrays(
+            flops, softmax, total, memory_bytes, cache_bytes, zero,
+            lower, time, upper, compute_s, memory_s, cache_s, zero, overhead_s,
+        )
+    )  # fmt: skip
+
+
+def attention(
+    batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+):  # fmt: skip
+    """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head."""
+    values = np.where(value_dim > 0, value_dim, head_dim)
+    return attention_cost(
+        batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
+        width, kv_width, reuse,
+        matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+    )  # fmt: skip

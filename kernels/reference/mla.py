@@ -1,0 +1,26 @@
+"""Multi-head latent attention (DeepSeek-V2 2024) in plain numpy: the formulas to read first."""
+
+from __future__ import annotations
+
+from roofline.kernels.reference.attention import attention_cost
+
+
+def mla_attention(
+    batch, heads, q_len, kv_len, kv_lora_rank, rope_dim, causal, width, kv_width, reuse,
+    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+):  # fmt: skip
+    """Cost of absorbed MLA: multi-query attention whose values are the first part of its keys.
+
+    With the up-projections absorbed into the query and the output, the key of every head is the token's latent vector
+    and its shared rotary part (kv_lora_rank + rope_dim numbers), the value the latent alone (kv_lora_rank, the same
+    bytes). So a pair costs 2 (2 kv_lora_rank + rope_dim) FLOP a head, and a token is read once for all heads.
+    """
+    key_dim = kv_lora_rank + rope_dim
+    return attention_cost(
+        batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse,
+        matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+    )  # fmt: skip
