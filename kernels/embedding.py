@@ -11,7 +11,7 @@ INDEX_BYTES = 8.0  # of one lookup's index
 T1, T2, T3 = 0.16171477, 0.57880776, 2.53425018
 W1, W2, W3 = 0.04045171, 0.27846892, 0.68107937
 LOG_T1, LOG_T2, LOG_T3 = log(T1), log(T2), log(T3)
-MIN_SKEW = 1e-3  # below it the indices are uniform
+EVEN, UNEVEN = 0.25, 0.5  # skew up to which rows count as equally popular, and from which ramps are precise
 NEWTON_STEPS = 3
 
 
@@ -19,11 +19,16 @@ NEWTON_STEPS = 3
 def distinct(draws: float, rows: float, skew: float, first: float, last: float) -> tuple[float, float]:
     """Expected number of distinct rows among `draws` Zipf draws from `rows` rows, and its slope.
 
-    Row r is drawn head * r**-skew times. With ranks as a continuum, a ramp min(1, x / T) counts the ranks before its
-    edge once and the others by their draws: closed form. `first` and `last` are logarithms of the outermost ranks.
+    Row r is drawn draws / total * r**-skew times. With ranks as a continuum, a ramp min(1, x / T) counts the ranks
+    before its edge once and the others by their draws: closed form. `first` and `last` are the logarithms of the
+    outermost ranks. Where popularity hardly differs, the exact form for equal rows takes over.
     """
-    if skew < MIN_SKEW:
-        return -rows * expm1(-draws / rows), exp(-draws / rows)
+    even = even_count = even_slope = 0.0
+    if skew < UNEVEN:
+        even = min(1.0, (UNEVEN - skew) / (UNEVEN - EVEN))
+        even_count, even_slope = -rows * expm1(-draws / rows), exp(-draws / rows)
+        if even == 1.0:
+            return even_count, even_slope
     power = 1.0 - skew
     if abs(power) < 1e-9:
         power = 1e-9  # the integral of 1 / r, near enough
@@ -38,7 +43,8 @@ def distinct(draws: float, rows: float, skew: float, first: float, last: float) 
     slope += W2 / T2 * (all_mass - expm1(power * edge2))
     slope += W3 / T3 * (all_mass - expm1(power * edge3))
     slope /= power * total
-    return W1 * exp(edge1) + W2 * exp(edge2) + W3 * exp(edge3) - exp(first) + draws * slope, slope
+    count = W1 * exp(edge1) + W2 * exp(edge2) + W3 * exp(edge3) - exp(first) + draws * slope
+    return count + even * (even_count - count), slope + even * (even_slope - slope)
 
 
 @inner

@@ -55,7 +55,7 @@ class ClassFit:
         fitted ones, and with these on the rows that were not fitted.
     parameters : dict of str to float
         SI values.
-    spread : tuple of (str, float)
+    spread : dict of str to float
         Standard deviation of ln(measured / predicted) by regime, from the 5 % and 95 % quantiles.
     """
 
@@ -192,11 +192,16 @@ def _fit_class(chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, predicted:
     ratio = np.log(measured / after)
     has_held = bool(held.any())
     return ClassFit(
-        kind, dtype, int((~held).sum()), int(held.sum()),
-        error(predicted["predicted_s"].to_numpy(), measured, regime), error(after[~held], measured[~held], regime[~held]),
-        error(after[held], measured[held], regime[held]) if has_held else math.nan,
-        model.values(x), _spreads(ratio, regime),
-    )  # fmt: skip
+        kind=kind,
+        dtype=dtype,
+        rows=int((~held).sum()),
+        held_out_rows=int(held.sum()),
+        before=error(predicted["predicted_s"].to_numpy(), measured, regime),
+        after=error(after[~held], measured[~held], regime[~held]),
+        held_out=error(after[held], measured[held], regime[held]) if has_held else math.nan,
+        parameters=model.values(x),
+        spread=_spreads(ratio, regime),
+    )
 
 
 def _simplex(x: np.ndarray) -> np.ndarray:
@@ -304,25 +309,31 @@ def descriptor_text(result: Calibration, name: str) -> str:
         Of the new chip.
     """
     lines = [
-        "schema = 1", f'name = "{name}"', f'title = "{result.base.title}, calibrated"', f'extends = "{result.base.name}"',
-        f'status = "{result.base.status}"', f'note = "Efficiency parameters fitted to {_quoted(result.source)}."', "",
-    ]  # fmt: skip
+        "schema = 1",
+        f'name = "{name}"',
+        f'title = "{result.base.title}, calibrated"',
+        f'extends = "{result.base.name}"',
+        f'status = "{result.base.status}"',
+        f'note = "Efficiency parameters fitted to {_quoted(result.source)}."',
+        "",
+    ]
     tables: dict[str, list[str]] = {}
     for path, n in result.chip.numbers.items():
         if path not in result.base.numbers or result.base.numbers[path] != n:
             table, _, key = path.rpartition(".")
             value = n.value if DIMENSIONS[n.dimension][0] == "" else f'"{n.value:.6g} {DIMENSIONS[n.dimension][0]}"'
             value = f"{value:.6g}" if isinstance(value, float) else value
-            tables.setdefault(table, []).append(
-                f'{key} = {{ value = {value}, source = "{_quoted(n.source)}", kind = "{n.kind}", note = "{_quoted(n.note)}" }}'
-            )
+            source, note = _quoted(n.source), _quoted(n.note)
+            entry = f'{key} = {{ value = {value}, source = "{source}", kind = "{n.kind}", note = "{note}" }}'
+            tables.setdefault(table, []).append(entry)
     for table, entries in tables.items():
         lines += [f"[{table}]", *entries, ""]
     for fit in result.fits:
         key = f"{fit.kind}-{fit.dtype}" if fit.dtype else fit.kind
         r = result.chip.calibration[key]
-        lines += [f"[calibration.{key}]", f'data = "{_quoted(r["data"])}"', f"rows = {r['rows']}",
-                  f"error = {r['error'] if math.isfinite(r['error']) else 0.0}", f'date = "{r["date"]}"', ""]  # fmt: skip
+        error = r["error"] if math.isfinite(r["error"]) else 0.0
+        lines += [f"[calibration.{key}]", f'data = "{_quoted(r["data"])}"', f"rows = {r['rows']}", f"error = {error}"]
+        lines += [f'date = "{r["date"]}"', ""]
     return "\n".join(lines)
 
 

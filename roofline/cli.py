@@ -254,8 +254,7 @@ def estimate(
 
 
 def _pictures(est: Any, plot: Path | None, html: Path | None) -> None:
-    from roofline import plot as drawing
-    from roofline import report
+    from roofline import plot as drawing, report
 
     frames = {label: phase.ops for label, phase in report.phases(est)}
     if plot is not None:

@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from roofline import inference, parallel, uncertainty
-from roofline import memory as memory_module
+from roofline import inference, memory as memory_module, parallel, uncertainty
 from roofline.catalog import Model, load_chip, load_model
 from roofline.chip import Chip
 from roofline.errors import BadWorkload, DoesNotFit

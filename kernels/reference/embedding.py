@@ -8,7 +8,7 @@ INDEX_BYTES = 8
 # 1 - exp(-x) is close to the sum of WEIGHT * min(1, x / KNEE), and exact for small and for large x.
 KNEE = np.array([0.16171477, 0.57880776, 2.53425018])
 WEIGHT = np.array([0.04045171, 0.27846892, 0.68107937])
-MIN_SKEW = 1e-3
+EVEN, UNEVEN = 0.25, 0.5
 NEWTON_STEPS = 3
 
 
@@ -18,11 +18,12 @@ def distinct(draws, rows, skew):
     U = sum over rows of 1 - (1 - p)^N ~ sum of 1 - exp(-N p). Uniform rows give R (1 - exp(-N / R)). For Zipf's law
     p(r) = r^-a / H the sum becomes an integral over ranks from x0 to R + 1/2, where x0 is chosen so that the integral
     of r^-a is its sum. One ramp min(1, N p / T) of 1 - exp(-N p) is at 1 up to the rank e where N p(e) = T, and then
-    follows the popularity: its integral is (e - x0) + N / T x (share of the popularity beyond e).
+    follows the popularity: its integral is (e - x0) + N / T x (share of the popularity beyond e). Ramps are rough for
+    nearly equal rows, so up to a skew of 1/4 the uniform formula is taken, up to 1/2 a mean of both.
     """
     draws, rows, skew = np.broadcast_arrays(*(np.asarray(x, float) for x in (draws, rows, skew)))
-    uniform = skew < MIN_SKEW
-    a = np.where(uniform, 1.0, skew)[..., None]
+    even = np.clip((UNEVEN - skew) / (UNEVEN - EVEN), 0.0, 1.0)
+    a = np.maximum(skew, EVEN)[..., None]
     power = np.where(np.abs(1 - a) < 1e-9, 1e-9, 1 - a)
     first, last = 0.5 + 0.058 * a, rows[..., None] + 0.5
 
@@ -35,8 +36,8 @@ def distinct(draws, rows, skew):
     beyond = (popularity(last) - popularity(edge)) / total
     count = (WEIGHT * (edge - first + n / KNEE * beyond)).sum(-1)
     slope = (WEIGHT / KNEE * beyond).sum(-1)
-    even = -rows * np.expm1(-draws / rows)
-    return np.where(uniform, even, count), np.where(uniform, np.exp(-draws / rows), slope)
+    even_count, even_slope = -rows * np.expm1(-draws / rows), np.exp(-draws / rows)
+    return even * even_count + (1 - even) * count, even * even_slope + (1 - even) * slope
 
 
 def lookups_missed(draws, rows, skew, held):

@@ -212,6 +212,24 @@ class Recommender:
 
     # The work of one batch --------------------------------------------------------------------------------------
 
+    def summary(self) -> dict[str, Any]:
+        """The shape in words and numbers, as ``roofline models NAME`` shows it."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "parameters": int(self.params),
+            "of which outside the tables": int(self.dense_params),
+            "tables": sum(group.tables for group in self.tables if group.owned),
+            "lookups a sample": self.lookups,
+            "MFLOP a sample": round(self.flops_per_sample / 1e6, 4),
+            "bytes gathered a sample (fp32)": int(self.gathered_bytes("fp32")),
+            "table bytes (fp32)": int(self.table_bytes("fp32")),
+            "blocks": ", ".join(block.name for block in self.blocks),
+            "samples a request": self.pairs_per_request,
+            "source": self.source,
+            "note": self.note,
+        }
+
     def step(
         self, batch: Numeric, dtype: str = "fp32", table_dtype: str | None = None, devices: Numeric = 1,
         skew: Numeric = 0, *, index_bytes: int = 8, fused: bool = True,

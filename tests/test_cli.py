@@ -1,0 +1,197 @@
+"""The command as a person runs it: results, machine-readable forms, errors, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roofline import cli
+
+
+class Run:
+    """Runs the command in this process and keeps what it said."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self.monkeypatch.setattr("sys.argv", ["roofline", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = self.capsys.readouterr()
+        return code, out, err
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    return Run(capsys, monkeypatch)
+
+
+def test_estimate_says_how_fast_why_and_how_sure(run: Run) -> None:
+    code, out, err = run(
+        "estimate", "llama-3.1-70b", "--chip", "h100-sxm", "--tp", "8", "--batch", "64", "--dtype", "fp8"
+    )
+    assert code == 0
+    assert err == ""
+    for words in (
+        "Llama 3.1 70B",
+        "8 x NVIDIA H100",
+        "90% interval",
+        "Bound by:",
+        "How sure:",
+        "largest batch",
+        "down_proj",
+    ):
+        assert words in out
+
+
+def test_estimate_as_json_is_complete_and_alone_on_stdout(run: Run) -> None:
+    code, out, _ = run("estimate", "llama-3.1-8b", "-c", "h100", "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["lower_s"] <= result["time_s"] <= result["upper_s"]
+    low, high = result["interval_90"]["tokens_per_s"]
+    assert low <= result["tokens_per_s"] <= high
+    decode = result["phases"]["decode step"]
+    assert sum(op["time_s"] for op in decode["ops"]) == pytest.approx(decode["time_s"])
+    assert result["request"]["dtype"] == "bf16"
+
+
+def test_estimate_as_csv_has_a_row_an_operator(run: Run) -> None:
+    code, out, _ = run("estimate", "dlrm-v2", "-c", "mtia-v1", "--batch", "512", "--dtype", "int8", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == 0
+    assert sum(float(r["share"]) for r in rows) == pytest.approx(1.0)
+    assert {"embedding_bag", "gemm", "host_copy"} <= {r["kind"] for r in rows}
+
+
+def test_set_is_a_what_if(run: Run) -> None:
+    def tpot(*more: str) -> float:
+        return float(json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--json", *more)[1])["tpot_s"])
+
+    assert tpot("--set", "memory.hbm.bandwidth=4.8 TB/s") < tpot()
+    assert tpot("--set", "memory.main.bandwidth=x0.5") > tpot()
+
+
+SHOWS = ["chips", "models", "schema", "chips mtia-v1 --sources", "chips artemis --family", "models dlrm-v2",
+         "models llama-3.1-8b"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", SHOWS)
+def test_lists_and_details(run: Run, command: str) -> None:
+    code, out, err = run(*command.split())
+    assert code == 0
+    assert err == ""
+    assert len(out.splitlines()) > 8
+
+
+def test_lists_as_data(run: Run) -> None:
+    chips = json.loads(run("chips", "--json")[1])
+    assert {"h100-sxm", "mtia-v1", "artemis"} <= {c["name"] for c in chips}
+    assert len(list(csv.DictReader(io.StringIO(run("models", "--csv")[1])))) >= 45
+    figures = json.loads(run("chips", "h100", "--json")[1])["figures"]
+    assert all(f["source"] for f in figures)
+
+
+def test_sweep_prints_a_grid_and_writes_it(run: Run, tmp_path: Path) -> None:
+    grid = ["sweep", "llama-3.1-8b", "-c", "h100", "-c", "mi300x", "-a", "batch=1,8,64", "-a", "prompt=512"]
+    code, out, _ = run(*grid)
+    assert code == 0
+    assert "tokens_per_s" in out
+    assert len(json.loads(run(*grid, "--json")[1])) == 6
+    for name in ("grid.csv", "grid.json", "grid.nc"):
+        code, _, err = run(*grid, "--out", str(tmp_path / name), "--csv")
+        assert code == 0
+        assert (tmp_path / name).stat().st_size > 100
+        assert "wrote" in err
+
+
+def test_plots_in_three_forms(run: Run, tmp_path: Path) -> None:
+    magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    for ending, start in magic.items():
+        path = tmp_path / f"roofline.{ending}"
+        assert run("plot", "h100-sxm", "mtia-v1", "--out", str(path))[0] == 0
+        assert path.read_bytes().startswith(start)
+    page = tmp_path / "page.html"
+    picture = tmp_path / "ops.png"
+    arguments = ["estimate", "llama-3.1-8b", "-c", "h100", "--no-ops", "--html", str(page), "--plot", str(picture)]
+    assert run(*arguments)[0] == 0
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert "http" not in text.replace("http://www.w3.org", "").replace("https://www.w3.org", "").split("<svg")[0]
+    assert picture.stat().st_size > 10_000
+
+
+def test_check_accepts_the_built_in_and_refuses_the_broken(run: Run, tmp_path: Path) -> None:
+    from roofline import catalog
+
+    good = str(catalog._files("chips")["h100-sxm"][1])
+    code, out, _ = run("check", good)
+    assert code == 0
+    assert "is valid" in out
+    broken = tmp_path / "broken.toml"
+    broken.write_text(Path(good).read_text().replace('"3.35 TB/s"', '"3.35 TFLOP/s"'))
+    code, _, err = run("check", good, str(broken))
+    assert code == 1
+    assert "memory.hbm.bandwidth" in err
+    assert "expected a bandwidth" in err
+
+
+ERRORS: list[tuple[list[str], int, str]] = [
+    (["estimate", "llama-3.1-70b", "-c", "h10O"], 2, "did you mean 'h100"),
+    (["estimate", "lama-3.1-70b", "-c", "h100"], 2, "did you mean 'llama-3.1-70b'"),
+    (["estimate", "llama-3.1-405b", "-c", "h100", "--tp", "8"], 1, "What fits: tp=16"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--tp", "5"], 2, "nearest that does: tp=4 or tp=8"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--batch", "0"], 2, "batch: expected a whole number"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--batch", "x"], 2, "integer"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "bandwidth"], 2, "expected FIGURE=VALUE"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "memory.hbm.bandwith=x2"], 2, "memory.hbm.bandwidth"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "memory.hbm.bandwidth=3 W"], 2, "found the unit 'W'"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--devices", "2"], 2, "no option for llama-3.1-8b is called 'devices'"),
+    (["estimate", "missing.json", "-c", "h100"], 2, "no model file"),
+    (["estimate", "llama-3.1-8b", "-c", "missing.toml"], 2, "no descriptor file"),
+    (["estimate", "llama-3.1-8b", "-c", "t4"], 1, "does not fit"),
+    (["plot", "h100", "--out", "picture.gif"], 2, "ending in .png, .svg or .pdf"),
+    (["plot", "h100", "--dtype", "fp4"], 2, "has no fp4 rate"),
+    (["sweep", "llama-3.1-8b", "-c", "h100", "-a", "batch"], 2, "expected NAME=V1,V2"),
+    (["sweep", "llama-3.1-8b", "-c", "h100", "-a", "bath=1,2"], 2, "'batch'"),
+    (["chips", "h2000"], 2, "did you mean"),
+    (["models", "gpt-5"], 2, "no model is called 'gpt-5'"),
+    (["nonsense"], 2, "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), ERRORS, ids=[" ".join(a)[:60] for a, _, _ in ERRORS])
+def test_errors_say_what_is_wrong(run: Run, arguments: list[str], code: int, message: str) -> None:
+    got, out, err = run(*arguments)
+    assert got == code
+    assert out == ""
+    assert message in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err
+
+
+def test_help_of_every_command(run: Run) -> None:
+    for command in ([], ["estimate"], ["chips"], ["models"], ["plot"], ["sweep"], ["check"], ["schema"]):
+        code, out, _ = run(*command, "--help")
+        assert code == 0
+        assert "Usage" in out
+
+
+def test_a_config_file_as_it_is(run: Run, tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,
+        "max_position_embeddings": 131072, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    own = json.loads(run("estimate", str(tmp_path), "-c", "h100", "--json")[1])
+    built_in = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--json")[1])
+    assert own["tokens_per_s"] == pytest.approx(built_in["tokens_per_s"])
