@@ -113,7 +113,7 @@ def all_reduce(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-    shot_fraction: float,
+    shot_share: float,
     peer_s: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of summing a buffer over devices and giving each the sum: the best of what the library offers.
@@ -135,7 +135,7 @@ def all_reduce(
         that of the link while the switch reduces.
     chunk_s : s, fixed cost of one chunk of a pipelined message.
     copy_fraction : sustained share of memory bandwidth in the copy of the own shard, in (0, 1].
-    shot_fraction : sustained share of the link bandwidth in one shot; 0.0 where the library has no such algorithm.
+    shot_share : sustained share of the link bandwidth in one shot; 0.0 where the library has no such algorithm.
     peer_s : s, cost of each peer in one shot.
 
     Returns
@@ -147,10 +147,10 @@ def all_reduce(
         network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s,
         copy_fraction,
     )  # fmt: skip
-    if shot_fraction > 0.0 and 1.0 < devices <= link_domain:
+    if shot_share > 0.0 and 1.0 < devices <= link_domain:
         peers = devices - 1.0
         overhead_s = launch_s + link_latency + peers * peer_s
-        link_s = peers * bytes / (link_bandwidth * shot_fraction)
+        link_s = peers * bytes / (link_bandwidth * shot_share)
         if overhead_s + link_s < cost[7]:
             return transfer(peers * bytes, cost[6], overhead_s, link_s, 0.0, 0.0, 0.0)
     return cost

@@ -149,7 +149,7 @@ def calibrate(
             numbers[path] = Number(value, parameter_schema(name).dimension, "measured", source, note)
     record = dict(chip.calibration)
     for fit in fits:
-        key = f"{fit.kind}-{fit.dtype}" if fit.dtype else fit.kind
+        key = f"{fit.kind}_{fit.dtype}" if fit.dtype else fit.kind
         record[key] = {"data": source, "rows": fit.rows, "error": round(fit.held_out, 4),
                        "date": datetime.date.today().isoformat()}  # fmt: skip
     fitted = dataclasses.replace(chip, numbers=numbers, calibration=record, bound_cache={})
@@ -329,7 +329,7 @@ def descriptor_text(result: Calibration, name: str) -> str:
     for table, entries in tables.items():
         lines += [f"[{table}]", *entries, ""]
     for fit in result.fits:
-        key = f"{fit.kind}-{fit.dtype}" if fit.dtype else fit.kind
+        key = f"{fit.kind}_{fit.dtype}" if fit.dtype else fit.kind
         r = result.chip.calibration[key]
         error = r["error"] if math.isfinite(r["error"]) else 0.0
         lines += [f"[calibration.{key}]", f'data = "{_quoted(r["data"])}"', f"rows = {r['rows']}", f"error = {error}"]

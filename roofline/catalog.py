@@ -242,17 +242,12 @@ def _unknown_parameters(own: dict[str, Number], defaults: dict[str, Number]) -> 
 
 @functools.cache
 def _family(family: str) -> dict[str, Number]:
-    # The family's own figures stand above those of every chip.
-    numbers = {**_family_file("all"), **_family_file(family)}
-    return {p: _mark(n, f"family {family}") for p, n in numbers.items()}
-
-
-@functools.cache
-def _family_file(name: str) -> dict[str, Number]:
+    """The figures that every chip of a family inherits."""
     from roofline import descriptor
 
-    path = _HERE / "chips" / "families" / f"{name}.toml"
-    return descriptor.validate(tomlfile.read(path), str(path), descriptor.FamilyDefaults)
+    path = _HERE / "chips" / "families" / f"{family}.toml"
+    numbers = descriptor.validate(tomlfile.read(path), str(path), descriptor.FamilyDefaults)
+    return {p: _mark(n, f"family {family}") for p, n in numbers.items()}
 
 
 def _mark(number: Number, origin: str) -> Number:
@@ -279,6 +274,8 @@ def _merged(path: Path, seen: tuple[str, ...], files: dict[Path, Stamp]) -> tupl
         raise BadDescriptor(str(path), [f"extends: expected the name of a chip, found {shown(parent)}"])
     if len(seen) > 8 or parent in seen:
         raise BadDescriptor(str(path), [f"extends: goes round in a circle: {' -> '.join((*seen, parent))}"])
+    if parent == path.stem:
+        raise BadDescriptor(str(path), [f"extends: the chip {parent!r} extends itself"])
     source = path.parent / f"{parent}.toml"
     if source == path or not source.is_file():
         known = _files("chips")
@@ -291,7 +288,10 @@ def _merged(path: Path, seen: tuple[str, ...], files: dict[Path, Stamp]) -> tupl
     base, inherited = _merged(source, (*seen, parent), files)
     base_raw = {k: v for k, v in base.items() if k not in _NOT_INHERITED}
     for dropped in without:
-        base_raw = _drop(base_raw, dropped, path)
+        if dropped not in _tables_and_figures(base_raw):
+            problem = UnknownName("inherited key", dropped, _tables_and_figures(base_raw))
+            raise BadDescriptor(str(path), [f"without: {problem}"])
+        base_raw = _drop(base_raw, dropped)
     merged = _merge(base_raw, raw)
     if "status" not in merged:
         merged["status"] = base.get("status")
@@ -312,14 +312,21 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _drop(raw: dict[str, Any], dropped: str, path: Path) -> dict[str, Any]:
+def _drop(raw: dict[str, Any], dropped: str) -> dict[str, Any]:
     """The raw descriptor without one table or figure."""
     key, _, rest = dropped.partition(".")
-    if key not in raw or (rest and not isinstance(raw[key], dict)):
-        raise BadDescriptor(str(path), [f"without: {UnknownName('inherited key', dropped, raw)}"])
     if not rest:
         return {k: v for k, v in raw.items() if k != key}
-    return {**raw, key: _drop(raw[key], rest, path)}
+    return {**raw, key: _drop(raw[key], rest)}
+
+
+def _tables_and_figures(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The paths of everything that a chip can be without."""
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            yield prefix + key
+            if "value" not in value:
+                yield from _tables_and_figures(value, f"{prefix}{key}.")
 
 
 def _figure_paths(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -361,7 +361,7 @@ def parameter_schema(name: str) -> type[Figure]:
 
 
 _ENDINGS: dict[str, type[Figure]] = {
-    "_s": Duration, "_fraction": Fraction, "_share": Fraction, "_Bps": Bandwidth, "_bytes": Capacity,
+    "_s": Duration, "_fraction": Fraction, "_Bps": Bandwidth, "_bytes": Capacity,
 }  # fmt: skip
 
 

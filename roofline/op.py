@@ -332,8 +332,9 @@ def embedding_bag(
 
 def elementwise(
     *, rows: Numeric, cols: Numeric, reads: Numeric = 1, writes: Numeric = 1, dtype: str = "bf16",
-    out_dtype: str | None = None, flops_per_element: Numeric = 1, reuse: bool = False, kind: str = "elementwise",
-    name: str = "", count: Numeric = 1, shard: str = "", scope: str = "layer",
+    out_dtype: str | None = None, flops_per_element: Numeric = 1, passes: Numeric = 1, cold_reads: Numeric = 0,
+    reuse: bool = False, kind: str = "elementwise", name: str = "", count: Numeric = 1, shard: str = "",
+    scope: str = "layer",
 ) -> Op:  # fmt: skip
     """An operation on every element of `reads` tensors of rows x cols, writing `writes` of them.
 
@@ -347,6 +348,10 @@ def elementwise(
         Of what is read and what is written.
     flops_per_element : number or array
         Vector-engine FLOP for each element of rows x cols.
+    passes : number or array
+        Sweeps over a row: 1 for a map, more where a reduction comes first.
+    cold_reads : number or array
+        How many of the `reads` come from main memory, not from what ran before.
 
     Raises
     ------
@@ -360,36 +365,41 @@ def elementwise(
     args = {
         "rows": rows, "cols": cols, "reads": reads, "writes": writes, "width": DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype],
-        "flops_per_element": flops_per_element, "reuse": 1.0 if reuse else 0.0, "passes": 1.0, "cold_reads": 0.0,
+        "flops_per_element": flops_per_element, "passes": passes, "cold_reads": cold_reads,
+        "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
     return Op(kind, name or kind, dtype, args, count, shard, scope, "elementwise")
 
 
-def _kin(kind: str, reads: float, writes: float, flops: float, doc: str) -> Any:
+def _kin(kind: str, doc: str, **defaults: float) -> Any:
     def function(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", **options: Any) -> Op:
-        options = {"reads": reads, "writes": writes, "flops_per_element": flops, "kind": kind, **options}
-        return elementwise(rows=rows, cols=cols, dtype=dtype, **options)
+        return elementwise(rows=rows, cols=cols, dtype=dtype, **{"kind": kind, **defaults, **options})
 
     function.__name__ = function.__qualname__ = kind
     function.__doc__ = f"""{doc}
 
-    Takes `rows`, `cols` and `dtype`, and the keywords of :func:`elementwise`.
-    Reads {reads:g} and writes {writes:g} tensors of rows x cols, {flops:g} vector FLOP an element.
+    Takes `rows`, `cols` and `dtype`, and the keywords of :func:`elementwise`, here by default
+    {", ".join(f"{name}={value:g}" for name, value in defaults.items())}.
     """
     return function
 
 
 # FLOP an element: counted from the textbook definition, an exponential or a square root as one operation each.
-residual_add = _kin("residual_add", 2, 1, 1, "Sum of two tensors: the residual connection.")
-rms_norm = _kin("rms_norm", 1, 1, 4, "Root-mean-square norm over each row (Zhang & Sennrich 2019).")
-layer_norm = _kin("layer_norm", 1, 1, 8, "Layer norm over each row (Ba et al. 2016).")
-softmax = _kin("softmax", 1, 1, 5, "Softmax over each row.")
-silu_mul = _kin("silu_mul", 2, 1, 5, "Gated activation, ``silu(a) * b`` (Shazeer 2020); cols is the width of a.")
-activation = _kin("activation", 1, 1, 4, "A pointwise nonlinearity (ReLU, GELU, SiLU).")
-rope = _kin("rope", 1, 1, 3, "Rotary position embedding, in place (Su et al. 2021); cols is heads x head_dim.")
-copy = _kin("copy", 1, 1, 0, "Concatenation, transposition, KV-cache write: bytes moved, nothing computed.")
-sampling = _kin("sampling", 1, 0, 6, "Softmax and choice over the vocabulary; rows is sequences, cols the vocabulary.")
-token_embedding = _kin("token_embedding", 1, 1, 0, "Rows gathered from the token table; cols is the model width.")
+residual_add = _kin("residual_add", "Sum of two tensors: the residual connection.", reads=2, flops_per_element=1)
+rms_norm = _kin(
+    "rms_norm", "Root-mean-square norm over each row (Zhang & Sennrich 2019).", flops_per_element=4, passes=2
+)
+layer_norm = _kin("layer_norm", "Layer norm over each row (Ba et al. 2016).", flops_per_element=8, passes=2)
+softmax = _kin("softmax", "Softmax over each row: maximum, sum, division.", flops_per_element=5, passes=3)
+silu_mul = _kin("silu_mul", "Gated activation, ``silu(a) * b`` (Shazeer 2020); cols is the width of a.", reads=2,
+                flops_per_element=5)  # fmt: skip
+activation = _kin("activation", "A pointwise nonlinearity (ReLU, GELU, SiLU).", flops_per_element=4)
+rope = _kin("rope", "Rotary embedding, in place (Su et al. 2021); cols is heads x head_dim.", flops_per_element=3)
+copy = _kin("copy", "Concatenation, transposition, KV-cache write: bytes moved, nothing computed.", flops_per_element=0)
+sampling = _kin("sampling", "Softmax and choice over the vocabulary; rows is sequences, cols the vocabulary.", writes=0,
+                flops_per_element=6, passes=2)  # fmt: skip
+token_embedding = _kin("token_embedding", "Rows gathered from the token table; cols is the model width.",
+                       flops_per_element=0, cold_reads=1)  # fmt: skip
 
 
 def quantize(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", to: str = "fp8", **options: Any) -> Op:
@@ -472,4 +482,4 @@ def host_copy(
 
 def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:
     """The fixed cost of one inference step (scheduler, launch of the graph): the chip's ``overheads.step``."""
-    return Op("step_overhead", name, "", {"seconds": 100e-6}, count, "", scope, "fixed")
+    return Op("step_overhead", name, "", {}, count, "", scope)

@@ -197,8 +197,10 @@ def text(value: float, unit: str, digits: int = 4) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}".rstrip()
     if unit in ("", "mm^2", "USD"):
-        whole = 1e4 <= abs(float(f"{value:.{digits}g}")) < 1e15  # 12,345 rather than 1.234e+04
-        return f"{value:,.0f} {unit}".rstrip() if whole else f"{value:,.{digits}g} {unit}".rstrip()
+        number = f"{value:,.{digits}g}"
+        if "e" in number and 1 < abs(value) < 1e15:
+            number = f"{value:,.0f}"  # 12,345 rather than 1.234e+04
+        return f"{number} {unit}".rstrip()
     prefixes = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
     # Round first: 999.96 with 4 digits is 1000, which wants the next prefix.
     rounded = float(f"{value:.{digits}g}")

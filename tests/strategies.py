@@ -25,7 +25,7 @@ magnitudes = st.floats(1e-6, 1e6, allow_nan=False, allow_infinity=False)
 
 _UNITS: dict[str, dict[str, float]] = {
     "bandwidth": {"B/s": 1, "MB/s": 1e6, "GB/s": 1e9, "TB/s": 1e12, "GiB/s": 2**30, "Gb/s": 1e9 / 8, "kbit/s": 125.0},
-    "rate": {"FLOP/s": 1, "GFLOP/s": 1e9, "TFLOP/s": 1e12, "PFLOP/s": 1e15, "TOP/s": 1e12, "TOPS": 1e12, "TFLOPS": 1e12},
+    "rate": {"FLOP/s": 1, "GFLOP/s": 1e9, "TFLOP/s": 1e12, "TOP/s": 1e12, "TOPS": 1e12, "TFLOPS": 1e12},
     "capacity": {"B": 1, "kB": 1e3, "KiB": 2**10, "MB": 1e6, "MiB": 2**20, "GB": 1e9, "TB": 1e12, "TiB": 2**40},
     "time": {"s": 1, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "ns": 1e-9, "min": 60, "h": 3600},
     "frequency": {"Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},

@@ -82,7 +82,7 @@ def exchange(
 def all_reduce(
     bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction, network_bandwidth, network_latency,
     memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s, copy_fraction,
-    shot_fraction, peer_s,
+    shot_share, peer_s,
 ):  # fmt: skip
     """The sum of all buffers on each device: ring or switch for the bandwidth, one shot for the latency."""
     local, _ = shape(devices, link_domain)
@@ -93,9 +93,9 @@ def all_reduce(
     )  # fmt: skip
     peers = devices - 1
     with np.errstate(divide="ignore", invalid="ignore"):
-        read_s = peers * bytes / (shot_fraction * link_bandwidth)
+        read_s = peers * bytes / (shot_share * link_bandwidth)
     shot = cost(devices, peers * bytes, ring[6], launch_s + link_latency + peers * peer_s, read_s, 0.0, 0.0, 0.0)
-    better = (np.asarray(shot_fraction) > 0) & (devices <= link_domain) & (shot[7] < ring[7])
+    better = (np.asarray(shot_share) > 0) & (devices <= link_domain) & (shot[7] < ring[7])
     return tuple(np.where(better, s, r) for s, r in zip(shot, ring, strict=True))
 
 

@@ -61,8 +61,8 @@ def elementwise(
     )  # fmt: skip
 
 
-def fixed(seconds, launch_s):
-    """Cost of fixed work on the host: overhead and nothing else."""
-    total = np.add(seconds, launch_s)
+def step_overhead(step_s):
+    """Cost of a step's fixed work on the host: overhead and nothing else."""
+    total = np.asarray(step_s, dtype=float)
     zero = np.zeros_like(total)
     return (zero,) * 7 + (total, total) + (zero,) * 4 + (total,)
