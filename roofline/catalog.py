@@ -117,7 +117,8 @@ def _existing(text: str, what: str, pattern: str) -> Path:
         beside = [p.name for p in path.parent.glob(pattern)]
     except (OSError, RuntimeError, ValueError):  # a name too long, no such user, no permission
         beside = []
-    raise UnknownName(what, text, beside)
+    near = closest(os.path.basename(text), beside, 1)
+    raise UnknownName(what, text, beside, f"(beside it lies {near[0]!r})" if near else "")
 
 
 def _missing_folders(what: str) -> str:

@@ -22,16 +22,12 @@ if TYPE_CHECKING:
     from roofline.descriptor import Number
 
 #: Where each machine number of a kernel comes from, for those that are one figure of the descriptor.
-_LINK_NUMBERS = {
+LINK_NUMBERS = {
     "link_bandwidth": "links.scale_up.bandwidth", "link_latency": "links.scale_up.latency",
     "link_domain": "links.scale_up.domain", "network_bandwidth": "links.network.bandwidth",
     "network_latency": "links.network.latency", "host_bandwidth": "links.host.bandwidth",
     "host_latency": "links.host.latency",
 }  # fmt: skip
-
-
-#: The dtypes that stand for the vector engine, the first that it has.
-_VECTOR_DTYPES = ("fp32", "bf16", "fp16", "int8", "fp64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,18 +145,13 @@ class Chip:
             raise BadWorkload(f"what-if: one figure is changed twice, under two names: {', '.join(map(str, changes))}")
         for path, value in paths.items():
             old = self.number(path)
-            new = _read_values(path, value, old)
-            numbers[path] = dataclasses.replace(
-                old, value=new, kind="what-if", source=f"what-if: was {_show(old)}", low=None, high=None, inherited=""
-            )
+            numbers[path] = _changed(old, _read_values(path, value, old), f"what-if: was {_show(old)}")
         if "clock" in paths and "clock" in self.numbers:
             ratio = numbers["clock"].value / self.numbers["clock"].value
             for path in self._clocked():
                 if path not in paths:
-                    numbers[path] = dataclasses.replace(
-                        numbers[path], value=numbers[path].value * ratio, kind="what-if", low=None, high=None,
-                        source="what-if: scaled with the clock",
-                    )  # fmt: skip
+                    old = numbers[path]
+                    numbers[path] = _changed(old, old.value * ratio, "what-if: scaled with the clock")
         return dataclasses.replace(self, numbers=numbers, bound_cache={})
 
     def to_toml(self) -> str:
@@ -274,7 +265,7 @@ class Chip:
         inner = self.levels[0]
         inner_capacity = self.get(f"memory.{inner}.capacity")
         vector = next(
-            n.value for d in _VECTOR_DTYPES if (n := self.numbers.get(f"engines.vector.{d}")) is not None
+            n.value for d in units.VECTOR_DTYPES if (n := self.numbers.get(f"engines.vector.{d}")) is not None
         )
         latency = self.get(f"memory.{main}.latency")
         numbers = {
@@ -296,7 +287,7 @@ class Chip:
 
         What it has no way of doing at all is left out.
         """
-        numbers = {name: self.get(path) for name, path in _LINK_NUMBERS.items()}
+        numbers = {name: self.get(path) for name, path in LINK_NUMBERS.items()}
         host = numbers["host_bandwidth"]
         if numbers["network_bandwidth"] is None:
             numbers["network_bandwidth"] = host if host is not None else numbers["link_bandwidth"]
@@ -340,13 +331,20 @@ class Chip:
         return None
 
 
+def _changed(old: Number, value: Any, source: str) -> Number:
+    return dataclasses.replace(
+        old, value=value, kind="what-if", source=source, low=None, high=None, shape="triangular", inherited=""
+    )
+
+
 def _read_values(path: str, value: Any, old: Number) -> Any:
     """A what-if's new value in SI units, a float or an array; :class:`BadWorkload` if it cannot be one."""
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":
         value = value.tolist()
     if isinstance(value, list | tuple):
+        parts = [_read_values(path, v, old) for v in value]
         try:
-            result: Any = np.array([_read_values(path, v, old) for v in value], dtype=float)
+            result: Any = np.array(parts, dtype=float)
         except ValueError:
             raise BadWorkload(f"what-if {path}: expected rows of one length, found {shown(value)}") from None
     elif isinstance(value, np.ndarray):

@@ -407,13 +407,9 @@ def _consistency(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
         value = numbers[path].value
         if value < 1 or value % 1:
             problems.append(f"{path}: expected a whole number of at least 1, found {value:g}")
-    if not any(f"engines.vector.{dtype}" in numbers for dtype in VECTOR_DTYPES):
-        problems.append(f"engines.vector: expected a rate for at least one of {', '.join(VECTOR_DTYPES)}")
+    if not any(f"engines.vector.{dtype}" in numbers for dtype in units.VECTOR_DTYPES):
+        problems.append(f"engines.vector: expected a rate for at least one of {', '.join(units.VECTOR_DTYPES)}")
     return problems
-
-
-#: The dtypes that can stand for the vector engine.
-VECTOR_DTYPES = ("fp32", "bf16", "fp16", "int8", "fp64")
 
 
 def warnings(numbers: dict[str, Number]) -> list[str]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline import kernels
-from roofline.errors import RooflineError
+from roofline.chip import LINK_NUMBERS
+from roofline.errors import BadWorkload, RooflineError
 from roofline.kernels._jit import evaluate
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def _bind(op: Op, chip: Chip) -> tuple[Callable[..., Any], tuple[str, ...], dict
                 values[name] = chip.machine[name]
             else:
                 parameter = chip.parameter(name, (op.kind, op.kernel), op.dtype)
+                if parameter is None and name in LINK_NUMBERS:
+                    raise BadWorkload(f"{op.name}: {chip.name} describes no way to other chips ({LINK_NUMBERS[name]})")
                 if parameter is None:
                     raise RooflineError(
                         f"{chip.name}: neither the chip nor the family {chip.family} has efficiency.{op.kind}.{name}"

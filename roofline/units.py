@@ -19,6 +19,9 @@ DTYPE_BYTES: dict[str, float] = {
     "fp6": 0.75, "fp4": 0.5, "int4": 0.5,
 }  # fmt: skip
 
+#: The dtypes that can stand for a vector engine; the first that it has does.
+VECTOR_DTYPES = ("fp32", "bf16", "fp16", "int8", "fp64")
+
 _DTYPE_ALIASES = {
     "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "bfloat16": "bf16", "float16": "fp16",
     "half": "fp16", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "float8": "fp8", "e4m3": "fp8", "e5m2": "fp8", "i8": "int8",

@@ -224,7 +224,7 @@ class Recommender:
             "MFLOP a sample": round(self.flops_per_sample / 1e6, 4),
             "bytes gathered a sample (fp32)": int(self.gathered_bytes("fp32")),
             "table bytes (fp32)": int(self.table_bytes("fp32")),
-            "blocks": ", ".join(block.name for block in self.blocks),
+            "blocks": ", ".join(name for name, *_ in self.blocks),
             "samples a request": self.pairs_per_request,
             "source": self.source,
             "note": self.note,

@@ -1,0 +1,152 @@
+"""Ranges on figures: samples stay inside them, come back by seed, and leave everything else alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import roofline as rl
+from roofline.descriptor import Number
+from roofline.errors import BadWorkload, UnknownName
+from roofline.uncertainty import error_factors, quantile, ranged, sample
+from tests.strategies import CHIPS, chip_names
+
+
+@st.composite
+def beliefs(draw: Any) -> Number:
+    low = draw(st.floats(1e-9, 1e15))
+    value = low * draw(st.floats(1.0, 10.0))
+    high = value * draw(st.floats(1.0, 10.0))
+    shape = draw(st.sampled_from(["uniform", "triangular", "loguniform"]))
+    return Number(value, "bandwidth", "estimated", "s", low=low, high=high, shape=shape)
+
+
+@given(beliefs(), st.lists(st.floats(0.0, 1.0), min_size=2, max_size=20))
+def test_quantiles_rise_from_low_to_high(belief: Number, probabilities: list[float]) -> None:
+    assert belief.low is not None
+    assert belief.high is not None
+    found = quantile(belief, np.sort([0.0, *probabilities, 1.0]))
+    assert np.all(np.diff(found) >= -1e-12 * belief.high)
+    assert belief.low <= found.min()
+    assert found.max() <= belief.high
+    assert found[0] == pytest.approx(belief.low, rel=1e-12)
+    assert found[-1] == pytest.approx(belief.high, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "median"),
+    # of 1 to 9 with the peak at 3: uniform 5; loguniform 3; triangular 9 - sqrt(8 * 6 / 2)
+    [("uniform", 5.0), ("loguniform", 3.0), ("triangular", 9 - 24**0.5)],
+)
+def test_medians_by_hand(shape: str, median: float) -> None:
+    belief = Number(3.0, "bandwidth", "estimated", "s", low=1.0, high=9.0, shape=shape)
+    assert quantile(belief, np.array([0.5]))[0] == pytest.approx(median)
+
+
+@given(chip_names, st.integers(1, 300), st.integers(0, 2**32))
+def test_samples_stay_in_their_ranges_and_come_back_by_seed(name: str, count: int, seed: int) -> None:
+    chip = rl.load_chip(name)
+    sampled, again = sample(chip, count, seed), sample(chip, count, seed)
+    for path, number in ranged(chip).items():
+        values = sampled[path]
+        assert values.shape == (count,)
+        assert number.low <= values.min() <= values.max() <= number.high, path
+        assert np.array_equal(values, again[path])
+        assert sampled.number(path).source == number.source
+    for path in {*chip.numbers, *chip.defaults} - set(ranged(chip)):
+        assert sampled[path] == chip[path]
+
+
+def test_another_seed_gives_other_samples_of_the_same_belief() -> None:
+    chip = rl.load_chip("artemis")
+    one, two = sample(chip, 4096, 0), sample(chip, 4096, 1)
+    for path in ranged(chip):
+        assert not np.array_equal(one[path], two[path])
+        assert np.median(one[path]) == pytest.approx(np.median(two[path]), rel=0.01)
+
+
+def test_figures_are_sampled_apart_from_each_other() -> None:
+    chip = rl.load_chip("artemis")
+    sampled = sample(chip, 4096)
+    first, *others = (sampled[path] for path in ranged(chip))
+    for other in others:
+        assert abs(np.corrcoef(first, other)[0, 1]) < 0.08
+
+
+def test_each_sample_lies_in_a_slice_of_its_own() -> None:
+    chip = rl.load_chip("artemis")
+    path, number = next((p, n) for p, n in ranged(chip).items() if n.shape == "loguniform")
+    assert number.low is not None
+    assert number.high is not None
+    edges = quantile(number, np.linspace(0, 1, 65))
+    counts, _ = np.histogram(sample(chip, 64)[path], edges)
+    assert counts.tolist() == [1] * 64
+
+
+def test_a_chip_without_ranges_is_unchanged() -> None:
+    chip = rl.load_chip("h100")
+    certain = chip.what_if({path: chip[path] for path in ranged(chip)})
+    assert ranged(certain) == {}
+    sampled = sample(certain, 16)
+    assert sampled.numbers == certain.numbers
+    assert sampled.defaults == certain.defaults
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_family_figures_stay_family_figures(name: str) -> None:
+    chip = rl.load_chip(name)
+    sampled = sample(chip, 2)
+    assert set(sampled.numbers) == set(chip.numbers)
+    assert set(sampled.defaults) == set(chip.defaults)
+    assert list(sampled.numbers) == list(chip.numbers)  # the order of look-up
+
+
+def test_a_range_of_the_family_is_sampled_in_the_family() -> None:
+    chip = rl.load_chip("h100")
+    path = "latency.host"
+    assert path not in chip.numbers
+    wide = dataclasses.replace(chip.defaults[path], value=2e-6, low=1e-6, high=3e-6)
+    sampled = sample(dataclasses.replace(chip, defaults={**chip.defaults, path: wide}), 8)
+    assert path not in sampled.numbers
+    assert sampled.defaults[path].value.shape == (8,)
+
+
+def test_only_some_figures() -> None:
+    chip = rl.load_chip("h100")
+    sampled = sample(chip, 8, only=["memory.main.bandwidth"])
+    assert sampled["memory.hbm.bandwidth"].shape == (8,)
+    assert sampled["memory.l2.bandwidth"] == chip["memory.l2.bandwidth"]
+    with pytest.raises(UnknownName, match="did you mean"):
+        sample(chip, 8, only=["memory.hbm.bandwith"])
+
+
+def test_trailing_axes_broadcast_against_others() -> None:
+    sampled = sample(rl.load_chip("h100"), 8, trailing=2)
+    assert sampled["memory.main.bandwidth"].shape == (8, 1, 1)
+    assert sampled.ridge_point("bf16").shape == (8, 1, 1)
+
+
+@pytest.mark.parametrize(("count", "trailing"), [(0, 0), (-1, 0), (1, -1)])
+def test_no_samples_are_refused(count: int, trailing: int) -> None:
+    with pytest.raises(BadWorkload, match="at least one sample"):
+        sample(rl.load_chip("h100"), count, trailing=trailing)
+
+
+@given(st.floats(0.0, 2.0), st.integers(2, 400))
+def test_error_factors_are_log_normal_about_one(spread: float, count: int) -> None:
+    factors = error_factors(np.array([spread]), count)
+    assert factors.shape == (count, 1)
+    logs = np.log(factors[:, 0])
+    assert logs.mean() == pytest.approx(0, abs=1e-9)
+    assert np.median(factors) == pytest.approx(1, rel=0.2 if count < 20 else 0.05) or spread > 0.5
+    assert np.array_equal(factors, error_factors(np.array([spread]), count))
+
+
+def test_nine_tenths_of_the_error_factors_lie_where_a_normal_puts_them() -> None:
+    factors = error_factors(np.array(0.3), 10_000)
+    inside = np.abs(np.log(factors)) <= 1.6449 * 0.3
+    assert inside.mean() == pytest.approx(0.9, abs=0.001)
