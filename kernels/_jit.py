@@ -17,6 +17,7 @@ import inspect
 import os
 import pathlib
 import tempfile
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -121,7 +122,7 @@ def _jitted_globals(function: Callable[..., Any]) -> dict[str, Any]:
             # A copy of the function whose globals hold the compiled helpers in place of the plain ones.
             scope = {k: (compiled(v) if _known(v) else v) for k, v in f.__globals__.items() if k in f.__code__.co_names}
             scope |= {"__builtins__": f.__globals__["__builtins__"], "__name__": f.__module__}
-            clone = type(f)(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__)
+            clone = types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__)
             done[f] = numba.njit(nogil=True)(clone)
         return done[f]
 

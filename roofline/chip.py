@@ -162,7 +162,7 @@ class Chip:
         BadWorkload
             When a what-if or sampling has made a figure an array.
         """
-        from roofline.descriptor import to_toml
+        from roofline.writer import to_toml
 
         head = {
             "name": self.name, "title": self.title, "aliases": list(self.aliases), "vendor": self.vendor,

@@ -238,7 +238,8 @@ def estimate(
         "table_dtype": table_dtype,
         "skew": skew,
     }
-    est = run(model, _chip(chip, changes), **{k: v for k, v in given.items() if v is not None})
+    options: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    est = run(model, _chip(chip, changes), **options)
     if plot is not None or html is not None:
         _pictures(est, plot, html)
     if as_json:
@@ -325,7 +326,7 @@ def sweep(
         options[name.strip()] = parts if len(parts) > 1 else parts[0]
     data = run(model, [_chip(name, changes) for name in chip], **options)
     frame = data.to_dataframe().reset_index()
-    records = frame.to_dict("records")
+    records: list[dict[str, Any]] = [dict(zip(frame.columns, row, strict=True)) for row in frame.to_numpy(object)]
     if out is not None:
         _write_grid(data, frame, out)
         _err().print(f"wrote {out}")

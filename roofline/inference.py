@@ -81,7 +81,7 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
     own = op.args
     arguments = [own[n] if n in own else values[n] for n in names]
     if np.ndarray not in map(type, arguments):
-        return function(*arguments)
+        return function(*arguments)  # type: ignore[no-any-return]
     shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
     columns = [
         np.ascontiguousarray(np.broadcast_to(a, shape), dtype=float).ravel() if isinstance(a, np.ndarray) else float(a)

@@ -80,7 +80,7 @@ def plot_roofline(
         colour = COLOURS[i % len(COLOURS)] if len(chips) > 1 else "#333333"
         _draw_chip(ax, chip, x, colour, alone=len(chips) == 1, dtypes=dtypes, levels=levels)
     ax.set(xscale="log", yscale="log", xlim=(x[0], x[-1]))
-    ax.set_ylim(top=2.2 * ax.get_ylim()[1] if len(chips) > 1 else 2 * max(line.get_ydata().max() for line in ax.lines))
+    ax.set_ylim(top=2.5 * max(float(np.max(np.asarray(line.get_ydata()))) for line in ax.lines))
     ax.set_xlabel("arithmetic intensity (FLOP/byte)")
     ax.set_ylabel("attainable FLOP/s")
     ax.yaxis.set_major_formatter(lambda value, _: units.text(value, "", 3).strip() if value < 1e3 else _short(value))
@@ -114,9 +114,9 @@ def _points(ops: Any) -> pd.DataFrame | None:
         if missing:
             raise BadWorkload(f"ops: expected the columns of est.decode.ops, missing {', '.join(sorted(missing))}")
         tables.append(frame.assign(series=series))
-    table = pd.concat(tables, ignore_index=True)
+    table: pd.DataFrame = pd.concat(tables, ignore_index=True)
     # Operators without arithmetic (copies, collectives, overheads) have no place on log axes.
-    return table[(table["flops"] > 0) & (table["intensity"] > 0) & (table["time_s"] > 0)]
+    return table.loc[(table["flops"] > 0) & (table["intensity"] > 0) & (table["time_s"] > 0)]
 
 
 def _span(chips: Sequence[Chip], points: pd.DataFrame | None) -> np.ndarray:
@@ -242,14 +242,14 @@ def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int)
 
 def _pixels(ax: Axes, spot: tuple[float, float], radius: float) -> tuple[float, float, float, float]:
     """A box (left, bottom, right, top) in typographic points around a place in the data."""
-    x, y = ax.transData.transform(spot) * 72 / ax.figure.dpi
+    x, y = (float(v) * 72 / ax.figure.dpi for v in ax.transData.transform(spot))
     return x - radius, y - radius, x + radius, y + radius
 
 
 def _place_label(ax: Axes, text: str, spot: tuple[float, float], colour: str, taken: list[Any]) -> None:
     """Put a label at the nearest place around its point where it covers no other label and no point."""
     width, height = 4.1 * len(text), 9.0
-    left, bottom, right, top = ax.bbox.extents * 72 / ax.figure.dpi
+    left, bottom, right, top = (float(v) * 72 / ax.figure.dpi for v in ax.bbox.extents)
     x, y, _, _ = _pixels(ax, spot, 0)
     best: tuple[float, Any, Any] | None = None
     for radius in (8, 18, 30, 44, 60):
@@ -347,4 +347,4 @@ def save(ax: Axes, path: str) -> None:
         raise BadWorkload(f"{path}: expected a picture ending in .png, .svg or .pdf")
     if not target.parent.is_dir():
         raise BadWorkload(f"{path}: the folder {target.parent} does not exist")
-    ax.figure.savefig(target)
+    ax.get_figure(root=True).savefig(target)  # type: ignore[union-attr]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from roofline import units
-from roofline.estimates import LanguageEstimate, RecommendationEstimate
+from roofline.language import LanguageEstimate
+from roofline.recommendation import RecommendationEstimate
 
 if TYPE_CHECKING:
     from rich.console import Console

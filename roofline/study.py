@@ -15,7 +15,8 @@ import numpy as np
 from roofline.catalog import Model, load_chip, load_model
 from roofline.chip import Chip
 from roofline.errors import BadWorkload
-from roofline.estimates import LanguageEstimate, estimate
+from roofline.estimates import estimate
+from roofline.language import LanguageEstimate
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
 
@@ -103,7 +104,7 @@ def sweep(
 
 def estimate_units(model: Model) -> dict[str, str]:
     """Units of the headline figures of a model's estimates."""
-    from roofline.estimates import RecommendationEstimate
+    from roofline.recommendation import RecommendationEstimate
 
     return (LanguageEstimate if isinstance(model, LanguageModel) else RecommendationEstimate).FIGURES
 
@@ -224,11 +225,11 @@ def fewest_chips(
     """
     import pandas as pd
 
-    model = model if isinstance(model, LanguageModel | Recommender) else load_model(model)
-    if not isinstance(model, LanguageModel):
-        raise BadWorkload(f"fewest_chips is for language models; {model.name} is none")
-    widths = [t for t in (2**i for i in range(int(np.log2(most)) + 1)) if model.heads % t == 0]
-    grid = sweep(model, chip, tp=widths, batch=[2**i for i in range(13)], **options)
+    served = model if isinstance(model, LanguageModel | Recommender) else load_model(model)
+    if not isinstance(served, LanguageModel):
+        raise BadWorkload(f"fewest_chips is for language models; {served.name} is none")
+    widths = [t for t in (2**i for i in range(int(np.log2(most)) + 1)) if served.heads % t == 0]
+    grid = sweep(served, chip, tp=widths, batch=[2**i for i in range(13)], **options)
     frame = grid.to_dataframe().reset_index()
     good = frame["fits"].astype(bool)
     for limit, column in ((ttft_s, "ttft_s"), (tpot_s, "tpot_s")):
