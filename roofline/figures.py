@@ -29,6 +29,8 @@ class Estimate:
         self.chip = chip
         self.request = request
 
+    time_s: Any
+
     def _on(self, chip: Chip) -> Any:
         return type(self)(self.model, chip, self.request)
 

@@ -65,7 +65,7 @@ def _bind(op: Op, chip: Chip) -> tuple[Callable[..., Any], tuple[str, ...], dict
                     )
                 values[name] = parameter.value
         bound = chip.bound_cache[key] = (function, names, values)
-    return bound  # type: ignore[no-any-return]
+    return bound
 
 
 def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:

@@ -1,0 +1,104 @@
+"""Compiled loops: the same numbers as plain Python, a cache that is never stale, and life without a writable folder."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import roofline as rl
+from roofline import kernels
+from roofline.inference import evaluate_op
+from roofline.kernels import _jit
+
+OPERATORS = [
+    rl.gemm(m=48, n=4096, k=4096),
+    rl.attention(batch=3, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=700),
+    rl.attention(batch=2, heads=32, kv_heads=8, head_dim=128, q_len=512, kv_len=512),
+    rl.mla_attention(batch=3, heads=128, q_len=1, kv_len=900, kv_lora_rank=512, rope_dim=64),
+    rl.moe(tokens=64, hidden=4096, inter=1024, topk=4, experts=64, skew=1.0),
+    rl.embedding_bag(batch=512, tables=8, rows=100_000, dim=64, pooling=20, skew=1.05),
+    rl.rms_norm(rows=64, cols=4096),
+    rl.all_reduce(bytes=1e6, devices=8),
+    rl.host_copy(bytes=1e6),
+]
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=lambda o: o.kind)
+def test_compiled_loops_agree_with_plain_python(op: rl.workload) -> None:
+    chip = rl.load_chip("h100-sxm")
+    name = next(iter(op.args))
+    values = np.linspace(op.args[name], op.args[name] * 3, 2 * _jit.SMALL).round()
+    together = np.array(np.broadcast_arrays(*evaluate_op(op.with_args(**{name: values}), chip)))
+    assert kernels.by_name()[op.kernel] in _jit._COMPILED
+    for i in (0, 1, 777, len(values) - 1):
+        alone = np.array(evaluate_op(op.with_args(**{name: float(values[i])}), chip))
+        np.testing.assert_allclose(together[:, i], alone, rtol=1e-12)
+
+
+def test_every_kernel_returns_the_cost_quantities() -> None:
+    for name, function in kernels.by_name().items():
+        assert str(inspect.signature(function).return_annotation).count("float") in (1, len(kernels.COST)), name
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {folder!r})
+import numpy as np
+from fake import kernel_file, _jit
+print(_jit.evaluate(kernel_file.twice, [np.arange(10_000.0)], 10_000)[0, 3], _jit.cache_folder())
+"""
+
+
+def fake_package(folder: Path, factor: float) -> None:
+    """A package like ours: a kernel that calls a helper of another file."""
+    package = folder / "fake"
+    package.mkdir(exist_ok=True)
+    source = Path(_jit.__file__).read_text()
+    (package / "__init__.py").write_text("")
+    (package / "_jit.py").write_text(source)
+    (package / "helper_file.py").write_text(
+        f"from fake._jit import inner\n\n@inner\ndef scaled(x):\n    return x * {factor}\n"
+    )
+    (package / "kernel_file.py").write_text(
+        "from fake._jit import kernel\nfrom fake.helper_file import scaled\n\n"
+        "@kernel\ndef twice(x):\n    y = scaled(x)\n    return (" + "y, " * len(kernels.COST) + ")\n"
+    )
+
+
+def run(folder: Path) -> tuple[float, str]:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", SCRIPT.format(folder=str(folder))], capture_output=True, text=True, check=True
+    )
+    value, _, where = done.stdout.strip().partition(" ")
+    return float(value), where
+
+
+def test_a_cached_loop_follows_a_helper_in_another_file(tmp_path: Path) -> None:
+    fake_package(tmp_path, 2.0)
+    first, where = run(tmp_path)
+    assert first == 6.0
+    assert list(Path(where).rglob("*.nbi")), "nothing was cached, so this test would show nothing"
+    assert run(tmp_path) == (6.0, where)
+    fake_package(tmp_path, 5.0)
+    changed, elsewhere = run(tmp_path)
+    assert changed == 15.0
+    assert elsewhere != where
+
+
+def test_nothing_writable_means_no_cache_but_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert _jit.cache_folder() is None
+    function = kernels.by_name()["host_copy"]
+    _jit._compile.cache_clear()
+    arguments = [np.linspace(1e3, 1e6, 5000), 64e9, 1e-6, 8e-6, 0.85]
+    together = _jit.evaluate(function, arguments, 5000)
+    assert together[7, 42] == pytest.approx(function(arguments[0][42], *arguments[1:])[7], rel=1e-12)
+    _jit._compile.cache_clear()

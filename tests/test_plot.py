@@ -1,0 +1,95 @@
+"""Pictures: what is on them. How they look is looked at, not tested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import roofline as rl
+from roofline import plot
+
+
+def texts(ax: object) -> str:
+    return " | ".join(t.get_text() for t in ax.texts)  # type: ignore[attr-defined]
+
+
+def test_a_roofline_shows_ceilings_levels_and_ridge_points() -> None:
+    ax = rl.plot_roofline(rl.load_chip("h100-sxm"))
+    shown = texts(ax)
+    for words in (
+        "bf16 matrix 989.4 TFLOP/s",
+        "fp8 matrix 1.979 PFLOP/s",
+        "hbm 3.35 TB/s",
+        "l2 5.5 TB/s",
+        "295",
+        "591",
+    ):
+        assert words in shown
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+
+
+def test_the_slope_is_the_bandwidth_and_the_roof_the_peak() -> None:
+    chip = rl.load_chip("mtia-v1")
+    ax = rl.plot_roofline(chip, dtypes=["int8"], levels=["dram"])
+    line = next(line for line in ax.lines if len(line.get_xdata()) > 10)
+    x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    np.testing.assert_allclose(y, np.minimum(x * 176e9, 102.4e12), rtol=1e-9)
+
+
+def test_operators_are_points_at_their_attained_rate() -> None:
+    est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=32)
+    ax = rl.plot_roofline(est.chip, ops={"prefill": est.prefill.ops, "decode": est.decode.ops})
+    row = est.decode.ops.set_index("op").loc["down_proj"]
+    spots = np.array([c.get_offsets()[0] for c in ax.collections if len(c.get_offsets()) == 1])
+    wanted = np.array([row["intensity"], row["flops"] / row["time_s"]])
+    assert np.any(np.all(np.isclose(spots, wanted, rtol=1e-6), axis=1))
+    assert any("down_proj" in t.get_text() for t in ax.texts)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["prefill", "decode"]
+
+
+def test_an_estimated_chip_has_bands() -> None:
+    sure = rl.plot_roofline(rl.load_chip("mtia-2i"), levels=["dram"], dtypes=["int8"])
+    unsure = rl.plot_roofline(rl.load_chip("artemis"), levels=["dram"], dtypes=["int8"])
+    assert len(unsure.collections) > len(sure.collections)
+
+
+def test_several_chips_share_the_axes() -> None:
+    ax = rl.plot_roofline(*(rl.load_chip(n) for n in ("h100-sxm", "mi300x", "tpu-v5p", "mtia-v1")))
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["h100-sxm", "mi300x", "tpu-v5p", "mtia-v1"]
+
+
+def test_a_breakdown_fills_the_bar() -> None:
+    est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8)
+    ax = rl.plot_breakdown(est.prefill.ops, est.decode.ops, labels=["prefill", "decode"])
+    for row in (0, 1):
+        widths = [p.get_width() for p in ax.patches if abs(p.get_y() + p.get_height() / 2 - row) < 0.1]
+        assert sum(widths) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("chip", ["cerebras-wse3", "groq-lpu", "epyc-9654", "v100-sxm2", "tpu-v4", "artemis-hbm"])
+def test_odd_chips_draw(chip: str, tmp_path: Path) -> None:
+    ax = rl.plot_roofline(rl.load_chip(chip))
+    plot.save(ax, str(tmp_path / "chip.svg"))
+    assert (tmp_path / "chip.svg").stat().st_size > 5000
+
+
+def test_bad_input_is_told(tmp_path: Path) -> None:
+    import pandas as pd
+
+    chip = rl.load_chip("h100-sxm")
+    with pytest.raises(rl.BadWorkload, match="at least one chip"):
+        rl.plot_roofline()
+    with pytest.raises(rl.BadWorkload, match="missing share, time_s"):
+        rl.plot_roofline(chip, ops=pd.DataFrame({"op": ["a"], "intensity": [1.0], "flops": [1.0]}))
+    with pytest.raises(rl.BadWorkload, match="has no fp4 rate"):
+        rl.plot_roofline(chip, dtypes=["fp4"])
+    with pytest.raises(rl.UnknownName, match="memory.hbm.bandwidth"):
+        rl.plot_roofline(chip, levels=["hbn"])
+    with pytest.raises(rl.BadWorkload, match="at least one breakdown"):
+        rl.plot_breakdown()
+    with pytest.raises(rl.BadWorkload, match=r"\.png, \.svg or \.pdf"):
+        plot.save(rl.plot_roofline(chip), str(tmp_path / "picture.bmp"))
+    with pytest.raises(rl.BadWorkload, match="does not exist"):
+        plot.save(rl.plot_roofline(chip), str(tmp_path / "nowhere" / "picture.png"))
