@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline import op, tomlfile
-from roofline.chip import Chip
+from roofline.chip import SPREADS, Chip
 from roofline.errors import BadDescriptor, BadModel, UnknownName, closest, shown
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
@@ -228,10 +228,11 @@ def _unknown_parameters(own: dict[str, Number], defaults: dict[str, Number]) -> 
     """Efficiency figures that no operator or kernel would ever ask for."""
     paths = [p.split(".") for p in defaults if p.startswith("efficiency.")]
     operators = {p[1] for p in paths} | {n for n, f in vars(op).items() if callable(f) and n.islower() and n[0] != "_"}
-    parameters = {p[-1] for p in paths} | {"launch_s", "spread"}
+    parameters = {p[-1] for p in paths} | {"launch_s", "spread", *SPREADS}
     problems = []
     for path in own:
         parts = path.split(".")
+        parts = parts[2:] if parts[0] == "stack" else parts
         if parts[0] == "efficiency":
             for name, known, what in ((parts[1], operators, "operator"), (parts[-1], parameters, "parameter")):
                 if name not in known:

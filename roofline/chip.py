@@ -29,6 +29,17 @@ LINK_NUMBERS = {
     "host_latency": "links.host.latency",
 }  # fmt: skip
 
+#: The regimes of an operator's naive roofline time: their upper ends (s) and the names of their spreads.
+REGIME_EDGES_S = (5e-6, 20e-6, 100e-6, 1000e-6)
+SPREADS = ("spread_under_5us", "spread_5_20us", "spread_20_100us", "spread_100_1000us", "spread_over_1ms")
+
+#: Standard deviation of ln(measured / predicted) where an operator class has no `spread` of its own.
+UNKNOWN_SPREAD = 0.5
+
+#: Parameters fitted on the chip that this one extends are doubted by this factor more. Decided beforehand (a quarter
+#: more for the same cores with other memory or clocks), and checked, never fitted, on a chip that no fit has seen.
+INHERITED_SPREAD = 1.25
+
 
 @dataclass(frozen=True, eq=False)
 class Chip:
@@ -170,6 +181,27 @@ class Chip:
         }  # fmt: skip
         return to_toml(head, self.flags, self.numbers, self.calibration)
 
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The software stacks that the descriptor has parameters of."""
+        return tuple(dict.fromkeys(p.split(".")[1] for p in self.numbers if p.startswith("stack.")))
+
+    def on_stack(self, name: str) -> Chip:
+        """The same chip under one software stack: its ``[stack.NAME]`` figures in place of the plain ones.
+
+        Figures that the stack does not have stay as they are, so stacks can be laid one upon the other.
+
+        Raises
+        ------
+        UnknownName
+            With the stacks that the descriptor has.
+        """
+        prefix = f"stack.{name}."
+        laid = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
+        if not laid:
+            raise UnknownName(f"software stack of {self.name}", name, self.stacks)
+        return dataclasses.replace(self, numbers={**self.numbers, **laid}, bound_cache={})
+
     def _clocked(self) -> list[str]:
         on_chip = [level for level in self.levels[:-1] if self.flags[f"memory.{level}.type"] != "dram"]
         return [p for p in self.numbers if p.startswith("engines.") or p in {f"memory.{v}.bandwidth" for v in on_chip}]
@@ -223,13 +255,13 @@ class Chip:
             )
         return found.value
 
-    @property
+    @functools.cached_property
     def dtypes(self) -> list[str]:
         """The dtypes that the matrix engine (else the vector engine) has a dense rate for."""
         own = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.matrix.") and p.count(".") == 2]
         return own or [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.vector.")]
 
-    @property
+    @functools.cached_property
     def widest_matrix(self) -> str:
         """The 16-bit dtype of the matrix engine, or what it has that is nearest."""
         return next((d for d in ("bf16", "fp16", "tf32", "fp32", "int8") if d in self.dtypes), self.dtypes[0])
@@ -302,6 +334,7 @@ class Chip:
             numbers["link_domain"] = 1.0
         return {name: value for name, value in numbers.items() if value is not None}
 
+    @functools.cached_property
     def has_links(self) -> bool:
         """Whether any way off the chip is described."""
         return any(p.startswith("links.") for p in self.numbers)
@@ -329,6 +362,39 @@ class Chip:
             if name == "launch_s" and "overheads.launch" in numbers:
                 return numbers["overheads.launch"]
         return None
+
+    def spreads(self, classes: tuple[str, ...], dtype: str) -> tuple[float, ...]:
+        """Standard deviation of ln(measured / predicted) of an operator class in each regime of :data:`SPREADS`.
+
+        A place in the descriptor is asked for the regime's own figure, then for its plain `spread`, before the next
+        one is. Figures from the chip that this one extends are multiplied by :data:`INHERITED_SPREAD`, unless the two
+        differ in parameters alone.
+
+        Parameters
+        ----------
+        classes, dtype
+            As for :meth:`parameter`.
+        """
+        key = ("spreads", classes, dtype)
+        if key not in self.bound_cache:
+            self.bound_cache[key] = tuple(self._spread(name, classes, dtype) for name in SPREADS)
+        return self.bound_cache[key]  # type: ignore[no-any-return]
+
+    def _spread(self, name: str, classes: tuple[str, ...], dtype: str) -> float:
+        for numbers in (self.numbers, self.defaults):
+            for operator in classes:
+                for place in (f"efficiency.{operator}.{dtype}", f"efficiency.{operator}"):
+                    found = numbers.get(f"{place}.{name}") or numbers.get(f"{place}.spread")
+                    if found is not None:
+                        carried = numbers is self.numbers and found.inherited and self._other_hardware
+                        return float(found.value) * (INHERITED_SPREAD if carried else 1.0)
+        return UNKNOWN_SPREAD
+
+    @functools.cached_property
+    def _other_hardware(self) -> bool:
+        """Whether any hardware figure is the chip's own, and not that of the chip it extends."""
+        hardware = ("engines.", "memory.", "cores.", "clock", "links.")
+        return any(not n.inherited and path.startswith(hardware) for path, n in self.numbers.items())
 
 
 def _changed(old: Number, value: Any, source: str) -> Number:

@@ -199,6 +199,13 @@ class Price(_Strict):
     purchase: Money | None = None
 
 
+class Stack(_Strict):
+    """Efficiency parameters under one software stack (engine, library); the others stay as they are."""
+
+    note: str = ""
+    efficiency: dict[Word, dict[Word, Any]] = {}
+
+
 class Calibration(_Strict):
     """What the efficiency parameters of an operator class were fitted on."""
 
@@ -236,6 +243,7 @@ class Descriptor(_Strict):
     power: PowerTable = PowerTable()
     price: Price = Price()
     efficiency: dict[Word, dict[Word, Any]] = {}
+    stack: dict[Word, Stack] = Field(default={}, description="Parameters that differ by software: on_stack(NAME).")
     calibration: dict[Word, Calibration] = {}
 
 
@@ -314,6 +322,9 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
     for name, value in checked:
         if name == "efficiency":
             _flatten_efficiency(value, sources, numbers, problems)
+        elif name == "stack":
+            for stack, table in value.items():
+                _flatten_efficiency(table.efficiency, sources, numbers, problems, f"stack.{stack}.efficiency")
         elif name != "calibration":
             _flatten(name, value, sources, numbers)
     problems += _mistyped_sources(numbers, sources)
@@ -366,8 +377,9 @@ _ENDINGS: dict[str, type[Figure]] = {
 
 
 def _flatten_efficiency(
-    table: dict[str, dict[str, Any]], sources: dict[str, str], out: dict[str, Number], problems: list[str]
-) -> None:
+    table: dict[str, dict[str, Any]], sources: dict[str, str], out: dict[str, Number], problems: list[str],
+    place: str = "efficiency",
+) -> None:  # fmt: skip
     """``[efficiency.gemm] launch_s = {...}`` and, for one dtype only, ``[efficiency.gemm.fp8] launch_s = {...}``."""
 
     def read(path: str, name: str, figure: Any) -> None:
@@ -379,7 +391,7 @@ def _flatten_efficiency(
 
     for operator, parameters in table.items():
         for name, figure in parameters.items():
-            path = f"efficiency.{operator}.{name}"
+            path = f"{place}.{operator}.{name}"
             if isinstance(figure, dict) and "value" not in figure and any(isinstance(v, dict) for v in figure.values()):
                 if name not in units.DTYPE_BYTES:
                     problems.append(f"{path}: expected a dtype, one of {', '.join(units.DTYPE_BYTES)}, found {name!r}")

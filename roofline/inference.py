@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline import kernels
-from roofline.chip import LINK_NUMBERS
+from roofline.chip import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.errors import BadWorkload, RooflineError
 from roofline.kernels._jit import evaluate
 
@@ -31,9 +31,6 @@ COST = kernels.COST
 _FIELD = {name: i for i, name in enumerate(COST)}
 _LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
 _BUSY = tuple(_FIELD[f"{r}_s"] for r in ("compute", "memory", "cache", "network", "overhead"))
-
-#: Standard deviation of ln(measured / predicted) where an operator class has no `spread` of its own.
-_UNKNOWN_SPREAD = 0.5
 
 
 @functools.cache
@@ -98,9 +95,35 @@ def _bound(cost: tuple[Any, ...], chip: Chip) -> Any:
     return names[max(range(len(busy)), key=busy.__getitem__)]
 
 
+def naive_parts(op: Op, values: tuple[Any, ...], chip: Chip) -> tuple[Any, Any, Any]:
+    """The naive roofline of a cost, s: FLOP over peak, compulsory bytes over memory bandwidth, sent bytes over link."""
+    flops, vector_flops, size, sent = (values[_FIELD[n]] for n in ("flops", "vector_flops", "bytes", "network_bytes"))
+    compute = vector_flops / chip.machine["vector_flops"]
+    if np.any(flops):
+        compute = np.maximum(compute, flops / chip.peak(op.dtype))
+    if not np.any(sent):
+        return compute, size / chip.machine["memory_bandwidth"], 0.0 * sent
+    memory = np.where(np.equal(sent, 0.0), size / chip.machine["memory_bandwidth"], 0.0)
+    return compute, memory, sent / chip.machine["link_bandwidth"]
+
+
+def op_spread(op: Op, values: tuple[Any, ...], chip: Chip) -> Any:
+    """Standard deviation of ln(measured / predicted) of an operator: its class's figure for its regime of time."""
+    spreads = chip.spreads((op.kind, op.kernel, "default"), op.dtype)
+    if min(spreads) == max(spreads):
+        return spreads[0]
+    compute, memory, link = naive_parts(op, values, chip)
+    naive = np.maximum(np.maximum(compute, memory), link)
+    return np.asarray(spreads)[np.searchsorted(REGIME_EDGES_S, naive, side="right")]
+
+
 def bound_names(chip: Chip) -> tuple[str, ...]:
     """What can bound an operator on this chip; memory bounds name their level."""
-    return ("compute", f"memory:{chip.main_level}", f"memory:{chip.cache_level}", "network", "overhead")
+    names = chip.bound_cache.get("bounds")
+    if names is None:
+        names = ("compute", f"memory:{chip.main_level}", f"memory:{chip.cache_level}", "network", "overhead")
+        chip.bound_cache["bounds"] = names
+    return names  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -263,12 +286,12 @@ class Phase:
         """Standard deviation of ln(measured / predicted) of the phase.
 
         Errors within an operator class are taken as fully correlated, those of different classes as independent:
-        the classes' spreads add in quadrature, each weighted by its share of the time.
+        the classes' spreads add in quadrature, each weighted by its share of the time. An operator's spread is that
+        of its class and regime (by naive roofline time) on measured rows that no parameter was fitted to.
         """
         by_class: dict[str, Any] = {}
         for op, values in zip(self.workload, self.costs, strict=True):
-            parameter = self.chip.parameter("spread", (op.kind, op.kernel, "default"), op.dtype)
-            sigma = _UNKNOWN_SPREAD if parameter is None else parameter.value
+            sigma = op_spread(op, values, self.chip)
             by_class[op.kind] = by_class.get(op.kind, 0.0) + sigma * op.count * values[_TIME] * self.scale
         return np.sqrt(sum(s**2 for s in by_class.values())) / self.time_s
 
@@ -316,4 +339,4 @@ def run(workload: Workload, chip: Chip, scale: Any = 1.0) -> Phase:
     return Phase(workload, chip, scale)
 
 
-__all__ = ["COST", "Cost", "Phase", "bound_names", "cost", "evaluate_op", "run"]
+__all__ = ["COST", "Cost", "Phase", "bound_names", "cost", "evaluate_op", "naive_parts", "op_spread", "run"]

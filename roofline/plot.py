@@ -87,6 +87,10 @@ def plot_roofline(
     ax.grid(True, which="major", color="0.9", linewidth=0.7)
     ax.set_axisbelow(True)
     ax.set_title(title if title is not None else _title(chips), fontsize=10)
+    if len(chips) == 1:
+        names = _levels_drawn(chips[0], levels, alone=True)
+        slopes = {name: _band(chips[0], f"memory.{name}.bandwidth")[0] for name in names}
+        _label_slopes(ax, x, slopes, chips[0].main_level, "#333333")
     if points is not None:
         _draw_points(ax, points, label_share, first=0 if len(chips) == 1 else len(chips))
     if len(chips) > 1 or (points is not None and len(set(points["series"])) > 1):
@@ -147,7 +151,7 @@ def _draw_chip(
     dtypes: Sequence[str] | None,
     levels: Sequence[str] | None,
 ) -> None:
-    main, cache = chip.main_level, chip.cache_level
+    main = chip.main_level
     wanted = dtypes or _default_dtypes(chip, alone)
     ceilings = []
     for dtype in wanted:
@@ -156,12 +160,8 @@ def _draw_chip(
         path = f"engines.matrix.{dtype}" if f"engines.matrix.{dtype}" in chip.numbers else f"engines.vector.{dtype}"
         ceilings.append((dtype, path, _band(chip, path)))
     ceilings.sort(key=lambda c: -c[2][0])
-    names = (
-        [{"main": main, "cache": cache}.get(level, level) for level in levels]
-        if levels
-        else ([v for v in chip.levels if chip.get(f"memory.{v}.bandwidth") is not None] if alone else [main])
-    )
-    slopes = {name: _band(chip, f"memory.{name}.bandwidth") for name in dict.fromkeys(names)}
+    names = _levels_drawn(chip, levels, alone)
+    slopes = {name: _band(chip, f"memory.{name}.bandwidth") for name in names}
     top = ceilings[0][2][0]
     widest = max(s[0] for s in slopes.values())
     for n, (name, (value, low, high)) in enumerate(slopes.items()):
@@ -173,9 +173,6 @@ def _draw_chip(
         if high > low or peak_high > peak_low:
             under, over = np.minimum(x * low, peak_low), np.minimum(x * high, peak_high)
             ax.fill_between(x, under, over, color=colour, alpha=0.12, linewidth=0, zorder=1)
-        if alone:
-            text = f"{name} {units.text(value, 'B/s', 3)}"
-            _slope_label(ax, x, value, text, colour, below=name == main and len(slopes) > 1)
     for dtype, path, (value, low, high) in ceilings:
         line = [value / widest, x[-1]]
         ax.plot(line, [value, value], color=colour, linewidth=1.6 if value == top else 1.0, zorder=3)
@@ -191,15 +188,28 @@ def _draw_chip(
             _write(ax, f"{ridge:.0f}", (ridge, value), (-4, 3), colour, ha="right", va="bottom")
 
 
+def _rim() -> list[Any]:
+    """A white rim around text, so that lines do not strike it out."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.2, foreground="white")]
+
+
 def _write(
     ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], colour: str, **options: Any
 ) -> Any:
-    """Text beside a point, offset in typographic points, with a white rim so that lines do not strike it out."""
-    from matplotlib.patheffects import withStroke
+    """Text beside a point, offset in typographic points."""
+    options = {"fontsize": 7.5, "zorder": 8, "path_effects": _rim(), **options}
+    return ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
 
-    rim = [withStroke(linewidth=2.2, foreground="white")]
-    options = {"fontsize": 7.5, "zorder": 8} | options
-    return ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, path_effects=rim, **options)
+
+def _levels_drawn(chip: Chip, levels: Sequence[str] | None, alone: bool) -> list[str]:
+    """Names of the memory levels to draw."""
+    if levels:
+        return list(dict.fromkeys({"main": chip.main_level, "cache": chip.cache_level}.get(v, v) for v in levels))
+    if alone:
+        return [v for v in chip.levels if chip.get(f"memory.{v}.bandwidth") is not None]
+    return [chip.main_level]
 
 
 def _default_dtypes(chip: Chip, alone: bool) -> list[str]:
@@ -211,12 +221,17 @@ def _default_dtypes(chip: Chip, alone: bool) -> list[str]:
     return [d for d in (wide, narrow, vector) if d is not None]
 
 
-def _slope_label(ax: Axes, x: np.ndarray, bandwidth: float, text: str, colour: str, below: bool) -> None:
-    """Write a bandwidth along its slope, near the left end of the picture."""
-    at = x[0] * (2.2 if below else 1.5)
-    spot = (at, at * bandwidth)
-    along = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
-    _write(ax, text, spot, (5, -4) if below else (0, 3), colour, va="top" if below else "bottom", **along)
+def _label_slopes(ax: Axes, x: np.ndarray, slopes: dict[str, float], main: str, colour: str) -> None:
+    """Write each bandwidth along its slope, near the left end: main memory's below it, the others' above."""
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # the angle on the page is settled only now
+    for name, bandwidth in slopes.items():
+        below = name == main and len(slopes) > 1
+        at = x[0] * (2.0 if below else 1.3)
+        near, far = (ax.transData.transform((v, v * bandwidth)) for v in (at, 10 * at))
+        angle = float(np.degrees(np.arctan2(far[1] - near[1], far[0] - near[0])))
+        text = f"{name} {units.text(bandwidth, 'B/s', 3)}"
+        turned = {"rotation": angle, "rotation_mode": "anchor", "va": "top" if below else "bottom"}
+        _write(ax, text, (at, at * bandwidth), (2, -3) if below else (-1, 2), colour, **turned)
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int) -> None:
@@ -235,7 +250,12 @@ def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int)
         if series:
             ax.scatter([], [], color=colour, label=str(series))
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # settles the limits that labels are placed in
-    taken = [_pixels(ax, (r["intensity"], r["flops"] / r["time_s"]), 3) for _, r in points.iterrows()]
+    taken: list[tuple[float, ...]] = [
+        _pixels(ax, (r["intensity"], r["flops"] / r["time_s"]), 3) for _, r in points.iterrows()
+    ]
+    for written in ax.texts:
+        extent = written.get_window_extent().extents
+        taken.append(tuple(float(v) * 72 / ax.figure.dpi for v in extent))
     for _, text, spot, colour in sorted(labels, reverse=True):
         _place_label(ax, text, spot, colour, taken)
 
@@ -246,7 +266,7 @@ def _pixels(ax: Axes, spot: tuple[float, float], radius: float) -> tuple[float, 
     return x - radius, y - radius, x + radius, y + radius
 
 
-def _place_label(ax: Axes, text: str, spot: tuple[float, float], colour: str, taken: list[Any]) -> None:
+def _place_label(ax: Axes, text: str, spot: tuple[float, float], colour: str, taken: list[tuple[float, ...]]) -> None:
     """Put a label at the nearest place around its point where it covers no other label and no point."""
     width, height = 4.1 * len(text), 9.0
     left, bottom, right, top = (float(v) * 72 / ax.figure.dpi for v in ax.bbox.extents)

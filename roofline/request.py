@@ -109,7 +109,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         raise BadWorkload(
             f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}"
         )
-    if np.any(np.asarray(plan.devices) > 1) and not chip.has_links():
+    if np.any(np.asarray(plan.devices) > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
     dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
     chip.peak(dtype)
@@ -139,7 +139,7 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     batch, devices = _whole("batch", options.get("batch", 1024)), _whole("devices", options.get("devices", 1))
     dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
     chip.peak(dtype)
-    if np.any(np.asarray(devices) > 1) and not chip.has_links():
+    if np.any(np.asarray(devices) > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
     if np.any(np.asarray(batch) < np.asarray(devices)):
         raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")

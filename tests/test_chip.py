@@ -332,7 +332,7 @@ def test_machine_numbers_are_positive(name: str) -> None:
     for key, value in chip.machine.items():
         assert math.isfinite(value), key
         assert value > 0 or (value == 0 and key in may_be_zero), key
-    assert ("link_bandwidth" in chip.machine) == chip.has_links()
+    assert ("link_bandwidth" in chip.machine) == chip.has_links
     assert chip.machine["memory_bandwidth"] == chip["memory.main.bandwidth"]
     assert chip.machine["cache_bandwidth"] >= chip.machine["memory_bandwidth"]
 

@@ -1,0 +1,60 @@
+"""The README runs as written: its files, its Python, its commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from roofline import cli
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+FILES = dict(re.findall(r"Save this as `([\w.-]+)`:\n\n```toml\n(.*?)```", TEXT, re.DOTALL))
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = re.findall(r"^\$ (roofline .*)$", TEXT, re.MULTILINE)
+FIRST = re.findall(r"^python3 -m venv \.venv && \. \.venv/bin/activate && (.*)$", TEXT, re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(FILES) == 2
+    assert len(PYTHON) >= 2
+    assert len(COMMANDS) >= 6
+    assert len(FIRST) == 2
+
+
+def test_the_python_runs_from_top_to_bottom(folder: Path) -> None:
+    exec(compile("\n".join(PYTHON), "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, FIRST[0].split(" && ")[-1]])
+def test_the_commands_run(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", shlex.split(command))
+    try:
+        cli.main()
+    except SystemExit as stop:
+        assert not stop.code, capsys.readouterr().err
+    assert capsys.readouterr().out
+
+
+def test_the_commands_that_set_up_are_those_that_guard_the_project() -> None:
+    guard = (ROOT / ".ci" / "run").read_text()
+    assert 'pip install --quiet -e ".[test]"' in guard
+    assert FIRST[1].split(" && ")[-1] in guard
+
+
+def test_linked_pages_exist() -> None:
+    for target in re.findall(r"\]\(([\w/.-]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
