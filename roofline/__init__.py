@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         plot_breakdown as plot_breakdown,
         plot_roofline as plot_roofline,
     )
+    from roofline.serving import serve as serve
     from roofline.study import (
         fewest_chips as fewest_chips,
         pareto as pareto,
@@ -105,6 +106,7 @@ _MODULE_OF = {
     "softmax": "op",
     "plot_breakdown": "plot",
     "plot_roofline": "plot",
+    "serve": "serving",
     "fewest_chips": "study",
     "pareto": "study",
     "sensitivity": "study",

@@ -140,8 +140,8 @@ class Chip:
         ----------
         changes : dict
             Path -> new value: text with its unit (``"4.8 TB/s"``), an SI float, or a list or array of either, which
-            makes every result an array. ``{"clock": "1.1 GHz"}`` scales the engines and on-chip memories that run on
-            it unless they are changed as well. ``"x2"`` doubles the present value.
+            makes every result an array. ``"x2"`` doubles the present value. Engines follow ``clock`` and
+            ``cores.count``, and on-chip bandwidth follows the clock, unless they are changed as well.
 
         Raises
         ------
@@ -157,12 +157,13 @@ class Chip:
         for path, value in paths.items():
             old = self.number(path)
             numbers[path] = _changed(old, _read_values(path, value, old), f"what-if: was {_show(old)}")
-        if "clock" in paths and "clock" in self.numbers:
-            ratio = numbers["clock"].value / self.numbers["clock"].value
-            for path in self._clocked():
-                if path not in paths:
-                    old = numbers[path]
-                    numbers[path] = _changed(old, old.value * ratio, "what-if: scaled with the clock")
+        for driver in ("clock", "cores.count"):
+            if driver in paths and driver in self.numbers:
+                ratio = numbers[driver].value / self.numbers[driver].value
+                for path in self._follows(driver):
+                    if path not in paths:
+                        old = numbers[path]
+                        numbers[path] = _changed(old, old.value * ratio, f"what-if: scaled with {driver}")
         return dataclasses.replace(self, numbers=numbers, bound_cache={})
 
     def to_toml(self) -> str:
@@ -202,9 +203,13 @@ class Chip:
             raise UnknownName(f"software stack of {self.name}", name, self.stacks)
         return dataclasses.replace(self, numbers={**self.numbers, **laid}, bound_cache={})
 
-    def _clocked(self) -> list[str]:
-        on_chip = [level for level in self.levels[:-1] if self.flags[f"memory.{level}.type"] != "dram"]
-        return [p for p in self.numbers if p.startswith("engines.") or p in {f"memory.{v}.bandwidth" for v in on_chip}]
+    def _follows(self, driver: str) -> list[str]:
+        """The figures that grow with the clock (engines, on-chip bandwidth) or with the number of cores (engines)."""
+        engines = [p for p in self.numbers if p.startswith("engines.")]
+        if driver == "cores.count":
+            return engines
+        on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
+        return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]
 
     # What a kernel asks -----------------------------------------------------------------------------------------
 

@@ -83,7 +83,7 @@ def _chip(name: str, changes: list[str] | None) -> Any:
 def chips(
     name: Annotated[str | None, typer.Argument(help="A chip, to see its figures.")] = None,
     sources: Annotated[bool, typer.Option("--sources", help="The source and note of every figure.")] = False,
-    family: Annotated[bool, typer.Option("--family", help="The figures it inherits from its family as well.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Efficiency parameters and inherited figures too.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -122,9 +122,9 @@ def chips(
         table.notes.append("`roofline chips NAME --sources` shows one, with where each figure comes from.")
         return report.show(_out(), table)
     chip = catalog.load_chip(name)
-    table = report.chip_table(chip, sources, family)
+    table = report.chip_table(chip, sources, everything)
     if as_json or as_csv:
-        numbers = {**chip.numbers, **(chip.defaults if family else {})}
+        numbers = {**chip.numbers, **(chip.defaults if everything else {})}
         rows = [
             {
                 "figure": p,

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from roofline import inference, memory as memory_module, parallel
+from roofline.engine import fused
 from roofline.figures import Estimate, with_errors
 from roofline.inference import Phase
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
 from roofline.op import ceil_div, maximum, minimum, step_overhead, wide
 from roofline.units import text
-from roofline.workload import workload
+from roofline.workload import Workload, workload
 
 #: Tokens that engines prefill at a time (TensorRT-LLM's ``max_num_tokens``, vLLM's ``max_num_batched_tokens``): what
 #: activations are held for.
@@ -62,7 +63,7 @@ class LanguageEstimate(Estimate):
             micro, r.prompt - r.prefix, r.prompt, dtype=r.dtype, weight_dtype=r.weight_dtype, kv_dtype=r.kv_dtype
         )
         # A pipeline of pp stages passes `count` microbatches in count + pp - 1 stage times.
-        return self._run(step, (count + r.plan.pp - 1) / r.plan.pp)
+        return self.run_step(step, (count + r.plan.pp - 1) / r.plan.pp)
 
     @functools.cached_property
     def decode(self) -> Phase:
@@ -77,10 +78,11 @@ class LanguageEstimate(Estimate):
             kv_dtype=r.kv_dtype,
             steps=maximum(r.output - 1, 1),
         )
-        return self._run(step, 1.0)
+        return self.run_step(step, 1.0)
 
-    def _run(self, step: Any, scale: Any) -> Phase:
-        sharded = parallel.shard(step, self.request.plan, self.model)
+    def run_step(self, step: Workload, scale: Any = 1.0) -> Phase:
+        """One step of the model as an engine runs it on this plan, kernels merged and split over chips."""
+        sharded = parallel.shard(fused(step), self.request.plan, self.model)
         # Weights that the last-level cache holds whole stay there from step to step.
         held = self.weights_bytes <= self.chip.machine["cache_capacity"]
         if np.any(held):

@@ -170,8 +170,8 @@ def gemm(
 def attention(
     *, batch: Numeric, heads: Numeric, head_dim: Numeric, q_len: Numeric, kv_len: Numeric,
     kv_heads: Numeric | None = None, dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True,
-    window: Numeric | None = None, value_dim: Numeric | None = None, reuse: bool = False, name: str = "attention",
-    count: Numeric = 1, shard: str = "heads", scope: str = "layer",
+    window: Numeric | None = None, value_dim: Numeric | None = None, query_dtype: str | None = None,
+    reuse: bool = False, name: str = "attention", count: Numeric = 1, shard: str = "heads", scope: str = "layer",
 ) -> Op:  # fmt: skip
     """Scaled dot-product attention over a KV cache, prefill (``q_len > 1``) or decode (``q_len == 1``).
 
@@ -189,6 +189,8 @@ def attention(
         Sliding-window length; a query sees at most this many tokens.
     value_dim : number or array, optional
         Size of a head's value where it is not `head_dim` (DeepSeek's expanded keys are longer than its values).
+    query_dtype : str, optional
+        Of the query as it arrives, where it is converted to `dtype` first (FlashAttention 3 over an fp8 cache).
 
     Raises
     ------
@@ -211,7 +213,7 @@ def attention(
     args = {
         "batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": value_dim,
         "q_len": q_len, "kv_len": kv_len, "causal": 1.0 if causal else 0.0, "window": window,
-        "width": DTYPE_BYTES[dtype],
+        "width": DTYPE_BYTES[dtype_name(query_dtype) if query_dtype else dtype],
         "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
         "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from roofline.chip import Chip
+    from roofline.descriptor import Number
     from roofline.inference import Phase
 
 Estimate = LanguageEstimate | RecommendationEstimate
@@ -76,7 +77,7 @@ def headline(est: Estimate, level: float = 0.9) -> Table:
     for label, phase in phases(est):
         table.rows.append(
             [
-                f"{label}: bounds",
+                f"{label}, lower to upper bound",
                 units.text(phase.time_s, "s", 3),
                 f"{units.text(phase.lower_s, 's', 3)} to {units.text(phase.upper_s, 's', 3)}",
             ]
@@ -173,19 +174,23 @@ def _si(value: float) -> str:
     return units.text(value, "B", 3).removesuffix("B").strip()
 
 
-def chip_table(chip: Chip, sources: bool = False, family: bool = False) -> Table:
-    """Every figure of a chip; with its sources if asked."""
+def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> Table:
+    """The figures of a chip; with their sources, and with efficiency parameters and what it inherits, if asked."""
     columns = ["figure", ">value", ">range", "kind"] + (["source", "note"] if sources else [])
     heading = f"{chip.title} ({chip.name})\n{chip.vendor}, {chip.year}, {chip.status}"
     if chip.flags.get("process"):
         heading += f", {chip.flags['process']}"
     table = Table(heading, columns)
-    numbers = {**chip.numbers, **(chip.defaults if family else {})}
-    for path, n in numbers.items():
-        unit = units.DIMENSIONS[n.dimension][0]
-        spread = "" if n.low is None or n.high is None else f"{units.text(n.low, unit)} to {units.text(n.high, unit)}"
-        row = [path, units.text(n.value, unit, 5), spread, n.kind]
+    numbers = {**chip.numbers, **{p: n for p, n in chip.defaults.items() if p not in chip.numbers}}
+    shown = {p: n for p, n in chip.numbers.items() if not p.startswith(("efficiency.", "stack."))}
+    for path, n in (numbers if everything else shown).items():
+        low_high = "" if n.low is None or n.high is None else f"{_figure(n, n.low)} to {_figure(n, n.high)}"
+        row = [path, _figure(n, n.value), low_high, n.kind]
         table.rows.append(row + ([n.source, n.note] if sources else []))
+    if not everything:
+        table.notes.append(
+            f"{len(numbers) - len(shown)} efficiency parameters and inherited figures: --all shows them."
+        )
     ridges = []
     for dtype in chip.dtypes:
         levels = [chip.main_level] + ([chip.cache_level] if chip.cache_level != chip.main_level else [])
@@ -197,6 +202,15 @@ def chip_table(chip: Chip, sources: bool = False, family: bool = False) -> Table
     if chip.note:
         table.notes.append(chip.note)
     return table
+
+
+def _figure(number: Number, value: Any) -> str:
+    """A figure with its unit; capacities that are whole KiB, MiB or GiB as such."""
+    if number.dimension == "capacity":
+        for power, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+            if value % power == 0 and value % 1000:
+                return f"{value / power:g} {unit}"
+    return units.text(value, units.DIMENSIONS[number.dimension][0], 5)
 
 
 # How to set it ---------------------------------------------------------------------------------------------------

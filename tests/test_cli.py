@@ -81,7 +81,7 @@ def test_set_is_a_what_if(run: Run) -> None:
     assert tpot("--set", "memory.main.bandwidth=x0.5") > tpot()
 
 
-SHOWS = ["chips", "models", "schema", "chips mtia-v1 --sources", "chips artemis --family", "models dlrm-v2",
+SHOWS = ["chips", "models", "schema", "chips mtia-v1 --sources", "chips artemis --all", "models dlrm-v2",
          "models llama-3.1-8b"]  # fmt: skip
 
 
