@@ -160,7 +160,7 @@ def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
                 f"{r['count']:g}",
                 units.text(r["flops"], "", 3) if r["flops"] < 1e3 else _si(r["flops"]),
                 _si(r["bytes"]),
-                f"{r['intensity']:.3g}",
+                _ratio(r["intensity"]),
                 units.text(r["time_s"], "s", 3),
                 f"{r['share']:.1%}",
                 r["bound"],
@@ -168,6 +168,10 @@ def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
         )
     table.notes.append(f"All operators: {units.text(phase.time_s, 's', 4)}.")
     return table
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _si(value: float) -> str:

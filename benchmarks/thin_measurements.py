@@ -1,0 +1,119 @@
+"""Make the sample of measured operator times that roofline ships: roofline/measured/*.csv.gz.
+
+    python benchmarks/thin_measurements.py FOLDER
+
+FOLDER holds gemm.parquet, attention_prefill.parquet, attention_decode.parquet, mla_attention.parquet, moe.parquet,
+collectives.parquet and elementwise.parquet: operator times of aiconfigurator-core 0.12.0 with a role beside each row
+(calibrate, test-shapes, test-chip) and whether it may be shipped. Rows are drawn at random (fixed seed) within strata of
+operator class, framework, dtype, chip, role and regime of time. Beside the sample it writes `counts.csv`, what the
+exclusion rules take of the complete data, and `roles.csv`, the role of every shape.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from roofline import exclusions, measurements
+from roofline.aiconfigurator import (
+    CLASSES, attention_rows, collective_rows, gemm_rows, mla_rows, moe_rows, quantize_rows, with_naive,
+)  # fmt: skip
+
+OUT = Path(__file__).parents[1] / "roofline" / "measured"
+CHIPS = {"H100-SXM-80GB": "h100-sxm", "H200-SXM-141GB": "h200", "A100-SXM-80GB": "a100-sxm-80gb"}
+
+#: Rows a stratum (a regime of one framework, dtype, variant, chip and role): (H100 test shapes, everything else).
+QUOTA = {"gemm": (110, 40), "attention": (110, 40), "mla_attention": (120, 50), "moe": (110, 45),
+         "collectives": (500, 500), "quantize": (100, 60)}  # fmt: skip
+
+#: Of rows that a rule excludes beforehand, one in so many of the quota: enough to see that the rule is right.
+EXCLUDED_SHARE = 8
+
+
+def complete(folder: Path) -> dict[str, pd.DataFrame]:
+    """Every row that may be shipped, by class, in the columns of the sample."""
+
+    def load(name: str) -> pd.DataFrame:
+        frame = pd.read_parquet(folder / f"{name}.parquet")
+        frame = frame[frame["may_ship"]]
+        for column in frame.columns:
+            if isinstance(frame[column].dtype, pd.CategoricalDtype):
+                frame[column] = frame[column].astype(str)
+        return frame.assign(chip=frame["chip"].map(CHIPS))
+
+    prefill = load("attention_prefill")
+    prefill["causal"] = prefill["op"] != "attention_encoder"
+    prefill["variant"] = np.where(prefill["causal"], "prefill", "encoder")
+    decode = load("attention_decode").assign(variant="decode", causal=True)
+    mla = load("mla_attention")
+    mla["variant"] = mla["op"].str.removeprefix("mla_attention_")
+    moe = load("moe").rename(columns={"moe_tp": "tp", "moe_ep": "ep"})
+    moves = load("collectives").rename(columns={"library": "framework", "n_devices": "devices"})
+    moves = moves[moves["op"].isin(["all_reduce", "all_gather", "reduce_scatter", "alltoall"])]
+    stream = load("elementwise")
+    stream = stream[stream["op"] == "fp8_static_quant"]
+    tables = {
+        "gemm": gemm_rows(load("gemm").rename(columns={"weight_copies_cycled": "copies"})),
+        "attention": attention_rows(pd.concat([prefill, decode], ignore_index=True)),
+        "mla_attention": mla_rows(mla),
+        "moe": moe_rows(moe),
+        "collectives": collective_rows(moves),
+        "quantize": quantize_rows(stream),
+    }
+    for name, table in tables.items():
+        tables[name] = with_naive(table.reset_index(drop=True))
+        tables[name]["flags"] = exclusions.flag(tables[name])
+    return tables
+
+
+def thin(name: str, table: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+    """The rows of the sample."""
+    test, others = QUOTA[name]
+    early = exclusions.excluded(table["flags"])
+    regime = measurements.regime(table["naive_s"])
+    keys = ["op", "framework", "dtype", "kv_dtype", "variant", "chip", "role"]
+    keys = [table[k].fillna("").astype(str) for k in keys if k in table.columns] + [regime, early]
+    chosen = []
+    for key, index in table.groupby(keys, sort=True).groups.items():
+        quota = test if "test-shapes" in key and "h100-sxm" in key else others
+        quota = quota if key[-1] == "" else max(2, others // EXCLUDED_SHARE)
+        rows = np.asarray(index)
+        chosen.append(rows if len(rows) <= quota else generator.choice(rows, quota, replace=False))
+    return table.loc[np.sort(np.concatenate(chosen))]
+
+
+def main(folder: Path) -> None:
+    """Write the sample, the counts and the roles."""
+    generator = np.random.default_rng(0)
+    counts, roles, total = [], [], 0
+    for name, table in complete(folder).items():
+        by = table.assign(rule=table["flags"].fillna("")).groupby(["op", "dtype", "variant", "framework", "chip", "role",
+                                                                   "rule"], dropna=False)  # fmt: skip
+        counts.append(by.size().rename("rows").reset_index())
+        keys = list(CLASSES[name])
+        fitted = table[table["role"] != "test-chip"]
+        roles.append(fitted[[*keys, "role"]].drop_duplicates().assign(table=name))
+        sample = thin(name, table, generator)
+        sample = sample.drop(columns=["kernel", "naive_s"]).dropna(axis=1, how="all")
+        for column in sample.columns:
+            whole = sample[column].dropna()
+            if whole.dtype.kind == "f" and len(whole) and (whole % 1 == 0).all() and column != "time_s":
+                sample[column] = sample[column].astype("Int64")
+        path = OUT / f"{name}.csv.gz"
+        sample.to_csv(path, index=False, float_format="%.5g", compression={"method": "gzip", "mtime": 1})
+        total += path.stat().st_size
+        print(f"{name}: {len(table):,} rows -> {len(sample):,}, {path.stat().st_size:,} bytes", file=sys.stderr)
+    pd.concat(counts).to_csv(OUT / "counts.csv", index=False)
+    keys = list(dict.fromkeys(k for columns in CLASSES.values() for k in columns))
+    table = pd.concat(roles)[["table", *keys, "role"]]
+    table.convert_dtypes().to_csv(OUT / "roles.csv", index=False)
+    print(f"{total:,} bytes", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))
