@@ -4,8 +4,8 @@
 
 FOLDER holds gemm.parquet, attention_prefill.parquet, attention_decode.parquet, mla_attention.parquet, moe.parquet,
 collectives.parquet and elementwise.parquet: operator times of aiconfigurator-core 0.12.0 with a role beside each row
-(calibrate, test-shapes, test-chip) and whether it may be shipped. Rows are drawn at random (fixed seed) within strata of
-operator class, framework, dtype, chip, role and regime of time. Beside the sample it writes `counts.csv`, what the
+(calibrate, test-shapes, test-chip) and whether it may be shipped. Rows are drawn at random (fixed seed) within strata
+of operator class, framework, dtype, chip, role and regime of time. Beside the sample it writes `counts.csv`, what the
 exclusion rules take of the complete data, and `roles.csv`, the role of every shape.
 """
 
@@ -17,9 +17,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from roofline import exclusions, measurements
-from roofline.aiconfigurator import (
-    CLASSES, attention_rows, collective_rows, gemm_rows, mla_rows, moe_rows, quantize_rows, with_naive,
+from roofline import measurements
+from roofline.fidelity import exclusions
+from roofline.fidelity.aiconfigurator import (
+    CLASSES,
+    attention_rows,
+    collective_rows,
+    gemm_rows,
+    mla_rows,
+    moe_rows,
+    quantize_rows,
+    with_naive,
 )  # fmt: skip
 
 OUT = Path(__file__).parents[1] / "roofline" / "measured"
@@ -90,8 +98,8 @@ def main(folder: Path) -> None:
     generator = np.random.default_rng(0)
     counts, roles, total = [], [], 0
     for name, table in complete(folder).items():
-        by = table.assign(rule=table["flags"].fillna("")).groupby(["op", "dtype", "variant", "framework", "chip", "role",
-                                                                   "rule"], dropna=False)  # fmt: skip
+        keys = ["op", "dtype", "variant", "framework", "chip", "role", "rule"]
+        by = table.assign(rule=table["flags"].fillna("")).groupby(keys, dropna=False)
         counts.append(by.size().rename("rows").reset_index())
         keys = list(CLASSES[name])
         fitted = table[table["role"] != "test-chip"]

@@ -33,7 +33,7 @@ def attended(queries: float, keys: float, window: float) -> float:
 @inner
 def attention_cost(
     batch: float, heads: float, kv_heads: float, key_dim: float, value_dim: float, kv_dim: float, q_len: float,
-    kv_len: float, causal: float, window: float, width: float, kv_width: float, reuse: float,
+    kv_len: float, causal: float, window: float, width: float, kv_width: float, reuse: float, tile: float,
     matrix_flops: float, vector_flops: float, memory_bandwidth: float, cache_bandwidth: float, cache_capacity: float,
     core_count: float,
     launch_s: float, convert_s: float, sequence_s: float, block_s: float, memory_fraction: float,
@@ -43,7 +43,10 @@ def attention_cost(
 ) -> tuple[
     float, float, float, float, float, float, float, float, float, float, float, float, float, float
 ]:  # fmt: skip
-    """Cost of attention that stores `kv_dim` numbers per token and KV head; `attention` explains everything else."""
+    """Cost of attention that stores `kv_dim` numbers per token and KV head, in prefill tiles of `tile` rows and keys.
+
+    `attention` explains everything else.
+    """
     group = heads / kv_heads
     span = min(kv_len, window) if window > 0.0 else kv_len
     keys = min(kv_len, span + q_len - 1.0)
@@ -107,25 +110,25 @@ def attention_cost(
     # Prefill: one block per tile of query rows, of one head or of all heads that share a KV head (packed).
     if q_len > 1.0 and group * q_len > DECODE_ROWS:
         decode_time, decode_upper = time, upper
-        kv_tiles = math.ceil(keys / TILE)
-        longest = min(kv_tiles, math.ceil(span / TILE) + 1.0)
+        kv_tiles = math.ceil(keys / tile)
+        longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
         pair_s = 2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
         pair_s += SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
-        tile_s = TILE * TILE * core_count * pair_s
+        tile_s = tile * tile * core_count * pair_s
         time = upper = math.inf
         for packed in (False, True):
             if packed and group == 1.0:
                 break
             block_rows = group * q_len if packed else q_len
-            row_tiles = math.ceil(block_rows / TILE)
+            row_tiles = math.ceil(block_rows / tile)
             blocks = batch * (kv_heads if packed else heads) * row_tiles
             work = blocks * longest
             if causal > 0.0 and not packed:
                 work = batch * heads * attended(row_tiles, max(kv_tiles, row_tiles), longest)
             even = work / core_count
-            traffic = max(kv_bytes, work * TILE * TILE / SHARED_ROWS * kv_dim * kv_width) + io_bytes
+            traffic = max(kv_bytes, work * tile * tile / SHARED_ROWS * kv_dim * kv_width) + io_bytes
             stream = traffic / (cache_fraction * cache_bandwidth)
-            fixed = start_s + math.ceil(blocks / core_count) * (block_s + min(block_rows, TILE) * row_s)
+            fixed = start_s + math.ceil(blocks / core_count) * (block_s + min(block_rows, tile) * row_s)
             # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
             whole = tile_s * max(longest, even + longest * (1.0 - min(core_count / blocks, 1.0)))
             cut = tile_s * (even + 1.0)
@@ -213,7 +216,7 @@ def attention(
     values = value_dim if value_dim > 0.0 else head_dim
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse,
+        width, kv_width, reuse, TILE,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,

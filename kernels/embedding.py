@@ -78,6 +78,7 @@ def embedding_bag(
     dim: float,
     pooling: float,
     skew: float,
+    together: float,
     width: float,
     out_width: float,
     reuse: float,
@@ -96,6 +97,7 @@ def embedding_bag(
     inflight_bytes: float,
     transaction_bytes: float,
     issue_cycles: float,
+    bag_cycles: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of `tables` embedding bags: for each of `batch` samples, `pooling` rows of each table summed to one.
 
@@ -103,6 +105,8 @@ def embedding_bag(
     ----------
     batch, tables, rows, dim, pooling : samples, tables, rows of each table, elements of a row, lookups a bag.
     skew : Zipf exponent of the indices: the r-th most popular row is drawn with probability ~ r**-skew; 0 is uniform.
+    together : rows that one draw brings, 1 where each row of a bag is drawn on its own. Above, an index stands for a
+        fixed list of that many rows, spread at random over the table: popular are the lists.
     width, out_width : bytes per element of the tables and of the pooled result.
     reuse : 1.0 when the same batch is looked up again and again, so that rows in the cache stay; else 0.0.
     vector_flops : FLOP/s in fp32.
@@ -118,6 +122,7 @@ def embedding_bag(
         exceed core_count * inflight_bytes / memory_latency.
     transaction_bytes : B, the unit in which memory is read: a row is padded to a whole number of them.
     issue_cycles : clock cycles of a core to issue one lookup: index, address, request, accumulate.
+    bag_cycles : clock cycles of a core to begin and end one bag: its place among the indices, its result.
 
     Returns
     -------
@@ -131,7 +136,9 @@ def embedding_bag(
     work = lookups * dim
 
     held = cache_capacity * cache_share / (tables * read_bytes)
-    unique, missed = lookups_missed(draws, rows, skew, held)
+    unique, missed = lookups_missed(draws / together, rows, skew, held / together)
+    if together > 1.0:  # lists of rows overlap
+        unique, missed = -rows * expm1(-unique * together / rows), missed * together
     unique_bytes = tables * unique * row_bytes
     spilled = max(0.0, stream_bytes - cache_capacity)
     least = unique_bytes + spilled
@@ -146,7 +153,8 @@ def embedding_bag(
     sustained = min(memory_bandwidth * memory_fraction, core_count * inflight_bytes / memory_latency)
     memory_s = memory_bytes / sustained
     cache_s = cache_bytes / (cache_bandwidth * cache_fraction)
-    compute_s = work / (vector_flops * compute_fraction) + lookups * issue_cycles / (core_count * clock)
+    cycles = lookups * issue_cycles + batch * tables * bag_cycles
+    compute_s = work / (vector_flops * compute_fraction) + cycles / (core_count * clock)
     overhead_s = launch_s + memory_latency
     return (
         0.0,

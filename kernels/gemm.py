@@ -35,8 +35,10 @@ def gemm(
     operand_share: float,
     prologue_s: float,
     split_s: float,
+    tail_share: float,
     tile_min: float,
     tile_max: float,
+    row_step: float,
     quantize_s: float,
     quantize_fraction: float,
 ) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
@@ -45,8 +47,9 @@ def gemm(
     The output is cut into tiles and every core works through its share of them. The expected time is the launch
     plus the best, over tile shapes and splits of k, of the slowest of three things that overlap:
 
-    - compute: ``tiles / core_count`` waves, at least one, of padded tiles at the sustained matrix rate. Past the
-      first wave the libraries balance well (many tile shapes, persistent kernels), so it is not rounded up;
+    - compute: ``tiles / core_count`` waves, at least one, of padded tiles at the sustained matrix rate. Whether a
+      last wave that is filled in part takes as long as a full one is up to the library: many tile shapes and
+      persistent kernels balance it away, one fixed tile does not;
     - cache: both operands once per tile that needs them, and C written;
     - memory: B cold, and what the cache loses of everything else.
 
@@ -87,8 +90,12 @@ def gemm(
         Filling and draining a core's pipeline, s per wave.
     split_s : float
         Fixed cost of splitting k, s: mostly the launch of the reduction.
+    tail_share : float
+        Share of the idle part of the last wave that is waited for: 0.0 all cores end together, 1.0 whole waves.
     tile_min, tile_max : float
         Smallest and largest tile edge, elements; sizes between are powers of two apart.
+    row_step : float
+        Rows that the matrix unit takes at a time: a lone tile of fewer rows than its edge is padded to a multiple.
     quantize_s, quantize_fraction : float
         Fixed cost of the quantising kernel, s, and the share of cache (memory, once it spills) bandwidth it reaches.
 
@@ -133,11 +140,13 @@ def gemm(
     rows = tile_min
     while True:
         row_tiles = batch * ceil(m / rows)
+        filled = min(rows, row_step * ceil(m / row_step))
         cols = tile_min
         while True:
             tiles = row_tiles * ceil(n / cols)
             waves = tiles / core_count if tiles > core_count else 1.0
-            compute = 2.0 * waves * rows * cols * padded_k / core_flops
+            waves += tail_share * (ceil(waves) - waves)
+            compute = 2.0 * waves * filled * cols * padded_k / core_flops
             operands = tiles * padded_k * (rows * width + cols * weight_width)
             cache = max(operands / operand_rate, once_s) + write_s
             hidden = cache if cache > memory_s else memory_s

@@ -5,6 +5,8 @@ from __future__ import annotations
 from roofline.kernels._jit import kernel
 from roofline.kernels.attention import attention_cost
 
+MLA_TILE = 64.0  # query rows, and keys, of a prefill tile: half of attention's, for keys three times as long
+
 
 @kernel
 def mla_attention(
@@ -43,6 +45,7 @@ def mla_attention(
     key_dim = kv_lora_rank + rope_dim
     return attention_cost(
         batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse,
+        MLA_TILE,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,

@@ -1,13 +1,26 @@
-"""Cost of a routed mixture-of-experts FFN on one rank: permute, two grouped products, activation, combine."""
+"""Cost of a routed mixture-of-experts FFN on one rank: route, permute, two grouped products, activation, combine."""
 
 from __future__ import annotations
 
-from math import exp, log1p
+from math import exp, log, log1p, sqrt
 
 from roofline.kernels._jit import inner, kernel
 
 THRASH = 3.0  # bytes lost per byte too many: evicting the oldest first loses more than the excess
-HOT_RANK = 0.5  # the busiest of ep ranks gets ep ** (HOT_RANK * (skew - 1)) times the mean
+K_STEP = 64.0  # elements of k between two loads of a product's inner loop
+
+
+@inner
+def busiest_pairs(mean: float, ranks: float, local: float, skew: float) -> float:
+    """Pairs on the busiest of `ranks` that get `mean` pairs each on average, over `local` experts.
+
+    The largest of several draws lies some standard deviations above their mean. Two things spread the draws: chance
+    (a Poisson number of pairs) and popularity (relative variance ``skew - 1`` an expert, averaged over the rank's).
+    The square is the second term of Cornish and Fisher's expansion, for a skewness as small as a Poisson's.
+    """
+    scores = log(ranks) / (1.125 + 0.152 * log(ranks))  # expected largest of `ranks` standard normals, within 2 %
+    excess = scores * sqrt(min(skew, 1.0) * mean + max(skew - 1.0, 0.0) * mean * mean / local)
+    return mean + excess + excess * excess / (6.0 * mean)
 
 
 @inner
@@ -15,9 +28,10 @@ def idle_share(load: float, skew: float) -> float:
     """Share of the experts that get no token when the mean expert gets `load` of them.
 
     One family for every way to route: round robin (skew 0: ``1 - load``), at random (1: Poisson, ``exp(-load)``),
-    and at random with uneven popularity (above 1: gamma-Poisson, the variance of the popularity is skew - 1).
+    and at random with uneven popularity (above 1: gamma-Poisson). Its dispersion is the variance of the logarithm of
+    the popularity, ``log(skew)`` if that is lognormal: a few popular experts do not make all the others idle.
     """
-    dispersion = skew - 1.0
+    dispersion = skew - 1.0 if skew < 1.0 else log1p(skew - 1.0)
     if abs(dispersion) < 1e-6:
         return exp(-load)
     if dispersion * load <= -1.0:
@@ -73,6 +87,9 @@ def moe(
     cache_capacity: float,
     core_count: float,
     launch_s: float,
+    select_s: float,
+    expert_s: float,
+    k_step_s: float,
     compute_fraction: float,
     memory_fraction: float,
     activation_fraction: float,
@@ -82,9 +99,10 @@ def moe(
 ) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
     """Cost of the routed FFN on the busiest rank, without collectives.
 
-    The expected time is the launches, plus the rows moved by permute, activation and combine, plus for each grouped
-    product (hidden to the expert width, and back) the slowest of its matrix, memory and cache time. At few tokens
-    the weights of the experts that get any token rule; at many, the padded rows on the matrix engine.
+    The expected time is what nothing hides (launches, the choice of experts, latencies), plus the rows moved by
+    permute, activation and combine, plus for each grouped product (hidden to the expert width, and back) the slowest
+    of its matrix, memory and cache time. At few tokens the weights of the experts that get any token rule; at many,
+    the padded rows on the matrix engine.
 
     Parameters
     ----------
@@ -100,8 +118,7 @@ def moe(
         1.0: three matrices (up, gate, down); 0.0: two.
     skew : float
         0.0: round robin, every expert the same; 1.0: every token picks at random; above: popularity differs between
-        experts with relative variance ``skew - 1``, and the busiest rank gets ``ep ** (0.5 * (skew - 1))`` times
-        the mean. The power-law routing of public benchmarks is 1.8 at exponent 1.01 and 1.9 at 1.2.
+        experts with relative variance ``skew - 1``. At ``ep > 1`` the rank is the busiest of them.
     width, weight_width, out_width : float
         Bytes per element of the products' input, the weights, and the products' output.
     quantize : float
@@ -118,7 +135,14 @@ def moe(
     core_count : float
         Cores that work on tiles of their own.
     launch_s : float
-        Fixed cost of all the layer's kernels, s.
+        Launches of all the layer's kernels, s.
+    select_s : float
+        Choosing experts, s per expert and choice: a token's top-k is `topk` passes over `experts` scores, one after
+        the other; tokens are many at a time.
+    expert_s : float
+        Bookkeeping of the grouped products (offsets, pointers), s per expert of the rank.
+    k_step_s : float
+        Latency of one step of a product's inner loop, s per 64 elements of k, that nothing hides.
     compute_fraction, memory_fraction : float
         Sustained shares of `matrix_flops` and `memory_bandwidth`.
     activation_fraction : float
@@ -137,13 +161,13 @@ def moe(
     Notes
     -----
     The expected number of experts in use at random routing, ``experts * (1 - exp(-load))``, is the occupancy of
-    balls in urns; the gamma-Poisson (negative binomial) mixture is the standard model of uneven urns.
+    balls in urns; the gamma-Poisson (negative binomial) mixture is the standard model of uneven urns. All three times
+    grow with every size but `experts` alone, which evens out the ranks where `skew` is above 1.
     """
     local = experts / ep
     down = inter / tp
     up = down * (1.0 + gated)
-    hot = ep ** (HOT_RANK * max(skew - 1.0, 0.0))
-    pairs = min(tokens * topk / ep * hot, tokens * min(topk, local))
+    pairs = min(busiest_pairs(tokens * topk / ep, ep, local, skew), tokens * min(topk, local))
     active = max(1.0, local * (1.0 - idle_share(pairs / local, skew)))
 
     flops = 2.0 * pairs * hidden * (up + down)
@@ -177,6 +201,7 @@ def moe(
     down_cache = (down_weights + down_rows) / cache_bandwidth
     side_s = side_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / activation_fraction
 
+    overhead_s = launch_s + select_s * topk * experts + expert_s * local + k_step_s * (hidden + down) / K_STEP
     compute_s = up_compute + down_compute
     memory_s = up_memory + down_memory
     cache_s = up_cache + down_cache + side_s
@@ -190,11 +215,11 @@ def moe(
         work_bytes,
         0.0,
         lower_s,
-        launch_s + side_s + products_s,
-        launch_s + compute_s + memory_s + cache_s,
+        overhead_s + side_s + products_s,
+        overhead_s + compute_s + memory_s + cache_s,
         compute_s,
         memory_s,
         cache_s,
         0.0,
-        launch_s,
+        overhead_s,
     )

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from roofline.calibration import calibrate as calibrate
     from roofline.catalog import (
         list_chips as list_chips,
         list_models as list_models,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
         UnknownName as UnknownName,
     )
     from roofline.estimates import estimate as estimate
+    from roofline.fidelity.end_to_end import validate_end_to_end as validate_end_to_end
+    from roofline.fidelity.validation import validate as validate
     from roofline.inference import (
         cost as cost,
         run as run,
@@ -65,12 +68,12 @@ if TYPE_CHECKING:
         sensitivity as sensitivity,
         sweep as sweep,
     )
-    from roofline.workload import workload as workload
 
 __version__ = "0.1.0"
 
 #: The public names, and the module that each lives in.
 _MODULE_OF = {
+    "calibrate": "calibration",
     "list_chips": "catalog",
     "list_models": "catalog",
     "load_chip": "catalog",
@@ -107,11 +110,12 @@ _MODULE_OF = {
     "plot_breakdown": "plot",
     "plot_roofline": "plot",
     "serve": "serving",
+    "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "study",
     "pareto": "study",
     "sensitivity": "study",
     "sweep": "study",
-    "workload": "workload",
+    "validate": "fidelity.validation",
 }
 
 __all__ = list(_MODULE_OF)  # pyright: ignore[reportUnsupportedDunderAll]

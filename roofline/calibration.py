@@ -2,27 +2,34 @@
 
 For each operator class and dtype, the few named parameters of its kernel are fitted: a robust least squares of
 ln(predicted / measured), each regime of time weighing the same however many rows it has, then polished on the mean
-absolute log ratio. Parameters that describe the hardware (kind ``derived`` or ``datasheet``) stay as they are.
+absolute log ratio. A weak pull to where the fit starts settles what the rows do not determine; parameters that no row
+feels are left alone, and so are those that describe the hardware or the algorithm (kind ``derived`` or ``datasheet``).
+Every fifth shape is held out; a fit that does no better on those than the parameters it began with is not taken.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import inspect
 import math
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import measurements
-from roofline.chip import Chip
+from roofline import measurements, tomlfile
+from roofline.catalog import load_chip
+from roofline.chip import SPREADS, Chip
 from roofline.descriptor import Number, parameter_schema
-from roofline.errors import BadData
+from roofline.errors import BadData, RooflineError
 from roofline.inference import COST, evaluate_op
 from roofline.kernels import by_name
+from roofline.kernels._jit import SMALL
 from roofline.op import Op
-from roofline.units import DIMENSIONS
+from roofline.writer import figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +39,25 @@ if TYPE_CHECKING:
 _TIME = COST.index("time_s")
 
 #: Rows of a class beyond which a stratified sample is fitted.
-MOST_ROWS = 3000
+MOST_ROWS = 2000
 
 #: Fewer rows than this a class are left alone: too few to tell the parameters apart.
 FEWEST_ROWS = 20
 
 #: Every fifth shape is held out of the fit to report its error.
 HELD_OUT = 5
+
+#: The pull to the starting values: an e-fold away costs this much mean squared log ratio.
+PULL = 1e-4
+
+#: Least spread: repeated measurements of one shape differ by 3-5 % at the 90th percentile.
+REPEATABILITY = 0.025
+
+#: Places that a fit starts from: the chip's own parameters, and these moved at random.
+STARTS = 4
+
+#: Columns that tell no shape apart.
+_NO_SHAPE = ("time_s", "time_std_s", "chip", "framework", "version", "kernel", "source", "role", "flags", "variant")
 
 
 @dataclass(frozen=True)
@@ -49,14 +68,18 @@ class ClassFit:
     ----------
     kind, dtype : str
     rows, held_out_rows : int
-        Rows used and rows kept apart.
+        Rows fitted and rows kept apart.
     before, after, held_out : float
-        Mean absolute relative error, regimes weighted equally: with the parameters the chip came with, with the
-        fitted ones, and with these on the rows that were not fitted.
+        Mean absolute relative error, regimes weighted equally: of all rows with the parameters the chip came with, of
+        the fitted rows with the fitted ones, and with these on the rows that were not fitted (NaN without any).
+    held_out_before : float
+        On the same held-out rows with the parameters the chip came with.
     parameters : dict of str to float
-        SI values.
+        SI values; empty when the fit was not taken.
     spread : dict of str to float
-        Standard deviation of ln(measured / predicted) by regime, from the 5 % and 95 % quantiles.
+        Standard deviation of ln(measured / predicted), over all and by regime.
+    note : str
+        Why the fit was not taken.
     """
 
     kind: str
@@ -66,8 +89,15 @@ class ClassFit:
     before: float
     after: float
     held_out: float
+    held_out_before: float
     parameters: dict[str, float]
     spread: dict[str, float]
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The class as descriptors write it: ``gemm.fp8``."""
+        return f"{self.kind}.{self.dtype}" if self.dtype else self.kind
 
 
 @dataclass(frozen=True)
@@ -78,186 +108,286 @@ class Calibration:
     ----------
     chip : Chip
         With the fitted parameters, kind ``measured``.
+    base : Chip
+        The chip it started from.
     fits : list of ClassFit
     bad : Series
-        Row -> why it was not used.
-    skipped : dict
-        (kind, dtype) -> why the class was not fitted.
+        Rows that could not be used -> why.
+    skipped : dict of str to str
+        Classes with too few rows.
+    source : str
+        What the rows were.
+    notes : list of str
+        What else the reader of the rows should know.
     """
 
-    base: Chip
     chip: Chip
+    base: Chip
     fits: list[ClassFit]
-    bad: Any
-    skipped: dict[tuple[str, str], str] = field(default_factory=dict)
-    source: str = ""
+    bad: pd.Series[str]
+    skipped: dict[str, str]
+    source: str
+    notes: list[str]
 
     @property
-    def frame(self) -> pd.DataFrame:
-        """The fits, one row a class."""
+    def report(self) -> pd.DataFrame:
+        """One row for each class: rows, held-out rows, errors before and after (fractions), whether it was taken."""
         import pandas as pd
 
-        columns = ["kind", "dtype", "rows", "held_out_rows", "before", "after", "held_out"]
-        return pd.DataFrame([{c: getattr(f, c) for c in columns} for f in self.fits], columns=columns)
+        records = [
+            {"class": f.name, "rows": f.rows, "held_out_rows": f.held_out_rows, "before": f.before, "after": f.after,
+             "held_out_before": f.held_out_before, "held_out": f.held_out, "taken": bool(f.parameters), "note": f.note}
+            for f in self.fits
+        ]  # fmt: skip
+        return pd.DataFrame.from_records(records)
+
+    def to_toml(self, name: str = "") -> str:
+        """A descriptor that extends the original with what was fitted, as TOML text.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of the new chip; default: the original's with ``-calibrated``.
+        """
+        name = name or f"{self.base.name}-calibrated"
+        table: dict[str, Any] = {
+            "schema": 1, "name": name, "title": f"{self.base.title}, calibrated", "extends": self.base.name,
+            "status": self.base.status, "note": f"Efficiency parameters fitted to {self.source}.",
+        }  # fmt: skip
+        for path, number in self.chip.numbers.items():
+            if self.base.numbers.get(path) is not number:
+                *outer, last = path.split(".")
+                inner = table
+                for part in outer:
+                    inner = inner.setdefault(part, {})
+                inner[last] = figure(path, number)
+        table["calibration"] = {
+            key: r for key, r in self.chip.calibration.items() if self.base.calibration.get(key) is not r
+        }
+        return tomlfile.write(table)
+
+    def save(self, path: str | os.PathLike[str], name: str = "") -> Path:
+        """Write the descriptor; its name is by default that of the file.
+
+        Raises
+        ------
+        RooflineError
+            When the original cannot be found by name, so that nothing could extend it.
+        """
+        file = Path(path)
+        text = self.to_toml(name or file.stem.lower())
+        load_chip(self.base.name)  # what the new descriptor extends must be there when it is read
+        file.write_text(text, encoding="utf-8")
+        return file
 
 
 def calibrate(
-    chip: Chip, table: pd.DataFrame, source: str = "measurements", progress: Callable[[str], None] | None = None
+    chip: Chip | str | os.PathLike[str],
+    data: str | os.PathLike[str] | pd.DataFrame,
+    *,
+    source: str = "",
+    progress: Callable[[str], None] | None = None,
 ) -> Calibration:
     """Fit the efficiency parameters of a chip to measured operator times.
 
     Parameters
     ----------
-    chip : Chip
-    table : DataFrame
-        In the columns of :mod:`roofline.measurements`.
+    chip : Chip or str
+        The chip that the rows were measured on: an object, a name, or the path of a descriptor.
+    data : path or DataFrame
+        CSV or Parquet in the columns of :mod:`roofline.measurements`.
     source : str, optional
-        What the rows are, for the descriptor.
+        What the rows are, for the descriptor. Default: the name of the file.
     progress : callable, optional
         Called with a line for each class.
 
     Returns
     -------
     Calibration
+        ``.chip`` to go on with, ``.report``, ``.bad``, ``.save(path)``.
 
     Raises
     ------
     BadData
-        When no row can be used.
+        When the file cannot be read or no row of it can be used.
+    RooflineError
+        When scipy is not installed.
     """
-    table = measurements.checked(table)
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError:
+        raise RooflineError("calibration needs scipy: pip install 'roofline[fit]'") from None
+    chip = chip if isinstance(chip, Chip) else load_chip(chip)
+    is_path = isinstance(data, str | os.PathLike)
+    table = measurements.read(data)
+    source = source or (Path(data).name if is_path else "measured rows")  # type: ignore[arg-type]
+    if "chip" in table.columns:
+        table = table.drop(columns="chip")  # the caller says which chip it is
     bad = measurements.faults(table, chip)
-    good = table.drop(index=bad.index)
+    good = measurements.numeric(table.drop(index=bad.index))
     if good.empty:
-        reasons = ", ".join(f"{n} x {r}" for r, n in bad.value_counts().items())
+        reasons = "; ".join(f"{n:,} x {r}" for r, n in bad.value_counts().head(5).items())
         raise BadData(f"no row of {source} can be used: {reasons}")
-    numbers = dict(chip.numbers)
+    numbers, record = dict(chip.numbers), dict(chip.calibration)
     fits, skipped = [], {}
     predicted = measurements.predict(good, chip)
+    today = datetime.date.today().isoformat()
     for (kind, dtype), part in predicted.groupby(["kind", "dtype"], sort=True):
         if len(part) < FEWEST_ROWS:
-            skipped[kind, dtype] = f"{len(part)} rows; at least {FEWEST_ROWS} tell its parameters apart"
+            skipped[f"{kind} {dtype}".strip()] = f"{len(part)} rows, expected at least {FEWEST_ROWS}"
             continue
         if progress:
-            progress(f"{kind} {dtype}: {len(part):,} rows")
-        fit = _fit_class(chip, kind, dtype, good.loc[part.index], part)
+            progress(f"{kind} {dtype}: {len(part):,} rows".replace(" :", ":"))
+        fit = _fit_class(chip, str(kind), str(dtype), good.loc[part.index], part)
         fits.append(fit)
-        today = datetime.date.today().isoformat()
-        note = f"fitted to {fit.rows:,} rows on {today}; held-out error {fit.held_out:.1%}"
-        for name, value in fit.parameters.items() | fit.spread.items():
-            path = f"efficiency.{kind}.{dtype}.{name}" if dtype else f"efficiency.{kind}.{name}"
-            numbers[path] = Number(value, parameter_schema(name).dimension, "measured", source, note)
-    record = dict(chip.calibration)
-    for fit in fits:
-        key = f"{fit.kind}_{fit.dtype}" if fit.dtype else fit.kind
-        record[key] = {"data": source, "rows": fit.rows, "error": round(fit.held_out, 4),
-                       "date": datetime.date.today().isoformat()}  # fmt: skip
+        error = fit.held_out if math.isfinite(fit.held_out) else fit.after
+        note = f"{fit.rows} rows, {today}; error {error:.1%} on {'rows not fitted' if fit.held_out_rows else 'them'}"
+        for name, value in {**fit.parameters, **fit.spread}.items():
+            value = float(f"{value:.5g}")
+            dimension = parameter_schema(name).dimension
+            numbers[f"efficiency.{fit.name}.{name}"] = Number(value, dimension, "measured", f"Fitted to {source}", note)
+        if fit.parameters:
+            key = f"{kind}_{dtype}" if dtype else str(kind)
+            record[key] = {"data": source, "rows": fit.rows, "error": round(error, 4), "date": today}
+    if not fits:
+        raise BadData(f"{source}: too few rows of any class: " + "; ".join(f"{c}: {w}" for c, w in skipped.items()))
     fitted = dataclasses.replace(chip, numbers=numbers, calibration=record, bound_cache={})
-    return Calibration(chip, fitted, fits, bad, skipped, source)
+    return Calibration(fitted, chip, fits, bad, skipped, source, measurements.unused(table))
 
 
 def error(predicted: np.ndarray, measured: np.ndarray, regime: np.ndarray) -> float:
-    """Mean absolute relative error, the regimes that have rows weighing the same."""
+    """Mean absolute relative error, the regimes that have rows weighing the same; NaN without rows."""
     relative = np.abs(predicted / measured - 1)
-    return float(np.mean([relative[regime == r].mean() for r in np.unique(regime)]))
+    return float(np.mean([relative[regime == r].mean() for r in np.unique(regime)])) if len(regime) else math.nan
 
 
 def _fit_class(chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, predicted: pd.DataFrame) -> ClassFit:
     from scipy.optimize import least_squares, minimize
 
-    regime = measurements.regime(predicted["naive_s"].to_numpy())
+    regime = np.asarray(measurements.regime(predicted["naive_s"].to_numpy(dtype=float)))
     held = _held_out(rows)
-    sample = _stratified(rows.index[~held], regime[~held])
-    model = _Model(chip, kind, dtype, rows.loc[sample])
-    fit_regime = measurements.regime(predicted.loc[sample, "naive_s"].to_numpy())
-    count = np.bincount(fit_regime, minlength=len(measurements.REGIMES))
-    weight = 1.0 / count[fit_regime] / len(np.unique(fit_regime))
+    sample = np.flatnonzero(~held)[_stratified(regime[~held])]
+    model = _Model(chip, kind, dtype, rows.iloc[sample])
+    count = np.bincount(regime[sample], minlength=len(measurements.REGIMES))
+    weight = 1.0 / count[regime[sample]] / len(np.unique(regime[sample]))
 
     def residual(x: np.ndarray) -> np.ndarray:
-        return np.sqrt(weight) * model.log_ratio(x)
+        return np.append(np.sqrt(weight) * model.log_ratio(x), math.sqrt(PULL) * (x - model.start))
 
     def mean_absolute(x: np.ndarray) -> float:
-        return float(np.sum(weight * np.abs(model.log_ratio(x))))
+        return float(np.sum(weight * np.abs(model.log_ratio(x))) + PULL * np.sum((x - model.start) ** 2))
 
-    start = model.start
-    scale = float(np.sqrt(np.median(weight))) * 0.1
-    solved = least_squares(residual, start, loss="soft_l1", f_scale=scale, diff_step=1e-2, max_nfev=60)
-    x = solved.x if mean_absolute(solved.x) < mean_absolute(start) else start
-    polished = minimize(mean_absolute, x, method="Nelder-Mead",
-                        options={"maxfev": 120 * len(x), "initial_simplex": _simplex(x), "adaptive": True})  # fmt: skip
-    x = polished.x if polished.fun < mean_absolute(x) else x
-    whole = _Model(chip, kind, dtype, rows)
+    x = model.start
+    if model.names:
+        scale = float(np.sqrt(np.median(weight))) * 0.1
+        generator = np.random.default_rng(0)
+        starts = [x, *(x + generator.normal(0.0, 0.5, (STARTS - 1, len(x))))]
+        for start in starts:  # parameters trade off against each other: one start ends in a corner now and then
+            solved = least_squares(residual, start, loss="soft_l1", f_scale=scale, diff_step=[1e-2], max_nfev=25)
+            x = solved.x if mean_absolute(solved.x) < mean_absolute(x) else x
+        for size in (0.25, -0.1):
+            simplex = np.vstack([x, x + size * np.eye(len(x))])
+            options: Any = {"maxfev": 60 * len(x), "initial_simplex": simplex, "adaptive": True, "fatol": 1e-5,
+                            "xatol": 1e-3}  # fmt: skip
+            polished = minimize(mean_absolute, x, method="Nelder-Mead", options=options)
+            x = polished.x if polished.fun < mean_absolute(x) else x
+    whole = _Model(chip, kind, dtype, rows, model.names)
     measured = rows["time_s"].to_numpy(dtype=float)
-    after = whole.times(x)
-    ratio = np.log(measured / after)
-    has_held = bool(held.any())
+    before, after = predicted["predicted_s"].to_numpy(dtype=float), whole.times(x)
+    was, now = (error(p[held], measured[held], regime[held]) for p in (before, after))
+    note = ""
+    if not model.names:
+        note = "no parameter of it may be fitted"
+    elif held.any() and not now < was:
+        note = "no better on the rows held out than the parameters it began with: these stay"
+    final = before if note else after
     return ClassFit(
-        kind=kind,
-        dtype=dtype,
-        rows=int((~held).sum()),
-        held_out_rows=int(held.sum()),
-        before=error(predicted["predicted_s"].to_numpy(), measured, regime),
-        after=error(after[~held], measured[~held], regime[~held]),
-        held_out=error(after[held], measured[held], regime[held]) if has_held else math.nan,
-        parameters=model.values(x),
-        spread=_spreads(ratio, regime),
-    )
-
-
-def _simplex(x: np.ndarray) -> np.ndarray:
-    return np.vstack([x, x + 0.25 * np.eye(len(x))])
+        kind, dtype, int((~held).sum()), int(held.sum()), error(before, measured, regime),
+        error(final[~held], measured[~held], regime[~held]), error(final[held], measured[held], regime[held]), was,
+        {} if note else model.values(x), spreads(np.log(measured / final), regime), note,
+    )  # fmt: skip
 
 
 def _held_out(rows: pd.DataFrame) -> np.ndarray:
-    """Every fifth distinct shape: all rows of a shape fall on the same side."""
+    """Every fifth distinct shape: all rows of a shape fall on the same side. None of a table of few shapes."""
     import pandas as pd
 
-    skip = {"time_s", "time_std_s", "framework", "version", "kernel", "source", "role", "chip"}
-    shape = rows[[c for c in rows.columns if c not in skip]].astype(str).agg("|".join, axis=1)
-    return (pd.util.hash_pandas_object(shape, index=False).to_numpy() % HELD_OUT) == 0
+    shape = rows[[c for c in rows.columns if c not in _NO_SHAPE]].astype(object)
+    codes = pd.util.hash_pandas_object(shape.where(shape.notna(), "").astype(str), index=False).to_numpy()
+    distinct, place = np.unique(codes, return_inverse=True)
+    if len(distinct) < 3 * HELD_OUT:
+        return np.zeros(len(rows), dtype=bool)
+    return np.asarray(place % HELD_OUT == 0)
 
 
-def _stratified(index: Any, regime: np.ndarray, seed: int = 0) -> Any:
-    """At most MOST_ROWS rows, each regime with as equal a share as it has rows for."""
+def _stratified(regime: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Places of at most MOST_ROWS rows, each regime with as equal a share as it has rows for."""
     generator = np.random.default_rng(seed)
     share = MOST_ROWS // max(1, len(np.unique(regime)))
     chosen = []
     for r in np.unique(regime):
         rows = np.flatnonzero(regime == r)
         chosen.append(rows if len(rows) <= share else generator.choice(rows, share, replace=False))
-    return index[np.sort(np.concatenate(chosen))]
+    return np.sort(np.concatenate(chosen))
 
 
-def _spreads(ratio: np.ndarray, regime: np.ndarray) -> dict[str, float]:
-    """Spread of the residual as a normal standard deviation that holds 90 % of it, over all and by regime."""
+def spreads(ratio: np.ndarray, regime: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
+    """Spread of log ratios as the standard deviation whose normal 90 % interval holds 90 % of them.
 
-    def spread(values: np.ndarray) -> float:
-        return max(0.005, float(np.quantile(np.abs(values), 0.9)) / 1.6449)
+    Over all regimes (weighted equally), and for each regime of at least :data:`FEWEST_ROWS` rows.
 
-    found = {"spread": spread(ratio)}
-    for r, name in enumerate(SPREAD_NAMES):
-        if np.sum(regime == r) >= FEWEST_ROWS:
-            found[name] = spread(ratio[regime == r])
-    return found
+    Parameters
+    ----------
+    ratio : ndarray
+        ln(measured / predicted).
+    regime : ndarray of int
+    weight : ndarray, optional
+        Of the rows within a regime; default: the same.
+    """
+    weight = np.ones(len(ratio)) if weight is None else weight
+    share = np.zeros(len(ratio))
+    found = {}
+    for r in np.unique(regime):
+        mine = regime == r
+        share[mine] = weight[mine] / weight[mine].sum()
+        if mine.sum() >= FEWEST_ROWS:
+            found[SPREADS[r]] = _spread(ratio[mine], weight[mine])
+    return {"spread": _spread(ratio, share), **found}
 
 
-#: Names of the spreads by regime, in the order of :data:`roofline.measurements.REGIMES`.
-SPREAD_NAMES = ("spread_under_5us", "spread_5_20us", "spread_20_100us", "spread_100_1000us", "spread_over_1ms")
+def _spread(ratio: np.ndarray, weight: np.ndarray) -> float:
+    size = np.abs(ratio)
+    order = np.argsort(size)
+    reached = np.cumsum(weight[order]) / weight.sum()
+    return max(REPEATABILITY, float(size[order][np.searchsorted(reached, 0.9 - 1e-12)]) / 1.6449)
 
 
 class _Model:
     """Predicted times of the rows of one class as a function of its free parameters, on a scale of logs."""
 
-    def __init__(self, chip: Chip, kind: str, dtype: str, rows: pd.DataFrame) -> None:
-        self.chip, self.kind, self.dtype = chip, kind, dtype
+    def __init__(self, chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, names: list[str] | None = None) -> None:
+        self.chip, self.place = chip, f"efficiency.{kind}.{dtype}" if dtype else f"efficiency.{kind}"
         self.groups: list[tuple[Any, Op]] = [
             (rows.index.get_indexer(index), op) for index, op in measurements.groups(rows)
         ]
         self.measured = rows["time_s"].to_numpy(dtype=float)
-        self.names = free_parameters(chip, self.groups[0][1])
-        first = [chip.parameter(n, (kind, self.groups[0][1].kernel), dtype) for n in self.names]
-        self.first = np.array([float(p.value) for p in first if p is not None])
-        self.fraction = np.array([parameter_schema(n).dimension == "fraction" for n in self.names])
+        first = self.groups[0][1]
+        if len(rows) > 50:  # thousands of evaluations to come: as many points as have the kernel compiled
+            many = {k: np.resize(v, SMALL) for k, v in first.args.items() if isinstance(v, np.ndarray)}
+            evaluate_op(first.with_args(**many), chip)
+        candidates = free_parameters(chip, first) if names is None else names
+        value = {n: chip.parameter(n, (kind, first.kernel), dtype) for n in candidates}
+        self._set([n for n in candidates if value[n] is not None], value)
+        if names is None:  # leave out what no row feels: most kernels have parameters of one phase or dtype only
+            start, base = self.start, self.times(self.start)
+            felt = [np.abs(np.log(self.times(start + 0.3 * np.eye(len(start))[i]) / base)).max() > 1e-4
+                    for i in range(len(start))]  # fmt: skip
+            self._set([n for n, f in zip(self.names, felt, strict=True) if f], value)
+
+    def _set(self, names: list[str], value: dict[str, Number | None]) -> None:
+        self.names = names
+        self.first = np.array([float(n.value) for name in names if (n := value[name]) is not None])
+        self.fraction = np.array([parameter_schema(n).dimension == "fraction" for n in names], dtype=bool)
 
     @property
     def start(self) -> np.ndarray:
@@ -266,15 +396,16 @@ class _Model:
         return np.where(self.fraction, np.log(clipped / (1 - clipped)), 0.0)
 
     def values(self, x: np.ndarray) -> dict[str, float]:
-        base = np.where(self.first > 0, self.first, 1e-7)
+        """The parameters in SI units."""
+        base = np.where(self.first > 0, self.first, 1e-7)  # a time of nothing starts from a tenth of a microsecond
         plain = np.where(self.fraction, 1 / (1 + np.exp(-np.clip(x, -6, 12))), base * np.exp(np.clip(x, -6, 6)))
         return dict(zip(self.names, map(float, plain), strict=True))
 
     def times(self, x: np.ndarray) -> np.ndarray:
+        """Predicted times of the rows (s)."""
         numbers = dict(self.chip.numbers)
         for name, value in self.values(x).items():
-            path = f"efficiency.{self.kind}.{self.dtype}.{name}" if self.dtype else f"efficiency.{self.kind}.{name}"
-            numbers[path] = Number(value, parameter_schema(name).dimension, "measured", "fit in progress")
+            numbers[f"{self.place}.{name}"] = Number(value, parameter_schema(name).dimension, "measured", "fit")
         chip = dataclasses.replace(self.chip, numbers=numbers, bound_cache={})
         out = np.empty(len(self.measured))
         for places, op in self.groups:
@@ -282,13 +413,13 @@ class _Model:
         return out
 
     def log_ratio(self, x: np.ndarray) -> np.ndarray:
-        return np.log(self.times(x) / self.measured)
+        """ln(predicted / measured) of the rows."""
+        ratio: np.ndarray = np.log(self.times(x) / self.measured)
+        return ratio
 
 
 def free_parameters(chip: Chip, op: Op) -> list[str]:
     """The efficiency parameters of an operator's kernel that a fit may move."""
-    import inspect
-
     free = []
     for name in inspect.signature(by_name()[op.kernel]).parameters:
         if name in op.args or name in chip.machine or name == "matrix_flops":
@@ -297,45 +428,3 @@ def free_parameters(chip: Chip, op: Op) -> list[str]:
         if number is not None and number.kind in ("estimated", "measured"):
             free.append(name)
     return free
-
-
-def descriptor_text(result: Calibration, name: str) -> str:
-    """A descriptor that extends the original with the fitted parameters, as TOML text.
-
-    Parameters
-    ----------
-    result : Calibration
-    name : str
-        Of the new chip.
-    """
-    lines = [
-        "schema = 1",
-        f'name = "{name}"',
-        f'title = "{result.base.title}, calibrated"',
-        f'extends = "{result.base.name}"',
-        f'status = "{result.base.status}"',
-        f'note = "Efficiency parameters fitted to {_quoted(result.source)}."',
-        "",
-    ]
-    tables: dict[str, list[str]] = {}
-    for path, n in result.chip.numbers.items():
-        if path not in result.base.numbers or result.base.numbers[path] != n:
-            table, _, key = path.rpartition(".")
-            value = n.value if DIMENSIONS[n.dimension][0] == "" else f'"{n.value:.6g} {DIMENSIONS[n.dimension][0]}"'
-            value = f"{value:.6g}" if isinstance(value, float) else value
-            source, note = _quoted(n.source), _quoted(n.note)
-            entry = f'{key} = {{ value = {value}, source = "{source}", kind = "{n.kind}", note = "{note}" }}'
-            tables.setdefault(table, []).append(entry)
-    for table, entries in tables.items():
-        lines += [f"[{table}]", *entries, ""]
-    for fit in result.fits:
-        key = f"{fit.kind}_{fit.dtype}" if fit.dtype else fit.kind
-        r = result.chip.calibration[key]
-        error = r["error"] if math.isfinite(r["error"]) else 0.0
-        lines += [f"[calibration.{key}]", f'data = "{_quoted(r["data"])}"', f"rows = {r['rows']}", f"error = {error}"]
-        lines += [f'date = "{r["date"]}"', ""]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline import op, tomlfile
 from roofline.chip import SPREADS, Chip
-from roofline.errors import BadDescriptor, BadModel, UnknownName, closest, shown
+from roofline.errors import BadDescriptor, BadModel, BadWorkload, UnknownName, closest, shown
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
 
@@ -358,6 +358,36 @@ def chip_records() -> list[dict[str, Any]]:
             "memory_Bps": chip.level(chip.main_level, "bandwidth"), "tdp_W": chip.get("power.tdp"), "origin": origin,
         })  # fmt: skip
     return rows
+
+
+def as_chip(chip: Chip | str | os.PathLike[str]) -> Chip:
+    """The chip itself, or the one of that name or path.
+
+    Raises
+    ------
+    BadWorkload
+        For what is neither.
+    """
+    if isinstance(chip, Chip):
+        return chip
+    if isinstance(chip, str | os.PathLike):
+        return load_chip(chip)
+    raise BadWorkload(f"expected one chip, its name or its path (sweep takes several), found {type(chip).__name__}")
+
+
+def as_model(model: Model | str | os.PathLike[str]) -> Model:
+    """The model itself, or the one of that name or path.
+
+    Raises
+    ------
+    BadWorkload
+        For what is neither.
+    """
+    if isinstance(model, LanguageModel | Recommender):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return load_model(model)
+    raise BadWorkload(f"expected one model, its name or its path (sweep takes several), found {type(model).__name__}")
 
 
 def list_chips() -> pd.DataFrame:

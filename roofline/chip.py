@@ -150,6 +150,8 @@ class Chip:
         BadWorkload
             For a value that is not a positive quantity of that dimension.
         """
+        if not isinstance(changes, dict) or not changes:
+            raise BadWorkload(f"what-if: expected {{figure: value}}, found {shown(changes)}")
         numbers = dict(self.numbers)
         paths = {self.path(path): value for path, value in changes.items()}
         if len(paths) < len(changes):
@@ -157,14 +159,17 @@ class Chip:
         for path, value in paths.items():
             old = self.number(path)
             numbers[path] = _changed(old, _read_values(path, value, old), f"what-if: was {_show(old)}")
+            _plausible(path, numbers[path], old)
         for driver in ("clock", "cores.count"):
             if driver in paths and driver in self.numbers:
                 ratio = numbers[driver].value / self.numbers[driver].value
                 for path in self._follows(driver):
                     if path not in paths:
-                        old = numbers[path]
+                        old = self.number(path)
                         numbers[path] = _changed(old, old.value * ratio, f"what-if: scaled with {driver}")
-        return dataclasses.replace(self, numbers=numbers, bound_cache={})
+        what = ", ".join(f"{path} = {_show(numbers[path])}" for path in paths)
+        title = f"{self.title} [{what if len(what) <= 80 else f'{len(paths)} figures changed'}]"
+        return dataclasses.replace(self, title=title, numbers=numbers, bound_cache={})
 
     def to_toml(self) -> str:
         """A descriptor of this chip that stands alone: it loads to the same figures, those inherited or changed too.
@@ -207,7 +212,8 @@ class Chip:
         """The figures that grow with the clock (engines, on-chip bandwidth) or with the number of cores (engines)."""
         engines = [p for p in self.numbers if p.startswith("engines.")]
         if driver == "cores.count":
-            return engines
+            # A row keeps as much of the chip busy as before: its rate is that of the cores it has, not of their number.
+            return engines + [p for p in (*self.numbers, *self.defaults) if p.endswith(".row_cores")]
         on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
         return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]
 
@@ -259,6 +265,15 @@ class Chip:
                 f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
             )
         return found.value
+
+    def rate(self, dtype: str) -> Any:
+        """The peak that an operator runs at: :meth:`peak`, where bf16 and fp16 stand in for each other.
+
+        What stays in 16 bits beside narrower arithmetic (attention, output projection) takes the 16-bit format that
+        the chip has.
+        """
+        other = {"bf16": "fp16", "fp16": "bf16"}.get(dtype, dtype)
+        return self.peak(dtype if dtype in self.dtypes or other not in self.dtypes else other)
 
     @functools.cached_property
     def dtypes(self) -> list[str]:
@@ -440,8 +455,6 @@ def _read_value(path: str, value: Any, old: Number) -> Any:
             text = value.strip()
             if text[:1] in ("x", "*", "\u00d7"):
                 return old.value * units.parse(text[1:], "count")
-            if old.dimension not in ("count", "fraction") and _is_number(text):
-                return float(text)  # bare SI numbers, as --set on a command line passes them
             return units.parse(text, old.dimension)
         if not isinstance(value, bool):
             return float(value)
@@ -451,12 +464,12 @@ def _read_value(path: str, value: Any, old: Number) -> Any:
     raise BadWorkload(f"what-if {path}: expected a {old.dimension}, found {shown(value)}")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _plausible(path: str, new: Number, old: Number) -> None:
+    """Refuse a change by more than nine orders of magnitude: a slip of units, not a what-if."""
+    if np.any(np.asarray(old.value) > 0):
+        ratio = np.asarray(new.value, dtype=float) / np.max(np.asarray(old.value))
+        if np.any((ratio > 1e9) | ((ratio < 1e-9) & (ratio > 0))):
+            raise BadWorkload(f"what-if {path}: {_show(new)} is more than 10^9 away from the present {_show(old)}")
 
 
 def _show(number: Number) -> str:

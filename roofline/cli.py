@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from roofline import cli_data, cli_measure, cli_serve
 from roofline.errors import DoesNotFit, RooflineError
 
 app = typer.Typer(
@@ -25,6 +27,24 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from roofline import __version__
+
+        typer.echo(f"roofline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """How fast inference runs on a chip, why, and how sure that is."""
+
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout, and nothing else there.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Rows as CSV on stdout, and nothing else there.")]
@@ -97,7 +117,7 @@ def chips(
         if as_csv:
             return _print_csv(records)
         columns = ["name", "vendor", ">year", "status", ">16-bit", ">8-bit", ">memory", ">bandwidth", ">TDP"]
-        table = report.Table("Chips (dense peaks)", columns)
+        table = report.Table("Chips (dense peaks)", columns, expendable=["year", "status", "TDP", "vendor", "8-bit"])
         for r in records:
             if "error" in r:
                 table.rows.append([r["name"], "unreadable", "", "", "", "", "", "", ""])
@@ -187,7 +207,7 @@ def _say(value: Any) -> str:
 @app.command()
 def estimate(
     model: Annotated[str, typer.Argument(help="A model's name, or a path to its config.json or TOML file.")],
-    chip: Annotated[str, typer.Option("--chip", "-c", help="A chip's name, or a path to its TOML file.")],
+    chip: Annotated[list[str], typer.Option("--chip", "-c", help="A chip's name, or a path to its TOML file.")],
     batch: Annotated[
         int | None, typer.Option(help="Sequences in flight, or samples a batch, over the whole system.")
     ] = None,
@@ -207,6 +227,7 @@ def estimate(
     table_dtype: Annotated[str | None, typer.Option(help="Embedding rows. [recommendation; default: dtype]")] = None,
     skew: Annotated[float | None, typer.Option(help="Zipf exponent of the indices. [recommendation]")] = None,
     changes: Set = None,
+    stack: Annotated[str | None, typer.Option(help="Software whose parameters to use: vllm, sglang, trtllm.")] = None,
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by operator.")] = True,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the roofline with the operators: a .png, .svg or .pdf.")
@@ -239,7 +260,10 @@ def estimate(
         "skew": skew,
     }
     options: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-    est = run(model, _chip(chip, changes), **options)
+    if len(chip) > 1:
+        raise typer.BadParameter(f"--chip: estimate takes one chip, found {', '.join(chip)}; sweep takes several")
+    on = _chip(chip[0], changes)
+    est = run(model, on.on_stack(stack) if stack else on, **options)
     if plot is not None or html is not None:
         _pictures(est, plot, html)
     if as_json:
@@ -280,12 +304,23 @@ def plot(
     out: Annotated[Path, typer.Option("--out", "-o", help="A .png, .svg or .pdf.")] = Path("roofline.png"),
     dtype: Annotated[list[str] | None, typer.Option(help="Ceilings to draw; repeat for several.")] = None,
     level: Annotated[list[str] | None, typer.Option(help="Memory levels to draw; repeat for several.")] = None,
+    points: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Kernels as points: `ncu --csv`, a PyTorch profiler trace (.json), or a CSV; repeat for several."
+        ),
+    ] = None,
     changes: Set = None,
 ) -> None:
-    """Draw the roofline of one or several chips."""
+    """Draw the roofline of one or several chips, with measured kernels on it."""
     from roofline import plot as drawing
 
-    ax = drawing.plot_roofline(*(_chip(name, changes) for name in chips), dtypes=dtype, levels=level)
+    ops = None
+    if points:
+        from roofline import profiles
+
+        ops = {path.name: profiles.read(path) for path in points}
+    ax = drawing.plot_roofline(*(_chip(name, changes) for name in chips), dtypes=dtype, levels=level, ops=ops)
     drawing.save(ax, str(out))
     _err().print(f"wrote {out}")
 
@@ -336,6 +371,9 @@ def sweep(
         return _print_csv(records)
     shown = [c for c in frame.columns if c not in ("upper_s", "time_s", "total_tokens_per_s")]
     table = report.Table("", [f">{c}" for c in shown])
+    table.expendable = ["upper_s", "lower_s", "decode_tokens_per_s", "samples_per_s_per_chip", "tokens_per_s_per_chip",
+                        "bound", "ttft_s", "model"]  # fmt: skip
+    table.expendable = [c for c in table.expendable if c in shown]
     table.rows = [[_cell(r[c]) for c in shown] for r in records[:200]]
     if len(records) > 200:
         table.notes.append(f"The first 200 of {len(records):,} points; --csv or --out gives all of them.")
@@ -361,6 +399,10 @@ def _write_grid(data: Any, frame: Any, out: Path) -> None:
     elif out.suffix == ".json":
         out.write_text(json.dumps(frame.to_dict("records"), default=_plain, allow_nan=False), encoding="utf-8")
     elif out.suffix == ".nc":
+        try:
+            import scipy  # noqa: F401  the writer that xarray uses here
+        except ImportError:
+            raise typer.BadParameter("--out: netCDF needs scipy: pip install 'roofline[fit]'") from None
         data.assign(bound=data["bound"].astype(str)).to_netcdf(out, engine="scipy")
     else:
         raise typer.BadParameter(f"--out: expected a file ending in .csv, .json or .nc, found {str(out)!r}")
@@ -401,19 +443,31 @@ def schema() -> None:
     _print_json(Descriptor.model_json_schema())
 
 
-def main() -> None:
-    """Run the command; errors of ours become one message and an exit code."""
+cli_data.register(app)
+cli_measure.register(app)
+cli_serve.register(app)
+
+
+def run() -> int:
+    """Run the command on ``sys.argv``; errors of ours become one message and an exit code."""
     try:
         app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
     except DoesNotFit as error:
         _err().print(str(error), markup=False, style="red")
-        sys.exit(1)
-    except RooflineError as error:
+        return 1
+    except BrokenPipeError:
+        os._exit(0)  # the reader of our output has gone: nothing is wrong
+    except (RooflineError, OSError) as error:
         _err().print(f"error: {error}", markup=False, style="red")
-        sys.exit(2)
-    except OSError as error:
-        _err().print(f"error: {error}", markup=False, style="red")
-        sys.exit(2)
+        return 2
+    return 0
+
+
+def main() -> None:
+    """The entry point: run the command and leave with its exit code."""
+    sys.exit(run())
 
 
 if __name__ == "__main__":

@@ -179,6 +179,9 @@ class Links(_Strict):
 class Overheads(_Strict):
     launch: Duration | None = Field(default=None, description="Fixed cost of one kernel (job) on the device.")
     step: Duration | None = Field(default=None, description="Fixed cost of one inference step: framework and host.")
+    engine_spread: Figure | None = Field(
+        default=None, description="Standard deviation of ln(measured / predicted) of a served model beyond its operators."
+    )
 
 
 class Latencies(_Strict):

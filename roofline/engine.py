@@ -6,7 +6,8 @@ decoding sequences in one forward pass ("in-flight" or "continuous" batching, Yu
 
 from __future__ import annotations
 
-from roofline.op import Numeric, Op, maximum, minimum
+from roofline.numeric import Numeric, maximum, minimum
+from roofline.op import Op
 from roofline.workload import Workload
 
 #: The argument of each kind of operator that counts tokens, where a merged pass simply has more of them.
@@ -55,14 +56,62 @@ def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
         Sequences that decode; below one, the share of such passes that have a sequence at all.
     """
     share = decoding / maximum(decoding, 1)
+    waiting: dict[tuple[str, str], list[Op]] = {}
+    for one in decode:
+        waiting.setdefault((one.kind, one.name), []).append(one)
     out: list[Op] = []
-    for one, other in zip(decode, prefill, strict=True):
-        key = _TOKENS.get(one.kind, "rows" if "rows" in one.args else "")
-        if one.name != other.name or not key:
-            out += [one.times(share), other]
+    for other in prefill:
+        same = waiting.get((other.kind, other.name))
+        met: Op | None = same.pop(0) if same else None
+        key = _TOKENS.get(other.kind, "rows" if "rows" in other.args else "")
+        if met is None:
+            out.append(other)
+        elif key:
+            out.append(other.with_args(**{key: other.args[key] + share * met.args[key]}))
         else:
-            out.append(other.with_args(**{key: other.args[key] + share * one.args[key]}))
+            out += [met.times(share), other]
+    # What only decoding runs: latent attention multiplies by other matrices there.
+    out += [one.times(share) for left in waiting.values() for one in left]
     return Workload(tuple(out))
 
 
-__all__ = ["fused", "joined"]
+def compiled(step: Workload) -> Workload:
+    """A recommendation step whose dense part is compiled whole, as TensorRT does.
+
+    - Activations stay in the 8 bits of the arithmetic from layer to layer, at scales calibrated beforehand; embedding
+      bags hand over their sums in the same. With wider arithmetic nothing changes here.
+    - Concatenations are not copied: what is concatenated is written where it belongs.
+    - Elementwise work on a product's result runs in its epilogue. What it reads besides passes by as the result does,
+      and is counted with it.
+
+    Parameters
+    ----------
+    step : Workload
+        As :meth:`roofline.models.recommender.Recommender.step` returns it.
+    """
+    narrow = {one.args["width"] for one in step if one.kind == "gemm" and one.args["quantize"]}
+    out: list[Op] = []
+    for one in step:
+        before = out[-1] if out else None
+        if one.kind == "gemm" and one.args["quantize"]:
+            out.append(one.with_args(quantize=0.0, out_width=one.args["width"]))
+        elif one.kind == "embedding_bag" and narrow:
+            out.append(one.with_args(out_width=min(narrow)))
+        elif one.name.endswith(".concat"):
+            continue
+        elif one.kind == "elementwise" and before is not None and _follows(one, before):
+            # One tensor read is the product itself, one written stands for the product's own result.
+            passing = one.args["reads"] + one.args["writes"] - 1
+            out[-1] = before.with_args(out_width=before.args["out_width"] * passing)
+        else:
+            out.append(one)
+    return Workload(tuple(out))
+
+
+def _follows(one: Op, product: Op) -> bool:
+    """Whether `one` works on the elements of a product's result."""
+    args = product.args
+    return product.kind == "gemm" and product.count is one.count and one.args["cols"] is args["n"]
+
+
+__all__ = ["compiled", "fused", "joined"]

@@ -62,7 +62,7 @@ class Estimate:
         BadWorkload
             For a level outside (0, 1) or an unknown figure.
         """
-        if not 0 < level < 1:
+        if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
             raise BadWorkload(f"interval: expected a level between 0 and 1, such as 0.9, found {level!r}")
         if figure is not None and figure not in self.FIGURES:
             raise BadWorkload(f"interval: no figure {figure!r}; there are {', '.join(self.FIGURES)}")

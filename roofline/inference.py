@@ -19,12 +19,12 @@ from roofline import kernels
 from roofline.chip import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.errors import BadWorkload, RooflineError
 from roofline.kernels._jit import evaluate
+from roofline.op import Op
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from roofline.chip import Chip
-    from roofline.op import Op
     from roofline.workload import Workload
 
 COST = kernels.COST
@@ -49,7 +49,7 @@ def _bind(op: Op, chip: Chip) -> tuple[Callable[..., Any], tuple[str, ...], dict
             if name in op.args:
                 continue
             if name == "matrix_flops":
-                values[name] = chip.peak(op.dtype)
+                values[name] = chip.rate(op.dtype)
             elif name in chip.machine:
                 values[name] = chip.machine[name]
             else:
@@ -79,7 +79,11 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
     arguments = [own[n] if n in own else values[n] for n in names]
     if np.ndarray not in map(type, arguments):
         return function(*arguments)  # type: ignore[no-any-return]
-    shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
+    try:
+        shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
+    except ValueError:
+        shapes = {n: a.shape for n, a in zip(names, arguments, strict=True) if isinstance(a, np.ndarray)}
+        raise BadWorkload(f"{op.name}: arrays do not broadcast: {shapes}") from None
     columns = [
         np.ascontiguousarray(np.broadcast_to(a, shape), dtype=float).ravel() if isinstance(a, np.ndarray) else float(a)
         for a in arguments
@@ -100,7 +104,7 @@ def naive_parts(op: Op, values: tuple[Any, ...], chip: Chip) -> tuple[Any, Any, 
     flops, vector_flops, size, sent = (values[_FIELD[n]] for n in ("flops", "vector_flops", "bytes", "network_bytes"))
     compute = vector_flops / chip.machine["vector_flops"]
     if np.any(flops):
-        compute = np.maximum(compute, flops / chip.peak(op.dtype))
+        compute = np.maximum(compute, flops / chip.rate(op.dtype))
     if not np.any(sent):
         return compute, size / chip.machine["memory_bandwidth"], 0.0 * sent
     memory = np.where(np.equal(sent, 0.0), size / chip.machine["memory_bandwidth"], 0.0)
@@ -123,7 +127,7 @@ def bound_names(chip: Chip) -> tuple[str, ...]:
     if names is None:
         names = ("compute", f"memory:{chip.main_level}", f"memory:{chip.cache_level}", "network", "overhead")
         chip.bound_cache["bounds"] = names
-    return names  # type: ignore[no-any-return]
+    return names
 
 
 @dataclass(frozen=True)
@@ -163,14 +167,15 @@ class Cost:
         return f"<Cost of {self.op.name} on {self.chip.name}: {self.time_s * 1e6:.3g} us, {self.bound}>"
 
 
-def cost(op: Op, chip: Chip) -> Cost:
-    """What one operator costs on one chip.
+def cost(op: Op, chip: Chip | str) -> Cost:
+    """What one call of one operator costs on one chip (its `count` is the business of a workload).
 
     Parameters
     ----------
     op : Op
         From :mod:`roofline.op`, such as ``gemm(m=[1, 64, 4096], n=4096, k=4096, dtype="bf16")``.
-    chip : Chip
+    chip : Chip or str
+        A chip, or its name or path.
 
     Returns
     -------
@@ -182,6 +187,11 @@ def cost(op: Op, chip: Chip) -> Cost:
     BadWorkload
         When the chip has no rate for the operator's dtype.
     """
+    from roofline.catalog import as_chip
+
+    if not isinstance(op, Op):
+        raise BadWorkload(f"cost: expected an operator such as roofline.gemm(m=1, n=1, k=1), found {op!r}")
+    chip = as_chip(chip)
     return Cost(op, chip, evaluate_op(op, chip))
 
 
@@ -245,7 +255,7 @@ class Phase:
         total: Any = 0.0
         for op, values in zip(self.workload, self.costs, strict=True):
             if np.any(values[0]):
-                total = total + op.count * values[0] / self.chip.peak(op.dtype)
+                total = total + op.count * values[0] / self.chip.rate(op.dtype)
         return total
 
     @property
@@ -287,13 +297,15 @@ class Phase:
 
         Errors within an operator class are taken as fully correlated, those of different classes as independent:
         the classes' spreads add in quadrature, each weighted by its share of the time. An operator's spread is that
-        of its class and regime (by naive roofline time) on measured rows that no parameter was fitted to.
+        of its class and regime (by naive roofline time) on measured rows. What a serving engine does beside its
+        operators (scheduling, other kernels, other batches) adds the family's ``overheads.engine_spread``.
         """
         by_class: dict[str, Any] = {}
         for op, values in zip(self.workload, self.costs, strict=True):
             sigma = op_spread(op, values, self.chip)
             by_class[op.kind] = by_class.get(op.kind, 0.0) + sigma * op.count * values[_TIME] * self.scale
-        return np.sqrt(sum(s**2 for s in by_class.values())) / self.time_s
+        operators = sum(s**2 for s in by_class.values()) / self.time_s**2
+        return np.sqrt(operators + self.chip.get("overheads.engine_spread", 0.0) ** 2)
 
     @functools.cached_property
     def records(self) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ from roofline.figures import Estimate, with_errors
 from roofline.inference import Phase
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
-from roofline.op import ceil_div, maximum, minimum, step_overhead, wide
+from roofline.numeric import ceil_div, maximum, minimum
+from roofline.op import step_overhead, wide
 from roofline.units import text
 from roofline.workload import Workload, workload
 
@@ -194,7 +195,7 @@ class LanguageEstimate(Estimate):
         if not shape:
             return memory_module.largest_batch(lambda b: bool(self._memory(b).fits))
         # Every point at once: bisection on the exponent, then on the batch.
-        low, high = np.zeros(shape), np.full(shape, float(1 << 22))
+        low, high = np.zeros(shape), np.full(shape, float(1 << 40))
         while np.any(high - low > 1):
             middle = np.floor((low + high) / 2)
             fits = np.broadcast_to(self._memory(middle).fits, shape)

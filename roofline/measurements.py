@@ -130,7 +130,7 @@ def checked(frame: pd.DataFrame, file: str = "measurements") -> pd.DataFrame:
     if frame.empty:
         raise BadData(f"{file}: no rows below the header")
     frame = frame.set_axis(names, axis=1)
-    frame.index = range(1, len(frame) + 1)
+    frame = frame.set_axis(np.arange(1, len(frame) + 1), axis=0)
     if not frame["op"].isin(OPERATORS).any():
         name = str(frame["op"].iloc[0])
         near = closest(name, OPERATORS, 1)
@@ -181,7 +181,7 @@ def groups(frame: pd.DataFrame, failed: dict[Any, str] | None = None) -> Iterato
         present = [k for k in keywords(str(name)) if k in rows.columns]
         words = [k for k in present if k in _TEXT or k in _FLAGS]
         numbers = [k for k in present if k not in words]
-        keys = [rows[w].astype(object).where(rows[w].notna(), "").astype(str).str.strip() for w in words]
+        keys: list[Any] = [rows[w].astype(object).where(rows[w].notna(), "").astype(str).str.strip() for w in words]
         keys += [rows[n].notna() for n in numbers]
         parts = [rows] if not keys else [part for _, part in rows.groupby(keys, sort=False)]
         for part in parts:

@@ -62,8 +62,8 @@ class Memory:
         return f"<Memory: {held} of {text(self.usable_bytes, 'B')} usable; largest batch {self.largest_batch}>"
 
 
-def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 22) -> int:
-    """The largest batch for which `fits` holds; `fits` must not hold again above one for which it fails."""
+def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 40) -> int:
+    """The largest batch, up to `limit`, for which `fits` holds; it must not hold again above one for which it fails."""
     if not fits(1):
         return 0
     low, high = 1, 2

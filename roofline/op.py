@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 
 from roofline.errors import BadWorkload
+from roofline.numeric import Numeric, anywhere, as_numeric, not_negative, positive
 from roofline.units import DTYPE_BYTES, dtype_name
-
-#: A number or an array of numbers; arrays broadcast against each other.
-Numeric = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,57 +66,6 @@ class Op:
         """The same operator with some arguments changed."""
         args = {**self.args, **changes}
         return Op(self.kind, self.name, self.dtype, args, self.count, self.shard, self.scope, self.kernel)
-
-
-def positive(where: str, **values: Numeric) -> None:
-    """Refuse sizes that no tensor has."""
-    for name, value in values.items():
-        if type(value) is int or type(value) is float:
-            good = 0 < value < float("inf")
-        else:
-            try:
-                array = np.asarray(value, dtype=float)
-            except (TypeError, ValueError):
-                raise BadWorkload(f"{where}: {name} must be a number, found {value!r}") from None
-            good = array.size > 0 and bool(np.all((array > 0) & np.isfinite(array)))
-        if not good:
-            raise BadWorkload(f"{where}: {name} must be positive and finite, found {value!r}")
-
-
-def _not_negative(where: str, **values: Numeric) -> None:
-    for name, value in values.items():
-        if type(value) is int or type(value) is float:
-            good = 0 <= value < float("inf")
-        else:
-            array = np.asarray(value, dtype=float)
-            good = bool(np.all((array >= 0) & np.isfinite(array)))
-        if not good:
-            raise BadWorkload(f"{where}: {name} must not be negative, found {value!r}")
-
-
-def _any(condition: Numeric) -> bool:
-    """Whether a comparison holds anywhere; plain numbers take no detour through numpy."""
-    return bool(condition.any() if isinstance(condition, np.ndarray) else condition)
-
-
-def as_numeric(value: Numeric) -> Numeric:
-    """Lists become float arrays; numbers and arrays stay."""
-    return np.asarray(value, dtype=float) if isinstance(value, (list, tuple)) else value
-
-
-def ceil_div(a: Numeric, b: Numeric) -> Numeric:
-    """``ceil(a / b)`` for numbers and arrays."""
-    return -(-a // b)
-
-
-def maximum(a: Numeric, b: Numeric) -> Numeric:
-    """The larger, elementwise; plain numbers stay plain."""
-    return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
-
-
-def minimum(a: Numeric, b: Numeric) -> Numeric:
-    """The smaller, elementwise; plain numbers stay plain."""
-    return np.minimum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else min(a, b)
 
 
 def wide(dtype: str) -> str:
@@ -200,14 +147,16 @@ def attention(
     heads = as_numeric(heads)
     kv_heads = heads if kv_heads is None else as_numeric(kv_heads)
     batch, q_len, kv_len, head_dim = as_numeric(batch), as_numeric(q_len), as_numeric(kv_len), as_numeric(head_dim)
+    if window is not None:
+        positive(name, window=window)
     window = as_numeric(window) if window is not None else 0.0
     value_dim = as_numeric(value_dim) if value_dim is not None else 0.0
     positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
-    _not_negative(name, window=window, value_dim=value_dim)
-    if causal and _any(kv_len < q_len):
+    not_negative(name, window=window, value_dim=value_dim)
+    if causal and anywhere(kv_len < q_len):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
-    if _any(heads % kv_heads):
+    if anywhere(heads % kv_heads):
         raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {heads!r} and {kv_heads!r}")
     dtype = dtype_name(dtype)
     args = {
@@ -243,7 +192,7 @@ def mla_attention(
         "batch": batch, "heads": heads, "q_len": q_len, "kv_len": kv_len, "kv_lora_rank": kv_lora_rank,
         "rope_dim": rope_dim}.items()}  # fmt: skip
     positive(name, **values)
-    if causal and _any(values["kv_len"] < values["q_len"]):
+    if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
     dtype = dtype_name(dtype)
@@ -287,9 +236,11 @@ def moe(
         "tokens": tokens, "hidden": hidden, "inter": inter, "topk": topk, "experts": experts, "tp": tp,
         "ep": ep}.items()}  # fmt: skip
     positive(name, **values)
-    _not_negative(name, skew=skew)
-    if _any(values["topk"] > values["experts"]):
+    not_negative(name, skew=skew)
+    if anywhere(values["topk"] > values["experts"]):
         raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
+    if anywhere(np.asarray(values["ep"]) > np.asarray(values["experts"])) or anywhere(np.asarray(values["tp"]) < 1):
+        raise BadWorkload(f"{name}: ep is at most the number of experts and tp at least 1, found ep={ep!r}, tp={tp!r}")
     dtype = dtype_name(dtype)
     args = {
         **values, "gated": 1.0 if gated else 0.0, "skew": as_numeric(skew), "width": DTYPE_BYTES[dtype],
@@ -301,7 +252,8 @@ def moe(
 
 def embedding_bag(
     *, batch: Numeric, tables: Numeric, rows: Numeric, dim: Numeric, pooling: Numeric, dtype: str = "fp32",
-    skew: Numeric = 0, out_dtype: str | None = None, reuse: bool = False, name: str = "embedding_bag",
+    skew: Numeric = 0, together: Numeric = 1, out_dtype: str | None = None, reuse: bool = False,
+    name: str = "embedding_bag",
     count: Numeric = 1, shard: str = "tables", scope: str = "model",
 ) -> Op:  # fmt: skip
     """Pooled lookup: for each sample and table, the sum of `pooling` rows of `dim` elements.
@@ -314,6 +266,8 @@ def embedding_bag(
         Of the rows in memory.
     skew : number or array
         Zipf exponent of the index distribution; 0 is uniform.
+    together : number or array
+        Rows that one index brings, at most `pooling`: 1, or more where an index stands for a list of rows.
 
     Raises
     ------
@@ -323,10 +277,13 @@ def embedding_bag(
     values = {key: as_numeric(value) for key, value in {
         "batch": batch, "tables": tables, "rows": rows, "dim": dim, "pooling": pooling}.items()}  # fmt: skip
     positive(name, **values)
-    _not_negative(name, skew=skew)
+    not_negative(name, skew=skew)
+    together = as_numeric(together)
+    if anywhere(np.asarray(together) < 1) or anywhere(np.asarray(together) > np.maximum(values["pooling"], 1)):
+        raise BadWorkload(f"{name}: together is at least 1 and at most pooling={pooling!r}, found {together!r}")
     dtype = dtype_name(dtype)
     args = {
-        **values, "skew": as_numeric(skew), "width": DTYPE_BYTES[dtype],
+        **values, "skew": as_numeric(skew), "together": together, "width": DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
     return Op("embedding_bag", name, dtype, args, count, shard, scope)
@@ -362,7 +319,10 @@ def elementwise(
     """
     rows, cols, reads, writes = as_numeric(rows), as_numeric(cols), as_numeric(reads), as_numeric(writes)
     positive(name or kind, rows=rows, cols=cols)
-    _not_negative(name or kind, reads=reads, writes=writes, flops_per_element=flops_per_element)
+    not_negative(name or kind, reads=reads, writes=writes, flops_per_element=flops_per_element, cold_reads=cold_reads)
+    positive(name or kind, passes=passes)
+    if anywhere(np.asarray(passes) < 1):
+        raise BadWorkload(f"{name or kind}: passes is at least 1, found {passes!r}")
     dtype = dtype_name(dtype)
     args = {
         "rows": rows, "cols": cols, "reads": reads, "writes": writes, "width": DTYPE_BYTES[dtype],

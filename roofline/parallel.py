@@ -35,9 +35,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import op
+from roofline import numeric, op
 from roofline.errors import BadWorkload
-from roofline.op import Numeric, Op
+from roofline.numeric import Numeric
+from roofline.op import Op
 from roofline.units import dtype_bytes, dtype_name
 from roofline.workload import Workload
 
@@ -87,7 +88,7 @@ class Plan:
     @property
     def moe_tp(self) -> Numeric:
         """Chips that share one expert."""
-        return op.maximum(1, self.tp // self.ep)
+        return numeric.maximum(1, self.tp // self.ep)
 
     def check(self, model: LanguageModel) -> None:
         """Refuse a split that the model's sizes do not allow.
@@ -184,7 +185,7 @@ def _split(one: Op, plan: Plan) -> list[Op]:
             return [one.with_args(n=args["n"] / tp), *_collective(op.all_gather, one, whole, tp)]
         return [one.with_args(n=args["n"] * kept(tag, tp))]
     if one.kind == "attention":
-        return [one.with_args(heads=args["heads"] / tp, kv_heads=op.maximum(1, args["kv_heads"] / tp))]
+        return [one.with_args(heads=args["heads"] / tp, kv_heads=numeric.maximum(1, args["kv_heads"] / tp))]
     if one.kind == "mla_attention":
         return [one.with_args(heads=args["heads"] / tp)]
     if one.kind == "token_embedding":
@@ -207,7 +208,7 @@ def _experts(one: Op, plan: Plan) -> list[Op]:
     group = _where(spans, ep, 1)
     return [
         # Dispatch carries what the experts compute on, combine their wide results.
-        *_collective(op.all_to_all, one, sent * op.minimum(args["width"], wide), group, "dispatch"),
+        *_collective(op.all_to_all, one, sent * numeric.minimum(args["width"], wide), group, "dispatch"),
         local,
         *_collective(op.all_to_all, one, sent * wide, group, "combine"),
         *_collective(op.all_gather, one, tokens * hidden * wide, _where(spans, tp, 1)),
@@ -251,7 +252,7 @@ def kept(tag: str, tp: Numeric) -> Numeric:
     if widths is None:
         return 1 / tp
     queries, tensors, kv_heads = widths
-    return (queries / tp + tensors * op.maximum(1, kv_heads / tp)) / (queries + tensors * kv_heads)
+    return (queries / tp + tensors * numeric.maximum(1, kv_heads / tp)) / (queries + tensors * kv_heads)
 
 
 # -- Memory of one chip -----------------------------------------------------------------------------------------------
@@ -275,7 +276,7 @@ def weight_bytes(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str
     in_layers: Numeric = 0
     ends = {"token_embedding": 0, "lm_head": 0, "": 0}
     for w in model.weights:
-        share = 1 / op.maximum(plan.tp, plan.ep) if w.shard == "experts" else kept(w.shard, plan.tp)
+        share = 1 / numeric.maximum(plan.tp, plan.ep) if w.shard == "experts" else kept(w.shard, plan.tp)
         size = w.elements * w.count * dtype_bytes(model.stored_dtype(w.storage, dtype, weight_dtype)) * share
         if w.scope == "layer":
             in_layers = in_layers + size
@@ -283,7 +284,7 @@ def weight_bytes(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str
             key = w.name if w.name in ends else ""
             ends[key] = ends[key] + size
     # Tied, the last stage keeps a copy of the embedding; either end is then as large.
-    apart = op.maximum(ends["token_embedding"], ends["lm_head"]) + ends[""]
+    apart = numeric.maximum(ends["token_embedding"], ends["lm_head"]) + ends[""]
     at_ends = _where(plan.pp > 1, apart, sum(ends.values()))
     return in_layers * _stage_share(model, plan.pp) + at_ends
 
@@ -295,12 +296,12 @@ def kv_bytes(
 
     Key/value heads are copied where tp exceeds them; MLA's latent, which all heads share, lies whole on every chip.
     """
-    share = op.maximum(1, model.kv_heads / plan.tp) / model.kv_heads
+    share = numeric.maximum(1, model.kv_heads / plan.tp) / model.kv_heads
     return model.kv_bytes(batch_per_replica, context, kv_dtype) * share * _stage_share(model, plan.pp)
 
 
 def _stage_share(model: LanguageModel, pp: Numeric) -> Numeric:
-    return op.ceil_div(model.num_layers, pp) / model.num_layers
+    return numeric.ceil_div(model.num_layers, pp) / model.num_layers
 
 
 def activation_bytes(
@@ -326,7 +327,7 @@ def activation_bytes(
     widest: Numeric = 0
     for group in model.layers:
         for block in (group.attention, group.feed_forward):
-            widest = op.maximum(widest, block.live_elements(model.hidden, plan.tp, plan.ep))
+            widest = numeric.maximum(widest, block.live_elements(model.hidden, plan.tp, plan.ep))
     scored = batch * q_len if logits == "all" else batch
     width = dtype_bytes(op.wide(dtype_name(dtype)))
     return batch * q_len * (2 * model.hidden + widest) * width + 4 * scored * model.vocab

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline import units
+from roofline.catalog import as_chip
 from roofline.errors import BadWorkload
 
 if TYPE_CHECKING:
@@ -27,13 +28,12 @@ def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     from matplotlib.figure import Figure
 
     # A figure of its own, without pyplot: no window, no global state, the same picture on every machine.
-    figure = Figure(figsize=size, layout="constrained")
-    figure.set_dpi(150)
+    figure = Figure(figsize=size, dpi=200, layout="constrained")
     return figure.add_subplot()
 
 
 def plot_roofline(
-    *chips: Chip,
+    *chips: Chip | str,
     dtypes: Sequence[str] | None = None,
     levels: Sequence[str] | None = None,
     ops: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
@@ -45,8 +45,9 @@ def plot_roofline(
 
     Parameters
     ----------
-    *chips : Chip
-        One chip shows every memory level; several show main memory only, unless `levels` says otherwise.
+    *chips : Chip or str
+        Chips, or their names or paths. One shows every memory level; several show main memory only, unless `levels`
+        says otherwise.
     dtypes : sequence of str, optional
         Ceilings to draw. Default: the matrix engine's 16-bit and 8-bit rates and the vector engine's (one chip), the
         16-bit rate (several).
@@ -73,14 +74,37 @@ def plot_roofline(
     """
     if not chips:
         raise BadWorkload("plot_roofline needs at least one chip")
-    ax = _axes(ax, (7.2, 4.6))
-    points = _points(ops)
+    drawn = tuple(as_chip(chip) for chip in chips)
+    for chip in drawn:
+        if any(isinstance(n.value, np.ndarray) for n in chip.numbers.values()):
+            raise BadWorkload(
+                f"{chip.title}: figures that are arrays have no one roofline; draw each variant as a chip"
+            )
+    dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
+    levels = [levels] if isinstance(levels, str) else levels
+    return _draw(drawn, dtypes, levels, _points(ops), label_share, title, _axes(ax, (7.2, 4.6)))
+
+
+def _draw(
+    chips: Sequence[Chip],
+    dtypes: Sequence[str] | None,
+    levels: Sequence[str] | None,
+    points: pd.DataFrame | None,
+    label_share: float,
+    title: str | None,
+    ax: Axes,
+) -> Axes:
     x = _span(chips, points)
     for i, chip in enumerate(chips):
         colour = COLOURS[i % len(COLOURS)] if len(chips) > 1 else "#333333"
-        _draw_chip(ax, chip, x, colour, alone=len(chips) == 1, dtypes=dtypes, levels=levels)
+        # Past the colours that can be told apart, the dash does.
+        main_style = ("-", "-.", ":")[(i // len(COLOURS)) % 3]
+        _draw_chip(ax, chip, x, colour, main_style, len(chips) == 1, dtypes, levels)
     ax.set(xscale="log", yscale="log", xlim=(x[0], x[-1]))
-    ax.set_ylim(top=2.5 * max(float(np.max(np.asarray(line.get_ydata()))) for line in ax.lines))
+    heights = [float(v) for line in ax.lines for v in (np.min(line.get_ydata()), np.max(line.get_ydata()))]
+    if points is not None and len(points):
+        heights += [0.7 * float((points["flops"] / points["time_s"]).min())]
+    ax.set_ylim(min(heights), 2.5 * max(heights))
     ax.set_xlabel("arithmetic intensity (FLOP/byte)")
     ax.set_ylabel("attainable FLOP/s")
     ax.yaxis.set_major_formatter(lambda value, _: units.text(value, "", 3).strip() if value < 1e3 else _short(value))
@@ -99,7 +123,9 @@ def plot_roofline(
 
 
 def _title(chips: Sequence[Chip]) -> str:
-    return chips[0].title if len(chips) == 1 else ", ".join(c.name for c in chips)
+    if len(chips) == 1:
+        return chips[0].title
+    return ", ".join(c.name for c in chips)
 
 
 def _short(value: float) -> str:
@@ -147,6 +173,7 @@ def _draw_chip(
     chip: Chip,
     x: np.ndarray,
     colour: str,
+    main_style: str,
     alone: bool,
     dtypes: Sequence[str] | None,
     levels: Sequence[str] | None,
@@ -165,9 +192,10 @@ def _draw_chip(
     top = ceilings[0][2][0]
     widest = max(s[0] for s in slopes.values())
     for n, (name, (value, low, high)) in enumerate(slopes.items()):
-        style: Any = "-" if name == main else (0, (5, 1.5 + n))
+        style: Any = main_style if name == main else (0, (5, 1.5 + n))
         width = 1.8 if name == main else 1.1
-        label = chip.name if name == main and not alone else None
+        shown = ", ".join(c[0] for c in ceilings)
+        label = f"{chip.name} ({shown}, {name})" if not alone and n == 0 else None
         ax.plot(x, np.minimum(x * value, top), linestyle=style, color=colour, linewidth=width, label=label, zorder=3)
         peak_low, peak_high = ceilings[0][2][1:]
         if high > low or peak_high > peak_low:
@@ -175,17 +203,19 @@ def _draw_chip(
             ax.fill_between(x, under, over, color=colour, alpha=0.12, linewidth=0, zorder=1)
     for dtype, path, (value, low, high) in ceilings:
         line = [value / widest, x[-1]]
-        ax.plot(line, [value, value], color=colour, linewidth=1.6 if value == top else 1.0, zorder=3)
+        ax.plot(line, [value, value], main_style, color=colour, linewidth=1.6 if value == top else 1.0, zorder=3)
         if high > low and value != top:
             ax.fill_between(line, low, high, color=colour, alpha=0.08, linewidth=0, zorder=1)
         engine = "matrix" if path.startswith("engines.matrix") else "vector"
-        if alone:
-            text = f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}"
-            _write(ax, text, (x[-1], value), (-4, 3), colour, ha="right", va="bottom")
         ridge = value / slopes.get(main, next(iter(slopes.values())))[0]
-        if main in slopes and engine == "matrix" and ridge < x[-1]:
+        marked = main in slopes and engine == "matrix" and ridge < x[-1]
+        if marked:
             ax.plot([ridge], [value], marker="o", markersize=4.5, color="white", markeredgecolor=colour, zorder=4)
-            _write(ax, f"{ridge:.0f}", (ridge, value), (-4, 3), colour, ha="right", va="bottom")
+        if alone:
+            text = f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}" + (f", ridge {ridge:.3g}" if marked else "")
+            _write(ax, text, (x[-1], value), (-4, 3), colour, ha="right", va="bottom")
+        elif marked:
+            _write(ax, f"{ridge:.3g}", (ridge, value), (-4, 3), colour, ha="right", va="bottom")
 
 
 def _rim() -> list[Any]:
@@ -368,3 +398,49 @@ def save(ax: Axes, path: str) -> None:
     if not target.parent.is_dir():
         raise BadWorkload(f"{path}: the folder {target.parent} does not exist")
     ax.get_figure(root=True).savefig(target)  # type: ignore[union-attr]
+
+
+def plot_validation(rows: pd.DataFrame, title: str = "", ax: Axes | None = None) -> Axes:
+    """Predicted against measured times, log-log, one colour an operator class, with lines at 0.5, 1 and 2.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns `class`, `measured_s` and `predicted_s` (s); see :attr:`roofline.fidelity.validation.Validation.rows`.
+    title : str, optional
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    if rows.empty:
+        raise BadWorkload("plot_validation needs at least one row")
+    ax = _axes(ax, (7.2, 6.4))
+    import matplotlib
+
+    palette = (*COLOURS, *matplotlib.colormaps["tab20b"].colors)  # type: ignore[attr-defined]
+    both = rows[["measured_s", "predicted_s"]].to_numpy(float) * 1e6
+    ends = np.array([0.8 * both.min(), 1.25 * both.max()])
+    for factor, style in ((1.0, "-"), (0.5, ":"), (2.0, ":")):
+        ax.plot(ends, ends * factor, style, color="0.35", linewidth=0.9, zorder=3)
+    names = list(rows["class"].unique())
+    colour = {name: palette[i % len(palette)] for i, name in enumerate(names)}
+    mixed = rows.sample(frac=1.0, random_state=0)  # no class on top of the others
+    ax.scatter(mixed["measured_s"] * 1e6, mixed["predicted_s"] * 1e6, s=5, c=[colour[n] for n in mixed["class"]],
+               alpha=0.4, linewidths=0, rasterized=True)  # fmt: skip
+    for name in names:
+        ax.scatter([], [], s=14, color=colour[name], label=f"{name} ({(rows['class'] == name).sum():,})")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlim(*ends)
+    ax.set_ylim(*ends)
+    ax.set_aspect("equal")
+    ax.set_xlabel("measured (us)")
+    ax.set_ylabel("predicted (us)")
+    if title:
+        ax.set_title(title, fontsize=10)
+    ax.grid(True, which="major", color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.legend(fontsize=7, frameon=False, loc="upper left")
+    return ax

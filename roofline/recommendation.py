@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from roofline import inference, memory as memory_module
+from roofline.engine import compiled
 from roofline.figures import Estimate, with_errors
 from roofline.inference import Phase
 from roofline.memory import Memory
 from roofline.models.recommender import Recommender
-from roofline.op import ceil_div, step_overhead, wide
+from roofline.numeric import ceil_div, maximum
+from roofline.op import step_overhead, wide
 from roofline.units import DTYPE_BYTES, text
 from roofline.workload import workload
 
@@ -29,7 +31,12 @@ class RecommendationEstimate(Estimate):
         One batch; ``.ops`` is the breakdown.
     """
 
-    FIGURES: ClassVar = {"latency_s": "s", "samples_per_s": "samples/s", "samples_per_s_per_chip": "samples/s"}
+    FIGURES: ClassVar = {
+        "latency_s": "s",
+        "samples_per_s": "samples/s",
+        "samples_per_s_per_chip": "samples/s",
+        "pipelined_samples_per_s": "samples/s",
+    }
 
     model: Recommender
 
@@ -38,6 +45,7 @@ class RecommendationEstimate(Estimate):
         """One batch, from the host's inputs to the scores."""
         r = self.request
         ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew)
+        ops = compiled(ops) if r.compiled else ops
         dense = self.model.dense_params * DTYPE_BYTES[r.dtype]
         held = dense <= self.chip.machine["cache_capacity"]
         if np.any(held):
@@ -76,6 +84,46 @@ class RecommendationEstimate(Estimate):
     def samples_per_s_per_chip(self) -> Any:
         """`samples_per_s` over the number of chips."""
         return self.samples_per_s / self.request.devices
+
+    def _stages(self, which: str) -> tuple[Any, Any, Any]:
+        """Time of a batch (s) on the chip, on the way in from the host (the way out is apart), and on the host."""
+        at, device, inward, host = inference.COST.index(which), 0.0, 0.0, 0.0
+        for op, values in zip(self.step.workload, self.step.costs, strict=True):
+            time = op.count * values[at]
+            if op.kind == "host_copy":
+                inward = maximum(inward, time)
+            elif op.kind == "step_overhead":
+                host = host + time
+            else:
+                device = device + time
+        return device, inward, host
+
+    @property
+    def pipelined_samples_per_s(self) -> Any:
+        """Samples per second of the system with batches in a pipeline: the host prepares and copies the next ones
+        while the chip computes, and the slowest of the three sets the pace.
+        """
+        device, inward, host = self._stages("time_s")
+        return self.request.batch / maximum(maximum(device, inward), host)
+
+    @property
+    def ideal_samples_per_s(self) -> Any:
+        """`pipelined_samples_per_s` that no machine of that description can beat."""
+        device, inward, host = self._stages("lower_s")
+        return self.request.batch / maximum(maximum(device, inward), host)
+
+    @property
+    def pipelined_bound(self) -> Any:
+        """What sets the pace of batches in a pipeline: the link to the host, the host, or what bounds the chip most."""
+        device, inward, host = self._stages("time_s")
+        on_chip = {name: time for name, time in self.step.time_by_bound.items() if name != "network"}
+        if any(isinstance(v, np.ndarray) for v in (device, inward, host)):
+            names, times = list(on_chip), np.stack(np.broadcast_arrays(*on_chip.values()))
+            inner = np.array(names)[np.argmax(times, axis=0)]
+            return np.where(np.maximum(inward, host) > device, np.where(inward > host, "network", "overhead"), inner)
+        if max(inward, host) > device:
+            return "network" if inward > host else "overhead"
+        return max(on_chip, key=on_chip.__getitem__)
 
     @property
     def bound(self) -> Any:
@@ -132,7 +180,12 @@ class RecommendationEstimate(Estimate):
     def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
         time = with_errors(self.step, factors)
         rate = self.request.batch / time
-        return {"latency_s": time, "samples_per_s": rate, "samples_per_s_per_chip": rate / self.request.devices}
+        return {
+            "latency_s": time,
+            "samples_per_s": rate,
+            "samples_per_s_per_chip": rate / self.request.devices,
+            "pipelined_samples_per_s": self.pipelined_samples_per_s * self.step.time_s / time,
+        }
 
     def __repr__(self) -> str:
         what = f"{self.model.name} on {self.request.devices} x {self.chip.name}"

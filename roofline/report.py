@@ -34,12 +34,15 @@ class Table:
     rows : list of list of str
     notes : list of str
         Lines below the table.
+    expendable : list of str
+        Headings of columns to leave out, in this order, where the terminal is too narrow for all.
     """
 
     title: str
     columns: Sequence[str]
     rows: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    expendable: Sequence[str] = ()
 
 
 # What to say -----------------------------------------------------------------------------------------------------
@@ -62,6 +65,7 @@ _LABELS = {
     "latency_s": "latency of a batch",
     "samples_per_s": "samples",
     "samples_per_s_per_chip": "samples, per chip",
+    "pipelined_samples_per_s": "samples, batches overlapped",
 }
 
 
@@ -152,6 +156,7 @@ def doubt(est: Estimate) -> str:
 def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
     """The operators of a phase, longest first."""
     table = Table(title, ["operator", ">count", ">FLOP", ">bytes", ">FLOP/B", ">time", ">share", "bound"])
+    table.expendable = ["bytes", "FLOP", "count", "FLOP/B"]
     records = sorted(phase.records, key=lambda r: -r["time_s"])
     for r in (r for r in records if r["share"] >= smallest):
         table.rows.append(
@@ -221,24 +226,42 @@ def _figure(number: Number, value: Any) -> str:
 
 
 def show(console: Console, table: Table) -> None:
-    """Print a table to a terminal."""
+    """Print a table to a terminal, without its expendable columns where the terminal is too narrow."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
     title, _, under = table.title.partition("\n")
-    console.print(Text(title, style="bold"))
+    if title:
+        console.print(Text(title, style="bold"))
     if under:
         console.print(Text(under))
+    kept, left_out = _fitting(table, console.width)
     rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in table.columns:
-        right = column.startswith(">")
-        rich.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
+    for i in kept:
+        right = table.columns[i].startswith(">")
+        name = table.columns[i].lstrip(">")
+        rich.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or i == 0)
     for row in table.rows:
-        rich.add_row(*(Text(cell) for cell in row))
+        rich.add_row(*(Text(row[i]) for i in kept))
     console.print(rich)
     for note in table.notes:
         console.print(Text(note))
+    if left_out:
+        console.print(Text(f"Left out for width: {', '.join(left_out)}."))
+
+
+def _fitting(table: Table, width: int) -> tuple[list[int], list[str]]:
+    """Indices of the columns that fit into a width, and the headings of those that do not."""
+    names = [c.lstrip(">") for c in table.columns]
+    widths = [max(len(names[i]), *(len(row[i]) for row in table.rows), 0) + 2 for i in range(len(names))]
+    kept, left_out = list(range(len(names))), []
+    for name in table.expendable:
+        if sum(widths[i] for i in kept) <= width:
+            break
+        kept.remove(names.index(name))
+        left_out.append(name)
+    return kept, left_out
 
 
 def markdown(tables: Iterable[Table]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from roofline.chip import Chip
 from roofline.errors import BadWorkload, UnknownName
 from roofline.models.llm import LanguageModel
-from roofline.op import as_numeric
+from roofline.numeric import as_numeric
 from roofline.parallel import Plan
 from roofline.units import dtype_name
 
@@ -33,7 +33,7 @@ _LANGUAGE = (
     "kv_dtype",
     "usable_memory",
 )
-_RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "usable_memory")
+_RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Request:
     table_dtype: str | None = None
     devices: Any = 1
     skew: Any = 0.0
+    compiled: bool = False
     usable_memory: float = USABLE_MEMORY
 
 
@@ -80,8 +81,19 @@ def _whole(where: str, value: Any, least: int = 1) -> Any:
     fine = (flat >= least) & (flat < 2**53)
     fine[fine] = flat[fine] % 1 == 0
     if not fine.all():
-        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {flat[~fine][0]:g}")
+        limit = " below 2^53" if np.any(flat[~fine] >= 2**53) else ""
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}{limit}, found {flat[~fine][0]:g}")
     return value if isinstance(value, np.ndarray) else int(value)
+
+
+def _broadcast(**values: Any) -> None:
+    """Refuse arrays whose shapes do not go together."""
+    shapes = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        message = f"arrays do not broadcast against each other: {shapes}; give each an axis of its own"
+        raise BadWorkload(message) from None
 
 
 def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
@@ -94,6 +106,9 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     refuse_unknown(options, _LANGUAGE, model.name)
     batch, prompt = _whole("batch", options.get("batch", 1)), _whole("prompt", options.get("prompt", 1024))
     output, prefix = _whole("output", options.get("output", 256)), _whole("prefix", options.get("prefix", 0), 0)
+    plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
+    _broadcast(batch=batch, prompt=prompt, output=output, prefix=prefix, tp=plan.tp, pp=plan.pp, ep=plan.ep, dp=plan.dp)
+    plan.check(model)
     if np.any(np.asarray(prefix) >= np.asarray(prompt)):
         raise BadWorkload(
             f"prefix: at least one token of the prompt is new, found prefix={prefix!r} of prompt={prompt!r}"
@@ -103,15 +118,13 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
             f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for "
             f"{int(np.max(np.asarray(prompt) + np.asarray(output))):,}"
         )
-    plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
-    plan.check(model)
     if np.any(np.asarray(batch) < np.asarray(plan.dp)):
         raise BadWorkload(
             f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}"
         )
     if np.any(np.asarray(plan.devices) > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
+    dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
     chip.peak(dtype)
     weight = options.get("weight_dtype")
     kv = options.get("kv_dtype")
@@ -128,6 +141,15 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     )
 
 
+def _skew(value: Any) -> Any:
+    """A Zipf exponent: from 0 (uniform) to 5 (nearly every index the same)."""
+    value = as_numeric(value)
+    array = np.asarray(value)
+    if isinstance(value, bool) or array.dtype.kind not in "iuf" or not np.all((array >= 0) & (array <= 5)):
+        raise BadWorkload(f"skew: expected a Zipf exponent between 0 and 5, found {value!r}")
+    return value
+
+
 def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Request:
     """The request for a recommendation model; see :func:`roofline.estimate` for the options.
 
@@ -137,7 +159,7 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     """
     refuse_unknown(options, _RECOMMENDATION, name)
     batch, devices = _whole("batch", options.get("batch", 1024)), _whole("devices", options.get("devices", 1))
-    dtype = dtype_name(options.get("dtype") or chip.widest_matrix)
+    dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
     chip.peak(dtype)
     if np.any(np.asarray(devices) > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
@@ -149,6 +171,7 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
         dtype=dtype,
         devices=devices,
         table_dtype=dtype_name(table) if table else None,
-        skew=as_numeric(options.get("skew", 0.0)),
+        skew=_skew(options.get("skew", 0.0)),
+        compiled=bool(options.get("compiled", False)),
         usable_memory=_usable_memory(options),
     )

@@ -12,7 +12,7 @@ prompt tokens that a pass takes, else prompt / chunk):
   than ``chunk / prompt``: beyond that, prefill is the bottleneck and requests wait;
 - a pass with a prompt carries ``n = max(1, r)`` of them, and is a share ``f = k r / n`` of all passes;
 - a mean pass takes ``T = (1 - f) T_decode + f T_mixed``; throughput is ``r O / T``;
-- a token's own requests is not delayed by its own prefill: of a request's ``O - 1`` decoding passes, the share
+- a request is not delayed by its own prefill: of a request's ``O - 1`` decoding passes, the share
   ``(f R - k) / (O - 1)`` is mixed. That mean is TPOT;
 - the first token comes after half a pass, if any is under way, and `k` mixed ones.
 
@@ -45,7 +45,8 @@ from roofline.inference import Phase
 from roofline.language import PREFILL_TOKENS, LanguageEstimate
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
-from roofline.op import as_numeric, maximum, minimum, wide
+from roofline.numeric import as_numeric, maximum, minimum
+from roofline.op import Op, wide
 from roofline.request import Request, language_request
 from roofline.units import text
 
@@ -162,8 +163,23 @@ class ServingEstimate(Estimate):
     def _decode_step(self, sequences: Any) -> Any:
         r = self.request
         steps = maximum(self._output[1] - 1, 1)
-        options = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
-        return self.model.step(sequences, 1, r.prompt + 1, steps=steps, **options)
+        options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
+        step = self.model.step(sequences, 1, r.prompt + 1, steps=steps, **options)
+        return step.map(self._shared) if np.any(np.asarray(r.beams) > 1) else step
+
+    def _shared(self, one: Op) -> Op:
+        """Beams decode side by side, so that the pages of their prompt are fetched once and those of each output apart.
+
+        As heads that share keys: all beams of a request on the prompt and everything that follows it.
+        """
+        r = self.request
+        if one.kind != "attention":
+            return one
+        args = one.args
+        apart = (r.beams - 1) * maximum(args["kv_len"] - r.prompt, 0)
+        return one.with_args(
+            batch=args["batch"] / r.beams, heads=args["heads"] * r.beams, kv_len=args["kv_len"] + apart
+        )
 
     @functools.cached_property
     def decoding(self) -> Phase:
@@ -176,7 +192,7 @@ class ServingEstimate(Estimate):
         r = self.request
         in_flight, _, at_once, _ = self._flow
         longer = 1 + (r.prompt_sd / r.prompt) ** 2
-        options = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
+        options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
         piece = minimum(r.prompt - r.prefix, r.chunk)
         # The pieces of a long prompt attend, in the mean, over half of it more than a prompt of their own length.
         seen = maximum((r.prompt + piece) / 2, piece) + r.prefix / 2
@@ -319,7 +335,7 @@ def serve(
     BadWorkload, UnknownName, DoesNotFit
         As :func:`roofline.estimate`; also for a recommendation model, or a spread below zero.
     """
-    loaded = model if isinstance(model, LanguageModel) else load_model(model) if isinstance(model, str | os.PathLike) else model  # noqa: E501
+    loaded = load_model(model) if isinstance(model, str | os.PathLike) else model
     chip = chip if isinstance(chip, Chip) else load_chip(chip)
     if not isinstance(loaded, LanguageModel):
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
@@ -333,7 +349,8 @@ def serve(
     for name, value in sizes.items():
         if not np.all(np.asarray(value, dtype=float) >= 1) or not np.all(np.isfinite(value)):
             raise BadWorkload(f"serve: {name} is at least 1, found {value!r}")
-    asked = language_request(loaded, chip, {"batch": _lanes(options) if concurrency is None else concurrency, **options})
+    batch = _lanes(options) if concurrency is None else concurrency
+    asked = language_request(loaded, chip, {"batch": batch, **options})
     request = ServingRequest(**{f: getattr(asked, f) for f in Request.__dataclass_fields__}, **spread, **sizes)
     result = ServingEstimate(loaded, chip, request)
     if concurrency is None:

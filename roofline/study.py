@@ -28,7 +28,7 @@ _TEXT_OPTIONS = ("dtype", "weight_dtype", "kv_dtype", "table_dtype")
 
 
 def _several(value: Any, load: Any, kinds: Any) -> list[Any]:
-    items = value if isinstance(value, list | tuple) else [value]
+    items = list(value) if not isinstance(value, str | os.PathLike | kinds) else [value]
     if not items:
         raise BadWorkload("sweep: expected at least one model and one chip")
     return [item if isinstance(item, kinds) else load(item) for item in items]
@@ -66,7 +66,7 @@ def sweep(
     chip_list = _several(chips, load_chip, Chip)
     if len({type(m) for m in model_list}) > 1:
         raise BadWorkload("sweep: language and recommendation models have different figures; sweep them apart")
-    axes = {k: list(v) for k, v in options.items() if isinstance(v, list | tuple | np.ndarray | range)}
+    axes = {k: list(v) for k, v in options.items() if isinstance(v, list | tuple | range) or hasattr(v, "__array__")}
     fixed = {k: v for k, v in options.items() if k not in axes}
     for name, values in axes.items():
         if not values:
@@ -82,6 +82,9 @@ def sweep(
     columns: dict[str, np.ndarray] = {}
     for index in itertools.product(*(range(n) for n in outer)):
         words = {name: values[index[2 + i]] for i, (name, values) in enumerate(text_axes.items())}
+        if any(isinstance(n.value, np.ndarray) for n in chip_list[index[1]].numbers.values()):
+            title = chip_list[index[1]].title
+            raise BadWorkload(f"sweep: {title} has figures that are arrays; give each variant as a chip")
         est = estimate(model_list[index[0]], chip_list[index[1]], check=False, **fixed, **words, **arrays)
         point = est.figures() | {"lower_s": est.lower_s, "upper_s": est.upper_s, "bound": est.bound, "fits": est.fits}
         for name, value in point.items():
@@ -96,7 +99,11 @@ def sweep(
         {name: (dims, values, {"units": units[name]} if name in units else {}) for name, values in columns.items()},
         coords=coords,
     )
-    single = [d for d, given in (("model", models), ("chip", chips)) if not isinstance(given, list | tuple)]
+    single = [
+        d
+        for d, given, kinds in (("model", models, LanguageModel | Recommender), ("chip", chips, Chip))
+        if isinstance(given, str | os.PathLike | kinds)
+    ]
     # One model and one chip are no axes, and dimensions come in the order the options were given.
     data = data.squeeze(single)
     return data.transpose(*[d for d in ("model", "chip") if d in data.dims], *axes)
@@ -135,6 +142,10 @@ def sensitivity(
     model = model if isinstance(model, LanguageModel | Recommender) else load_model(model)
     figure = figure or ("tokens_per_s" if isinstance(model, LanguageModel) else "samples_per_s")
     base = estimate(model, chip, check=False, **options)
+    if not isinstance(step, int | float) or not 1e-6 <= abs(step) < 1:
+        raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {step!r}")
+    if np.shape(base.time_s):
+        raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
     if figure not in base.FIGURES:
         raise BadWorkload(f"sensitivity: no figure {figure!r}; there are {', '.join(base.FIGURES)}")
     paths = [p for p, n in chip.numbers.items() if n.dimension in ("rate", "bandwidth", "capacity", "time") and n.value]
@@ -174,12 +185,15 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
     DataFrame
         One row a point of the frontier, with its coordinates and all variables, sorted by the first objective.
     """
+    maximise, minimise = ([v] if isinstance(v, str) else list(v) for v in (maximise, minimise))
     objectives = [*maximise, *minimise]
     if not objectives:
         raise BadWorkload("pareto: name at least one variable to maximise or minimise")
     for name in objectives:
         if name not in data:
             raise BadWorkload(f"pareto: the sweep has no {name!r}; it has {', '.join(map(str, data.data_vars))}")
+        if data[name].dtype.kind not in "iuf":
+            raise BadWorkload(f"pareto: {name} is no number to maximise or minimise")
     frame = data.to_dataframe().reset_index()
     frame = frame[frame["fits"].astype(bool)]
     signs = np.array([-1.0] * len(maximise) + [1.0] * len(minimise))
@@ -228,6 +242,12 @@ def fewest_chips(
     served = model if isinstance(model, LanguageModel | Recommender) else load_model(model)
     if not isinstance(served, LanguageModel):
         raise BadWorkload(f"fewest_chips is for language models; {served.name} is none")
+    for name in ("tp", "batch"):
+        if name in options:
+            raise BadWorkload(f"fewest_chips: {name} is what it looks for; leave it out")
+    for name, limit in (("ttft_s", ttft_s), ("tpot_s", tpot_s), ("tokens_per_s", tokens_per_s), ("most", most)):
+        if limit is not None and not (isinstance(limit, int | float) and limit > 0):
+            raise BadWorkload(f"fewest_chips: {name}: expected a positive number, found {limit!r}")
     widths = [t for t in (2**i for i in range(int(np.log2(most)) + 1)) if served.heads % t == 0]
     grid = sweep(served, chip, tp=widths, batch=[2**i for i in range(13)], **options)
     frame = grid.to_dataframe().reset_index()

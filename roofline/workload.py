@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from roofline.op import Numeric, Op
+from roofline.numeric import Numeric
+from roofline.op import Op
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -36,7 +36,7 @@ def to_toml(
         if path.startswith(("memory.", "links.")):
             _put(table, path, flag)
     for path, number in numbers.items():
-        _put(table, path, _figure(path, number))
+        _put(table, path, figure(path, number))
     if calibration:
         table["calibration"] = calibration
     return tomlfile.write(table)
@@ -49,7 +49,7 @@ def _put(table: dict[str, Any], path: str, value: Any) -> None:
     table[last] = value
 
 
-def _figure(path: str, number: Number) -> dict[str, Any]:
+def figure(path: str, number: Number) -> dict[str, Any]:
     if not isinstance(number.value, int | float):
         raise BadWorkload(f"{path} is an array: a descriptor holds one value for each figure")
     figure: dict[str, Any] = {"value": _quantity(number.value, number.dimension)}

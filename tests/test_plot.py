@@ -57,7 +57,8 @@ def test_an_estimated_chip_has_bands() -> None:
 
 def test_several_chips_share_the_axes() -> None:
     ax = rl.plot_roofline(*(rl.load_chip(n) for n in ("h100-sxm", "mi300x", "tpu-v5p", "mtia-v1")))
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["h100-sxm", "mi300x", "tpu-v5p", "mtia-v1"]
+    names = [t.get_text().split()[0] for t in ax.get_legend().get_texts()]
+    assert names == ["h100-sxm", "mi300x", "tpu-v5p", "mtia-v1"]
 
 
 def test_a_breakdown_fills_the_bar() -> None:
@@ -85,7 +86,7 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
         rl.plot_roofline(chip, ops=pd.DataFrame({"op": ["a"], "intensity": [1.0], "flops": [1.0]}))
     with pytest.raises(rl.BadWorkload, match="has no fp4 rate"):
         rl.plot_roofline(chip, dtypes=["fp4"])
-    with pytest.raises(rl.UnknownName, match="memory.hbm.bandwidth"):
+    with pytest.raises(rl.UnknownName, match=r"memory\.hbm\.bandwidth"):
         rl.plot_roofline(chip, levels=["hbn"])
     with pytest.raises(rl.BadWorkload, match="at least one breakdown"):
         rl.plot_breakdown()

@@ -42,11 +42,10 @@ def test_the_commands_run(
     command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", shlex.split(command))
-    try:
-        cli.main()
-    except SystemExit as stop:
-        assert not stop.code, capsys.readouterr().err
-    assert capsys.readouterr().out
+    code = cli.run()
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert out
 
 
 def test_the_commands_that_set_up_are_those_that_guard_the_project() -> None:

@@ -10,31 +10,33 @@ compiler that knows an index to start at zero turns the loop into vector instruc
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import os
+from typing import Any
+
+# Threads that wait by spinning lose whole time slices, milliseconds, as soon as another process wants their core. Only
+# before the threads start is this heard.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def part(function: Function) -> Function:
+def part(function: Any) -> Any:
     """Compile a helper that one thread runs."""
-    return numba.njit(nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})(function)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})(function)
 
 
-def loop(function: Function) -> Function:
+def loop(function: Any) -> Any:
     """Compile a parallel loop; kept on disk where that can be written."""
     options: dict[str, Any] = {"parallel": True, "nogil": True}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # nowhere to keep it
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)
 
 
 def use_threads(count: int) -> int:
     """Run the loops on `count` threads, or as many as there are; returns how many."""
-    count = max(1, min(count, int(numba.config.NUMBA_NUM_THREADS)))
+    count = max(1, min(count, int(numba.config.NUMBA_NUM_THREADS)))  # type: ignore[attr-defined]
     numba.set_num_threads(count)
     return count
 
@@ -42,7 +44,7 @@ def use_threads(count: int) -> int:
 def threading_layer() -> str:
     """What runs the threads, for the record; known once a loop has run."""
     try:
-        return str(numba.threading_layer())
+        return str(numba.threading_layer())  # type: ignore[attr-defined]
     except ValueError:
         return "not started"
 

@@ -219,20 +219,3 @@ def decode_attention(out: Any, q: Any, k: Any, v: Any, scores: Any, factor: Any,
     for t in prange(threads):
         for b in range(t * blocks // threads, (t + 1) * blocks // threads):
             _attend(out[b], q[b], k[b], v[b], scores[t], factor)
-
-
-@part
-def _causal_row(x: Any, seen: int) -> None:
-    _softmax(x[:seen], x[:seen])
-    x[seen:] = 0.0
-
-
-@loop
-def causal_softmax(x: Any, first: int, factor: Any, threads: int) -> None:
-    """In place: row r sees its first ``first + r + 1`` columns, scaled by `factor`; the rest become zero."""
-    rows = x.shape[0]
-    for t in prange(threads):
-        for r in range(t * rows // threads, (t + 1) * rows // threads):
-            seen = min(first + r + 1, x.shape[1])
-            _scale(x[r, :seen], x[r, :seen], factor)
-            _causal_row(x[r], seen)

@@ -42,7 +42,7 @@ def best(schedules, memory_s):
 
 
 def attention_cost(
-    batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+    batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tile,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
@@ -61,8 +61,8 @@ def attention_cost(
     work, the stream of K and V through the cache, and memory. The phases differ in what a block is:
 
     - decode: the queries that share a KV head of one sequence, padded to 64 rows, over all its keys;
-    - prefill: 128 query rows of a head (or of the heads that share a KV head, if that packs better) over the tiles of
-      keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest block.
+    - prefill: `tile` query rows of a head (or of the heads that share a KV head, if that packs better) over the tiles
+      of keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest.
 
     In both the keys may be cut over the cores instead, which evens the shares out and pays for combining the parts.
     """
@@ -125,23 +125,23 @@ def attention_cost(
     )
 
     # Prefill.
-    kv_tiles = np.ceil(keys / TILE)
-    longest = np.minimum(kv_tiles, np.ceil(span / TILE) + 1)
-    tile_s = TILE**2 * (
+    kv_tiles = np.ceil(keys / tile)
+    longest = np.minimum(kv_tiles, np.ceil(span / tile) + 1)
+    tile_s = tile**2 * (
         pair_flops / (prefill_compute_fraction * core_matrix) + SOFTMAX_FLOPS / (prefill_vector_fraction * core_vector)
     )
-    q_tiles = np.ceil(q_len / TILE)
+    q_tiles = np.ceil(q_len / tile)
     seen = np.where(causal > 0, attended(q_tiles, np.maximum(kv_tiles, q_tiles), longest), q_tiles * longest)
-    group_tiles = np.ceil(group * q_len / TILE)
+    group_tiles = np.ceil(group * q_len / tile)
     schedules = []
     for block_rows, blocks, work in (
         (q_len, batch * heads * q_tiles, batch * heads * seen),
         (group * q_len, batch * kv_heads * group_tiles, batch * kv_heads * group_tiles * longest),
     ):
         even = work / core_count
-        traffic = np.maximum(kv_bytes, work * TILE**2 / SHARED_ROWS * kv_dim * kv_width) + io_bytes
+        traffic = np.maximum(kv_bytes, work * tile**2 / SHARED_ROWS * kv_dim * kv_width) + io_bytes
         stream = traffic / (cache_fraction * cache_bandwidth)
-        fixed = start_s + np.ceil(blocks / core_count) * (block_s + np.minimum(block_rows, TILE) * row_s)
+        fixed = start_s + np.ceil(blocks / core_count) * (block_s + np.minimum(block_rows, tile) * row_s)
         uneven = longest * (1 - np.minimum(core_count / blocks, 1))
         whole = tile_s * np.maximum(longest, even + uneven)
         schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, tile_s * (even + 1), stream, traffic)]
@@ -175,7 +175,7 @@ def attention(
     values = np.where(value_dim > 0, value_dim, head_dim)
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse,
+        width, kv_width, reuse, TILE,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,

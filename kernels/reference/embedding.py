@@ -61,16 +61,18 @@ def lookups_missed(draws, rows, skew, held):
 
 
 def embedding_bag(
-    batch, tables, rows, dim, pooling, skew, width, out_width, reuse,
+    batch, tables, rows, dim, pooling, skew, together, width, out_width, reuse,
     vector_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count, clock,
     launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, inflight_bytes, transaction_bytes,
-    issue_cycles,
+    issue_cycles, bag_cycles,
 ):  # fmt: skip
     """Cost of `tables` pooled lookups, as arrays that broadcast.
 
     Traffic: every missed row from main memory, padded to whole transactions; every row, index and result through the
     cache. Rate of main memory: what it sustains, or by Little's law what the cores keep in flight over its latency,
-    whichever is less. Work: one addition per element looked up, and the issue of each lookup.
+    whichever is less. Where an index stands for a list of rows (`together` of them), lists are drawn and kept, and
+    those drawn overlap in some rows. Work: one addition per element looked up, the issue of each lookup
+    and the beginning and end of each bag.
     """
     draws = batch * pooling
     lookups = tables * draws
@@ -78,7 +80,10 @@ def embedding_bag(
     padded = np.ceil(row / transaction_bytes) * transaction_bytes
     stream = lookups * INDEX_BYTES + batch * tables * dim * out_width
     work = lookups * dim
-    unique, missed = lookups_missed(draws, rows, skew, cache_capacity * cache_share / (tables * padded))
+    held = cache_capacity * cache_share / (tables * padded)
+    unique, missed = lookups_missed(draws / together, rows, skew, held / together)
+    unique = np.where(together > 1, -rows * np.expm1(-unique * together / rows), unique)
+    missed = missed * together
 
     def memory_traffic(row_bytes):
         once = row_bytes + np.maximum(0.0, stream - cache_capacity)
@@ -93,7 +98,8 @@ def embedding_bag(
     little = core_count * inflight_bytes / memory_latency
     memory_s = memory_bytes / np.minimum(memory_fraction * memory_bandwidth, little)
     cache_s = cache_bytes / (cache_fraction * cache_bandwidth)
-    compute_s = work / (compute_fraction * vector_flops) + lookups * issue_cycles / (core_count * clock)
+    cycles = lookups * issue_cycles + batch * tables * bag_cycles
+    compute_s = work / (compute_fraction * vector_flops) + cycles / (core_count * clock)
     overhead_s = launch_s + memory_latency
     time = overhead_s + np.maximum(np.maximum(memory_s, cache_s), compute_s)
     upper = overhead_s + memory_s + cache_s + compute_s

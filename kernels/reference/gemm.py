@@ -12,14 +12,14 @@ def gemm(
     m, n, k, batch, width, weight_width, out_width, quantize, reuse,
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, compute_fraction, memory_fraction, write_fraction, resident_fraction, operand_share,
-    prologue_s, split_s, tile_min, tile_max, quantize_s, quantize_fraction,
+    prologue_s, split_s, tail_share, tile_min, tile_max, row_step, quantize_s, quantize_fraction,
 ):  # fmt: skip
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times, as arrays that broadcast.
 
     Names, units and the 14 results are those of the kernel. For a tile of r x c outputs, K = k padded to whole steps:
 
-    - tiles = batch ceil(m / r) ceil(n / c), in waves = max(1, tiles / cores);
-    - compute = waves x 2 r c K / (the sustained rate of one core);
+    - tiles = batch ceil(m / r) ceil(n / c), in waves = max(1, tiles / cores), rounded up by the `tail_share`;
+    - compute = waves x 2 r c K / (the sustained rate of one core), r at most m padded to `row_step`;
     - cache = tiles x K (r + c elements) at the operand rate, at least A and B once, and C at the write rate;
     - memory = B cold, plus what a cache of this capacity loses of the rest;
     - where tiles < cores, k may be split s ways: compute / s, for s partial sums of 8 bytes an output and `split_s`.
@@ -57,8 +57,10 @@ def gemm(
 
     tiles = batch * np.ceil(m / rows) * np.ceil(n / cols)
     waves = np.maximum(1, tiles / core_count)
+    waves = waves + tail_share * (np.ceil(waves) - waves)
     steps = np.ceil(k / K_STEP)
-    compute = waves * 2 * rows * cols * steps * K_STEP / (matrix_flops * compute_fraction / core_count)
+    filled = np.minimum(rows, row_step * np.ceil(m / row_step))  # of a tile with fewer rows than its edge
+    compute = waves * 2 * filled * cols * steps * K_STEP / (matrix_flops * compute_fraction / core_count)
     operands = tiles * steps * K_STEP * (rows * width + cols * weight_width)
     write_rate = cache_bandwidth * write_fraction
     cache = np.maximum(operands / operand_share, a + b) / cache_bandwidth + c / write_rate

@@ -5,16 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 THRASH = 3.0  # bytes lost per byte too many
-HOT_RANK = 0.5  # the busiest of ep ranks gets ep ** (HOT_RANK * (skew - 1)) times the mean
+K_STEP = 64.0  # elements of k between two loads of a product's inner loop
+
+
+def busiest_pairs(mean, ranks, local, skew):
+    """Pairs on the busiest of `ranks`: mean + x + x^2 / (6 mean), where x is that many standard deviations as the
+    largest of `ranks` standard normals; the variance is that of chance (Poisson) plus that of popularity.
+    """
+    deviations = np.log(ranks) / (1.125 + 0.152 * np.log(ranks))
+    variance = np.minimum(skew, 1) * mean + np.maximum(skew - 1, 0) * mean**2 / local
+    excess = deviations * np.sqrt(variance)
+    return mean + excess + excess**2 / (6 * mean)
 
 
 def idle_share(load, skew):
-    """Share of the experts that get no token when the mean expert gets `load`: (1 + d load) ** (-1 / d), d = skew - 1.
+    """Share of the experts that get no token when the mean expert gets `load`: (1 + d load) ** (-1 / d).
 
-    d = -1 is round robin (1 - load), d = 0 at random (exp(-load)), d > 0 at random with popularity of variance d.
+    d = -1 is round robin (1 - load), d = 0 at random (exp(-load)), d > 0 at random with uneven popularity.
     """
-    poisson = np.abs(skew - 1.0) < 1e-6
-    dispersion = np.where(poisson, 1.0, skew - 1.0)
+    uneven = np.where(skew < 1, skew - 1, np.log(np.maximum(skew, 1)))
+    poisson = np.abs(uneven) < 1e-6
+    dispersion = np.where(poisson, 1.0, uneven)
     left = np.maximum(1.0 + dispersion * load, 1e-300)
     return np.where(poisson, np.exp(-load), np.where(left > 1e-300, left ** (-1.0 / dispersion), 0.0))
 
@@ -22,20 +33,24 @@ def idle_share(load, skew):
 def moe(
     tokens, hidden, inter, topk, experts, tp, ep, gated, skew, width, weight_width, out_width, quantize, reuse,
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, compute_fraction, memory_fraction, activation_fraction, resident_fraction, tile_min, tile_max,
+    launch_s, select_s, expert_s, k_step_s, compute_fraction, memory_fraction, activation_fraction, resident_fraction,
+    tile_min, tile_max,
 ):  # fmt: skip
     """Cost of the routed FFN on the busiest rank, as arrays that broadcast.
 
     Names, units and the 14 results are those of the kernel. In words:
 
     - pairs: (token, expert) pairs on the busiest rank; active: its experts that get any;
+    - overhead: launches, top-k passes over the scores of all experts, bookkeeping of the rank's experts, and a latency
+      for every step of the products' inner loops;
     - two grouped products, hidden -> up (twice as wide when gated) and down -> hidden, on rows padded to tiles;
       each takes the longest of its matrix time, memory time (the active experts' weights) and cache time;
     - permute, activation and combine move rows at `activation_fraction` of the cache's bandwidth, or of memory's
       for what the cache loses.
 
     Sources: grouped products on padded experts, Gale et al., "MegaBlocks" (MLSys 2023); experts in use as occupied
-    urns, Johnson and Kotz, "Urn Models and Their Application" (1977).
+    urns, Johnson and Kotz, "Urn Models and Their Application" (1977); the largest of several draws, Cornish and
+    Fisher (1938).
     """
     shape = np.broadcast_shapes(*(np.shape(argument) for argument in locals().values()))
 
@@ -43,8 +58,7 @@ def moe(
     local = experts / ep
     down = inter / tp
     up = down * (1 + gated)
-    busiest = ep ** (HOT_RANK * np.maximum(skew - 1, 0.0))
-    pairs = np.minimum(busiest * tokens * topk / ep, tokens * np.minimum(topk, local))
+    pairs = np.minimum(busiest_pairs(tokens * topk / ep, ep, local, skew), tokens * np.minimum(topk, local))
     active = np.maximum(1, local * (1 - idle_share(pairs / local, skew)))
 
     # Bytes: an active expert's weights once, rows in and out of both products, rows through the kernels beside them.
@@ -88,6 +102,7 @@ def moe(
         (down_weights * cold + down_rows * lost) / memory_rate,
         (down_weights + down_rows) / cache_bandwidth,
     )
+    overhead = launch_s + select_s * topk * experts + expert_s * local + k_step_s * (hidden + down) / K_STEP
     side_s = side * np.maximum(1 / cache_bandwidth, lost / memory_bandwidth) / activation_fraction
     compute, memory, cache = (first + second for first, second in zip(up_busy, down_busy, strict=True))
     products = np.maximum.reduce(np.broadcast_arrays(*up_busy)) + np.maximum.reduce(np.broadcast_arrays(*down_busy))
@@ -101,11 +116,11 @@ def moe(
         zero + weights + rows,
         zero,
         zero + np.maximum.reduce(np.broadcast_arrays(*ideal)),
-        zero + launch_s + side_s + products,
-        zero + launch_s + side_s + compute + memory + cache,
+        zero + overhead + side_s + products,
+        zero + overhead + side_s + compute + memory + cache,
         zero + compute,
         zero + memory,
         zero + cache + side_s,
         zero,
-        zero + launch_s,
+        zero + overhead,
     )

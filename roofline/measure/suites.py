@@ -49,7 +49,7 @@ def _resolved(case: Case, cache_bytes: float) -> Case:
     if case.get("kv_len") == "q_len":
         case["kv_len"] = case["q_len"]
     if "table_share" in case:
-        row_bytes = case.get("dim", case.get("cols")) * DTYPE_BYTES[case["dtype"]]
+        row_bytes = case["dim" if "dim" in case else "cols"] * DTYPE_BYTES[case["dtype"]]
         case["rows" if "dim" in case else "table_rows"] = max(
             1000, round(case.pop("table_share") * cache_bytes / row_bytes)
         )
@@ -63,9 +63,9 @@ CPU: dict[str, dict[str, list[Grid]]] = {
     "tiny": {
         "gemm": [Grid("gemm", {"m": (1, 8, 32, 96), "nk": ((128, 128), (256, 64), (64, 512)), "dtype": "fp32"})],
         "attention": [
-            Grid("attention", {"batch": (1, 2), "heads_kv": (4, 2), "head_dim": 32, "q_len": 1, "kv_len": (32, 128),
+            Grid("attention", {"batch": (1, 2), "heads_kv": ((4, 2),), "head_dim": 32, "q_len": 1, "kv_len": (32, 128),
                                "dtype": "fp32"}),
-            Grid("attention", {"batch": 1, "heads_kv": (2, 2), "head_dim": 32, "q_len": (16, 64), "kv_len": "q_len",
+            Grid("attention", {"batch": 1, "heads_kv": ((2, 2),), "head_dim": 32, "q_len": (16, 64), "kv_len": "q_len",
                                "dtype": "fp32"}),
         ],
         "embedding": [Grid("embedding_bag", {"tables": 1, "table_share": 0.002, "dim": (32, 64), "pooling": (1, 8, 32),

@@ -55,7 +55,8 @@ def on_host(
     run(1)
     once = clock() - start
     calls = 1 if flush else max(1, int(np.ceil(SHORTEST_SAMPLE / max(once, 1e-7))))
-    number, samples = 2, []
+    number = 2
+    samples: list[float] = []
     begin, allowed = clock(), budget_s
     while len(samples) < least or (len(samples) < most and clock() - begin < allowed):
         if flush:
@@ -89,7 +90,7 @@ def zipf(generator: np.random.Generator, rows: int, skew: float, size: Any) -> n
     Exact for the first ranks; beyond them the power law as a continuum, where it is as good.
     """
     if skew <= 0.0:
-        return generator.integers(0, rows, size)
+        return np.asarray(generator.integers(0, rows, size))
     head = min(rows, 4096)
     mass = np.cumsum(np.arange(1, head + 1, dtype=float) ** -skew)
     power, low, high = 1.0 - skew, head + 0.5, rows + 0.5
@@ -103,7 +104,7 @@ def zipf(generator: np.random.Generator, rows: int, skew: float, size: Any) -> n
     ranks[beyond] = np.clip(np.rint(where) - 1, head, rows - 1)
     # A multiplier that shares no divisor with `rows` deals the ranks out over the table.
     step = next(p for p in (2654435761, 40503, 7919, 1) if np.gcd(p, rows) == 1)
-    return (ranks * step) % rows
+    return np.asarray((ranks * step) % rows)
 
 
 def relative_error(found: Any, wanted: Any) -> float:

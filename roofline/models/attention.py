@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roofline import op
+from roofline import numeric, op
 from roofline.models.forward import Pass, Weights, mean_context
-from roofline.op import Numeric, Op
+from roofline.numeric import Numeric
+from roofline.op import Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Span:
 
     def held(self, context: Numeric) -> Numeric:
         """Tokens of `context` whose keys and values the layer keeps."""
-        return context if self.window is None else op.minimum(context, self.window)
+        return context if self.window is None else numeric.minimum(context, self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Attention:
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
         """Elements that a token holds at the block's widest point, on one chip: queries, keys, values and output."""
-        return (2 * self.heads / tp + 2 * op.maximum(1, self.kv_heads / tp)) * self.head_dim
+        return (2 * self.heads / tp + 2 * numeric.maximum(1, self.kv_heads / tp)) * self.head_dim
 
     def _scores(self, run: Pass, span: Span, count: int) -> Op:
         batch, q_len, kv_len, window = run.batch, run.q_len, run.mean_kv_len, span.window
@@ -128,8 +129,8 @@ class Attention:
             seen = mean_context(run.kv_len, run.steps, 1, window, span.chunked)
             if span.chunked:
                 # Each chunk is a sequence of its own.
-                batch, q_len = batch * op.maximum(1, q_len / window), op.minimum(q_len, window)
-                kv_len, window = op.minimum(kv_len, window), None
+                batch, q_len = batch * numeric.maximum(1, q_len / window), numeric.minimum(q_len, window)
+                kv_len, window = numeric.minimum(kv_len, window), None
             kv_len = _where(run.q_len == 1, seen, kv_len)
         return op.attention(
             batch=batch, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, q_len=q_len, kv_len=kv_len,

@@ -28,6 +28,7 @@ class Tables(Strict):
 
     `rows` and `pooling` are one number for all `count` tables, or a list with one for each. `pooling` is the rows
     that a sample looks up in a table and sums; with `sequence` instead, that many rows are looked up and kept apart.
+    With `together` the rows of a bag are a fixed list behind one index, and come and go together.
     `shares` names a group whose tables these lookups read too: another feature, no other rows.
     """
 
@@ -38,6 +39,7 @@ class Tables(Strict):
     pooling: Annotated[list[Pooling], BeforeValidator(as_list), Field(min_length=1, max_length=100_000)] | None = None
     sequence: Count | None = None
     shares: Name | None = None
+    together: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _check(self) -> Tables:
@@ -128,7 +130,8 @@ def _groups(described: Sequence[Tables]) -> tuple[TableGroup, ...]:
         pooling = pooling * n if len(pooling) == 1 else pooling
         if not len(rows) == len(pooling) == n:
             raise _Misfit(f"{where}: expected one number, or one for each of {n} tables")
-        groups.append(TableGroup(name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, tables.shares is None))
+        own = tables.shares is None
+        groups.append(TableGroup(name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, own, tables.together))
     return tuple(groups)
 
 

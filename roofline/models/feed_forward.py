@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roofline import op
+from roofline import numeric, op
 from roofline.models.forward import Pass, Weights
-from roofline.op import Numeric, Op
+from roofline.numeric import Numeric
+from roofline.op import Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +115,4 @@ class Experts:
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
         """Elements that a token holds at the block's widest point, on one chip: its top-k copies and their insides."""
-        return self.topk * (hidden / op.minimum(tp, ep) + 3 * self.inter / tp)
+        return self.topk * (hidden / numeric.minimum(tp, ep) + 3 * self.inter / tp)

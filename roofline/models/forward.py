@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roofline import op
-from roofline.op import Numeric
+from roofline import numeric, op
+from roofline.numeric import Numeric
 from roofline.units import DTYPE_BYTES
 
 
@@ -128,7 +128,7 @@ def mean_context(
 
 def _seen_sliding(n: Numeric, window: int) -> Numeric:
     """Sum of min(i, window) for i = 1 .. n."""
-    short = op.minimum(n, window)
+    short = numeric.minimum(n, window)
     return short * (short + 1) / 2 + window * (n - short)
 
 

@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from roofline import op
+from roofline import numeric, op
 from roofline.errors import BadWorkload
 from roofline.models.attention import Attention, LatentAttention, Span
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
-from roofline.op import Numeric, Op
+from roofline.numeric import Numeric
+from roofline.op import Op
 from roofline.units import dtype_bytes, dtype_name
 from roofline.workload import Workload
 
@@ -210,7 +211,7 @@ class LanguageModel:
 
     def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16") -> Numeric:
         """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window."""
-        batch, context = op.as_numeric(batch), op.as_numeric(context)
+        batch, context = numeric.as_numeric(batch), numeric.as_numeric(context)
         elements = sum(g.count * g.attention.kv_elements * g.span.held(context) for g in self.layers)
         return batch * elements * dtype_bytes(kv_dtype)
 
@@ -260,8 +261,8 @@ class LanguageModel:
         """
         if logits not in ("last", "all"):
             raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {logits!r}")
-        batch, q_len, kv_len, steps = map(op.as_numeric, (batch, q_len, kv_len, steps))
-        op.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
+        batch, q_len, kv_len, steps = map(numeric.as_numeric, (batch, q_len, kv_len, steps))
+        numeric.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
         dtype = dtype_name(dtype or self.dtype)
         run = Pass(
             batch=batch, q_len=q_len, kv_len=kv_len, steps=steps, causal=causal, dtype=dtype,

@@ -29,7 +29,8 @@ import numpy as np
 
 from roofline import op
 from roofline.errors import BadModel, BadWorkload
-from roofline.op import Numeric, Op, as_numeric, ceil_div
+from roofline.numeric import Numeric, as_numeric, ceil_div
+from roofline.op import Op
 from roofline.units import dtype_bytes, dtype_name
 from roofline.workload import Workload
 
@@ -63,6 +64,8 @@ class TableGroup:
         Rows that a sample looks up in each table and keeps apart; 0 for a pooled group.
     owned : bool
         False where another group owns the tables, and this one only reads them.
+    together : bool
+        Whether an index stands for a fixed list of rows, so that the rows of a bag always come together.
     """
 
     name: str
@@ -71,6 +74,7 @@ class TableGroup:
     pooling: tuple[float, ...]
     sequence: int = 0
     owned: bool = True
+    together: bool = False
 
     @property
     def tables(self) -> int:
@@ -103,6 +107,7 @@ class Bag:
     dim: int
     pooling: float
     sequence: int
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -285,7 +290,7 @@ class Recommender:
             ops.append(op.embedding_bag(
                 batch=batch * max(1, bag.sequence), tables=bag.tables if alone else bag.tables / devices,
                 rows=bag.rows, dim=bag.dim, pooling=bag.pooling, dtype=table_dtype, out_dtype=travel, skew=skew,
-                name=bag.name,
+                together=max(1.0, bag.pooling) if bag.together else 1, name=bag.name,
             ))  # fmt: skip
         if not alone:
             sent = batch * (self.embedding_width * dtype_bytes(travel)) / devices
@@ -322,14 +327,14 @@ def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
     Every table apart would be a launch apart, and a breakdown that nobody reads. Tables of about one size go together:
     their rows and lookups are summed exactly, only how the lookups repeat within a table becomes an average.
     """
-    gathered: dict[tuple[int, int, int], list[tuple[int, float]]] = {}
+    gathered: dict[tuple[int, int, int, bool], list[tuple[int, float]]] = {}
     for group in groups:
         for rows, pooling in zip(group.rows, group.pooling, strict=True):
             size = next(i for i, (limit, _) in enumerate(SIZE_CLASSES) if rows < limit)
-            gathered.setdefault((group.dim, group.sequence, size), []).append((rows, pooling))
+            gathered.setdefault((group.dim, group.sequence, size, group.together), []).append((rows, pooling))
     dims, sequences, sizes = ({key[i] for key in gathered} for i in range(3))
     bags = []
-    for (dim, sequence, size), tables in sorted(gathered.items()):
+    for (dim, sequence, size, together), tables in sorted(gathered.items()):
         # A label says what tells the bags of this model apart, and no more.
         parts = [
             "embedding", f"dim{dim}" if len(dims) > 1 else "", SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
@@ -337,7 +342,7 @@ def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
         ]  # fmt: skip
         n = len(tables)
         mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
-        bags.append(Bag(".".join(p for p in parts if p), n, mean_rows, dim, mean_pooling, sequence))
+        bags.append(Bag(".".join(p for p in parts if p), n, mean_rows, dim, mean_pooling, sequence, together))
     return tuple(bags)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from roofline import op
-from roofline.op import Numeric, Op
+from roofline.numeric import Numeric
+from roofline.op import Op
 from roofline.units import DTYPE_BYTES
 
 

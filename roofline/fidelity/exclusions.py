@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 CURRENT = {"trtllm": ("1.3.0rc20", "1.3.0rc23"), "vllm": ("0.24.0",), "sglang": ("0.5.14",)}
 CURRENT_A100 = {"trtllm": ("1.0.0",), "vllm": ("0.14.0",), "sglang": ("0.5.10",)}
 
-_MOE_BLOCK = ("chip", "framework", "version", "kernel", "dtype", "variant", "hidden", "inter", "topk", "experts", "tp",
-              "ep")  # fmt: skip
+_MOE_CASE = ("chip", "framework", "version", "kernel", "dtype", "variant", "hidden", "inter", "topk", "experts", "tp",
+             "ep", "gated", "distribution")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _fallback(frame: pd.DataFrame) -> pd.Series[bool]:
 
 def _large_group(frame: pd.DataFrame) -> pd.Series[bool]:
     decode = frame["op"].eq("attention") & frame["variant"].eq("decode") & _engine(frame, "trtllm")
-    return decode & (frame["heads"] > 32 * frame["kv_heads"])
+    return decode & (frame["heads"].astype(float) > 32.0 * frame["kv_heads"].astype(float))
 
 
 def _slow_quantise(frame: pd.DataFrame) -> pd.Series[bool]:
@@ -80,36 +80,11 @@ def _older(frame: pd.DataFrame) -> pd.Series[bool]:
 def _slow_mode(frame: pd.DataFrame) -> pd.Series[bool]:
     out = frame["op"].eq("none")
     moe = frame[frame["op"].eq("moe")]
-    big = moe[(moe["naive_s"] > 25e-6) & moe["skew"].eq(0)]
-    if big.empty:
-        return out
-    reached = (big["naive_s"] / big["time_s"]).groupby(_block(big)).median()
-    out[moe.index] = _block(moe).isin(reached.index[reached < 0.25])
-    return out
-
-
-def _not_monotone(frame: pd.DataFrame) -> pd.Series[bool]:
-    out = frame["op"].eq("none")
-    moe = frame[frame["op"].eq("moe")].sort_values("tokens", ascending=False, kind="stable")
     if len(moe):
-        fastest = moe["time_s"].groupby(_block(moe) + moe["skew"].astype(str)).cummin()
-        out[moe.index] = moe["time_s"] > 2 * fastest
+        case = moe[list(_MOE_CASE)].astype(str).agg("|".join, axis=1)
+        slow = (moe["time_s"] / (30e-6 + moe["naive_s"] / 0.8)).groupby(case).transform("median")
+        out[moe.index] = slow > 2.5
     return out
-
-
-def _slower_than_others(frame: pd.DataFrame) -> pd.Series[bool]:
-    out = frame["op"].eq("none")
-    moe = frame[frame["op"].eq("moe")]
-    if len(moe):
-        shape = ["chip", "dtype", "variant", "tokens", "hidden", "inter", "topk", "experts", "tp", "ep", "skew",
-                 "gated"]  # fmt: skip
-        best = moe.groupby(shape, observed=True, dropna=False)["time_s"].transform("min")
-        out[moe.index] = moe["time_s"] > 2.5 * best
-    return out
-
-
-def _block(frame: pd.DataFrame) -> pd.Series[str]:
-    return frame[list(_MOE_BLOCK)].astype(str).agg("|".join, axis=1)
 
 
 RULES = (
@@ -128,12 +103,8 @@ RULES = (
     Rule("other_kernel", "vLLM calls FlashAttention 4 at head_dim 512: another kernel, 2.7 times slow in decode", True,
          _other_kernel),
     Rule("older_version", "not the version of the framework that the stack's parameters describe", True, _older),
-    Rule("moe_slow_mode", "a configuration whose balanced rows over 25 us of naive time stay, in the median, under a "
-         "quarter of the roofline: a mode about five times slow that comes and goes with the version", True, _slow_mode),
-    Rule("moe_not_monotone", "more than twice as slow as the same layer with at least as many tokens", True,
-         _not_monotone),
-    Rule("moe_slower_than_others", "more than 2.5 times as slow as the same shape in another framework or version", True,
-         _slower_than_others),
+    Rule("moe_slow_mode", "a configuration and routing whose rows take, in the median, more than 2.5 times 30 us and "
+         "the roofline at 80 %: a mode about five times slow that comes and goes with the version", True, _slow_mode),
 )  # fmt: skip
 
 BY_FLAG = {rule.flag: rule for rule in RULES}
@@ -149,8 +120,7 @@ def flag(frame: pd.DataFrame) -> pd.Series[str]:
     """
     import pandas as pd
 
-    frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *_MOE_BLOCK, "skew", "tokens", "heads",
-                                                      "kv_heads", "gated"])))  # fmt: skip
+    frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *_MOE_CASE, "heads", "kv_heads"])))
     words = ["chip", "framework", "version", "kernel", "variant", "dtype"]
     frame = frame.assign(**{c: frame[c].astype(object).where(frame[c].notna(), "").astype(str) for c in words})
     out = pd.Series("", index=frame.index, dtype=object)

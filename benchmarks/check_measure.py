@@ -1,0 +1,168 @@
+"""Is what ``roofline measure`` says of this processor true? ``python benchmarks/check_measure.py MEASURED/NAME``.
+
+Three checks, each against another way of finding out; nothing else should run meanwhile:
+
+1. bandwidth of main memory: a C program of its own (gcc -O3, pthreads) and, where there is no compiler, numpy's copy;
+2. the peak rate: products timed plainly;
+3. the calibrated model on shapes that were not fitted: median error over GEMM, embedding bag and elementwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from roofline.catalog import load_chip
+from roofline.inference import COST, evaluate_op
+from roofline.measure import suites
+from roofline.measure.backend import CannotMeasure
+from roofline.measure.cpu import Cpu
+from roofline.measure.record import key
+from roofline.measure.session import operator, too_fast
+
+STREAM = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+static double *a, *b, *c; static long n; static int threads;
+static pthread_barrier_t gate;
+static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + 1e-9 * t.tv_nsec; }
+static void *work(void *which) {
+    long t = (long)which, low = n * t / threads, high = n * (t + 1) / threads;
+    for (long i = low; i < high; i++) { a[i] = 0; b[i] = 1; c[i] = 2; }
+    double best = 1e9;
+    for (int r = 0; r < 12; r++) {
+        pthread_barrier_wait(&gate);
+        double start = now();
+        for (long i = low; i < high; i++) a[i] = b[i] + 0.5 * c[i];
+        pthread_barrier_wait(&gate);
+        double took = now() - start;
+        if (r > 1 && took < best) best = took;
+    }
+    if (t == 0) printf("%g\n", 24.0 * n / best);
+    return 0;
+}
+int main(int count, char **words) {
+    threads = atoi(words[1]); n = atol(words[2]);
+    double **all[] = {&a, &b, &c};
+    for (int i = 0; i < 3; i++) {
+        *all[i] = aligned_alloc(1 << 21, 8 * n);
+        madvise(*all[i], 8 * n, MADV_HUGEPAGE); /* as numpy asks for too */
+    }
+    pthread_barrier_init(&gate, 0, threads);
+    pthread_t id[256];
+    for (long t = 0; t < threads; t++) pthread_create(&id[t], 0, work, (void *)t);
+    for (long t = 0; t < threads; t++) pthread_join(id[t], 0);
+    return a[n / 2] > 1e30;
+}
+"""
+
+
+def independent_bandwidth(threads: int, total_bytes: float) -> tuple[str, float]:
+    """B/s of a triad over `total_bytes`, and how it was found."""
+    n = int(total_bytes / 24) // 2**18 * 2**18
+    if shutil.which("gcc"):
+        with tempfile.TemporaryDirectory() as folder:
+            source, program = Path(folder) / "stream.c", Path(folder) / "stream"
+            source.write_text(STREAM)
+            subprocess.run(["gcc", "-O3", "-march=native", "-pthread", "-o", program, source], check=True)
+            done = subprocess.run([program, str(threads), str(n)], check=True, capture_output=True, text=True)
+        return "triad in C (gcc -O3, pthreads)", float(done.stdout)
+    a, b = np.empty(n), np.ones(n)
+    best = min(_seconds(lambda: np.copyto(a, b)) for _ in range(12))
+    return "numpy's copy (one thread)", 16.0 * n / best
+
+
+def plain_gemm() -> float:
+    """FLOP/s of numpy's products in fp32, the best of three sizes."""
+    found = 0.0
+    for edge in (1024, 2048, 3072):
+        a, b = np.random.default_rng(0).standard_normal((2, edge, edge)).astype(np.float32)
+        a @ b
+        found = max(found, 2.0 * edge**3 / min(_seconds(lambda a=a, b=b: a @ b) for _ in range(12)))
+    return found
+
+
+def _seconds(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def other_shapes(count: int, seed: int, cache_bytes: float) -> list[suites.Case]:
+    """Shapes within the ranges of the suites, drawn at random: none is one of theirs."""
+    random = np.random.default_rng(seed)
+
+    def between(low: float, high: float, step: int = 1) -> int:
+        return max(step, int(np.exp(random.uniform(np.log(low), np.log(high)))) // step * step)
+
+    cases: list[suites.Case] = []
+    for _ in range(count):
+        cases.append({"op": "gemm", "m": between(1, 1500), "n": between(400, 4096, 8), "k": between(400, 4096, 8),
+                      "dtype": "fp32"})  # fmt: skip
+        dim = between(32, 256, 16)
+        share = float(random.choice([0.05, 0.1, 2.0, 4.0]))
+        cases.append({"op": "embedding_bag", "tables": 1, "rows": int(share * cache_bytes / (4 * dim)), "dim": dim,
+                      "pooling": between(1, 128), "batch": between(64, 4096),
+                      "skew": float(random.choice([0.0, 0.8, 1.05])), "dtype": "fp32"})  # fmt: skip
+        cases.append({"op": "elementwise", "rows": between(16, 8192), "cols": between(256, 12000, 16),
+                      "dtype": "fp32"})  # fmt: skip
+    fitted = {key(c) for size in suites.SIZES for c in suites.cases("cpu", size, (), cache_bytes)}
+    return [c for c in cases if key(c) not in fitted]
+
+
+def main() -> None:
+    """Run the checks and print them."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("folder", type=Path, help="where `roofline measure` left its files")
+    options.add_argument("--shapes", type=int, default=30, help="of each operator")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--verbose", action="store_true")
+    given = options.parse_args()
+    chip = load_chip(given.folder / f"{given.folder.name}.toml")
+    machine = Cpu(seed=given.seed)
+    print(f"{chip.title}; load {os.getloadavg()[0]:.2f}")
+
+    how, wanted = independent_bandwidth(machine.threads, 4 * machine.cache_bytes)
+    probes = pd.read_csv(given.folder / "probes.csv")
+    same = probes[(probes["mode"] == ("triad" if "triad" in how else "copy")) & (probes["probe"] == "bandwidth")]
+    found = float(same.loc[same["bytes"] == same["bytes"].max(), "value"].max())
+    print(f"descriptor    {float(chip['memory.main.bandwidth']) / 1e9:8.1f} GB/s     (its fastest stream)")
+    print(f"main memory   {found / 1e9:8.1f} GB/s     {how}: {wanted / 1e9:.1f} GB/s   {found / wanted - 1:+.1%}")
+    wanted, found = plain_gemm(), float(chip.peak("fp32"))
+    print(f"fp32 peak     {found / 1e9:8.1f} GFLOP/s  plainly: {wanted / 1e9:.1f} GFLOP/s   {found / wanted - 1:+.1%}")
+
+    time_index = COST.index("time_s")
+    errors: dict[str, list[float]] = {}
+    for case in other_shapes(given.shapes, given.seed, machine.cache_bytes):
+        predicted = float(evaluate_op(operator(case), chip)[time_index])
+        if predicted > 0.4:
+            continue
+        try:
+            prepared = machine.prepare(case)
+            assert prepared.check() <= prepared.tolerance
+        except CannotMeasure:
+            continue
+        measured = machine.time(prepared, 0.25).median_s
+        errors.setdefault(case["op"], []).append(predicted / measured - 1)
+        if given.verbose:
+            mark = " faster than its bound" if too_fast(case, measured, chip) else ""
+            print(f"  {predicted / measured - 1:+7.1%} {measured * 1e3:9.3f} ms  {case}{mark}")
+    for op, found_errors in [*errors.items(), ("all three", [e for v in errors.values() for e in v])]:
+        absolute = np.abs(found_errors)
+        print(f"{op:14}{len(absolute):4} shapes not fitted: median error {np.median(absolute):6.1%}, "
+              f"90 % within {np.quantile(absolute, 0.9):6.1%}, bias {np.median(found_errors):+.1%}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

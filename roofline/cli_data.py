@@ -1,0 +1,127 @@
+"""The commands that take measurements: `calibrate` and `validate`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to the application."""
+    app.command()(calibrate)
+    app.command()(validate)
+
+
+def _progress() -> Any:
+    err = Console(stderr=True, highlight=False)
+    return lambda text: err.print(text, style="dim", markup=False)
+
+
+def _csv(rows: list[dict[str, Any]], stream: Any) -> None:
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else ["row", "reason"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, default=str, allow_nan=False))
+
+
+def _show(*tables: Any) -> None:
+    from roofline import report
+
+    # Off a terminal, wide enough that no table is folded.
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 260, highlight=False)
+    for i, table in enumerate(tables):
+        if i:
+            console.print()
+        report.show(console, table)
+
+
+def calibrate(
+    chip: Annotated[str, typer.Argument(help="The chip that the rows were measured on.")],
+    file: Annotated[Path, typer.Argument(help="Measured operator times: .csv or .parquet.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write a descriptor that extends the chip with what was fitted.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new chip. [default: that of the file]")] = None,
+    stack: Annotated[str | None, typer.Option(help="Start from the parameters of this software stack.")] = None,
+    bad: Annotated[Path | None, typer.Option(help="Write the rows that cannot be used, and why: .csv.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
+) -> None:
+    """Fit a chip's efficiency parameters to measured operator times.
+
+    Columns: op, time_s, dtype and the operator's own (m, n, k ...); docs/measurements.md tells them all.
+
+    Example: `roofline calibrate h100-sxm mine.csv --out my-h100.toml`
+    """
+    from roofline import calibration
+    from roofline.catalog import load_chip
+    from roofline.fidelity import validation_report as says
+
+    say = _progress()
+    base = load_chip(chip)
+    result = calibration.calibrate(base.on_stack(stack) if stack else base, file, progress=say)
+    if bad is not None:
+        with bad.open("w", newline="", encoding="utf-8") as stream:
+            _csv(says.bad_rows(result.bad), stream)
+        say(f"wrote {bad}")
+    if out is not None:
+        result.save(out, name or "")
+        say(f"wrote {out}")
+    if as_json:
+        return _json({
+            "chip": result.base.name, "source": result.source, "bad": says.bad_rows(result.bad),
+            "skipped": result.skipped,
+            "classes": [{"class": f.name, "rows": f.rows, "held_out_rows": f.held_out_rows, "before": f.before,
+                         "after": f.after, "held_out_before": says._plain(f.held_out_before),
+                         "held_out": says._plain(f.held_out), "parameters": f.parameters, "spread": f.spread,
+                         "note": f.note} for f in result.fits],
+        })  # fmt: skip
+    _show(says.calibration_table(result), says.parameters_table(result))
+
+
+def validate(
+    file: Annotated[Path | None, typer.Argument(help="Measurements of your own. [default: those shipped]")] = None,
+    chip: Annotated[str | None, typer.Option("--chip", "-c", help="Their chip, or the only one to look at.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="All rows of the installed aiconfigurator-core 0.12.0.")] = False,
+    full_from: Annotated[
+        Path | None, typer.Option(help="The same, from a folder that the package was unpacked to.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--markdown", help="Write the report as a Markdown page.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw predicted against measured: .png, .svg, .pdf.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The table, regime by regime, as CSV on stdout.")] = False,
+) -> None:
+    """Hold predictions against measured operator times: the error table.
+
+    Example: `roofline validate --plot validation.png`
+    """
+    from roofline.fidelity import validation, validation_report as says
+
+    say = _progress()
+    found = validation.validate(file, chip, full=full, full_from=full_from, progress=say)
+    if plot is not None:
+        from roofline import plot as drawing
+
+        used = found.rows[(found.rows["rule"] == "") & ~found.rows["chip"].str.contains("<")]
+        used = used[~used["role"].isin(["calibrate"])] if (used["role"] != "calibrate").any() else used
+        drawing.save(drawing.plot_validation(used, f"Rows that no parameter was fitted to: {found.source}"), str(plot))
+        say(f"wrote {plot}")
+    if page is not None:
+        picture = os.path.relpath(plot, page.parent) if plot is not None else ""
+        page.write_text(says.page(found, picture), encoding="utf-8")
+        say(f"wrote {page}")
+    if as_json:
+        return _json(says.as_json(found))
+    if as_csv:
+        return _csv(says.records(found), sys.stdout)
+    tables = [says.goals_table(found)] if len(found.goals) else []
+    _show(*tables, says.classes_table(found), says.excluded_table(found))

@@ -1,0 +1,76 @@
+"""The command that answers for a server: `serve`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file to the application."""
+    app.command()(serve)
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="A language model's name, or a path to its config.json.")],
+    chip: Annotated[str, typer.Option("--chip", "-c", help="A chip's name, or a path to its TOML file.")],
+    concurrency: Annotated[
+        int | None, typer.Option(help="Requests in flight over the whole system. [default: what memory holds]")
+    ] = None,
+    prompt: Annotated[int, typer.Option(help="Mean prompt (tokens).")] = 1024,
+    output: Annotated[int, typer.Option(help="Mean output (tokens).")] = 256,
+    prompt_sd: Annotated[float, typer.Option(help="Standard deviation of the prompt (tokens).")] = 0.0,
+    output_sd: Annotated[float, typer.Option(help="Standard deviation of the output (tokens).")] = 0.0,
+    tp: Annotated[int, typer.Option(help="Tensor parallelism.")] = 1,
+    pp: Annotated[int, typer.Option(help="Pipeline parallelism.")] = 1,
+    ep: Annotated[int, typer.Option(help="Expert parallelism.")] = 1,
+    dp: Annotated[int, typer.Option(help="Data parallelism.")] = 1,
+    dtype: Annotated[str | None, typer.Option(help="Arithmetic. [default: the chip's 16-bit]")] = None,
+    weight_dtype: Annotated[str | None, typer.Option(help="Weights in memory. [default: dtype]")] = None,
+    kv_dtype: Annotated[str | None, typer.Option(help="KV cache.")] = None,
+    chunk: Annotated[int, typer.Option(help="Prompt tokens that one pass takes.")] = 8192,
+    stack: Annotated[str | None, typer.Option(help="Parameters of this software stack, such as trtllm.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
+) -> None:
+    """Throughput and latency of a language model under a constant number of requests, prompts and decoding mixed.
+
+    Example: `roofline serve llama-3.1-70b --chip h100-sxm --tp 8 --concurrency 64 --prompt 2048 --output 512`
+    """
+    from roofline import units
+    from roofline.catalog import load_chip
+    from roofline.serving import serve as run
+
+    machine = load_chip(chip)
+    options: dict[str, Any] = {"dtype": dtype, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype}
+    est = run(
+        model, machine.on_stack(stack) if stack else machine, concurrency=concurrency, prompt=prompt, output=output,
+        prompt_sd=prompt_sd, output_sd=output_sd, chunk=chunk, tp=tp, pp=pp, ep=ep, dp=dp,
+        **{k: v for k, v in options.items() if v is not None},
+    )  # fmt: skip
+    intervals = est.interval(0.9)
+    figures: dict[str, Any] = {
+        name: {"value": float(value), "low": intervals[name][0], "high": intervals[name][1], "unit": est.FIGURES[name]}
+        for name, value in est.figures().items()
+    }
+    if as_json:
+        facts = {"active": float(est.active), "mixed_share": float(est.mixed_share), "bound": est.bound}
+        typer.echo(json.dumps({"figures": figures, **facts}, indent=2, allow_nan=False))
+        return
+    table = Table(title=f"{est.model.title} served on {est.request.plan.devices} x {machine.title}")
+    for column in ("figure", "expected", "90 % low", "high"):
+        table.add_column(column, justify="left" if column == "figure" else "right")
+    for name, f in figures.items():
+        table.add_row(name, *(_figure(f[k], f["unit"]) for k in ("value", "low", "high")))
+    console = Console(soft_wrap=False, highlight=False)
+    console.print(table)
+    console.print(
+        f"{est.active:,.0f} requests in flight; {est.mixed_share:.0%} of the passes prefill; bound: {est.bound}"
+    )
+
+
+def _figure(value: float, unit: str) -> str:
+    return units.text(value, unit, 4) if unit == "s" else f"{value:,.4g} {unit}" if value < 1e4 else f"{value:,.0f} {unit}"

@@ -1,0 +1,323 @@
+"""Operator times of NVIDIA's aiconfigurator-core 0.12.0 (Apache-2.0) in the columns of :mod:`roofline.measurements`.
+
+The package holds one Parquet file for each chip, class, framework and version, in names of its own. What its columns
+mean, where the package does not say:
+
+- ``latency`` is in ms, of one call; sizes of collectives count elements, not bytes;
+- fp8 products include the quantisation of their bf16 activations; ``sq`` is int8 SmoothQuant;
+- weights: TensorRT-LLM cycles through as many copies as fill the cache, at most 5, vLLM through 6; how many SGLang
+  has is not told, and its fitted rows say that they are cold;
+- in decode the cache holds ``step`` tokens and the new one; over an fp8 cache Hopper kernels compute in fp8;
+- TensorRT-LLM expands DeepSeek's latents in prefill: plain attention with keys of 192 and values of 128.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline import measurements
+from roofline.catalog import load_chip
+from roofline.errors import BadData
+from roofline.fidelity import exclusions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = "0.12.0"
+
+#: Their folders -> our chips.
+CHIPS = {"h100_sxm": "h100-sxm", "h200_sxm": "h200", "a100_sxm": "a100-sxm-80gb"}
+
+#: The tables, and the columns that decide whether a shape was held out of every fit.
+CLASSES = {
+    "gemm": ("n", "k"), "attention": ("heads", "kv_heads", "head_dim", "causal"), "mla_attention": ("heads",),
+    "moe": ("hidden", "inter", "experts"), "collectives": ("bytes", "devices"), "quantize": ("cols",),
+}  # fmt: skip
+
+_FIRST = ["op", "chip", "framework", "version", "kernel", "role", "variant", "dtype"]
+_FRAMEWORKS = {"TRTLLM": "trtllm", "VLLM": "vllm", "vLLM": "vllm", "SGLang": "sglang"}
+_EXPONENT = {"power_law_1.01": 1.01, "power_law_1.2": 1.2}
+_DTYPE = {"bfloat16": "bf16", "half": "fp16", "float16": "fp16", "fp8": "fp8", "int8": "int8"}
+
+#: gemm_dtype -> variant, dtype, weight dtype, whether activations are quantised first.
+_GEMM = {
+    "bfloat16": ("", "bf16", None, False), "fp8": ("per-tensor", "fp8", None, True),
+    "fp8_block": ("block", "fp8", None, True), "sq": ("smoothquant", "int8", None, True),
+    "int8_wo": ("int8 weights", "bf16", "int8", False), "int4_wo": ("int4 weights", "bf16", "int4", False),
+}  # fmt: skip
+_MOE = {
+    "bfloat16": ("", "bf16", None, False), "fp8": ("per-tensor", "fp8", None, False),
+    "fp8_block": ("block", "fp8", None, True), "int4_wo": ("int4 weights", "bf16", "int4", False),
+    "w4a16_mxfp4": ("fp4 weights", "bf16", "fp4", False),
+}  # fmt: skip
+_WIDTH = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5}
+
+#: A set of weight copies larger than this share of the last-level cache is cold at every call.
+_WARM = 0.8
+
+
+def _spread_out(frame: pd.DataFrame, table: dict[str, tuple[str, str, str | None, bool]]) -> pd.DataFrame:
+    frame = frame[frame["dtype"].isin(table)]
+    parts = frame["dtype"].map(table)
+    return frame.assign(
+        variant=parts.str[0], dtype=parts.str[1], weight_dtype=parts.str[2].where(parts.str[2].notna(), None),
+        quantize=parts.str[3].astype(bool),
+    )  # fmt: skip
+
+
+def _ordered(frame: pd.DataFrame, *arguments: str) -> pd.DataFrame:
+    return frame[[*_FIRST, *arguments, "time_s"]].reset_index(drop=True)
+
+
+def gemm_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Products; takes chip, framework, version, kernel, role, dtype (their name), m, n, k, copies and time_s."""
+    frame = _spread_out(frame, _GEMM).assign(op="gemm")
+    width = frame["weight_dtype"].fillna(frame["dtype"]).map(_WIDTH)
+    cache = frame["chip"].map({name: load_chip(name)["memory.cache.capacity"] for name in frame["chip"].unique()})
+    weights = frame["copies"].fillna(np.inf) * frame["n"].astype(float) * frame["k"] * width
+    frame = frame.assign(reuse=weights <= _WARM * cache)
+    return _ordered(frame, "m", "n", "k", "weight_dtype", "quantize", "reuse")
+
+
+def attention_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Attention; takes also variant (prefill, decode, encoder), kv_dtype, sizes, window (0: none) and causal."""
+    frame = frame.assign(op="attention", dtype=frame["dtype"].map(_DTYPE), kv_dtype=frame["kv_dtype"].map(_DTYPE))
+    frame = frame.assign(window=frame["window"].astype(float).where(frame["window"] > 0), reuse=True)
+    # Over an fp8 cache the query is cast and the arithmetic is fp8; TensorRT-LLM's 16-bit prefill widens instead.
+    cast = frame["dtype"].eq("bf16") & frame["kv_dtype"].eq("fp8") & ~frame["chip"].str.startswith("a100")
+    cast &= ~(frame["framework"].eq("trtllm") & frame["variant"].eq("prefill"))
+    frame = frame.assign(query_dtype=cast.map({True: "bf16", False: None}), dtype=frame["dtype"].where(~cast, "fp8"))
+    return _ordered(frame, "kv_dtype", "query_dtype", "batch", "heads", "kv_heads", "head_dim", "q_len", "kv_len",
+                    "window", "causal", "reuse")  # fmt: skip
+
+
+def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Latent attention; takes also variant (prefill, decode), kv_dtype, batch, heads, q_len and kv_len."""
+    expanded = frame["variant"].eq("prefill") & frame["framework"].eq("trtllm")
+    narrow = frame["framework"].eq("trtllm") & frame["variant"].eq("decode") & frame["kv_dtype"].eq("fp8")
+    narrow &= ~frame["chip"].str.startswith("a100")  # no fp8 arithmetic there
+    dtype = frame["dtype"].map(_DTYPE)
+    frame = frame.assign(
+        op=np.where(expanded, "attention", "mla_attention"), variant=np.where(expanded, "expanded", frame["variant"]),
+        dtype=dtype.where(~narrow, "fp8"), kv_dtype=frame["kv_dtype"].map(_DTYPE), causal=True, reuse=True,
+        kv_lora_rank=np.where(expanded, np.nan, 512.0), rope_dim=np.where(expanded, np.nan, 64.0),
+        head_dim=np.where(expanded, 192.0, np.nan), value_dim=np.where(expanded, 128.0, np.nan),
+    )  # fmt: skip
+    return _ordered(frame, "kv_dtype", "batch", "heads", "q_len", "kv_len", "kv_lora_rank", "rope_dim", "head_dim",
+                    "value_dim", "causal", "reuse")  # fmt: skip
+
+
+def moe_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Routed layers; takes also tokens, hidden, inter, topk, experts, tp, ep, gated and distribution."""
+    frame = _spread_out(frame, _MOE).assign(op="moe", reuse=True)
+    frame = frame.assign(skew=_skew(frame))
+    return _ordered(frame, "weight_dtype", "tokens", "hidden", "inter", "topk", "experts", "tp", "ep", "gated", "skew",
+                    "quantize", "reuse", "distribution")  # fmt: skip
+
+
+def _skew(frame: pd.DataFrame) -> Any:
+    """The skew of a benchmark's routing: 0 for its round robin, else 1 and the relative variance of its power law.
+
+    The tokens of an expert are drawn with density x^-a between 1 and 0.8 of the tokens, or between 0.01 and 2 where
+    there are fewer pairs than experts.
+    """
+    exponent = frame["distribution"].map(_EXPONENT).to_numpy(float)
+    tokens = frame["tokens"].to_numpy(float)
+    many = tokens * frame["topk"].to_numpy(float) > frame["experts"].to_numpy(float)
+    low = np.where(many, 1.0, 0.01)
+    high = np.maximum(np.where(many, 0.8 * tokens, 2.0), 1.0001 * low)
+
+    def moment(order: int) -> Any:
+        power = order + 1 - exponent
+        return (high**power - low**power) / power
+
+    variance = moment(2) * moment(0) / moment(1) ** 2 - 1
+    return np.where(np.isnan(exponent), 0.0, 1 + variance)
+
+
+def collective_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Collectives; takes op (their name), dtype, bytes and devices."""
+    frame = frame.assign(op=frame["op"].replace({"alltoall": "all_to_all"}), variant=frame["dtype"].map(_DTYPE))
+    frame = frame.assign(dtype="")
+    return _ordered(frame, "bytes", "devices")
+
+
+def quantize_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Static quantisation of bf16 to fp8; takes rows and cols."""
+    frame = frame.assign(op="quantize", variant="static", dtype="bf16", to="fp8", reuse=True)
+    return _ordered(frame, "to", "rows", "cols", "reuse")
+
+
+def with_naive(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their naive roofline time (s) on the chip of each, which strata and some rules need."""
+    naive = np.full(len(frame), np.nan)
+    arguments = frame.drop(columns=_FIRST[1:-1]).assign(op=frame["op"])
+    for name, index in arguments.groupby(frame["chip"]).groups.items():
+        part = measurements.numeric(arguments.loc[index].dropna(axis=1, how="all"))
+        naive[index] = measurements.predict(part, load_chip(str(name)))["naive_s"]
+    return frame.assign(naive_s=naive)
+
+
+# The package's own files -----------------------------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """The folder of the data of the installed package.
+
+    Raises
+    ------
+    BadData
+        When it is not installed.
+    """
+    found = importlib.util.find_spec("aiconfigurator_core")
+    places = list(found.submodule_search_locations or []) if found else []
+    for place in places:
+        data = Path(place) / "systems" / "data"
+        if data.is_dir():
+            return data
+    raise BadData(
+        f"the package aiconfigurator-core is not installed: pip install aiconfigurator-core=={VERSION}, "
+        "or name a folder that it was unpacked to"
+    )
+
+
+def read(place: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """Every H100, H200 and A100 row of the package that an operator of ours describes.
+
+    Parameters
+    ----------
+    place : str or path, optional
+        Its folder ``systems/data``, or one above it. Default: where the package is installed.
+
+    Returns
+    -------
+    DataFrame
+        In the columns of :mod:`roofline.measurements`, with chip, framework, version, kernel, variant, role and flags.
+
+    Raises
+    ------
+    BadData
+        When there is no such data.
+    """
+    import pandas as pd
+
+    root = _root(Path(place)) if place is not None else folder()
+    roles = pd.read_csv(Path(__file__).parent.parent / "measured" / "roles.csv")
+    found = []
+    for name, rows in _tables(root):
+        keys = list(CLASSES[name])
+        known = roles[roles["table"] == name][[*keys, "role"]].drop_duplicates(keys)
+        if name == "attention":
+            known["causal"] = known["causal"].astype(bool)
+        seen = rows.drop(columns="role").merge(known, on=keys, how="left")["role"].fillna("unseen").to_numpy()
+        rows["role"] = np.where(rows["chip"] == "h200", "test-chip", seen)
+        rows = with_naive(rows)
+        rows["flags"] = exclusions.flag(rows)
+        found.append(rows)
+    if not found:
+        raise BadData(f"{root}: no operator times of {', '.join(CHIPS)}")
+    return pd.concat(found, ignore_index=True)
+
+
+def _root(place: Path) -> Path:
+    for inner in ("", "systems/data", "aiconfigurator_core/systems/data"):
+        if any((place / inner / chip).is_dir() for chip in CHIPS):
+            return place / inner
+    raise BadData(
+        f"{place}: no folder {', '.join(CHIPS)} in it, as aiconfigurator-core {VERSION} has under systems/data"
+    )
+
+
+def _files(root: Path, pattern: str, names: dict[str, str]) -> pd.DataFrame:
+    """All files of a pattern under every chip, in one frame, columns renamed; empty if there are none."""
+    import pandas as pd
+
+    frames = []
+    for theirs, chip in CHIPS.items():
+        for path in sorted((root / theirs).glob(pattern)):
+            try:
+                frame = pd.read_parquet(path)
+            except ImportError as error:
+                raise BadData(f"{path}: reading Parquet needs pyarrow: pip install 'roofline[fit]' ({error})") from None
+            if "latency" not in frame.columns:
+                continue
+            frame = frame.rename(columns={"kernel_source": "kernel", "op_name": "op", **names})
+            for column in frame.columns:
+                if not pd.api.types.is_numeric_dtype(frame[column]):
+                    frame[column] = frame[column].astype(object)
+            frame = frame.assign(
+                chip=chip, time_s=frame["latency"] * 1e-3, role="", version=path.parent.name,
+                framework=frame["framework"].map(_FRAMEWORKS) if "framework" in frame else "",
+            )  # fmt: skip
+            frames.append(frame.drop(columns=["latency", "device"], errors="ignore"))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _tables(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    import pandas as pd
+
+    frame = _files(root, "gemm/*/*/gemm_perf.parquet", {"gemm_dtype": "dtype"})
+    if len(frame):
+        yield "gemm", gemm_rows(frame.assign(copies=_copies(frame)))
+    names = {"batch_size": "batch", "num_heads": "heads", "num_key_value_heads": "kv_heads", "attn_dtype": "dtype",
+             "kv_cache_dtype": "kv_dtype", "window_size": "window"}  # fmt: skip
+    prefill = _files(root, "attention/*/*/context_attention_perf.parquet", names)
+    decode = _files(root, "attention/*/*/generation_attention_perf.parquet", names)
+    encoder = _files(root, "encoder_attention/*/*/encoder_attention_perf.parquet", names)
+    parts = []
+    if len(prefill):
+        parts.append(prefill.assign(variant="prefill", causal=True, q_len=prefill["isl"],
+                                    kv_len=prefill["isl"] + prefill["step"]))  # fmt: skip
+    if len(decode):
+        parts.append(decode.assign(variant="decode", causal=True, q_len=1, kv_len=decode["step"] + 1))
+    if len(encoder):
+        parts.append(encoder.assign(variant="encoder", causal=False, q_len=encoder["isl"], kv_len=encoder["isl"],
+                                    kv_heads=encoder["heads"], kv_dtype=encoder["dtype"], window=0))  # fmt: skip
+    if parts:
+        attention = pd.concat(parts, ignore_index=True)
+        attention["kv_heads"] = attention["kv_heads"].where(attention["kv_heads"] > 0, attention["heads"])
+        yield "attention", attention_rows(attention)
+    names = {"batch_size": "batch", "num_heads": "heads", "mla_dtype": "dtype", "kv_cache_dtype": "kv_dtype"}
+    prefill = _files(root, "mla/*/*/context_mla_perf.parquet", names)
+    decode = _files(root, "mla/*/*/generation_mla_perf.parquet", names)
+    parts = []
+    if len(prefill):
+        parts.append(prefill.assign(variant="prefill", q_len=prefill["isl"], kv_len=prefill["isl"] + prefill["step"]))
+    if len(decode):
+        parts.append(decode.assign(variant="decode", q_len=1, kv_len=decode["step"] + 1))
+    parts = [p[~p["version"].eq("") & p["op"].isin(["mla_context", "mla_generation"])] for p in parts]
+    if parts:
+        yield "mla_attention", mla_rows(pd.concat(parts, ignore_index=True))
+    names = {"num_tokens": "tokens", "hidden_size": "hidden", "inter_size": "inter", "num_experts": "experts",
+             "moe_tp_size": "tp", "moe_ep_size": "ep", "moe_dtype": "dtype"}  # fmt: skip
+    frame = _files(root, "moe/*/*/moe_perf.parquet", names)
+    if len(frame):
+        yield "moe", moe_rows(frame.assign(gated=~frame["kernel"].str.contains("nongated")))
+    names = {"num_gpus": "devices", "message_size": "bytes", "allreduce_dtype": "dtype", "nccl_dtype": "dtype"}
+    moves = [_files(root, "comm/nccl/*/nccl_perf.parquet", names).assign(framework="nccl"),
+             _files(root, "comm/*/*/custom_allreduce_perf.parquet", names)]  # fmt: skip
+    frame = pd.concat([m for m in moves if len(m)], ignore_index=True) if any(map(len, moves)) else pd.DataFrame()
+    if len(frame):
+        if "backend" in frame:
+            eager = frame["backend"].astype(str).str.endswith("_eager") & ~frame["kernel"].str.endswith("_eager")
+            frame["kernel"] = frame["kernel"].where(~eager, frame["kernel"] + "_eager")
+        frame = frame.dropna(subset=["dtype", "bytes", "devices"])
+        frame["bytes"] = frame["bytes"] * frame["dtype"].map(_DTYPE).map({**_WIDTH, "fp16": 2.0})
+        yield "collectives", collective_rows(frame)
+    frame = _files(root, "quantize/*/*/scale_matrix_perf.parquet", {"m": "rows", "k": "cols"})
+    if len(frame):
+        yield "quantize", quantize_rows(frame)
+
+
+def _copies(frame: pd.DataFrame) -> Any:
+    """How many copies of the weights the benchmark went through, so that the cache does not hold them."""
+    width = frame["dtype"].map({"bfloat16": 2.0, "sq": 2.0, "int4_wo": 0.5}).fillna(1.0)
+    cache = frame["chip"].map({name: load_chip(name)["memory.cache.capacity"] for name in frame["chip"].unique()})
+    filling = np.minimum(5.0, np.ceil(cache / (frame["n"].astype(float) * frame["k"] * width)))
+    return np.select([frame["framework"] == "trtllm", frame["framework"] == "vllm"], [filling, 6.0], np.inf)

@@ -1,0 +1,268 @@
+"""Predictions against published end-to-end results: served and offline throughput, latencies, ranked pairs.
+
+The results are facts with sources, in ``roofline/measured/end_to_end.csv``; where each figure was read and what had to
+be assumed stands in the README beside it. No number is fitted on them; what was chosen after seeing them is listed on
+the page that ``end_to_end_report.py`` writes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from roofline.catalog import load_chip, load_model
+from roofline.estimates import estimate
+from roofline.serving import serve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.models.llm import LanguageModel
+
+#: Sequences that an engine decodes at a time unless told otherwise: TensorRT-LLM's default ``max_batch_size``.
+MAX_BATCH = 2048
+
+#: What a row's `metric` is called by the estimate that predicts it, by `method`.
+_FIGURE = {("rank", "samples_per_s"): "pipelined_samples_per_s"}
+
+
+
+@functools.cache
+def published() -> pd.DataFrame:
+    """The table of published results, one a row.
+
+    Columns: id, source, method (``serve``: in-flight batching; ``static``: one batch from prefill to its last token;
+    ``rank``: user-item pairs, batches in a pipeline), chip, stack (the
+    software, whose parameters are taken where the chip has them), chips, model, metric, value (SI units; of the whole
+    system), then the arguments of the prediction: dtypes, degrees of parallelism, lengths and their standard
+    deviations (tokens), concurrency (empty: what memory holds), requests
+    (of the whole run; empty: endless), chunk, beams, batch, skew; recalled (columns that are
+    from memory), note, reference.
+    """
+    import pandas as pd
+
+    path = resources.files("roofline.measured") / "end_to_end.csv"
+    with path.open(encoding="utf-8") as file:
+        return pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in _NUMBERS})
+
+
+_NUMBERS = ("value", "tp", "dp", "ep", "prompt", "prompt_sd", "output", "output_sd", "concurrency",
+            "requests", "chunk", "beams", "batch", "skew")  # fmt: skip
+
+
+def predict(row: dict[str, Any]) -> Any:
+    """The estimate that answers for one row of :func:`published`.
+
+    Parameters
+    ----------
+    row : dict
+        A row's columns.
+
+    Returns
+    -------
+    ServingEstimate, LanguageEstimate or RecommendationEstimate
+    """
+    model: Any = load_model(row["model"])
+    chip = load_chip(row["chip"])
+    chip = chip.on_stack(row["stack"]) if row["stack"] in chip.stacks else chip
+    given = {k: row[k] for k in ("dtype", "weight_dtype", "kv_dtype") if row[k]}
+    if row["method"] == "rank":
+        options = {"dtype": row["dtype"], "table_dtype": row["weight_dtype"], "skew": row["skew"], "compiled": True}
+        return estimate(model, chip, batch=int(row["batch"]), check=False, **options)
+    degrees = {k: int(row[k]) for k in ("tp", "dp", "ep")}
+    lengths = {k: int(row[k]) for k in ("prompt", "output")}
+    model = _long_enough(model, sum(lengths.values()))
+    if row["method"] == "static":
+        return estimate(model, chip, batch=int(row["batch"]), check=False, **given, **degrees, **lengths)
+    spread = {k: float(row[k]) for k in ("prompt_sd", "output_sd")}
+    sizes = {k: int(row[k]) for k in ("chunk", "beams")}
+    options = {"check": False, **given, **degrees, **lengths, **spread, **sizes}
+    if not math.isnan(row["concurrency"]):
+        return serve(model, chip, concurrency=int(row["concurrency"]), **options)
+    full = serve(model, chip, **options)
+    if math.isnan(row["requests"]):
+        return full
+    # A run of so many requests, all at hand from the start, goes through memory in waves of equal size.
+    in_memory = min(int(full.request.batch), MAX_BATCH * degrees["dp"])
+    waves = math.ceil(row["requests"] / in_memory)
+    return serve(model, chip, concurrency=max(degrees["dp"], round(row["requests"] / waves)), **options)
+
+
+def _long_enough(model: LanguageModel, tokens: int) -> LanguageModel:
+    """Benchmarks with random weights run beyond the positions that a model was made for."""
+    return model if tokens <= model.max_positions else replace(model, max_positions=tokens)
+
+
+def figure(row: dict[str, Any]) -> str:
+    """The estimate's name for a row's metric."""
+    return _FIGURE.get((row["method"], row["metric"]), str(row["metric"]))
+
+
+def _scale(row: dict[str, Any]) -> float:
+    """Systems of a row that share nothing: a recommendation model that fits one chip runs once on each."""
+    return float(row["dp"]) if row["method"] == "rank" else 1.0
+
+
+def _naive(row: dict[str, Any], result: Any) -> float:
+    """The same figure from a roofline alone: every operator at its datasheet bound, nothing else."""
+    if row["method"] == "serve":
+        return float(result.ideal[row["metric"]])
+    if row["method"] == "rank":
+        return float(result.ideal_samples_per_s)
+    r = result.request
+    if row["metric"] == "ttft_s":
+        return float(result.prefill.lower_s)
+    return float(r.batch * r.output / result.lower_s)
+
+
+def _bound(row: dict[str, Any], result: Any) -> str:
+    """What bounds the phase that the figure is about."""
+    if row["metric"] == "ttft_s":
+        return str(result.prefill.bound)
+    return str(result.pipelined_bound if row["method"] == "rank" else result.bound)
+
+
+def _setting(row: dict[str, Any], result: Any) -> str:
+    """The row's arguments in a few words."""
+    if row["method"] == "rank":
+        return f"{row['dtype']}, batch {row['batch']:,.0f}"
+    at_once = f"batch {row['batch']:,.0f}" if row["method"] == "static" else f"{result.active:,.0f} in flight"
+    split = "x".join(f"{name}{row[name]:.0f}" for name in ("tp", "dp") if row[name] > 1) or "tp1"
+    return f"{row['dtype']}, {split}, {row['prompt']:.0f}/{row['output']:.0f}, {at_once}"
+
+
+def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = True) -> pd.DataFrame:
+    """Every published result beside its prediction.
+
+    Parameters
+    ----------
+    level : float, optional
+        Probability of the intervals; None leaves them out, which is faster.
+    source : str, optional
+        Only the rows of one source.
+    stacks : bool
+        Whether to take the parameters of the software that ran, where a chip has them, or the plain ones throughout.
+
+    Returns
+    -------
+    DataFrame
+        id, source, chip, chips, model, metric, published, predicted, low, high, naive (SI units); `ratio` and
+        `naive_ratio`: predicted over published; error: ``|ratio - 1|``; `covered`: whether the interval holds the
+        published figure; bound, setting (the arguments in words), note.
+    """
+    import pandas as pd
+
+    out = []
+    for record in published().to_dict("records"):
+        row = {str(k): v for k, v in record.items()}
+        if source is not None and row["source"] != source:
+            continue
+        if not stacks:
+            row["stack"] = ""
+        result, name, scale = predict(row), figure(row), _scale(row)
+        value = float(getattr(result, name)) * scale
+        low, high = (float("nan"),) * 2 if level is None else result.interval(level, name)
+        naive = _naive(row, result) * scale
+        out.append({
+            "id": row["id"], "source": row["source"], "chip": row["chip"], "chips": row["chips"],
+            "model": row["model"], "metric": row["metric"], "published": row["value"], "predicted": value,
+            "low": low * scale, "high": high * scale, "naive": naive, "ratio": value / row["value"],
+            "naive_ratio": naive / row["value"], "error": abs(value / row["value"] - 1),
+            "covered": low * scale <= row["value"] <= high * scale, "bound": _bound(row, result),
+            "setting": _setting(row, result), "note": row["note"],
+        })  # fmt: skip
+    return pd.DataFrame.from_records(out)
+
+
+def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Median errors over systems, by source and metric, and over all.
+
+    A system is a chip, a number of them and a model in one source; its error is the median over its rows, so that a
+    source with many rows of one system counts once.
+
+    Parameters
+    ----------
+    table : DataFrame, optional
+        From :func:`rows`; default: all of them.
+
+    Returns
+    -------
+    DataFrame
+        source, metric, systems, rows, error, naive_error (medians over systems), bias (median ratio over systems),
+        coverage (share of rows inside their interval).
+    """
+    import pandas as pd
+
+    table = rows() if table is None else table
+    data = table.assign(
+        naive_error=(table["naive_ratio"] - 1).abs(),
+        metric=table["metric"].map(lambda m: "throughput" if m in ("tokens_per_s", "total_tokens_per_s") else m),
+    )
+    systems = data.groupby(["source", "metric", "chip", "chips", "model"], as_index=False).agg(
+        rows=("ratio", "size"), error=("error", "median"), naive_error=("naive_error", "median"),
+        ratio=("ratio", "median"), covered=("covered", "sum"),
+    )  # fmt: skip
+
+    def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, Any]:
+        count = int(part["rows"].sum())
+        return {
+            "source": source, "metric": metric, "systems": len(part), "rows": count, "error": part["error"].median(),
+            "naive_error": part["naive_error"].median(), "bias": part["ratio"].median(),
+            "coverage": part["covered"].sum() / count,
+        }  # fmt: skip
+
+    lines = [line(str(key[0]), str(key[1]), part) for key, part in systems.groupby(["source", "metric"])]
+    lines += [line("all", str(metric), part) for metric, part in systems.groupby("metric")]
+    served = systems[systems["metric"].isin(["throughput", "tpot_s"])]
+    lines.append(line("all", "TPOT and throughput", served))
+    return pd.DataFrame.from_records(lines)
+
+
+def sensitivity(table: pd.DataFrame | None = None) -> pd.DataFrame:
+    """How the median error of TPOT and throughput depends on what counts as a system, and on the late choice of stacks.
+
+    Parameters
+    ----------
+    table : DataFrame, optional
+        From :func:`rows`; default: all of them.
+
+    Returns
+    -------
+    DataFrame
+        counted (by what), systems, error (median over systems), within_15 (share of systems right within 15 %).
+    """
+    import pandas as pd
+
+    full = ["source", "chip", "chips", "model"]
+    ways = {"source, chip, number of chips, model": full, "source, chip, model": ["source", "chip", "model"],
+            "chip, model": ["chip", "model"], "source": ["source"], "row": ["id"]}  # fmt: skip
+    measured = ("tokens_per_s", "total_tokens_per_s", "tpot_s")
+
+    def line(name: str, data: pd.DataFrame, by: list[str]) -> dict[str, Any]:
+        errors = data[data["metric"].isin(measured)].groupby(by)["error"].median()
+        return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
+
+    table = rows(None) if table is None else table
+    lines = [line(name, table, by) for name, by in ways.items()]
+    lines.append(line("as the first, plain parameters instead of stacks", rows(None, stacks=False), full))
+    return pd.DataFrame.from_records(lines)
+
+
+def validate_end_to_end(level: float | None = 0.9) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Published end-to-end results against predictions; no parameter is fitted on them.
+
+    Parameters
+    ----------
+    level : float, optional
+        Probability of the intervals; None leaves them out.
+
+    Returns
+    -------
+    tuple of DataFrame
+        :func:`summary` and :func:`rows`.
+    """
+    table = rows(level)
+    return summary(table), table

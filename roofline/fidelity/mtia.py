@@ -1,0 +1,155 @@
+"""Published ratios and efficiencies of Meta's accelerators, and what the model says to each.
+
+No absolute throughput of MTIA is public, but shares of a peak, ratios between generations and limits met or missed are.
+They stand in ``roofline/measured/mtia.csv``, a range each; a prediction inside it is a hit, any other a miss. Rows with
+`set_on` had a part in setting the descriptors' parameters and show no more than that they were set; the others do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline import op
+from roofline.catalog import load_chip
+from roofline.estimates import estimate
+from roofline.inference import cost
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.chip import Chip
+
+#: Recommendation models that stand for "a model" in ratios, and the batch and dtype they run at.
+MODELS = ("rm1", "rm2", "rm3", "dlrm-kaggle", "dlrm-terabyte", "dlrm-v2", "mt-wnd")
+BATCH, DTYPE = 1024, "fp16"
+
+#: A table-batched embedding as it is in production: many tables, pooled rows of 128 B, skewed as Criteo's are.
+BAG = {"batch": 1024, "tables": 26, "rows": 5_000_000, "dim": 64, "pooling": 20, "dtype": "fp16", "skew": 1.05}
+
+
+def _matrix_share(chip: Chip, m: int, n: int, k: int, dtype: str, **options: Any) -> float:
+    product = cost(op.gemm(m=m, n=n, k=k, dtype=dtype, **options), chip)
+    return float(product.flops / (chip.peak(dtype) * product.time_s))
+
+
+def _gains(faster: Chip, slower: Chip) -> np.ndarray:
+    """Throughput on one chip over that on another, for each of :data:`MODELS`."""
+    options: dict[str, Any] = {"batch": BATCH, "dtype": DTYPE, "skew": BAG["skew"], "check": False}
+    return np.array([
+        estimate(m, faster, **options).samples_per_s / estimate(m, slower, **options).samples_per_s for m in MODELS
+    ])  # fmt: skip
+
+
+def _clock_gains(chip: Chip) -> np.ndarray:
+    return _gains(chip, chip.what_if({"clock": "1.1 GHz"})) - 1
+
+
+def _elementwise_share(chip: Chip, level: str, rows: int, dtype: str = "fp16", reads: int = 1) -> float:
+    """Share of a level's bandwidth that a map over rows x 4096 elements reaches."""
+    work = cost(op.elementwise(rows=rows, cols=4096, reads=reads, writes=1, dtype=dtype, reuse=True), chip)
+    return float(work.bytes / (chip.level(level, "bandwidth") * work.time_s))
+
+
+def _bag(chip: Chip, **changes: Any) -> Any:
+    return cost(op.embedding_bag(**{**BAG, **changes}), chip)
+
+
+def _looked_up(chip: Chip) -> float:
+    """Bytes a second of rows of 512 B, all of them in SRAM."""
+    work = _bag(chip, rows=2000, dim=256, reuse=True)
+    return float(work.cache_bytes / work.time_s)
+
+
+def _streamed(chip: Chip) -> float:
+    """Share of main memory's bandwidth that lookups reach whose rows no cache has."""
+    work = _bag(chip, skew=0)
+    return float(work.memory_bytes / (chip.machine["memory_bandwidth"] * work.time_s))
+
+
+def _spill(chip: Chip) -> float:
+    """Work on tensors that fill most of the SRAM, and on three times as much: the loss of throughput a byte."""
+    fits = int(0.8 * chip.level(chip.cache_level, "capacity") / (2 * 2 * 4096))
+    rows = np.array([fits, 3 * fits])
+    work = cost(op.elementwise(rows=rows, cols=4096, reads=1, writes=1, dtype="fp16", reuse=True), chip)
+    rate = work.bytes / work.time_s
+    return float(1 - rate[1] / rate[0])
+
+
+def _watts(chip: Chip, other: Chip) -> float:
+    rates = [
+        float(2 * 8192**3 / cost(op.gemm(m=8192, n=8192, k=8192, dtype="int8"), c).time_s) / c["power.tdp"]
+        for c in (chip, other)
+    ]
+    return float(rates[0] / rates[1])
+
+
+def _main_share(chip: Chip) -> float:
+    """Share of main memory's bandwidth that an addition of two large tensors reaches."""
+    work = cost(op.residual_add(rows=65536, cols=16384, dtype="bf16", cold_reads=2), chip)
+    return float(work.bytes / (chip.machine["memory_bandwidth"] * work.time_s))
+
+
+def _language(chip: Chip, model: str, figure: str) -> float:
+    return float(getattr(estimate(model, chip, prompt=1024, output=128, dtype="fp16", check=False), figure))
+
+
+def _fc_dram(chip: Chip) -> float:
+    product = cost(op.gemm(m=512, n=2048, k=26592, dtype="fp16"), chip)
+    return float(26592 * 2048 * 2 / (chip.machine["memory_bandwidth"] * product.time_s))
+
+
+def _dynamic(chip: Chip) -> float:
+    shape: dict[str, Any] = {"m": 2048, "n": 2048, "k": 2048, "reuse": True}
+    wide = cost(op.gemm(**shape, dtype="fp16"), chip)
+    return float(wide.time_s / cost(op.gemm(**shape, dtype="int8", quantize=True), chip).time_s)
+
+
+#: What answers for each row of the table, given the row's chip.
+PREDICTIONS: dict[str, Callable[[Chip], float]] = {
+    "gemm-2048": lambda c: _matrix_share(c, 2048, 2048, 2048, "fp16", reuse=True),
+    "fc-sram": lambda c: _matrix_share(c, 2048, 2048, 8192, "fp16", reuse=True),
+    "fc-dram": _fc_dram,
+    "int8-dynamic": _dynamic,
+    "clock": lambda c: float(_clock_gains(c).min()),
+    "clock-most": lambda c: float(_clock_gains(c).max()),
+    "spill": _spill,
+    "sparse-hits": lambda c: float(1 - _bag(c).memory_bytes / _bag(c).cache_bytes),
+    "tbe-v2": lambda c: float(_bag(load_chip("mtia-v1")).time_s / _bag(c).time_s),
+    "llama2-prefill": lambda c: _language(c, "llama-2-7b", "ttft_s"),
+    "llama2-decode": lambda c: _language(c, "llama-2-7b", "tpot_s"),
+    "llama3-decode": lambda c: _language(c, "llama-3-8b", "tpot_s"),
+    "v2-over-v1": lambda c: float(np.median(_gains(c, load_chip("mtia-v1")))),
+    "tbe-dram": _streamed,
+    "tbe-sram": _looked_up,
+    "elementwise-sram": lambda c: _elementwise_share(c, c.cache_level, 5000),
+    "elementwise-dram": lambda c: _elementwise_share(c, c.main_level, 1 << 18),
+    "gemm-watt": lambda c: _watts(c, load_chip("a100")),
+    "add-300": _main_share,
+    "gemm-300": lambda c: _matrix_share(c, 8192, 8192, 8192, "bf16"),
+    "tbe-300": lambda c: float(_bag(load_chip("h200")).time_s / _bag(c).time_s),
+    "add-h200": _main_share,
+    "gemm-h200": lambda c: _matrix_share(c, 8192, 8192, 8192, "bf16"),
+}
+
+
+def ratios() -> pd.DataFrame:
+    """Each published figure with the model's, hit or miss.
+
+    Returns
+    -------
+    DataFrame
+        id, chip, what, low, high, predicted (in `unit`: a share, ``x`` for a ratio, s or B/s), hit, set_on, source.
+    """
+    import pandas as pd
+
+    path = resources.files("roofline.measured") / "mtia.csv"
+    with path.open(encoding="utf-8") as file:
+        table = pd.read_csv(file, keep_default_na=False, na_values={"low": [""], "high": [""]})
+    table["predicted"] = [PREDICTIONS[i](load_chip(c)) for i, c in zip(table["id"], table["chip"], strict=True)]
+    table["hit"] = (table["predicted"] >= table["low"]) & (table["predicted"] <= table["high"])
+    table["set_on"] = table["set_on"] == "yes"
+    return table[["id", "chip", "what", "low", "high", "unit", "predicted", "hit", "set_on", "source"]]

@@ -1,0 +1,353 @@
+"""Predictions against measurements: how far off, by operator class, dtype, chip, framework, role and regime of time.
+
+Roles: ``calibrate`` rows are those that parameters were fitted to, ``test-shapes`` are shapes that no fit has seen, and
+``test-chip`` rows are of a chip that no fit has seen. Beside the model stand two baselines on the same rows: the naive
+roofline, and the best three constants, ``t0 + max(FLOP / (a peak), bytes / (b bandwidth))``, fitted to the calibrate
+rows of each class. Errors are relative to the measured time; figures over all regimes weigh the regimes equally.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline import measurements
+from roofline.catalog import load_chip
+from roofline.errors import BadData
+from roofline.fidelity import exclusions, goals
+from roofline.measurements import REGIMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.chip import Chip
+
+#: The interval whose coverage is counted, and its half width in standard deviations.
+LEVEL, _Z = 0.9, 1.6448536
+
+#: What tells the rows of the table apart.
+GROUP = ["class", "dtype", "chip", "framework", "role"]
+
+#: Chips that are validated with another chip's parameters as well: their own datasheet, nothing fitted.
+CARRIED = {"a100-sxm-80gb": "h100-sxm"}
+
+_MEASURED = Path(__file__).parent.parent / "measured"
+_TABLES = ("gemm", "attention", "mla_attention", "moe", "collectives", "quantize")
+_WORDS = ("chip", "framework", "version", "kernel", "role", "variant", "flags")
+_ABOUT = (*_WORDS, "naive_s", "distribution")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Predictions held against measurements.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row for each group of :data:`GROUP` and regime ("all": regimes weighted equally): `rows`; `mape`, `median`
+        and `p90` of the absolute relative error; `bias` (median of predicted over measured, less 1); `spearman`;
+        `coverage` of the 90 % interval; `naive` and `three` (MAPE of the baselines); `parameters` (whose they are).
+    rows : DataFrame
+        Every usable measured row with `predicted_s`, `lower_s`, `naive_s`, `three_s`, `low_s`, `high_s` (s), `rule`
+        (that excludes it, or empty; late rules too in `late_rule`) and the columns of :data:`GROUP`.
+    goals : DataFrame
+        What was aimed at and what was reached.
+    excluded : DataFrame
+        Rows that the rules of :mod:`roofline.fidelity.exclusions` take: of those here, and of the complete data.
+    bad : DataFrame
+        Rows that cannot be used: chip, row, reason.
+    source : str
+    """
+
+    table: pd.DataFrame
+    rows: pd.DataFrame
+    goals: pd.DataFrame
+    excluded: pd.DataFrame
+    bad: pd.DataFrame
+    source: str
+
+
+def shipped() -> pd.DataFrame:
+    """The measured rows that roofline ships: a sample; ``roofline/measured/README.md`` says whose and how made."""
+    import pandas as pd
+
+    return pd.concat([pd.read_csv(_MEASURED / f"{name}.csv.gz", low_memory=False) for name in _TABLES],
+                     ignore_index=True)  # fmt: skip
+
+
+def validate(
+    data: str | os.PathLike[str] | pd.DataFrame | None = None,
+    chip: Chip | str | None = None,
+    *,
+    full: bool = False,
+    full_from: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Validation:
+    """Hold predictions against measured operator times.
+
+    Parameters
+    ----------
+    data : path or DataFrame, optional
+        Measurements of your own, in the columns of :mod:`roofline.measurements`. Default: those that roofline ships.
+    chip : Chip or str, optional
+        The chip of rows without a column `chip`; with that column, only the rows of this chip.
+    full : bool
+        All H100, H200 and A100 rows of the installed package aiconfigurator-core 0.12.0 in place of the sample.
+    full_from : path, optional
+        The same from a folder that the package was unpacked to.
+    progress : callable, optional
+        Called with a line now and then.
+
+    Returns
+    -------
+    Validation
+
+    Raises
+    ------
+    BadData
+        When the measurements cannot be read or none can be used.
+    """
+    say = progress or (lambda text: None)
+    own = data is not None
+    if own and (full or full_from is not None):
+        raise BadData("validate: expected either measurements of your own or the full public data, found both")
+    if data is not None:
+        frame, source = measurements.read(data), str(data) if isinstance(data, str | os.PathLike) else "measurements"
+    elif full or full_from is not None:
+        from roofline.fidelity import aiconfigurator
+
+        say("reading aiconfigurator-core")
+        frame, source = aiconfigurator.read(full_from), f"aiconfigurator-core {aiconfigurator.VERSION}, all rows"
+    else:
+        frame, source = shipped(), "the shipped sample of aiconfigurator-core 0.12.0"
+    frame, chips = _by_chip(frame, chip)
+    rows, bad = _predictions(frame, chips, carried=not own, say=say)
+    say("fitting the three-constant baseline")
+    rows["three_s"] = _three_constants(rows)
+    kept = rows[rows["rule"] == ""]
+    table = _table(kept)
+    return Validation(table, rows, goals.reached(rows, summary) if not own else table.iloc[:0],
+                      _excluded(rows, complete=not own and not full and full_from is None), bad, source)  # fmt: skip
+
+
+def _by_chip(frame: pd.DataFrame, chip: Chip | str | None) -> tuple[pd.DataFrame, dict[str, Chip]]:
+    given = load_chip(chip) if isinstance(chip, str) else chip
+    for column in _WORDS:
+        if column not in frame.columns:
+            frame = frame.assign(**{column: "" if column != "role" else "own"})
+    words = {c: frame[c].astype(object).where(frame[c].notna(), "").astype(str) for c in _WORDS}
+    frame = frame.assign(**words)
+    if (frame["chip"] == "").any():
+        if given is None:
+            raise BadData("the measurements have no column 'chip': say whose they are (roofline validate --chip NAME)")
+        frame["chip"] = frame["chip"].where(frame["chip"] != "", given.name)
+    chips = {name: load_chip(name) for name in frame["chip"].unique()}
+    if given is not None:
+        names = [name for name, known in chips.items() if known.name == given.name]
+        frame, chips = frame[frame["chip"].isin(names)], dict.fromkeys(names, given)
+        if frame.empty:
+            raise BadData(f"no measured row is of the chip {given.name}")
+    return frame, chips
+
+
+def carried(chip: Chip, source: Chip) -> Chip:
+    """A chip with its own datasheet and the efficiency parameters of another: what is known before it is measured.
+
+    Its spreads are those of its family, as of any chip that nobody has measured.
+    """
+    numbers = {p: n for p, n in chip.numbers.items() if not p.startswith(("efficiency.", "stack."))}
+    lent = {p: dataclasses.replace(n, inherited=source.name) for p, n in source.numbers.items()
+            if p.startswith(("efficiency.", "stack.")) and ".spread" not in p}  # fmt: skip
+    return dataclasses.replace(chip, numbers={**numbers, **lent}, bound_cache={})
+
+
+def stack_of(chip: Chip, framework: str, variant: str, op: str) -> str:
+    """The stack of a chip whose parameters a row is predicted with; empty for the plain ones."""
+    for name in (f"{framework}_{variant.split()[0]}" if variant else "", framework):
+        if any(p.startswith(f"stack.{name}.efficiency.{op}.") for p in chip.numbers):
+            return name
+    return ""
+
+
+def _predictions(
+    frame: pd.DataFrame, chips: dict[str, Chip], carried: bool, say: Callable[[str], None]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    import pandas as pd
+
+    found: list[pd.DataFrame] = []
+    bad: list[tuple[str, Any, str]] = []
+    for name, chip in chips.items():
+        part = frame[frame["chip"] == name]
+        say(f"{name}: {len(part):,} rows")
+        made = [_predicted(part, chip, bad)]
+        if carried and name in CARRIED:
+            lender = load_chip(CARRIED[name])
+            lent = _predicted(part, _carried(chip, lender), [])
+            made.append(lent.assign(chip=f"{name} < {lender.name}", role=lent["role"].replace(
+                {"calibrate": "not fitted", "test-shapes": "not fitted"})))  # fmt: skip
+        found += [m for m in made if len(m)]
+    if not found:
+        raise BadData("no measured row can be used: " + "; ".join(sorted({reason for _, _, reason in bad}))[:500])
+    rows = pd.concat(found, ignore_index=True)
+    rows["rule"] = exclusions.excluded(rows["flags"])
+    rows["late_rule"] = exclusions.excluded(rows["flags"], late=True)
+    return rows, pd.DataFrame(bad, columns=["chip", "row", "reason"])
+
+
+_carried = carried
+
+
+def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) -> pd.DataFrame:
+    """The usable rows of one chip with what the model says of them."""
+    import pandas as pd
+
+    parts = []
+    for (framework, variant, op), rows in frame.groupby(["framework", "variant", "op"], sort=False):
+        stack = stack_of(chip, str(framework), str(variant), str(op))
+        under = chip.on_stack(stack) if stack else chip
+        rows = rows.dropna(axis=1, how="all")
+        arguments = rows.drop(columns=[c for c in _ABOUT if c in rows.columns])
+        why = measurements.faults(arguments, under)
+        bad += [(chip.name, row, reason) for row, reason in why.items()]
+        good = measurements.numeric(arguments.drop(index=why.index))
+        if good.empty:
+            continue
+        said = measurements.predict(good, under).drop(columns=["kind", "dtype"])
+        about = rows.loc[good.index, [c for c in _ABOUT if c in rows.columns and c != "naive_s"]]
+        labels: dict[str, Any] = {"class": _class(str(op), str(variant)), "dtype": _dtype(good, str(op), str(variant))}
+        made = pd.concat([about, said], axis=1).assign(measured_s=good["time_s"], stack=stack, **labels)
+        for column in ("head_dim", "ep"):
+            made[column] = good.get(column, np.nan)
+        parts.append(made)
+    if not parts:
+        return frame.iloc[:0]
+    rows = pd.concat(parts)
+    half = np.exp(_Z * rows["spread"].astype(float))
+    rows["low_s"] = np.maximum(rows["predicted_s"] / half, rows["lower_s"])
+    rows["high_s"] = np.maximum(rows["predicted_s"] * half, rows["lower_s"])
+    rows["regime"] = measurements.regime(rows["naive_s"].to_numpy(dtype=float))
+    return rows
+
+
+def _class(op: str, variant: str) -> str:
+    if op == "mla_attention":
+        return f"MLA {variant}".strip()
+    return f"attention {variant}".strip() if op == "attention" else op
+
+
+def _dtype(rows: pd.DataFrame, op: str, variant: str) -> pd.Series[str]:
+    """How the table names a row's dtypes: ``fp8 block``, ``bf16, fp8 KV``."""
+    import pandas as pd
+
+    plain = rows["dtype"] if "dtype" in rows else pd.Series("", index=rows.index)
+    dtype = plain.astype(object).where(plain.notna(), "").astype(str)
+    if op in ("gemm", "moe"):
+        return dtype + (f" {variant}" if variant else "")
+    if op in ("attention", "mla_attention") and "kv_dtype" in rows:
+        query = rows["query_dtype"].fillna(dtype) if "query_dtype" in rows else dtype
+        narrow = rows["kv_dtype"].notna() & (rows["kv_dtype"] != query)
+        return query.where(~narrow, query + ", " + rows["kv_dtype"].astype(str) + " KV")
+    return dtype.where(dtype != "", variant)
+
+
+# Baselines and figures -------------------------------------------------------------------------------------------
+
+
+def _three_constants(rows: pd.DataFrame) -> pd.Series[float]:
+    """Times (s) by the best three constants of each class, fitted to calibrate rows; NaN where there are none."""
+    import pandas as pd
+
+    out = pd.Series(np.nan, index=rows.index)
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError:
+        return out
+    usable = rows[rows["rule"] == ""]
+    keys = ["class", "dtype", "framework", "chip"]
+    given = usable[usable["role"].isin(["calibrate", "own"])].groupby(keys)
+    fitted = {key: _fit_three(part) for key, part in given if len(part) >= 12}
+    for key, part in usable.groupby(keys):
+        lender = {"h200": "h100-sxm"}.get(str(key[-1]), str(key[-1]).partition(" < ")[2] or key[-1])
+        constants = fitted.get((*key[:-1], lender))
+        if constants is not None:
+            out[part.index] = _three(constants, part)
+    return out
+
+
+def _three(constants: Any, rows: pd.DataFrame) -> Any:
+    fixed, compute, memory = np.exp(constants)
+    moved = np.maximum(rows["memory_s"].to_numpy(float), rows["link_s"].to_numpy(float))
+    return fixed + np.maximum(rows["compute_s"].to_numpy(float) / compute, moved / memory)
+
+
+def _fit_three(rows: pd.DataFrame) -> Any:
+    from scipy.optimize import minimize
+
+    measured = np.log(rows["measured_s"].to_numpy(float))
+    weight = 1.0 / rows.groupby("regime")["regime"].transform("size").to_numpy(float)
+    weight /= weight.sum()
+
+    def loss(x: Any) -> float:
+        return float(np.sum(weight * np.abs(np.log(_three(x, rows)) - measured)))
+
+    starts = [np.log([t0, a, b]) for t0 in (3e-6, 10e-6) for a, b in ((0.75, 0.8), (0.4, 0.5))]
+    found = [minimize(loss, x, method="Nelder-Mead", options={"maxfev": 400}) for x in starts]
+    return min(found, key=lambda f: float(f.fun)).x
+
+
+def _figures(rows: pd.DataFrame) -> dict[str, Any]:
+    error = (rows["predicted_s"] / rows["measured_s"] - 1).to_numpy(float)
+    inside = (rows["measured_s"] >= rows["low_s"]) & (rows["measured_s"] <= rows["high_s"])
+    ranks = rows["predicted_s"].rank().corr(rows["measured_s"].rank()) if len(rows) > 2 else np.nan
+    return {
+        "rows": len(rows), "mape": np.abs(error).mean(), "median": np.median(np.abs(error)),
+        "p90": np.quantile(np.abs(error), 0.9), "bias": np.median(error), "spearman": ranks,
+        "coverage": inside.mean(), "naive": np.abs(rows["naive_s"] / rows["measured_s"] - 1).mean(),
+        "three": np.abs(rows["three_s"] / rows["measured_s"] - 1).mean(),
+    }  # fmt: skip
+
+
+def summary(rows: pd.DataFrame) -> dict[str, Any]:
+    """The figures of some rows over all regimes: error and coverage as means over the regimes that have rows."""
+    regimes = [_figures(part) for _, part in rows.groupby("regime")]
+    whole = _figures(rows)
+    return whole | {k: float(np.mean([r[k] for r in regimes])) for k in ("mape", "coverage", "naive", "three")}
+
+
+def _table(rows: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    records = []
+    key: Any
+    for key, part in rows.groupby(GROUP, sort=False):
+        head = dict(zip(GROUP, key, strict=True))
+        whose = str(part["stack"].iloc[0]) or "default"
+        records.append({**head, "regime": "all", **summary(part), "parameters": whose})
+        for number in sorted(part["regime"].unique()):
+            inner = part[part["regime"] == number]
+            records.append({**head, "regime": REGIMES[number], **_figures(inner), "parameters": whose})
+    return pd.DataFrame.from_records(records)
+
+
+def _excluded(rows: pd.DataFrame, complete: bool) -> pd.DataFrame:
+    """Rows that each rule takes: chip, class and framework; `complete` counts those of all public data."""
+    import pandas as pd
+
+    rows = rows[~rows["chip"].str.contains("<")]
+    taken = rows[rows["late_rule"] != ""]
+    keys = ["late_rule", "class", "dtype", "framework", "chip", "role"]
+    table = taken.groupby(keys).size().rename("rows").reset_index().rename(columns={"late_rule": "rule"})
+    table["late"] = [exclusions.BY_FLAG[r].late for r in table["rule"]]
+    if complete:
+        counts = pd.read_csv(_MEASURED / "counts.csv", keep_default_na=False)
+        counts["rule"] = exclusions.excluded(counts["rule"], late=True)
+        whole = counts.groupby("rule")["rows"].sum()
+        table.attrs["complete"] = {rule.flag: int(whole.get(rule.flag, 0)) for rule in exclusions.RULES}
+        table.attrs["complete_rows"] = int(counts["rows"].sum())
+    return table

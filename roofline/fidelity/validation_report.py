@@ -1,0 +1,176 @@
+"""The validation as tables: what was aimed at and reached, every class, what was left out. Computes nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from roofline.fidelity import exclusions, goals
+from roofline.measurements import REGIMES
+from roofline.report import Table, markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.calibration import Calibration
+    from roofline.fidelity.validation import Validation
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A fraction as per cent; empty for none."""
+    return "" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def goals_table(found: Validation) -> Table:
+    """The goals beside what was reached; a miss stays in the table."""
+    table = Table("Goals and what was reached (mean absolute error, %; regimes of time weighted equally)",
+                  ["class", "rules", ">must", ">stretch", ">reached", "", ">naive", ">3 constants", ">in 90 % interval",
+                   ">rows"])  # fmt: skip
+    for _, g in found.goals.iterrows():
+        table.rows.append([
+            g["goal"], g["rules"], percent(g["must"]), percent(g["stretch"]), percent(g["reached"]), g["result"],
+            percent(g["naive"]), percent(g["three"]), percent(g["coverage"], 0), f"{g['rows']:,}",
+        ])  # fmt: skip
+    for name, error, goal, source in goals.NOT_SHIPPED:
+        table.rows.append([name, "not shippable", percent(goal), "7.0", percent(error), "quoted", "", "", "", ""])
+        table.notes.append(f"{name}: {source}. These rows may not be shipped; the figure is from the fit's own report.")
+    table.notes.append(
+        "On H100 SXM, shapes that no fit has seen, unless the class says otherwise. Rules: rows are excluded by rules "
+        "written down before anything was fitted; lines marked 'also late' use rules found later as well and count for "
+        "nothing. naive: FLOP over peak or bytes over bandwidth. 3 constants: t0 + max(FLOP / (a peak), bytes / (b "
+        "bw)), fitted to the calibrate rows of that class."
+    )
+    return table
+
+
+def classes_table(found: Validation, role: str | None = None) -> Table:
+    """One line for each class, dtype, chip, framework and role: errors over all regimes and in each."""
+    table = Table("By operator class (error in %)",
+                  ["class", "dtype", "chip", "framework", "role", "parameters", ">rows", ">MAPE",
+                   *(f">{r}" for r in REGIMES), ">median", ">p90", ">bias", ">Spearman", ">in 90 %", ">naive",
+                   ">3 const"])  # fmt: skip
+    keys = ["class", "dtype", "chip", "framework", "role"]
+    for key, part in found.table.groupby(keys, sort=False):
+        if role is not None and key[-1] != role:
+            continue
+        by = part.set_index("regime")
+        whole = by.loc["all"]
+        inner = [percent(by.loc[r, "mape"]) if r in by.index else "" for r in REGIMES]
+        table.rows.append([
+            *map(str, key), str(whole["parameters"]), f"{whole['rows']:,}", percent(whole["mape"]), *inner,
+            percent(whole["median"]), percent(whole["p90"]), percent(whole["bias"]), f"{whole['spearman']:.3f}",
+            percent(whole["coverage"], 0), percent(whole["naive"]), percent(whole["three"]),
+        ])  # fmt: skip
+    table.notes.append(
+        "MAPE, coverage and the baselines over all regimes are means of the regimes; median, p90 and bias are of the "
+        "rows. bias: median of predicted over measured, less 1. parameters: the descriptor's plain ones, or a stack's. "
+        "A chip written 'A < B' has its own datasheet and B's parameters: nothing of it was fitted."
+    )
+    return table
+
+
+def excluded_table(found: Validation) -> Table:
+    """What the exclusion rules take, and why."""
+    complete: dict[str, int] = found.excluded.attrs.get("complete", {})
+    table = Table("Rows left out by a rule", ["rule", "when", ">rows here", ">rows in all data", "reason"])
+    here: Any = found.excluded.groupby("rule")["rows"].sum() if len(found.excluded) else {}
+    for rule in exclusions.RULES:
+        count = int(here.get(rule.flag, 0))
+        table.rows.append([rule.flag, "later" if rule.late else "beforehand", f"{count:,}",
+                           f"{complete[rule.flag]:,}" if complete else "", rule.reason])  # fmt: skip
+    if complete:
+        table.notes.append(
+            f"Of {found.excluded.attrs['complete_rows']:,} rows in all; a row that several rules take is counted for "
+            "the first. The sample holds few of the excluded rows."
+        )
+    table.notes.append("Rules found later take nothing from the figures above, except where a line says 'also late'.")
+    bad = found.bad
+    if len(bad):
+        reasons = "; ".join(f"{n:,} x {r}" for r, n in bad["reason"].value_counts().items())
+        table.notes.append(f"Not usable: {len(bad):,} rows ({reasons}).")
+    return table
+
+
+def residual_table() -> Table:
+    """What the error that is left is made of."""
+    table = Table("What the error that is left is made of", ["class", "what"])
+    table.rows = [list(line) for line in goals.RESIDUALS]
+    return table
+
+
+def records(found: Validation) -> list[dict[str, Any]]:
+    """Every line of the table, regime by regime, as plain records; fractions, not per cent."""
+    return [{str(k): _plain(v) for k, v in row.items()} for row in found.table.to_dict("records")]
+
+
+def as_json(found: Validation) -> dict[str, Any]:
+    """The whole validation as plain data."""
+    return {
+        "source": found.source,
+        "goals": [{k: _plain(v) for k, v in row.items()} for row in found.goals.to_dict("records")],
+        "table": records(found),
+        "excluded": found.excluded.to_dict("records"),
+        "bad": found.bad.to_dict("records"),
+    }
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def page(found: Validation, picture: str = "") -> str:
+    """The validation as a Markdown page."""
+    head = [
+        "# How far off the predictions are",
+        "",
+        f"Predictions held against measured operator times: {found.source}, {len(found.rows):,} rows. Made by "
+        "`roofline validate --markdown docs/validation.md --plot docs/validation.png`; whose the measurements are, and "
+        "how the sample was drawn, is told in `roofline/measured/README.md`.",
+        "",
+        "Repeated measurements of one shape differ by 0.4-0.7 % in the median and 3-5 % at the 90th percentile, and "
+        "frameworks by 3-5 %: below about 5 % one fits a software stack.",
+        "",
+    ]
+    if picture:
+        head += [f"![predicted against measured]({picture})", ""]
+    tables = [goals_table(found)] if len(found.goals) else []
+    tables += [classes_table(found), excluded_table(found), residual_table()]
+    return "\n".join(head) + "\n" + markdown(tables).rstrip() + "\n"
+
+
+def calibration_table(result: Calibration) -> Table:
+    """The report of a fit: errors before, after and on held-out rows."""
+    table = Table(f"Calibration of {result.base.name} (mean absolute error, %; regimes weighted equally)",
+                  ["class", ">rows", ">before", ">after", ">held out", ">held out: before", ">after", ""])  # fmt: skip
+    for f in result.fits:
+        table.rows.append([f.name, f"{f.rows + f.held_out_rows:,}", percent(f.before), percent(f.after),
+                           f"{f.held_out_rows:,}", percent(f.held_out_before), percent(f.held_out),
+                           f.note or "fitted"])  # fmt: skip
+    for name, why in result.skipped.items():
+        table.rows.append([name, "", "", "", "", "", "", f"left alone: {why}"])
+    if len(result.bad):
+        reasons = "; ".join(f"{n:,} x {r}" for r, n in result.bad.value_counts().head(6).items())
+        table.notes.append(f"{len(result.bad):,} rows were not used: {reasons}.")
+    table.notes += result.notes
+    return table
+
+
+def parameters_table(result: Calibration) -> Table:
+    """What was fitted, beside what the chip came with."""
+    from roofline import units
+
+    table = Table("Parameters", ["figure", ">was", ">is"])
+    for f in result.fits:
+        for name in f.parameters:
+            number = result.chip.numbers[f"efficiency.{f.name}.{name}"]
+            unit = units.DIMENSIONS[number.dimension][0]
+            old = result.base.parameter(name, (f.kind,), f.dtype) or result.base.parameter(name, ("elementwise",), "")
+            table.rows.append([f"efficiency.{f.name}.{name}", units.text(old.value, unit, 4) if old else "",
+                               units.text(number.value, unit, 4)])  # fmt: skip
+    return table
+
+
+def bad_rows(bad: pd.Series[str]) -> list[dict[str, Any]]:
+    """The rows that were not used, for a file: row (1 is the first below the header) and reason."""
+    return [{"row": row, "reason": reason} for row, reason in bad.items()]

@@ -1,0 +1,133 @@
+"""Ceilings -> a descriptor with ``kind = "measured"``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from roofline import tomlfile
+from roofline.errors import BadData
+from roofline.measure import levels
+from roofline.measure.backend import Probe
+from roofline.measure.system import System
+
+_SOURCE = "measured"
+
+
+def identifier(text: str) -> str:
+    """A name that a descriptor may have, made of a title."""
+    return re.sub(r"[^a-z0-9.+_-]+", "-", text.lower()).strip("-")[:64] or "machine"
+
+
+def ceilings(probes: Iterable[Probe]) -> dict[tuple[str, str, str, int], Probe]:
+    """The best that each probe has shown; a ceiling that was measured twice can only rise."""
+    found: dict[tuple[str, str, str, int], Probe] = {}
+    for p in probes:
+        key = (p.probe, p.mode, p.dtype, p.bytes)
+        better = min if p.probe in ("launch", "latency") else max
+        found[key] = p if key not in found else better(found[key], p, key=lambda q: q.value)
+    return found
+
+
+def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], record: dict[str, Any]) -> str:
+    """The text of a descriptor.
+
+    Parameters
+    ----------
+    name : str
+        Of the chip.
+    system : System
+    kind : str
+        ``"cpu"`` or ``"gpu"``: the family whose efficiency parameters it starts from.
+    probes : iterable of Probe
+    record : dict
+        Of the run: ``date`` at least; what else there is goes into the note.
+
+    Raises
+    ------
+    BadData
+        When no bandwidth or no peak was measured.
+    """
+    best = list(ceilings(probes).values())
+    curves: dict[str, dict[int, float]] = {}
+    for p in best:
+        if p.probe == "bandwidth":
+            curves.setdefault(p.mode, {})[p.bytes] = p.value
+    found = levels.find(curves, system.caches, system.memory_bytes)
+    peaks: dict[str, Probe] = {}
+    for p in best:
+        if p.probe == "peak" and (p.dtype not in peaks or p.value > peaks[p.dtype].value):
+            peaks[p.dtype] = p
+    if not peaks:
+        raise BadData("no peak rate was measured")
+
+    date = str(record["date"])
+    rest = {k: v for k, v in record.items() if k != "date"}
+    stack = "; ".join(f"{k} {v}" for k, v in system.software.items())
+    table: dict[str, Any] = {
+        "schema": 1, "name": name, "title": system.title, "vendor": system.vendor, "family": kind,
+        "year": int(date[:4]), "status": "shipping",
+        "note": f"Measured, not read: {date}. {stack}." + "".join(f" {k}: {v}." for k, v in rest.items()),
+        "sources": {
+            _SOURCE: f"roofline measure on this machine, {date}",
+            "system": f"What the operating system or driver states, {date}",
+        },
+        "cores": {"name": system.core_name, "count": _figure(system.cores, "system")},
+    }  # fmt: skip
+    if system.clock_hz > 0:
+        note = "As stated; the clock under load may differ."
+        table["clock"] = _figure(f"{system.clock_hz / 1e9:.6g} GHz", "system", note=note)
+    table["engines"] = _engines(kind, peaks)
+    table["memory"] = {}
+    latency = next((p for p in best if p.probe == "latency"), None)
+    for n, level in enumerate(found):
+        last = n == len(found) - 1
+        cores = system.cores if level.per_core else 1
+        capacity = _figure(f"{level.capacity / cores:.6g} B", "system" if last or not level.note else _SOURCE,
+                           note=level.note)  # fmt: skip
+        bandwidth = _figure(
+            f"{level.bandwidth / cores:.6g} B/s", _SOURCE, low=f"{min(level.low, level.bandwidth) / cores:.6g} B/s",
+            high=f"{level.bandwidth / cores:.6g} B/s", note="Fastest stream; low: the slowest kind (writes), median.",
+        )  # fmt: skip
+        table["memory"][level.name] = {
+            "type": "dram" if last else "cache", "per": "core" if level.per_core else "chip",
+            "capacity": capacity, "bandwidth": bandwidth,
+        }  # fmt: skip
+        if last and latency is not None:
+            note = "One dependent access at a time, random lines."
+            table["memory"][level.name]["latency"] = _figure(f"{latency.value:.4g} s", _SOURCE, note=note)
+    table["links"] = {"host": _host_link(best, found[-1])}
+    launch = next((p for p in best if p.probe == "launch"), None)
+    if launch is not None:
+        note = "The smallest kernel, or an empty parallel loop."
+        table["overheads"] = {"launch": _figure(f"{launch.value:.4g} s", _SOURCE, note=note)}
+    return tomlfile.write(table)
+
+
+def _figure(value: Any, source: str, **more: Any) -> dict[str, Any]:
+    return {"value": value, "source": source, "kind": "measured", **{k: v for k, v in more.items() if v}}
+
+
+def _engines(kind: str, peaks: dict[str, Probe]) -> dict[str, Any]:
+    """A GPU's wide floats are its vector engine's, its narrow ones its matrix engine's; a processor's are vectors."""
+    vector: dict[str, Any] = {}
+    matrix: dict[str, Any] = {}
+    for dtype, p in sorted(peaks.items()):
+        figure = _figure(f"{p.value:.6g} FLOP/s", _SOURCE, note=f"The best matrix product: {p.mode}.")
+        target = vector if kind == "cpu" or dtype in ("fp32", "fp64") else matrix
+        target[dtype] = figure
+    if not vector:
+        raise BadData("no peak rate of the vector engine (fp32) was measured")
+    return {"vector": vector} | ({"matrix": matrix} if matrix else {})
+
+
+def _host_link(best: list[Probe], main: levels.Level) -> dict[str, Any]:
+    copies = [p.value for p in best if p.probe == "host_copy"]
+    if copies:
+        return {"name": "host", "bandwidth": _figure(f"{max(copies):.6g} B/s", _SOURCE)}
+    return {
+        "name": "its own DRAM",
+        "bandwidth": {**_figure(f"{main.bandwidth:.6g} B/s", _SOURCE), "kind": "derived",
+                      "note": "The processor is its own host: a transfer is a copy in memory."},
+    }  # fmt: skip

@@ -1,0 +1,104 @@
+"""Tables on disk that grow by a row at a time, so that an interrupted run keeps what it has."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from roofline.errors import BadData
+from roofline.measure.suites import Case
+
+#: Columns of a measurement file: the documented ones, then what the measuring adds.
+SHAPE = (
+    "m", "n", "k", "batch", "heads", "kv_heads", "head_dim", "q_len", "kv_len", "tables", "rows", "dim", "pooling",
+    "skew", "cols", "table_rows", "bytes", "devices", "reuse",
+)  # fmt: skip
+MEASUREMENT = ("op", "time_s", "dtype", *SHAPE, "time_std_s", "low_s", "samples", "error", "framework", "version")
+REFUSED = (*MEASUREMENT, "reason")
+PROBE = ("probe", "mode", "dtype", "bytes", "value", "median", "samples")
+
+MAX_BYTES = 200_000_000
+
+
+class Table:
+    """A CSV file with fixed columns.
+
+    Parameters
+    ----------
+    path : Path
+    columns : sequence of str
+
+    Raises
+    ------
+    BadData
+        When there is such a file with other columns.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = path, tuple(columns)
+        if path.exists():
+            self._mend()
+        else:
+            self._replace([])
+
+    def _mend(self) -> None:
+        """Drop a last line that an interruption cut off; refuse a file that is not ours."""
+        if self.path.stat().st_size > MAX_BYTES:
+            raise BadData(f"{self.path}: expected at most {MAX_BYTES:,} bytes")
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        first = text.split("\n", 1)[0]
+        if tuple(first.strip().split(",")) != self.columns:
+            raise BadData(f"{self.path}: expected the columns {','.join(self.columns)}, found {first[:200]!r}; "
+                          f"give another --out or --name")  # fmt: skip
+        if not text.endswith("\n"):
+            self.path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+
+    def rows(self) -> list[dict[str, str]]:
+        """Every whole row."""
+        with self.path.open(newline="", encoding="utf-8") as stream:
+            return [row for row in csv.DictReader(stream) if None not in row and None not in row.values()]
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a row; it is on disk when this returns."""
+        with self.path.open("a", newline="", encoding="utf-8") as stream:
+            stream.write(self._line(row))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def replace(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Put other rows in place of all: the old or the new file is there at any time."""
+        self._replace(rows)
+
+    def _replace(self, rows: Iterable[dict[str, Any]]) -> None:
+        scratch = self.path.with_suffix(".part")
+        text = ",".join(self.columns) + "\n" + "".join(self._line(row) for row in rows)
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, self.path)
+
+    def _line(self, row: dict[str, Any]) -> str:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerow([_cell(row.get(c)) for c in self.columns])
+        return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def key(case: Case | dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """What makes a shape the same shape, whether it comes from a grid or from a file."""
+    found = []
+    for name in ("op", "dtype", *SHAPE):
+        value = case.get(name)
+        if value is not None and value != "":
+            try:
+                found.append((name, f"{float(value):.6g}"))
+            except ValueError:
+                found.append((name, str(value)))
+    return tuple(found)

@@ -1,0 +1,172 @@
+"""Calibration: parameters that are known come back; what cannot be fitted stays; the descriptor loads again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import roofline as rl
+from roofline import calibration, measurements
+from roofline.cli import app
+from roofline.workload import workload
+
+H100 = rl.load_chip("h100-sxm")
+TRUTH = {
+    "gemm": {"launch_s": "6 us", "compute_fraction": 0.6, "memory_fraction": 0.65},
+    "all_reduce": {"launch_s": "9 us", "link_fraction": 0.6, "chunk_s": "2 us"},
+    "silu_mul": {"launch_s": "3 us", "memory_fraction": 0.4, "cache_fraction": 0.2},
+}
+
+
+def rows(kind: str, count: int = 200, noise: float = 0.02, seed: int = 0) -> tuple[pd.DataFrame, rl.Chip]:
+    """Rows of one class, measured on a machine whose parameters we know."""
+    generator = np.random.default_rng(seed)
+
+    def sizes(low: int, high: int) -> Any:
+        return np.round(np.exp(generator.uniform(np.log(low), np.log(high), count)))
+
+    columns: dict[str, Any] = {
+        "gemm": {"dtype": "bf16", "m": sizes(1, 16384), "n": sizes(128, 16384), "k": sizes(128, 16384)},
+        "all_reduce": {"bytes": sizes(1 << 10, 1 << 30), "devices": generator.choice([2, 4, 8], count)},
+        "silu_mul": {"dtype": "bf16", "rows": sizes(1, 65536), "cols": sizes(512, 16384)},
+    }[kind]
+    truth = H100.what_if({f"efficiency.{kind}.{name}": value for name, value in TRUTH[kind].items()})
+    frame = pd.DataFrame({"op": kind, **columns, "time_s": 1.0})
+    exact = measurements.predict(measurements.numeric(measurements.checked(frame)), truth)["predicted_s"].to_numpy()
+    return frame.assign(time_s=exact * np.exp(generator.normal(0, noise, count))), truth
+
+
+@pytest.mark.parametrize("kind", list(TRUTH))
+def test_known_parameters_are_recovered(kind: str) -> None:
+    frame, truth = rows(kind)
+    result = rl.calibrate(H100, frame)
+    assert result.bad.empty
+    fresh, _ = rows(kind, 300, noise=0.0, seed=1)  # shapes that the fit has not seen
+    said = measurements.predict(measurements.numeric(measurements.checked(fresh)), result.chip)["predicted_s"]
+    off = np.abs(np.log(said.to_numpy() / fresh["time_s"].to_numpy()))
+    assert off.mean() < 0.03
+    assert np.quantile(off, 0.95) < 0.10
+    fit = result.fits[0]
+    assert fit.held_out < 0.06 < fit.before
+    assert fit.parameters["launch_s"] == pytest.approx(truth.number(f"efficiency.{kind}.launch_s").value, rel=0.1)
+    assert all(0 < s < 0.2 for s in fit.spread.values())
+
+
+def test_outliers_do_not_move_the_fit() -> None:
+    frame, _ = rows("gemm")
+    frame.loc[::15, "time_s"] *= 5
+    fit = rl.calibrate(H100, frame).fits[0]
+    assert fit.parameters["launch_s"] == pytest.approx(6e-6, rel=0.15)
+
+
+def test_a_chip_that_is_right_already_is_left_alone() -> None:
+    frame, truth = rows("gemm", noise=0.0)
+    result = rl.calibrate(truth, frame)
+    assert not result.fits[0].parameters
+    assert "stay" in result.fits[0].note
+    assert result.fits[0].held_out == result.fits[0].held_out_before
+
+
+def test_parameters_of_the_hardware_are_never_fitted() -> None:
+    from roofline import op
+
+    free = calibration.free_parameters(H100, op.gemm(m=1, n=1, k=1))
+    assert "launch_s" in free
+    assert not {"tile_min", "tile_max", "resident_fraction"} & set(free)
+
+
+def test_the_descriptor_extends_the_original_and_loads_again(tmp_path: Path) -> None:
+    frame, _ = rows("gemm")
+    result = rl.calibrate("h100", frame, source="bench 'one'\\ \"two\"")
+    loaded = rl.load_chip(result.save(tmp_path / "mine.toml"))
+    assert loaded.name == "mine"
+    fresh, _ = rows("gemm", 50, seed=2)
+    fresh = measurements.numeric(measurements.checked(fresh))
+    one, two = (measurements.predict(fresh, chip) for chip in (result.chip, loaded))
+    pd.testing.assert_frame_equal(one, two)
+    assert loaded.number("efficiency.gemm.bf16.launch_s").kind == "measured"
+    assert loaded.number("efficiency.gemm.launch_s").inherited == "h100-sxm"
+    assert loaded.calibration["gemm_bf16"]["rows"] == result.fits[0].rows
+    assert loaded["memory.hbm.bandwidth"] == H100["memory.hbm.bandwidth"]
+    # the same silicon: what was not fitted anew is not doubted more
+    assert loaded.spreads(("moe",), "bf16") == H100.spreads(("moe",), "bf16")
+
+
+def test_bad_rows_are_counted_and_few_rows_left_alone() -> None:
+    frame, _ = rows("gemm")
+    frame.loc[3, "time_s"] = -1.0
+    few, _ = rows("silu_mul", 10)
+    result = rl.calibrate(H100, pd.concat([frame, few], ignore_index=True))
+    assert list(result.bad.index) == [4]
+    assert list(result.skipped) == ["silu_mul bf16"]
+    assert result.report["class"].tolist() == ["gemm.bf16"]
+
+
+def test_nothing_to_fit_is_an_error() -> None:
+    frame, _ = rows("gemm", 10)
+    with pytest.raises(rl.BadData, match="too few rows"):
+        rl.calibrate(H100, frame)
+    with pytest.raises(rl.BadData, match="no row of measured rows can be used: 10 x time_s"):
+        rl.calibrate(H100, frame.assign(time_s=0.0))
+
+
+def test_stacks_go_before_the_plain_figures(tmp_path: Path) -> None:
+    plain, vllm = H100.parameter("launch_s", ("gemm",), "bf16"), H100.on_stack("vllm")
+    assert plain is not None
+    assert vllm.parameter("launch_s", ("gemm",), "bf16") == H100.numbers["stack.vllm.efficiency.gemm.launch_s"]
+    assert vllm.parameter("launch_s", ("gemm",), "bf16") != plain
+    assert vllm.parameter("launch_s", ("rope",), "bf16") == H100.parameter("launch_s", ("rope",), "bf16")
+    assert {"vllm", "sglang", "trtllm"} <= set(rl.load_chip("h200").stacks)
+    with pytest.raises(rl.UnknownName, match="vllm"):
+        H100.on_stack("vlm")
+    file = tmp_path / "whole.toml"
+    file.write_text(vllm.to_toml())
+    assert rl.load_chip(file).on_stack("sglang").numbers.keys() == vllm.numbers.keys()
+
+
+def test_a_stack_is_checked_as_figures_are(tmp_path: Path) -> None:
+    head = 'schema = 1\nname = "mine"\nextends = "h100-sxm"\n'
+    for lines, problem in (
+        ('[stack.mine.efficiency.gemm]\nlaunch_s = { value = "3 TB/s", source = "me", kind = "measured" }', "launch_s"),
+        ('[stack.mine.efficiency.gem]\nlaunch_s = { value = "3 us", source = "me", kind = "measured" }', "'gemm'"),
+        ("[stack.mine]\nspeed = 3", "speed"),
+    ):
+        file = tmp_path / "mine.toml"
+        file.write_text(head + lines)
+        with pytest.raises(rl.BadDescriptor, match=problem):
+            rl.load_chip(file)
+
+
+def test_spreads_are_by_regime_and_wider_where_they_are_inherited() -> None:
+    own, sibling = (rl.load_chip(name).spreads(("gemm",), "bf16") for name in ("h100-sxm", "h200"))
+    assert len(set(own)) > 1
+    np.testing.assert_allclose(sibling, 1.25 * np.array(own))
+    small, large = (rl.run(workload(rl.gemm(m=m, n=8192, k=8192)), rl.load_chip("h100-sxm")) for m in (1, 16384))
+    engine = rl.load_chip("h100-sxm")["overheads.engine_spread"]  # a whole step has that doubt beside its operators'
+    for phase in (small, large):
+        assert any(np.isclose(phase.spread, np.hypot(spread, engine)) for spread in own)
+    assert small.spread != large.spread
+    both = rl.run(workload(rl.gemm(m=np.array([1.0, 16384.0]), n=8192, k=8192)), rl.load_chip("h100-sxm"))
+    np.testing.assert_allclose(both.spread, [small.spread, large.spread])
+
+
+def test_the_command_writes_the_descriptor_and_the_bad_rows(tmp_path: Path) -> None:
+    frame, _ = rows("gemm", 120)
+    frame.loc[0, "k"] = np.nan
+    file, out, bad = tmp_path / "rows.csv", tmp_path / "my-h100.toml", tmp_path / "bad.csv"
+    frame.to_csv(file, index=False)
+    done = CliRunner().invoke(app, ["calibrate", "h100", str(file), "-o", str(out), "--bad", str(bad), "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["classes"][0]["parameters"]["launch_s"] > 0
+    assert pd.read_csv(bad).to_dict("records") == [{"row": 1, "reason": "k is missing"}]
+    assert rl.load_chip(out).name == "my-h100"
+    shown = CliRunner().invoke(app, ["calibrate", "h100", str(file)])
+    assert "held out" in shown.stdout
+    assert "1 rows were not used: 1 x k is missing" in shown.stdout

@@ -1,0 +1,316 @@
+"""Measuring a machine: the whole loop on a made-up machine and, on a tiny grid, on this one. No test asserts a speed."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from roofline import catalog, cli_measure, measurements
+from roofline.errors import BadData, BadWorkload, UnknownName
+from roofline.inference import evaluate_op
+from roofline.measure import Session, backend, levels, measure, record, suites, system, timing
+from roofline.measure.backend import CannotMeasure, Prepared, Probe
+from roofline.measure.cpu import Cpu
+from roofline.measure.session import TOO_FAST, operator
+from roofline.measure.system import Cache, System
+
+torch_here = importlib.util.find_spec("torch") is not None
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+CURVE = ((96 * KIB, 150e9), (4 * MIB, 95e9), (64 * MIB, 42e9), (1e18, 20e9))
+
+
+def bandwidth_at(size: float) -> float:
+    return next(rate for capacity, rate in CURVE if size <= capacity)
+
+
+class Made:
+    """A machine that does what it is told: ceilings as written above, operators at a known distance from the model."""
+
+    name, kind, framework, version, devices = "made", "cpu", "none", "1", 1
+
+    def __init__(self, stop_after: int = 10**9, hasty: int = 0, wrong: int = 0) -> None:
+        caches = (Cache("l1", 96 * KIB, True), Cache("l2", 4 * MIB, True), Cache("l3", 64 * MIB, False))
+        self.system = System("Made Up 2000", "Nobody", "core", 2, caches, 16.0 * GIB, 2e9, {"none": "1"})
+        self.stop_after, self.hasty, self.wrong, self.calls = stop_after, hasty, wrong, 0
+        self.peak = 250e9
+
+    def probes(self, size: str, names: tuple[str, ...] = ()) -> Iterator[Callable[[], list[Probe]]]:
+        wanted = names or ("launch", "peak", "bandwidth", "latency")
+        made = [Probe("launch", "", "", 0, 4e-6, 5e-6, 9), Probe("latency", "chain", "", 2**27, 1.1e-7, 1.2e-7, 5)]
+        made += [Probe("peak", "gemm 1024", d, 0, self.peak / n, self.peak / n, 9) for n, d in ((1, "fp32"), (2, "fp64"))]
+        for mode, share in (("read", 1.0), ("write", 0.5), ("copy", 0.9), ("triad", 0.95)):
+            for size_bytes in suites.stream_sizes(64 * MIB, 16 * GIB, "quick"):
+                rate = share * bandwidth_at(size_bytes)
+                made.append(Probe("bandwidth", mode, "fp64", size_bytes, rate, rate, 5))
+        return iter([partial(list, [p]) for p in made if p.probe in wanted])
+
+    def prepare(self, case: suites.Case) -> Prepared:
+        self.calls += 1
+        if self.calls > self.stop_after:
+            raise KeyboardInterrupt
+        if case.get("dtype") == "fp64":
+            raise CannotMeasure("no fp64 today")
+        self.case, number = case, self.calls
+        return Prepared(lambda i: None, lambda: 1.0 if number <= self.wrong else 0.0, 1e-3)
+
+    def time(self, prepared: Prepared, budget_s: float) -> timing.Timing:
+        cost = evaluate_op(operator(self.case), self.model)
+        seconds = 1e-9 if self.calls <= self.hasty else 1.3 * float(cost[7])
+        return timing.Timing(seconds, seconds, 0.01 * seconds, 9, 1)
+
+    model: Any = None
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> type[Made]:
+    """The made-up machine, its operators 1.3 times as slow as the model says before it is fitted."""
+    first = Session.chip
+
+    def chip(self: Session) -> Any:
+        found = first(self)
+        if isinstance(self.backend, Made) and self.backend.model is None:
+            self.backend.model = found
+        return found
+
+    monkeypatch.setattr(Session, "chip", chip)
+    monkeypatch.setattr("roofline.measure.session.LONGEST_S", dict.fromkeys(suites.SIZES, 10.0))
+    return Made
+
+
+def test_the_loop_ends_with_a_descriptor_of_the_machine(made: type[Made], tmp_path: Path) -> None:
+    seen = []
+    result = measure(using=made(), out=tmp_path, name="Made Up", size="quick", names=("elementwise", "gemm"),
+                     progress=lambda done, total, text: seen.append((done, total, text)))  # fmt: skip
+    chip = catalog.load_chip(tmp_path / "made-up" / "made-up.toml")
+    assert chip.levels == ("l1", "l2", "l3", "dram")
+    assert chip.level("l2", "bandwidth") == pytest.approx(95e9, rel=1e-4)
+    assert chip.level("l3", "bandwidth") == pytest.approx(42e9, rel=1e-4)
+    assert chip["memory.main.bandwidth"] == pytest.approx(20e9, rel=1e-4)
+    assert chip.peak("fp32") == pytest.approx(250e9, rel=1e-4)
+    assert chip.number("memory.main.bandwidth").kind == "measured"
+    assert chip["cores.count"] == 2
+    assert "none 1" in chip.note
+    assert chip.number("memory.dram.latency").value == pytest.approx(1.1e-7)
+    assert set(result.validation["kind"]) == {"gemm", "elementwise", "residual_add", "rms_norm", "softmax"}
+    assert (result.validation["after"] <= result.validation["before"] + 1e-9).all()
+    assert result.validation["after"].median() < 0.1 < result.validation["before"].median()
+    assert result.refused.empty
+    assert len(measurements.read(result.files["measurements"])) == len(result.table)
+    assert result.files["picture"].stat().st_size > 10_000
+    assert result.left_out["no bf16 rate on this machine"] == 24
+    assert all(done <= total for done, total, _ in seen)
+
+
+def test_an_interrupted_run_keeps_its_rows_and_goes_on(made: type[Made], tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        measure(using=made(stop_after=7), out=tmp_path, name="x", size="tiny")
+    path = tmp_path / "x" / "measurements.csv"
+    assert len(pd.read_csv(path)) == 7
+    with path.open("a") as stream:
+        stream.write("gemm,0.00")  # as a kill in the middle of a write leaves it
+    with pytest.raises(BadWorkload, match="--resume"):
+        measure(using=made(), out=tmp_path, name="x", size="tiny")
+    again = made()
+    result = measure(using=again, out=tmp_path, name="x", size="tiny", resume=True)
+    keys = [record.key(row) for row in result.table.to_dict("records")]
+    wanted = suites.cases("cpu", "tiny", (), 64 * MIB)
+    assert len(keys) == len(set(keys)) == len(wanted)
+    assert again.calls == len(wanted) - 7
+    probes = pd.read_csv(tmp_path / "x" / "probes.csv")
+    assert not probes.duplicated().any(), "finished ceilings are not measured again"
+
+
+def test_what_physics_does_not_allow_is_refused(made: type[Made], tmp_path: Path) -> None:
+    result = measure(using=made(hasty=3), out=tmp_path, name="x", size="tiny", names=("gemm",))
+    assert list(result.refused["reason"]) == [TOO_FAST] * 3
+    assert len(result.table) == 9
+    assert len(measurements.faults(result.table, result.chip)) == 0
+
+
+def test_rows_come_back_when_the_ceilings_had_been_too_low(made: type[Made], tmp_path: Path) -> None:
+    machine = made()
+    machine.peak = 250e6  # as if something else had run meanwhile
+    session = Session(machine, tmp_path / "x", "x", "tiny", ("gemm",))
+    session.probe()
+    low = session.chip()
+    machine.peak = 250e9
+    machine.model = low.what_if({"engines.vector.fp32": 250e9, "engines.vector.fp64": 125e9})
+    session.run(low)
+    assert session.refused.rows()
+    chip = session.judge(low)
+    assert chip.peak("fp32") == pytest.approx(250e9, rel=1e-4)
+    assert not session.refused.rows()
+    assert len(session.rows.rows()) == 12
+
+
+def test_wrong_outputs_are_refused(made: type[Made], tmp_path: Path) -> None:
+    result = measure(using=made(wrong=2), out=tmp_path, name="x", size="tiny", names=("gemm",))
+    assert result.refused["reason"].str.contains("off the reference").sum() == 2
+
+
+def test_bad_requests_name_what_there_is(made: type[Made], tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="gemm"):
+        measure(using=made(), out=tmp_path, names=("gemms",))
+    with pytest.raises(UnknownName, match="full"):
+        measure(using=made(), out=tmp_path, size="ful")
+    with pytest.raises(UnknownName, match="cuda"):
+        backend("cud")
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "probes.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(BadData, match=r"probes\.csv: expected the columns"):
+        measure(using=made(), out=tmp_path, name="x", resume=True)
+
+
+# This machine ----------------------------------------------------------------------------------------------------
+
+
+def test_this_processor_on_a_tiny_grid(tmp_path: Path) -> None:
+    result = measure(using=Cpu(threads=1), out=tmp_path, name="here", size="tiny",
+                     names=("gemm", "attention", "gather", "elementwise"))  # fmt: skip
+    chip = catalog.load_chip(result.files["descriptor"])
+    assert chip.status == "shipping"
+    # On a busy machine the ceilings come out too low, and true rows are refused: that is no fault of theirs.
+    rows = pd.concat([result.table, result.refused])
+    wanted = {"gemm", "attention", "token_embedding", "elementwise", "rms_norm", "softmax"}
+    assert wanted <= set(rows["op"]), result.left_out
+    assert (rows["time_s"] > 0).all()
+    assert (rows["error"] < 1e-4).all()
+    assert result.validation["before"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"op": "gemm", "m": 7, "n": 33, "k": 65, "dtype": "fp64"},
+        {"op": "attention", "batch": 2, "heads": 4, "kv_heads": 2, "head_dim": 16, "q_len": 300, "kv_len": 300},
+        {"op": "attention", "batch": 2, "heads": 6, "kv_heads": 2, "head_dim": 16, "q_len": 1, "kv_len": 77},
+        {"op": "embedding_bag", "tables": 2, "rows": 1000, "dim": 12, "pooling": 5, "batch": 9, "dtype": "int8"},
+        {"op": "embedding_bag", "tables": 2, "rows": 1000, "dim": 12, "pooling": 5, "batch": 9, "skew": 1.2},
+        {"op": "silu_mul", "rows": 5, "cols": 40},
+        {"op": "layer_norm", "rows": 5, "cols": 40},
+    ],
+    ids=lambda case: f"{case['op']}-{case.get('dtype', 'fp32')}-{case.get('q_len', '')}",
+)
+def test_what_is_timed_is_right(case: suites.Case) -> None:
+    processor = Cpu(threads=1)
+    processor.cache_bytes = processor.private_bytes = 2.0**20
+    prepared = processor.prepare(case)
+    assert prepared.check() <= prepared.tolerance
+    timed = processor.time(prepared, 0.001)
+    assert 0 < timed.low_s <= timed.median_s
+
+
+def test_a_processor_says_what_it_cannot_measure() -> None:
+    with pytest.raises(CannotMeasure, match="bf16"):
+        Cpu(threads=1).prepare({"op": "gemm", "m": 8, "n": 8, "k": 8, "dtype": "bf16"})
+
+
+@pytest.mark.skipif(not torch_here, reason="PyTorch is not installed: pip install 'roofline[gpu]'")
+def test_pytorch_on_a_tiny_grid(tmp_path: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    result = measure("cpu", engine="torch", out=tmp_path, name="here", size="tiny", names=("gemm", "elementwise"))
+    assert set(result.table["framework"]) == {"torch"}
+    assert "torch" in catalog.load_chip(result.files["descriptor"]).note
+    found = backend("cpu", "torch")
+    for dtype, q_len in (("bf16", 1), ("fp32", 32)):
+        prepared = found.prepare({"op": "attention", "batch": 2, "heads": 4, "kv_heads": 2, "head_dim": 32,
+                                  "q_len": q_len, "kv_len": 32, "dtype": dtype})  # fmt: skip
+        assert prepared.check() <= prepared.tolerance
+
+
+@pytest.mark.skipif(torch_here, reason="PyTorch is installed")
+def test_a_gpu_without_pytorch_says_what_to_install() -> None:
+    with pytest.raises(BadWorkload, match=r"roofline\[gpu\]"):
+        backend("cuda")
+
+
+# Parts -----------------------------------------------------------------------------------------------------------
+
+
+def test_levels_are_the_steps_of_the_curve() -> None:
+    sizes = [int(2**e) for e in np.arange(14, 31, 0.5)]
+    curves = {"read": {s: bandwidth_at(s) for s in sizes}, "write": {s: 0.4 * bandwidth_at(s) for s in sizes}}
+    found = levels.find(curves, (), 8 * GIB)
+    assert [round(level.bandwidth / 1e9) for level in found] == [150, 95, 42, 20]
+    for level, (capacity, _) in zip(found, CURVE, strict=False):
+        assert level.name == "dram" or 0.6 * capacity < level.capacity < 1.6 * capacity
+    assert found[-1].capacity == 8 * GIB
+    assert found[2].low == pytest.approx(0.4 * 42e9)
+
+
+def test_a_cache_that_others_use_too_counts_for_what_is_left_of_it() -> None:
+    sizes = [int(2**e) for e in np.arange(14, 31, 0.5)]
+    caches = (Cache("l2", 4 * MIB, True), Cache("l3", 512 * MIB, False))
+    found = levels.find({"read": {s: bandwidth_at(s) for s in sizes}}, caches, 8 * GIB)
+    l3 = found[1]
+    assert l3.name == "l3"
+    assert 60 * MIB < l3.capacity < 100 * MIB
+    assert "512 MiB" in l3.note
+    with pytest.raises(BadData, match="no bandwidth"):
+        levels.find({}, caches, GIB)
+
+
+def test_caches_are_read_from_the_system(tmp_path: Path) -> None:
+    for cpu in (0, 1):
+        for n, (level, kind, size, shared) in enumerate([
+            (1, "Data", "48K", cpu), (1, "Instruction", "32K", cpu), (2, "Unified", "2M", cpu), (3, "Unified", "30720K", "0-1"),
+        ]):  # fmt: skip
+            folder = tmp_path / f"cpu{cpu}" / "cache" / f"index{n}"
+            folder.mkdir(parents=True)
+            for file, text in (("level", level), ("type", kind), ("size", size), ("shared_cpu_list", shared)):
+                (folder / file).write_text(f"{text}\n")
+    found = system._caches([0, 1], 2, tmp_path)
+    assert [(c.name, c.capacity, c.per_core) for c in found] == [
+        ("l1", 96 * KIB, True), ("l2", 4 * MIB, True), ("l3", 30 * MIB, False),
+    ]  # fmt: skip
+    assert system._caches([0], 1, tmp_path / "nothing") == ()
+
+
+def test_zipf_draws_follow_the_law() -> None:
+    draws = timing.zipf(np.random.default_rng(0), 100_000, 1.1, 400_000)
+    assert draws.min() >= 0
+    assert draws.max() < 100_000
+    counts = np.sort(np.bincount(draws))[::-1]
+    assert counts[0] / counts[9] == pytest.approx(10**1.1, rel=0.15)
+    assert len(np.unique(timing.zipf(np.random.default_rng(0), 50, 0.0, 10_000))) == 50
+
+
+def test_a_nan_is_never_close() -> None:
+    assert timing.relative_error(np.array([np.nan, 1.0]), np.ones(2)) == float("inf")
+
+
+def test_every_case_is_an_operator_of_the_model() -> None:
+    for kind in ("cpu", "gpu"):
+        for size in suites.SIZES:
+            for case in suites.cases(kind, size, (), 50e6):
+                operator({**case, "devices": 8} if "bytes" in case else case)
+    sweep = pd.DataFrame(suites.cases("gpu", "full", ("bags",), 50e6))
+    assert set(sweep["dtype"]) == {"fp32", "fp16", "int8"}
+    assert (sweep["dim"].min(), sweep["dim"].max()) == (32, 512)
+    assert (sweep["batch"].min(), sweep["batch"].max()) == (64, 65536)
+    assert (sweep["pooling"].min(), sweep["pooling"].max()) == (1, 128)
+
+
+def test_the_command(made: type[Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roofline.measure.session.backend", lambda device, engine: made())
+    app = typer.Typer()
+    cli_measure.register(app)
+    done = CliRunner().invoke(app, ["--out", str(tmp_path), "--name", "x", "--suite", "gemm", "--quick"])
+    assert done.exit_code == 0, done.output
+    assert "gemm" in done.stdout
+    assert "predicted against measured" in done.stdout
+    assert "descriptor:" in done.stderr
+    assert dataclasses.is_dataclass(Probe)

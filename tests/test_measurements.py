@@ -1,0 +1,132 @@
+"""Measurement tables: what is read, what is refused, and which rows are named as bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import roofline as rl
+from roofline import measurements, op
+from roofline.fidelity import exclusions, validation
+
+H100 = rl.load_chip("h100-sxm")
+GEMM = {"op": "gemm", "dtype": "bf16", "m": 64, "n": 4096, "k": 4096, "time_s": 2e-5}
+ATTENTION = {"op": "attention", "dtype": "bf16", "batch": 8, "heads": 32, "kv_heads": 8, "head_dim": 128, "q_len": 1,
+             "kv_len": 4096, "time_s": 4e-5}  # fmt: skip
+MOE = {"op": "moe", "dtype": "bf16", "tokens": 64, "hidden": 4096, "inter": 2048, "topk": 2, "experts": 8,
+       "time_s": 3e-4}  # fmt: skip
+
+
+def table(*rows: dict[str, Any]) -> pd.DataFrame:
+    return measurements.read(pd.DataFrame(list(rows)))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (GEMM | {"time_s": None}, "time_s is missing"),
+        (GEMM | {"time_s": "fast"}, "time_s is missing or no number"),
+        (GEMM | {"time_s": -1e-5}, "time_s is not positive"),
+        (GEMM | {"time_s": 0.0}, "time_s is not positive"),
+        (GEMM | {"time_s": float("inf")}, "time_s is not positive"),
+        (GEMM | {"time_s": 1e-9}, "faster than the lower bound"),
+        (GEMM | {"time_s": 20.0}, "in seconds?"),
+        (GEMM | {"m": None}, "m is missing"),
+        (GEMM | {"n": -4}, "n is not positive"),
+        (GEMM | {"k": 0}, "k is not positive"),
+        (GEMM | {"k": "many"}, "k is no number"),
+        (GEMM | {"op": "gem"}, "did you mean 'gemm'"),
+        (GEMM | {"dtype": "bf17"}, "did you mean 'bf16'"),
+        (GEMM | {"dtype": "fp4"}, "no fp4 rate"),
+        (GEMM | {"reuse": "perhaps"}, "reuse must be true or false"),
+        (ATTENTION | {"heads": 30}, "multiple of kv_heads"),
+        (ATTENTION | {"q_len": 8192}, "kv_len counts the new tokens"),
+        (MOE | {"topk": 16}, "at most the number of experts"),
+        ({"op": "all_reduce", "bytes": 1e6, "devices": 0, "time_s": 1e-5}, "devices is not positive"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_good_one_beside_it_is_not(row: dict[str, Any], reason: str) -> None:
+    found = measurements.faults(table(GEMM, row), H100)
+    assert list(found.index) == [2]
+    assert reason in found[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read as CSV"),
+        ("op,time_s\n", "no rows"),
+        ("op,time\ngemm,1\n", "no column 'time_s'; is it 'time'"),
+        ("operator,time_s\ngemm,1\n", "no column 'op'"),
+        ("op,time_s,time_s \ngemm,1,2\n", "is there twice"),
+        ("op,time_s\nmatmul,1\n", "unknown operator 'matmul'"),
+        ('op,time_s\n"gemm,1\n', "cannot be read as CSV"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(text)
+    with pytest.raises(rl.BadData, match=r"rows\.csv") as error:
+        measurements.read(file)
+    assert message in str(error.value)
+
+
+def test_missing_files_folders_and_false_parquet_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(rl.BadData):
+            measurements.read(path)
+    false = tmp_path / "rows.parquet"
+    false.write_bytes(b"op,time_s\ngemm,1\n")
+    with pytest.raises(rl.BadData, match="as Parquet"):
+        measurements.read(false)
+
+
+def test_rows_are_numbered_from_one_below_the_header(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    pd.DataFrame([GEMM, GEMM | {"m": "x"}, GEMM]).to_csv(file, index=False)
+    assert list(measurements.faults(measurements.read(file), H100).index) == [2]
+
+
+def test_predictions_are_those_of_single_operators() -> None:
+    rows = table(GEMM, ATTENTION, GEMM | {"m": 1, "reuse": "true"}, MOE | {"skew": 1.5})
+    said = measurements.predict(measurements.numeric(rows), H100)
+    ops = [
+        op.gemm(m=64, n=4096, k=4096),
+        op.attention(batch=8, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=4096),
+        op.gemm(m=1, n=4096, k=4096, reuse=True),
+        op.moe(tokens=64, hidden=4096, inter=2048, topk=2, experts=8, skew=1.5),
+    ]
+    np.testing.assert_allclose(said["predicted_s"], [rl.cost(o, H100).time_s for o in ops])
+    assert (said["lower_s"] <= said["predicted_s"]).all()
+    assert (said["naive_s"] > 0).all()
+
+
+def test_a_column_that_looks_mistyped_is_reported() -> None:
+    notes = measurements.unused(table(GEMM | {"quantise": True, "source": "mine"}))
+    assert notes == ["column 'quantise' is not used; did you mean 'quantize'?"]
+
+
+def test_regimes() -> None:
+    assert list(measurements.regime(np.array([1e-6, 5e-6, 50e-6, 0.5e-3, 1.0]))) == [0, 1, 2, 3, 4]
+
+
+def test_shipped_rows_are_usable_and_attributed() -> None:
+    rows = validation.shipped()
+    assert set(rows["chip"]) == {"h100-sxm", "h200", "a100-sxm-80gb"}
+    assert set(rows["role"]) == {"calibrate", "test-shapes", "test-chip"}
+    assert (rows["role"] == "test-chip").eq(rows["chip"] == "h200").all()
+    folder = Path(validation.__file__).parent.parent / "measured"
+    assert sum(f.stat().st_size for f in folder.iterdir() if f.is_file()) < 3_000_000
+    assert "Apache" in (folder / "README.md").read_text()
+
+
+def test_exclusion_rules_know_every_flag_that_is_shipped() -> None:
+    flags = validation.shipped()["flags"].dropna()
+    assert {f for text in flags.unique() for f in text.split(";")} <= set(exclusions.BY_FLAG)
+    early, late = exclusions.excluded(flags), exclusions.excluded(flags, late=True)
+    assert ((early == "") | (late != "")).all()
+    assert not any(exclusions.BY_FLAG[f].late for f in early.unique() if f)

@@ -1,0 +1,170 @@
+"""Laws of in-flight batching, and of what engines merge."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import roofline as rl
+from roofline.engine import compiled, fused, joined
+
+CHIP = "h100-sxm"
+COMMON = {"prompt": 1024, "output": 256}
+
+
+def served(**options):
+    return rl.serve("llama-3.1-8b", CHIP, **{**COMMON, **options})
+
+
+def test_one_request_is_a_static_batch_of_one():
+    alone, static = served(concurrency=1), rl.estimate("llama-3.1-8b", CHIP, batch=1, **COMMON)
+    assert alone.tokens_per_s == pytest.approx(static.tokens_per_s, rel=1e-9)
+    assert alone.tpot_s == pytest.approx(static.tpot_s, rel=1e-9)
+    assert alone.ttft_s == pytest.approx(static.ttft_s, rel=1e-9)
+
+
+def test_throughput_and_tpot_grow_with_concurrency():
+    some = served(concurrency=np.array([1, 2, 8, 32, 128, 256]))
+    assert np.all(np.diff(some.tokens_per_s) > 0)
+    assert np.all(np.diff(some.tpot_s) > 0)
+
+
+def test_past_what_memory_holds_requests_wait():
+    most = served(prompt=8192, output=1024)
+    more = served(prompt=8192, output=1024, concurrency=most.request.batch * 4)
+    assert most.memory.fits
+    assert more.tokens_per_s == pytest.approx(most.tokens_per_s, rel=1e-9)
+    assert more.active <= most.memory.largest_batch
+
+
+def test_prefill_bounds_what_starts():
+    busy = served(prompt=8192, output=4, concurrency=256, usable_memory=1.0)
+    assert busy.mixed_share == 1.0
+    assert busy.active < 256
+    assert busy.requests_per_s == pytest.approx(1 / busy.mixed.time_s, rel=1e-9)
+
+
+@pytest.mark.parametrize("prompt", [512, 8192, 20000])
+def test_a_request_passes_through_its_own_prefill_and_its_decoding(prompt):
+    """Little's law: requests in flight are the rate times the time that one spends."""
+    est = served(concurrency=8, prompt=prompt)
+    passes = max(1.0, prompt / est.request.chunk)
+    stay = passes * est.mixed.time_s + (est.request.output - 1) * est.tpot_s
+    assert est.requests_per_s * stay == pytest.approx(est.active, rel=1e-9)
+
+
+def test_spread_lengthens_the_context_and_costs_throughput():
+    even, uneven = served(concurrency=64), served(concurrency=64, output_sd=200, prompt_sd=500)
+    assert uneven.decoding.time_s > even.decoding.time_s
+    assert uneven.tokens_per_s < even.tokens_per_s
+    assert served(output_sd=200).request.batch < served().request.batch
+
+
+def test_arrays_equal_points():
+    concurrency, prompt = np.array([[4], [64]]), np.array([256, 4096])
+    grid = served(concurrency=concurrency, prompt=prompt, output_sd=64.0)
+    for i, c in enumerate(concurrency.ravel()):
+        for j, p in enumerate(prompt):
+            point = served(concurrency=int(c), prompt=int(p), output_sd=64.0)
+            for name in point.FIGURES:
+                assert getattr(grid, name)[i, j] == pytest.approx(getattr(point, name), rel=1e-9), name
+
+
+def test_replicas_multiply():
+    one, four = served(concurrency=16), served(concurrency=64, dp=4)
+    assert four.tokens_per_s == pytest.approx(4 * one.tokens_per_s, rel=1e-9)
+    assert four.tpot_s == pytest.approx(one.tpot_s, rel=1e-9)
+
+
+def test_latent_attention_is_served():
+    est = rl.serve("deepseek-v3", "h200", tp=8, dtype="fp8", concurrency=32, **COMMON)
+    assert est.tpot_s > est.ideal["tpot_s"]
+
+
+@pytest.mark.parametrize("plan", [{"tp": 2}, {"tp": 2, "pp": 2}])
+def test_plans_run(plan):
+    assert served(concurrency=32, **plan).tokens_per_s > 0
+
+
+def test_beams_cost_and_share_their_prompt():
+    one, four = (rl.serve("gpt-j-6b", CHIP, concurrency=64, prompt=900, output=70, beams=b) for b in (1, 4))
+    assert one.decoding.time_s < four.decoding.time_s < 4 * one.decoding.time_s
+
+
+def test_ideal_is_never_beaten():
+    est = served(concurrency=64)
+    assert est.ideal["tokens_per_s"] >= est.tokens_per_s
+    assert est.ideal["tpot_s"] <= est.tpot_s
+    low, high = est.interval(0.9, "tokens_per_s")
+    assert low < est.tokens_per_s < high <= est.ideal["tokens_per_s"] * 1.2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"batch": 4}, "concurrency"),
+        ({"concurrency": 0}, "batch"),
+        ({"output_sd": -1}, "output_sd"),
+        ({"prompt_sd": float("nan")}, "prompt_sd"),
+        ({"chunk": 0}, "chunk"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, words):
+    with pytest.raises(rl.BadWorkload, match=words):
+        served(**options)
+
+
+def test_a_recommender_is_not_served():
+    with pytest.raises(rl.BadWorkload, match="recommendation"):
+        rl.serve("dlrm-v2", CHIP)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(rl.DoesNotFit):
+        rl.serve("llama-3.1-405b", CHIP)
+
+
+@pytest.mark.parametrize(
+    "name", ["llama-3.1-8b", "gpt-j-6b", "gemma-2-9b", "mixtral-8x7b", "deepseek-v3", "gpt-oss-20b"]
+)
+def test_fusing_keeps_the_products_and_every_norm(name):
+    step = rl.load_model(name).step(8, 1, 512, dtype="fp8")
+    merged = fused(step)
+
+    def count(work, kind):
+        return sum(one.count for one in work if one.name == kind)
+
+    assert count(merged, "norm") == count(step, "norm")
+    assert count(merged, "residual_add") <= count(step, "residual_add")
+    products = [(o.name, o.args["m"], o.args["n"], o.args["k"]) for o in step if o.kind == "gemm"]
+    assert products == [(o.name, o.args["m"], o.args["n"], o.args["k"]) for o in merged if o.kind == "gemm"]
+    assert not any(o.args["quantize"] for o in merged if o.kind == "gemm")
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "gpt-j-6b", "mixtral-8x7b", "deepseek-v3", "gpt-oss-20b"])
+def test_a_joined_pass_holds_the_tokens_of_both(name):
+    model = rl.load_model(name)
+    decode, prefill = model.step(8, 1, 513), model.step(2, 100, 100)
+    both = joined(decode, prefill, 8)
+    assert [o.args["m"] for o in both if o.name == "lm_head"] == [10]
+    assert [o.args["rows"] for o in both if o.name == "norm"] == [208]
+    assert sum("q_len" in o.args for o in both) == sum("q_len" in o.args for work in (decode, prefill) for o in work)
+
+
+def test_compiled_recommender_moves_less_and_computes_the_same():
+    step = rl.load_model("dlrm-v2").step(1024, "int8")
+    whole = compiled(step)
+    assert not any(o.name.endswith((".concat", ".combine")) for o in whole)
+    plain, lean = (rl.run(work, rl.load_chip(CHIP)) for work in (step, whole))
+    assert lean.flops == plain.flops
+    assert lean.time_s < plain.time_s
+
+
+def test_rows_that_come_together_repeat_less_often():
+    bag = {"batch": 4096, "tables": 4, "rows": 10_000_000, "dim": 128, "pooling": 32, "skew": 1.05}
+    chip = rl.load_chip(CHIP)
+    apart, lists = (rl.cost(rl.embedding_bag(**bag, together=t), chip) for t in (1, 32))
+    assert lists.memory_bytes > apart.memory_bytes
+    assert lists.lower_s <= lists.time_s
+    with pytest.raises(rl.BadWorkload, match="together"):
+        rl.embedding_bag(**bag, together=33)
