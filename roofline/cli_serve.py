@@ -40,7 +40,6 @@ def serve(
 
     Example: `roofline serve llama-3.1-70b --chip h100-sxm --tp 8 --concurrency 64 --prompt 2048 --output 512`
     """
-    from roofline import units
     from roofline.catalog import load_chip
     from roofline.serving import serve as run
 
@@ -73,4 +72,9 @@ def serve(
 
 
 def _figure(value: float, unit: str) -> str:
-    return units.text(value, unit, 4) if unit == "s" else f"{value:,.4g} {unit}" if value < 1e4 else f"{value:,.0f} {unit}"
+    """A figure as people read it."""
+    from roofline import units
+
+    if unit == "s":
+        return units.text(value, unit, 4)
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.4g} {unit}"
