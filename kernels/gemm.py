@@ -35,6 +35,7 @@ def gemm(
     operand_share: float,
     prologue_s: float,
     split_s: float,
+    pack_passes: float,
     tail_share: float,
     tile_min: float,
     tile_max: float,
@@ -92,6 +93,10 @@ def gemm(
         Fixed cost of splitting k, s: mostly the launch of the reduction.
     tail_share : float
         Share of the idle part of the last wave that is waited for: 0.0 all cores end together, 1.0 whole waves.
+    pack_passes : float
+        Times that main memory's bandwidth passes both operands over while they are laid out anew for the main loop,
+        before which nothing else runs: what processor libraries do, but for a single row. 0: operands are used as
+        they lie.
     tile_min, tile_max : float
         Smallest and largest tile edge, elements; sizes between are powers of two apart.
     row_step : float
@@ -177,8 +182,10 @@ def gemm(
     # The quantising kernel reads 2 bytes and writes 1 per element of A.
     quantize_bytes = 3.0 * quantize * elements
     quantize_busy_s = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
+    # Laying out the operands anew comes before the products and on the same cores.
+    pack_s = pack_passes * (a_bytes + weight_bytes) / memory_bandwidth if m > 1.0 else 0.0
     overhead_s += launch_s + quantize * quantize_s
-    serial_s = launch_s + quantize * quantize_s + quantize_busy_s
+    serial_s = launch_s + quantize * quantize_s + quantize_busy_s + pack_s
     lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
     return (
         flops,
@@ -191,7 +198,7 @@ def gemm(
         serial_s + time_s,
         serial_s + upper_s,
         compute_s,
-        memory_s,
+        memory_s + pack_s,
         cache_s + quantize_busy_s,
         0.0,
         overhead_s,

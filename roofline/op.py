@@ -20,9 +20,9 @@ from roofline.numeric import Numeric, anywhere, as_numeric, not_negative, positi
 from roofline.units import DTYPE_BYTES, dtype_name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost a fifth of an estimate; nothing changes one in place
 class Op:
-    """One operator of a workload.
+    """One operator of a workload, treated as a value.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Op:
 
     def __post_init__(self) -> None:
         if not self.kernel:
-            object.__setattr__(self, "kernel", self.kind)
+            self.kernel = self.kind
 
     def times(self, count: Numeric) -> Op:
         """The same operator, run `count` times as often."""

@@ -1,4 +1,4 @@
-"""Measuring a machine: the whole loop on a made-up machine and, on a tiny grid, on this one. No test asserts a speed."""
+"""Measuring a machine: the whole loop on a made-up one and, on a tiny grid, on this one. No test asserts a speed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class Made:
     def probes(self, size: str, names: tuple[str, ...] = ()) -> Iterator[Callable[[], list[Probe]]]:
         wanted = names or ("launch", "peak", "bandwidth", "latency")
         made = [Probe("launch", "", "", 0, 4e-6, 5e-6, 9), Probe("latency", "chain", "", 2**27, 1.1e-7, 1.2e-7, 5)]
-        made += [Probe("peak", "gemm 1024", d, 0, self.peak / n, self.peak / n, 9) for n, d in ((1, "fp32"), (2, "fp64"))]
+        for n, dtype in ((1, "fp32"), (2, "fp64")):
+            made.append(Probe("peak", "gemm 1024", dtype, 0, self.peak / n, self.peak / n, 9))
         for mode, share in (("read", 1.0), ("write", 0.5), ("copy", 0.9), ("triad", 0.95)):
             for size_bytes in suites.stream_sizes(64 * MIB, 16 * GIB, "quick"):
                 rate = share * bandwidth_at(size_bytes)
@@ -266,7 +267,8 @@ def test_a_cache_that_others_use_too_counts_for_what_is_left_of_it() -> None:
 def test_caches_are_read_from_the_system(tmp_path: Path) -> None:
     for cpu in (0, 1):
         for n, (level, kind, size, shared) in enumerate([
-            (1, "Data", "48K", cpu), (1, "Instruction", "32K", cpu), (2, "Unified", "2M", cpu), (3, "Unified", "30720K", "0-1"),
+            (1, "Data", "48K", cpu), (1, "Instruction", "32K", cpu), (2, "Unified", "2M", cpu),
+            (3, "Unified", "30720K", "0-1"),
         ]):  # fmt: skip
             folder = tmp_path / f"cpu{cpu}" / "cache" / f"index{n}"
             folder.mkdir(parents=True)

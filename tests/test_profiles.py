@@ -1,4 +1,4 @@
-"""Profiles of other tools: real PyTorch traces, Nsight Compute exports (hand-made, see the folder's README), plain CSV."""
+"""Profiles of other tools: real PyTorch traces, Nsight Compute exports (made by hand, see their README), plain CSV."""
 
 from __future__ import annotations
 

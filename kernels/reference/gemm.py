@@ -12,7 +12,7 @@ def gemm(
     m, n, k, batch, width, weight_width, out_width, quantize, reuse,
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, compute_fraction, memory_fraction, write_fraction, resident_fraction, operand_share,
-    prologue_s, split_s, tail_share, tile_min, tile_max, row_step, quantize_s, quantize_fraction,
+    prologue_s, split_s, pack_passes, tail_share, tile_min, tile_max, row_step, quantize_s, quantize_fraction,
 ):  # fmt: skip
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times, as arrays that broadcast.
 
@@ -92,6 +92,7 @@ def gemm(
 
     quantize_bytes = 3 * quantize * batch * m * k
     quantize_busy = quantize_bytes * np.maximum(1 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
+    pack = np.where(np.greater(m, 1), pack_passes * (a + b) / memory_bandwidth, 0)
     launch = launch_s + quantize * quantize_s
     zero = np.zeros(shape)
     return (
@@ -102,10 +103,10 @@ def gemm(
         np.maximum(of_fastest(operands, operands), a + b) + c + quantize_bytes,
         zero,
         zero + lower,
-        launch + quantize_busy + np.minimum(time.min(0), split_time.min(0)),
-        launch + quantize_busy + serial.min(0),
+        launch + pack + quantize_busy + np.minimum(time.min(0), split_time.min(0)),
+        launch + pack + quantize_busy + serial.min(0),
         of_fastest(compute, compute / split),
-        zero + memory,
+        zero + memory + pack,
         of_fastest(cache, cache) + quantize_busy,
         zero,
         launch + of_fastest(fixed, split_fixed),
