@@ -180,7 +180,7 @@ class Overheads(_Strict):
     launch: Duration | None = Field(default=None, description="Fixed cost of one kernel (job) on the device.")
     step: Duration | None = Field(default=None, description="Fixed cost of one inference step: framework and host.")
     engine_spread: Figure | None = Field(
-        default=None, description="Standard deviation of ln(measured / predicted) of a served model beyond its operators."
+        default=None, description="Standard deviation of ln(measured / predicted) of a model, beyond its operators'."
     )
 
 

@@ -321,7 +321,8 @@ def elementwise(
     positive(name or kind, rows=rows, cols=cols)
     not_negative(name or kind, reads=reads, writes=writes, flops_per_element=flops_per_element, cold_reads=cold_reads)
     positive(name or kind, passes=passes)
-    if anywhere(np.asarray(passes) < 1):
+    passes = as_numeric(passes)
+    if anywhere(passes < 1):
         raise BadWorkload(f"{name or kind}: passes is at least 1, found {passes!r}")
     dtype = dtype_name(dtype)
     args = {

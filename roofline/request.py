@@ -10,7 +10,7 @@ import numpy as np
 from roofline.chip import Chip
 from roofline.errors import BadWorkload, UnknownName
 from roofline.models.llm import LanguageModel
-from roofline.numeric import as_numeric
+from roofline.numeric import anywhere, as_numeric
 from roofline.parallel import Plan
 from roofline.units import dtype_name
 
@@ -89,6 +89,8 @@ def _whole(where: str, value: Any, least: int = 1) -> Any:
 def _broadcast(**values: Any) -> None:
     """Refuse arrays whose shapes do not go together."""
     shapes = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
+    if len(shapes) < 2:
+        return
     try:
         np.broadcast_shapes(*shapes.values())
     except ValueError:
@@ -109,20 +111,20 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
     _broadcast(batch=batch, prompt=prompt, output=output, prefix=prefix, tp=plan.tp, pp=plan.pp, ep=plan.ep, dp=plan.dp)
     plan.check(model)
-    if np.any(np.asarray(prefix) >= np.asarray(prompt)):
+    if anywhere(prefix >= prompt):
         raise BadWorkload(
             f"prefix: at least one token of the prompt is new, found prefix={prefix!r} of prompt={prompt!r}"
         )
-    if np.any(np.asarray(prompt) + np.asarray(output) > model.max_positions):
+    if anywhere(prompt + output > model.max_positions):
         raise BadWorkload(
             f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for "
             f"{int(np.max(np.asarray(prompt) + np.asarray(output))):,}"
         )
-    if np.any(np.asarray(batch) < np.asarray(plan.dp)):
+    if anywhere(batch < plan.dp):
         raise BadWorkload(
             f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}"
         )
-    if np.any(np.asarray(plan.devices) > 1) and not chip.has_links:
+    if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
     dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
     chip.peak(dtype)
@@ -161,9 +163,9 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     batch, devices = _whole("batch", options.get("batch", 1024)), _whole("devices", options.get("devices", 1))
     dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
     chip.peak(dtype)
-    if np.any(np.asarray(devices) > 1) and not chip.has_links:
+    if anywhere(devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
-    if np.any(np.asarray(batch) < np.asarray(devices)):
+    if anywhere(batch < devices):
         raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")
     table = options.get("table_dtype")
     return Request(
