@@ -213,7 +213,7 @@ def _draw_chip(
             ax.plot([ridge], [value], marker="o", markersize=4.5, color="white", markeredgecolor=colour, zorder=4)
         if alone:
             text = f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}" + (f", ridge {ridge:.3g}" if marked else "")
-            _write(ax, text, (x[-1], value), (-4, 3), colour, ha="right", va="bottom")
+            _write(ax, text, (x[-1], value), (-4, 3), colour, ha="right", va="bottom", zorder=5)  # points stay seen
         elif marked:
             _write(ax, f"{ridge:.3g}", (ridge, value), (-4, 3), colour, ha="right", va="bottom")
 
