@@ -15,8 +15,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def _folders(what: str) -> Iterator[tuple[str, Path]]:
     import platformdirs
 
     yield "user", Path(platformdirs.user_data_dir("roofline", appauthor=False)) / what
-    for entry in entry_points(group=f"roofline.{what}"):
+    for entry in _plugins(f"roofline.{what}"):
         try:
             spec = importlib.util.find_spec(entry.value.partition(":")[0])
         except (ImportError, ValueError):
@@ -58,6 +59,16 @@ def _folders(what: str) -> Iterator[tuple[str, Path]]:
     else:
         yield "built in", _HERE / "models" / "configs"
         yield "built in", _HERE / "models" / "recommenders"
+
+
+def _plugins(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of a group; looked for again only when a folder that Python imports from has changed."""
+    return _entry_points(group, tuple((place, _stamp(Path(place))) for place in sys.path))
+
+
+@functools.lru_cache(maxsize=8)
+def _entry_points(group: str, places: tuple[tuple[str, Stamp], ...]) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group))
 
 
 def _files(what: str) -> dict[str, tuple[str, Path]]:
