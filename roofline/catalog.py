@@ -13,11 +13,8 @@ Places, the first that knows a name wins:
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +23,7 @@ from roofline.chip import SPREADS, Chip
 from roofline.errors import BadDescriptor, BadModel, BadWorkload, UnknownName, closest, shown
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
+from roofline.places import HERE, MODEL_ENDINGS, Stamp, existing, files_of, missing_folders, stamp_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,58 +31,6 @@ if TYPE_CHECKING:
     from roofline.descriptor import Number
 
 Model = LanguageModel | Recommender
-
-_HERE = Path(__file__).parent
-_MODEL_ENDINGS = (".json", ".toml")
-
-
-def _folders(what: str) -> Iterator[tuple[str, Path]]:
-    """The folders that may hold chips or models, as (origin, folder), the most particular first."""
-    for text in os.environ.get(f"ROOFLINE_{what.upper()}", "").split(os.pathsep):
-        if text:
-            yield f"ROOFLINE_{what.upper()}", Path(text).expanduser()
-    import platformdirs
-
-    yield "user", Path(platformdirs.user_data_dir("roofline", appauthor=False)) / what
-    for entry in _plugins(f"roofline.{what}"):
-        try:
-            spec = importlib.util.find_spec(entry.value.partition(":")[0])
-        except (ImportError, ValueError):
-            continue  # a plug-in that is broken or half removed must not take the others with it
-        if spec is not None:
-            for place in spec.submodule_search_locations or ([str(Path(spec.origin).parent)] if spec.origin else []):
-                yield f"plug-in {entry.name}", Path(place)
-    if what == "chips":
-        yield "built in", _HERE / "chips"
-    else:
-        yield "built in", _HERE / "models" / "configs"
-        yield "built in", _HERE / "models" / "recommenders"
-
-
-def _plugins(group: str) -> tuple[EntryPoint, ...]:
-    """The entry points of a group; looked for again only when a folder that Python imports from has changed."""
-    return _entry_points(group, tuple((place, _stamp(Path(place))) for place in sys.path))
-
-
-@functools.lru_cache(maxsize=8)
-def _entry_points(group: str, places: tuple[tuple[str, Stamp], ...]) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=group))
-
-
-def _files(what: str) -> dict[str, tuple[str, Path]]:
-    """Name (file stem, lower case) -> (origin, path); the first folder that has a name wins."""
-    endings = (".toml",) if what == "chips" else _MODEL_ENDINGS
-    found: dict[str, tuple[str, Path]] = {}
-    for origin, folder in _folders(what):
-        try:
-            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-        except OSError:
-            continue  # no such folder, or not for us to read
-        for name in names:
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in endings and not name.startswith((".", "_")):
-                found.setdefault(stem.lower(), (origin, folder / name))
-    return found
 
 
 # Chips ----------------------------------------------------------------------------------------------------------
@@ -107,49 +53,16 @@ def load_chip(name: str | os.PathLike[str]) -> Chip:
     """
     text = os.fspath(name)
     if text.lower().endswith(".toml") or os.sep in text:
-        return read_chip(_existing(text, "descriptor file", "*.toml"))
-    files = _files("chips")
+        return read_chip(existing(text, "descriptor file", "*.toml"))
+    files = files_of("chips")
     key = text.strip().lower()
     if key not in files:
-        aliases = _chip_aliases(tuple((k, str(p), _stamp(p)) for k, (_, p) in files.items()))
+        aliases = _chip_aliases(tuple((k, str(p), stamp_of(p)) for k, (_, p) in files.items()))
         key = aliases.get(_squash(text), ("", ""))[0]
         if not key:
             known = [*files, *(alias for _, alias in aliases.values())]
-            raise UnknownName("chip", text, known, f"(roofline chips lists them){_missing_folders('chips')}")
+            raise UnknownName("chip", text, known, f"(roofline chips lists them){missing_folders('chips')}")
     return _cached_chip(files[key][1])
-
-
-def _existing(text: str, what: str, pattern: str) -> Path:
-    """The path that somebody typed, if there is such a file; else the names beside it."""
-    try:
-        path = Path(text).expanduser()
-        if path.is_file():
-            return path
-        beside = [p.name for p in path.parent.glob(pattern)]
-    except (OSError, RuntimeError, ValueError):  # a name too long, no such user, no permission
-        beside = []
-    near = closest(os.path.basename(text), beside, 1)
-    raise UnknownName(what, text, beside, f"(beside it lies {near[0]!r})" if near else "")
-
-
-def _missing_folders(what: str) -> str:
-    """A sentence for an error where the user's variable names no folder."""
-    variable = f"ROOFLINE_{what.upper()}"
-    named = [text for text in os.environ.get(variable, "").split(os.pathsep) if text]
-    missing = [text for text in named if not Path(text).is_dir()]
-    return f" ({variable} names what is no folder: {', '.join(missing)})" if missing else ""
-
-
-Stamp = tuple[int, int]
-
-
-def _stamp(path: Path) -> Stamp:
-    """What changes when a file does."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
 
 
 _loaded: dict[Path, tuple[Chip, dict[Path, Stamp]]] = {}
@@ -158,7 +71,7 @@ _loaded: dict[Path, tuple[Chip, dict[Path, Stamp]]] = {}
 def _cached_chip(path: Path) -> Chip:
     """The chip of a file, read again when it or one that it extends has changed."""
     known = _loaded.get(path)
-    if known is None or any(_stamp(file) != stamp for file, stamp in known[1].items()):
+    if known is None or any(stamp_of(file) != stamp for file, stamp in known[1].items()):
         files: dict[Path, Stamp] = {}
         known = _loaded[path] = (_read_chip(path, files), files)
     return known[0]
@@ -258,7 +171,7 @@ def _family(family: str) -> dict[str, Number]:
     """The figures that every chip of a family inherits."""
     from roofline import descriptor
 
-    path = _HERE / "chips" / "families" / f"{family}.toml"
+    path = HERE / "chips" / "families" / f"{family}.toml"
     numbers = descriptor.validate(tomlfile.read(path), str(path), descriptor.FamilyDefaults)
     return {p: _mark(n, f"family {family}") for p, n in numbers.items()}
 
@@ -274,7 +187,7 @@ _NOT_INHERITED = ("name", "title", "aliases", "extends", "without", "note", "sta
 
 def _merged(path: Path, seen: tuple[str, ...], files: dict[Path, Stamp]) -> tuple[dict[str, Any], dict[str, str]]:
     """The raw descriptor with its parents merged in, and which figures came from which parent."""
-    files[path] = _stamp(path)
+    files[path] = stamp_of(path)
     raw = _parsed(path, files[path])
     parent, without = raw.get("extends", ""), raw.get("without", [])
     if not isinstance(without, list) or not all(isinstance(key, str) for key in without):
@@ -291,7 +204,7 @@ def _merged(path: Path, seen: tuple[str, ...], files: dict[Path, Stamp]) -> tupl
         raise BadDescriptor(str(path), [f"extends: the chip {parent!r} extends itself"])
     source = path.parent / f"{parent}.toml"
     if source == path or not source.is_file():
-        known = _files("chips")
+        known = files_of("chips")
         if parent.lower() not in known:
             problem = UnknownName("chip", parent, [*known, *(p.stem for p in path.parent.glob("*.toml"))])
             raise BadDescriptor(str(path), [f"extends: {problem}"])
@@ -354,7 +267,7 @@ def _figure_paths(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def chip_records() -> list[dict[str, Any]]:
     """All chips that can be loaded by name, as plain records; see :func:`list_chips`."""
     rows: list[dict[str, Any]] = []
-    for stem, (origin, path) in sorted(_files("chips").items()):
+    for stem, (origin, path) in sorted(files_of("chips").items()):
         try:
             chip = _cached_chip(path)
         except BadDescriptor as error:
@@ -436,19 +349,19 @@ def load_model(name: str | os.PathLike[str]) -> Model:
     """
     text = os.fspath(name)
     # A folder that merely shares a model's name is not meant.
-    if text.lower().endswith(_MODEL_ENDINGS) or os.sep in text or os.path.isfile(os.path.join(text, "config.json")):
+    if text.lower().endswith(MODEL_ENDINGS) or os.sep in text or os.path.isfile(os.path.join(text, "config.json")):
         folder = os.path.isdir(os.path.expanduser(text))
-        return _read_model(_existing(os.path.join(text, "config.json") if folder else text, "model file", "*.json"))
-    files = _files("models")
+        return _read_model(existing(os.path.join(text, "config.json") if folder else text, "model file", "*.json"))
+    files = files_of("models")
     key = text.strip().lower()
     if key not in files:
-        aliases = _model_aliases(tuple((k, str(p), _stamp(p)) for k, (_, p) in files.items()))
+        aliases = _model_aliases(tuple((k, str(p), stamp_of(p)) for k, (_, p) in files.items()))
         key = aliases.get(_squash(text), ("", ""))[0]
         if not key:
             known = [*files, *(alias for _, alias in aliases.values())]
-            raise UnknownName("model", text, known, f"(roofline models lists them){_missing_folders('models')}")
+            raise UnknownName("model", text, known, f"(roofline models lists them){missing_folders('models')}")
     path = files[key][1]
-    return _cached_model(str(path), _stamp(path))
+    return _cached_model(str(path), stamp_of(path))
 
 
 @functools.lru_cache(maxsize=256)
@@ -480,9 +393,9 @@ def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple
 def model_records() -> list[dict[str, Any]]:
     """All models that can be loaded by name, as plain records; see :func:`list_models`."""
     rows: list[dict[str, Any]] = []
-    for stem, (origin, path) in sorted(_files("models").items()):
+    for stem, (origin, path) in sorted(files_of("models").items()):
         try:
-            model = _cached_model(str(path), _stamp(path))
+            model = _cached_model(str(path), stamp_of(path))
         except BadModel as error:
             rows.append({"name": stem, "error": str(error), "origin": origin})
             continue

@@ -413,7 +413,7 @@ def _consistency(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
         if d.memory[inner].type == "dram" != d.memory[outer].type:
             problems.append(
                 f"memory.{outer}: expected levels from the core outward with main memory last, found this "
-                f"{d.memory[outer].type} after {inner} (to insert a level, restate [memory]: without = [\"memory\"])"
+                f'{d.memory[outer].type} after {inner} (to insert a level, restate [memory]: without = ["memory"])'
             )
     for name, place in (("main", levels[-1:]), ("cache", levels[-2:][:1])):
         if name in levels and name not in place:

@@ -407,9 +407,7 @@ def interaction_cross(
 
 
 def _collective(kind: str, doc: str) -> Any:
-    def function(
-        *, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer"
-    ) -> Op:
+    def function(*, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer") -> Op:
         bytes, devices = as_numeric(bytes), as_numeric(devices)
         positive(name, bytes=bytes, devices=devices)
         return Op(kind, name, "", {"bytes": bytes, "devices": devices}, count, "", scope)
@@ -434,9 +432,7 @@ all_to_all = _collective("all_to_all", "Every device sends a different shard to 
 send = _collective("send", "One device passes a buffer to another; `devices` says how many are in the chain.")
 
 
-def host_copy(
-    *, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, scope: str = "model"
-) -> Op:
+def host_copy(*, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, scope: str = "model") -> Op:
     """A transfer of `bytes` between host memory and the chip."""
     bytes = as_numeric(bytes)
     positive(name, bytes=bytes)

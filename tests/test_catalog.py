@@ -13,7 +13,7 @@ import platformdirs
 import pytest
 
 import roofline as rl
-from roofline import catalog
+from roofline import catalog, places
 from roofline.errors import BadDescriptor, BadModel, UnknownName
 
 CHILD = """\
@@ -40,7 +40,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ROOFLINE_CHIPS", raising=False)
     monkeypatch.delenv("ROOFLINE_MODELS", raising=False)
     monkeypatch.setattr(platformdirs, "user_data_dir", lambda *args, **options: str(tmp_path / "data"))
-    monkeypatch.setattr(catalog, "_plugins", lambda group: [])
+    monkeypatch.setattr(places, "_plugins", lambda group: [])
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -216,7 +216,7 @@ def test_a_changed_file_is_read_again_and_so_is_its_child(tmp_path: Path, monkey
 
 def plug_in(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
     points = [EntryPoint(f"p{i}", value, "roofline.chips") for i, value in enumerate(values)]
-    monkeypatch.setattr(catalog, "_plugins", lambda group: points if group == "roofline.chips" else [])
+    monkeypatch.setattr(places, "_plugins", lambda group: points if group == "roofline.chips" else [])
 
 
 def test_a_plug_in_package_brings_chips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,9 +131,9 @@ def test_plots_in_three_forms(run: Run, tmp_path: Path) -> None:
 
 
 def test_check_accepts_the_built_in_and_refuses_the_broken(run: Run, tmp_path: Path) -> None:
-    from roofline import catalog
+    from roofline import places
 
-    good = str(catalog._files("chips")["h100-sxm"][1])
+    good = str(places.files_of("chips")["h100-sxm"][1])
     code, out, _ = run("check", good)
     assert code == 0
     assert "is valid" in out

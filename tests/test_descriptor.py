@@ -129,7 +129,7 @@ L3 = '[memory.l3]\ntype = "cache"\ncapacity = { value = "1 MB", source = "s", ki
 # expected.
 MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "unknown table": ("[links.scale_up]", "[link.scale_up]", ["link: unknown key", "did you mean 'links'"]),
-    "unknown key of a figure": ('count = { value', "count = { vlaue = 1, value", ["cores.count.vlaue", "'value'"]),
+    "unknown key of a figure": ("count = { value", "count = { vlaue = 1, value", ["cores.count.vlaue", "'value'"]),
     "unknown key of a level": ('type = "dram"', 'type = "dram"\nbandwith = 1', ["memory.hbm.bandwith", "'bandwidth'"]),
     "unknown dtype": ("bf16 = { value", "bf61 = { value", ["engines.matrix.bf61: unknown key", "did you mean 'bf16'"]),
     "unknown link": ("links.scale_up", "links.scaleup", ["links.scaleup: unknown key", "did you mean 'scale_up'"]),

@@ -29,7 +29,6 @@ MAX_BATCH = 2048
 _FIGURE = {("rank", "samples_per_s"): "pipelined_samples_per_s"}
 
 
-
 @functools.cache
 def published() -> pd.DataFrame:
     """The table of published results, one a row.

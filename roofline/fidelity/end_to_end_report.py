@@ -116,6 +116,7 @@ systems are counted and on the attention parameters taken up late.
 
 """
 
+
 def _number(value: Any, digits: int = 3) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{digits}g}"
