@@ -19,11 +19,16 @@ import pathlib
 import tempfile
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: What every kernel returns: the quantities of :data:`roofline.kernels.COST`, in that order.
+Quantities = tuple[
+    float, float, float, float, float, float, float, float, float, float, float, float, float, float
+]  # fmt: skip
 
 _INNER: dict[Callable[..., Any], None] = {}
 
@@ -157,7 +162,7 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
         return np.array([function(*point) for point in points], dtype=np.float64).T.reshape(-1, size)
     loop = _compile(function)
     _COMPILED.add(function)
-    out = np.empty((14, size))
+    out = np.empty((len(get_args(Quantities)), size))
     loop(out, *columns)
     return out
 

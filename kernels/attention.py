@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from roofline.kernels._jit import inner, kernel
+from roofline.kernels._jit import Quantities, inner, kernel
 
 TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix engines
 DECODE_ROWS = 64.0  # rows that a matrix instruction computes, be there one query or sixty-four
@@ -32,17 +32,40 @@ def attended(queries: float, keys: float, window: float) -> float:
 
 @inner
 def attention_cost(
-    batch: float, heads: float, kv_heads: float, key_dim: float, value_dim: float, kv_dim: float, q_len: float,
-    kv_len: float, causal: float, window: float, width: float, kv_width: float, reuse: float, tile: float,
-    matrix_flops: float, vector_flops: float, memory_bandwidth: float, cache_bandwidth: float, cache_capacity: float,
+    batch: float,
+    heads: float,
+    kv_heads: float,
+    key_dim: float,
+    value_dim: float,
+    kv_dim: float,
+    q_len: float,
+    kv_len: float,
+    causal: float,
+    window: float,
+    width: float,
+    kv_width: float,
+    reuse: float,
+    tile: float,
+    matrix_flops: float,
+    vector_flops: float,
+    memory_bandwidth: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
     core_count: float,
-    launch_s: float, convert_s: float, sequence_s: float, block_s: float, memory_fraction: float,
-    cache_fraction: float, edge_fraction: float, fresh_fraction: float,
-    prefill_compute_fraction: float, prefill_vector_fraction: float, decode_compute_fraction: float,
-    decode_fill_s: float, decode_split_s: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:  # fmt: skip
+    launch_s: float,
+    convert_s: float,
+    sequence_s: float,
+    block_s: float,
+    memory_fraction: float,
+    cache_fraction: float,
+    edge_fraction: float,
+    fresh_fraction: float,
+    prefill_compute_fraction: float,
+    prefill_vector_fraction: float,
+    decode_compute_fraction: float,
+    decode_fill_s: float,
+    decode_split_s: float,
+) -> Quantities:
     """Cost of attention that stores `kv_dim` numbers per token and KV head, in prefill tiles of `tile` rows and keys.
 
     `attention` explains everything else.
@@ -151,17 +174,38 @@ def attention_cost(
 
 @kernel
 def attention(
-    batch: float, heads: float, kv_heads: float, head_dim: float, value_dim: float, q_len: float, kv_len: float,
-    causal: float, window: float, width: float, kv_width: float, reuse: float,
-    matrix_flops: float, vector_flops: float, memory_bandwidth: float, cache_bandwidth: float, cache_capacity: float,
+    batch: float,
+    heads: float,
+    kv_heads: float,
+    head_dim: float,
+    value_dim: float,
+    q_len: float,
+    kv_len: float,
+    causal: float,
+    window: float,
+    width: float,
+    kv_width: float,
+    reuse: float,
+    matrix_flops: float,
+    vector_flops: float,
+    memory_bandwidth: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
     core_count: float,
-    launch_s: float, convert_s: float, sequence_s: float, block_s: float, memory_fraction: float,
-    cache_fraction: float, edge_fraction: float, fresh_fraction: float,
-    prefill_compute_fraction: float, prefill_vector_fraction: float, decode_compute_fraction: float,
-    decode_fill_s: float, decode_split_s: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:  # fmt: skip
+    launch_s: float,
+    convert_s: float,
+    sequence_s: float,
+    block_s: float,
+    memory_fraction: float,
+    cache_fraction: float,
+    edge_fraction: float,
+    fresh_fraction: float,
+    prefill_compute_fraction: float,
+    prefill_vector_fraction: float,
+    decode_compute_fraction: float,
+    decode_fill_s: float,
+    decode_split_s: float,
+) -> Quantities:
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
     One form serves both phases: decode (one query, or so few that one tile of rows holds all that share a KV head),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import ceil, log2, sqrt
 
-from roofline.kernels._jit import inner, kernel
+from roofline.kernels._jit import Quantities, inner, kernel
 
 
 @inner
@@ -20,7 +20,7 @@ def steps(members: float) -> float:
 @inner
 def transfer(
     sent: float, lower_s: float, overhead_s: float, network_s: float, hidden_s: float, copied: float, copy_s: float
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """The cost of `sent` bytes, `hidden_s` of whose time on links or network is hidden behind the other."""
     time_s = overhead_s + network_s + copy_s
     upper_s = time_s + hidden_s
@@ -53,7 +53,7 @@ def exchange(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """`phases` times: pass on all of the buffer but the own shard, inside the domain and then across domains.
 
     Across, each device and its peers of the same rank exchange the shard, or if `scattered` the buffer. Links and
@@ -115,7 +115,7 @@ def all_reduce(
     copy_fraction: float,
     shot_share: float,
     peer_s: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of summing a buffer over devices and giving each the sum: the best of what the library offers.
 
     The ring is a reduce-scatter and an all-gather: 2 (n-1)/n of the buffer a device. A switch that reduces in flight
@@ -172,7 +172,7 @@ def all_gather(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of collecting every device's shard of `bytes` on each device; the arguments are those of `all_reduce`."""
     return exchange(
         1.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
@@ -196,7 +196,7 @@ def reduce_scatter(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of summing `bytes` over devices, a shard on each; the arguments are those of `all_reduce`."""
     return exchange(
         1.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
@@ -220,7 +220,7 @@ def all_to_all(
     network_fraction: float,
     chunk_s: float,
     copy_fraction: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of sending each device its own part of every other's buffer of `bytes`.
 
     What leaves the domain goes to the device of the same rank there and is passed on inside, so the links carry
@@ -247,7 +247,7 @@ def send(
     link_fraction: float,
     network_fraction: float,
     chunk_s: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of passing `bytes` to one peer in a group of `devices`: over the network if the group leaves the domain.
 
     The other arguments are those of `all_reduce`.
@@ -270,7 +270,7 @@ def send(
 @kernel
 def host_copy(
     bytes: float, host_bandwidth: float, host_latency: float, launch_s: float, host_fraction: float
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of copying `bytes` between the host's memory and the chip's.
 
     Parameters

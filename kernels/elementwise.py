@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roofline.kernels._jit import kernel
+from roofline.kernels._jit import Quantities, kernel
 
 
 @kernel
@@ -30,7 +30,7 @@ def elementwise(
     cache_share: float,
     row_cores: float,
     row_cycles: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of an operator that streams `reads` tensors of rows x cols in and `writes` tensors out.
 
     time = launch + max(stream, vector work). Every byte passes the cache; a byte that misses there takes as long as
@@ -110,7 +110,7 @@ def elementwise(
 @kernel
 def step_overhead(
     step_s: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of a step's fixed work (scheduling, the host's part, launching the graph): all of it is overhead.
 
     Parameters

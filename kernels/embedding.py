@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, exp, expm1, log
 
-from roofline.kernels._jit import inner, kernel
+from roofline.kernels._jit import Quantities, inner, kernel
 
 INDEX_BYTES = 8.0  # of one lookup's index
 # 1 - exp(-x) as a sum of clipped ramps, sum of W * min(1, x / T): the best three in relative error, exact at both ends.
@@ -98,7 +98,7 @@ def embedding_bag(
     transaction_bytes: float,
     issue_cycles: float,
     bag_cycles: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of `tables` embedding bags: for each of `batch` samples, `pooling` rows of each table summed to one.
 
     Parameters

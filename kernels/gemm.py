@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from math import ceil, sqrt
 
-from roofline.kernels._jit import kernel
+from roofline.kernels._jit import Quantities, inner, kernel
 
 K_STEP = 64.0  # elements of k between two loads: k is padded to it, and a split is never thinner
 THRASH = 3.0  # bytes lost per byte too many: evicting the oldest first loses more than the excess
 FAR = 1e300  # above every time, below infinity
+
+
+@inner
+def lost_share(size: float, room: float) -> float:
+    """Share of a working set that the cache has lost by the time it is asked for again, where it has `room` for some.
+
+    Units: bytes.
+    """
+    return min(1.0, THRASH * max(size - room, 0.0) / size)
 
 
 @kernel
@@ -42,7 +51,7 @@ def gemm(
     row_step: float,
     quantize_s: float,
     quantize_fraction: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times with a B of its own each.
 
     The output is cut into tiles and every core works through its share of them. The expected time is the launch
@@ -126,7 +135,7 @@ def gemm(
     total_bytes = active_bytes + weight_bytes
 
     # Main memory: activations as far as they are lost, weights unless they are used again and still there.
-    lost = min(1.0, THRASH * max(total_bytes - resident_fraction * cache_capacity, 0.0) / total_bytes)
+    lost = lost_share(total_bytes, resident_fraction * cache_capacity)
     memory_bytes = active_bytes * lost + weight_bytes * (1.0 - reuse * (1.0 - lost))
     cold_bytes = weight_bytes + max(active_bytes - cache_capacity, 0.0)
     ideal_bytes = cold_bytes + reuse * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
@@ -150,10 +159,12 @@ def gemm(
         while True:
             tiles = row_tiles * ceil(n / cols)
             waves = tiles / core_count if tiles > core_count else 1.0
-            waves += tail_share * (ceil(waves) - waves)
+            if tail_share > 0.0:
+                waves += tail_share * (ceil(waves) - waves)
             compute = 2.0 * waves * filled * cols * padded_k / core_flops
             operands = tiles * padded_k * (rows * width + cols * weight_width)
-            cache = max(operands / operand_rate, once_s) + write_s
+            cache = operands / operand_rate
+            cache = (cache if cache > once_s else once_s) + write_s
             hidden = cache if cache > memory_s else memory_s
             fixed = waves * prologue_s
             total = fixed + (compute if compute > hidden else hidden)

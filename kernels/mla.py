@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roofline.kernels._jit import kernel
+from roofline.kernels._jit import Quantities, kernel
 from roofline.kernels.attention import attention_cost
 
 MLA_TILE = 64.0  # query rows, and keys, of a prefill tile: half of attention's, for keys three times as long
@@ -10,17 +10,36 @@ MLA_TILE = 64.0  # query rows, and keys, of a prefill tile: half of attention's,
 
 @kernel
 def mla_attention(
-    batch: float, heads: float, q_len: float, kv_len: float, kv_lora_rank: float, rope_dim: float, causal: float,
-    width: float, kv_width: float, reuse: float,
-    matrix_flops: float, vector_flops: float, memory_bandwidth: float, cache_bandwidth: float, cache_capacity: float,
+    batch: float,
+    heads: float,
+    q_len: float,
+    kv_len: float,
+    kv_lora_rank: float,
+    rope_dim: float,
+    causal: float,
+    width: float,
+    kv_width: float,
+    reuse: float,
+    matrix_flops: float,
+    vector_flops: float,
+    memory_bandwidth: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
     core_count: float,
-    launch_s: float, convert_s: float, sequence_s: float, block_s: float, memory_fraction: float,
-    cache_fraction: float, edge_fraction: float, fresh_fraction: float,
-    prefill_compute_fraction: float, prefill_vector_fraction: float, decode_compute_fraction: float,
-    decode_fill_s: float, decode_split_s: float,
-) -> tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]:  # fmt: skip
+    launch_s: float,
+    convert_s: float,
+    sequence_s: float,
+    block_s: float,
+    memory_fraction: float,
+    cache_fraction: float,
+    edge_fraction: float,
+    fresh_fraction: float,
+    prefill_compute_fraction: float,
+    prefill_vector_fraction: float,
+    decode_compute_fraction: float,
+    decode_fill_s: float,
+    decode_split_s: float,
+) -> Quantities:
     """Cost of absorbed MLA for the last `q_len` of `kv_len` positions of each sequence.
 
     All heads attend over one latent vector a token, of `kv_lora_rank` + `rope_dim` numbers as a key and its first

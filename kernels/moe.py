@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from math import exp, log, log1p, sqrt
 
-from roofline.kernels._jit import inner, kernel
-
-THRASH = 3.0  # bytes lost per byte too many: evicting the oldest first loses more than the excess
-K_STEP = 64.0  # elements of k between two loads of a product's inner loop
+from roofline.kernels._jit import Quantities, inner, kernel
+from roofline.kernels.gemm import K_STEP, lost_share
 
 
 @inner
@@ -96,7 +94,7 @@ def moe(
     resident_fraction: float,
     tile_min: float,
     tile_max: float,
-) -> tuple[float, float, float, float, float, float, float, float, float, float, float, float, float, float]:
+) -> Quantities:
     """Cost of the routed FFN on the busiest rank, without collectives.
 
     The expected time is what nothing hides (launches, the choice of experts, latencies), plus the rows moved by
@@ -185,7 +183,7 @@ def moe(
     outer_bytes = 2.0 * min(tokens, pairs) * hidden * out_width
     total_bytes = weight_bytes + outer_bytes
 
-    lost = min(1.0, THRASH * max(work_bytes - resident_fraction * cache_capacity, 0.0) / work_bytes)
+    lost = lost_share(work_bytes, resident_fraction * cache_capacity)
     cold = 1.0 - reuse * (1.0 - lost)
     cold_bytes = weight_bytes + max(outer_bytes - cache_capacity, 0.0)
     ideal_bytes = cold_bytes + reuse * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)

@@ -6,12 +6,15 @@ decoding sequences in one forward pass ("in-flight" or "continuous" batching, Yu
 
 from __future__ import annotations
 
-from roofline.numeric import Numeric, maximum, minimum
+from roofline.numeric import Numeric, anywhere, choose, maximum, minimum
 from roofline.op import Op
 from roofline.workload import Workload
 
 #: The argument of each kind of operator that counts tokens, where a merged pass simply has more of them.
 _TOKENS = {"gemm": "m", "moe": "tokens"}
+
+#: The kinds of operator that read weights.
+_WEIGHTS = ("gemm", "moe")
 
 
 def fused(step: Workload) -> Workload:
@@ -41,6 +44,15 @@ def fused(step: Workload) -> Workload:
         return [one]
 
     return step.map(change)
+
+
+def cached(step: Workload, weight_bytes: Numeric, capacity_bytes: Numeric) -> Workload:
+    """The same step where a cache of some capacity that holds all its weights keeps them from one step to the next."""
+    held = weight_bytes <= capacity_bytes
+    if not anywhere(held):
+        return step
+    reuse = choose(held, 1.0, 0.0)
+    return step.map(lambda one: one.with_args(reuse=reuse) if one.kind in _WEIGHTS else one)
 
 
 def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
@@ -114,4 +126,4 @@ def _follows(one: Op, product: Op) -> bool:
     return product.kind == "gemm" and product.count is one.count and one.args["cols"] is args["n"]
 
 
-__all__ = ["compiled", "fused", "joined"]
+__all__ = ["cached", "compiled", "fused", "joined"]

@@ -18,6 +18,7 @@ from roofline.chip import Chip
 from roofline.errors import DoesNotFit
 from roofline.language import LanguageEstimate
 from roofline.models.llm import LanguageModel
+from roofline.numeric import everywhere
 from roofline.recommendation import RecommendationEstimate
 from roofline.request import language_request, recommendation_request
 from roofline.units import DTYPE_BYTES
@@ -63,7 +64,7 @@ def estimate(
         result: Any = LanguageEstimate(model, chip, language_request(model, chip, options))
     else:
         result = RecommendationEstimate(model, chip, recommendation_request(model.name, chip, options))
-    if check and not np.all(result.fits):
+    if check and not everywhere(result.fits):
         if np.shape(result.fits):
             raise DoesNotFit(
                 f"{model.name} does not fit at every point; check=False marks them in `fits`", 0.0, 0.0, []

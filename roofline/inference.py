@@ -11,7 +11,8 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from roofline import kernels
 from roofline.chip import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.errors import BadWorkload, RooflineError
 from roofline.kernels._jit import evaluate
+from roofline.numeric import anywhere
 from roofline.op import Op
 
 if TYPE_CHECKING:
@@ -30,16 +32,24 @@ if TYPE_CHECKING:
 COST = kernels.COST
 _FIELD = {name: i for i, name in enumerate(COST)}
 _LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
-_BUSY = tuple(_FIELD[f"{r}_s"] for r in ("compute", "memory", "cache", "network", "overhead"))
+_BUSY = slice(_FIELD["compute_s"], _FIELD["overhead_s"] + 1)  # compute, memory, cache, network, overhead
 
 
 @functools.cache
-def _kernels() -> dict[str, tuple[Callable[..., tuple[float, ...]], tuple[str, ...]]]:
+def _kernels() -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
     return {name: (f, tuple(inspect.signature(f).parameters)) for name, f in kernels.by_name().items()}
 
 
-def _bind(op: Op, chip: Chip) -> tuple[Callable[..., Any], tuple[str, ...], dict[str, Any]]:
-    """The kernel of an operator, its argument names, and the values of those that the chip answers."""
+class _Bound(NamedTuple):
+    """A kernel and what the chip answers of its arguments."""
+
+    function: Callable[..., Any]
+    values: dict[str, Any]
+    varied: bool  # whether any of the values is an array
+    in_order: Callable[[dict[str, Any]], tuple[Any, ...]]  # named arguments -> as the kernel takes them
+
+
+def _bind(op: Op, chip: Chip) -> _Bound:
     key = (op.kind, op.kernel, op.dtype)
     bound = chip.bound_cache.get(key)
     if bound is None:
@@ -61,7 +71,9 @@ def _bind(op: Op, chip: Chip) -> tuple[Callable[..., Any], tuple[str, ...], dict
                         f"{chip.name}: neither the chip nor the family {chip.family} has efficiency.{op.kind}.{name}"
                     )
                 values[name] = parameter.value
-        bound = chip.bound_cache[key] = (function, names, values)
+        varied = any(isinstance(value, np.ndarray) for value in values.values())
+        in_order = itemgetter(*names) if len(names) > 1 else lambda named: (named[names[0]],)
+        bound = chip.bound_cache[key] = _Bound(function, values, varied, in_order)
     return bound
 
 
@@ -74,15 +86,15 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
         The quantities of :data:`roofline.kernels.COST`, each a float, or an array of the shape that the operator's
         arguments and the chip's numbers broadcast to.
     """
-    function, names, values = _bind(op, chip)
-    own = op.args
-    arguments = [own[n] if n in own else values[n] for n in names]
-    if np.ndarray not in map(type, arguments):
+    function, values, varied, in_order = _bind(op, chip)
+    named = {**values, **op.args}
+    arguments = in_order(named)
+    if not varied and np.ndarray not in map(type, op.args.values()):
         return function(*arguments)  # type: ignore[no-any-return]
     try:
         shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
     except ValueError:
-        shapes = {n: a.shape for n, a in zip(names, arguments, strict=True) if isinstance(a, np.ndarray)}
+        shapes = {name: a.shape for name, a in named.items() if isinstance(a, np.ndarray)}
         raise BadWorkload(f"{op.name}: arrays do not broadcast: {shapes}") from None
     columns = [
         np.ascontiguousarray(np.broadcast_to(a, shape), dtype=float).ravel() if isinstance(a, np.ndarray) else float(a)
@@ -93,19 +105,19 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
 
 def _bound(cost: tuple[Any, ...], chip: Chip) -> Any:
     names = bound_names(chip)
-    busy = [cost[i] for i in _BUSY]
+    busy = cost[_BUSY]
     if isinstance(cost[_TIME], np.ndarray):
         return np.array(names)[np.argmax(np.stack(np.broadcast_arrays(*busy)), axis=0)]
-    return names[max(range(len(busy)), key=busy.__getitem__)]
+    return names[busy.index(max(busy))]
 
 
 def naive_parts(op: Op, values: tuple[Any, ...], chip: Chip) -> tuple[Any, Any, Any]:
     """The naive roofline of a cost, s: FLOP over peak, compulsory bytes over memory bandwidth, sent bytes over link."""
     flops, vector_flops, size, sent = (values[_FIELD[n]] for n in ("flops", "vector_flops", "bytes", "network_bytes"))
     compute = vector_flops / chip.machine["vector_flops"]
-    if np.any(flops):
+    if anywhere(flops):
         compute = np.maximum(compute, flops / chip.rate(op.dtype))
-    if not np.any(sent):
+    if not anywhere(sent):
         return compute, size / chip.machine["memory_bandwidth"], 0.0 * sent
     memory = np.where(np.equal(sent, 0.0), size / chip.machine["memory_bandwidth"], 0.0)
     return compute, memory, sent / chip.machine["link_bandwidth"]
@@ -254,7 +266,7 @@ class Phase:
         """The ideal time of the matrix work at each operator's own peak (s): MFU is this over `time_s`."""
         total: Any = 0.0
         for op, values in zip(self.workload, self.costs, strict=True):
-            if np.any(values[0]):
+            if anywhere(values[0]):
                 total = total + op.count * values[0] / self.chip.rate(op.dtype)
         return total
 

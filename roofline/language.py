@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from roofline import inference, memory as memory_module, parallel
-from roofline.engine import fused
+from roofline.engine import cached, fused
 from roofline.figures import Estimate, with_errors
 from roofline.inference import Phase
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
-from roofline.numeric import ceil_div, maximum, minimum
+from roofline.numeric import ceil_div, choose, maximum, minimum
 from roofline.op import step_overhead, wide
 from roofline.units import text
 from roofline.workload import Workload, workload
@@ -84,11 +84,7 @@ class LanguageEstimate(Estimate):
     def run_step(self, step: Workload, scale: Any = 1.0) -> Phase:
         """One step of the model as an engine runs it on this plan, kernels merged and split over chips."""
         sharded = parallel.shard(fused(step), self.request.plan, self.model)
-        # Weights that the last-level cache holds whole stay there from step to step.
-        held = self.weights_bytes <= self.chip.machine["cache_capacity"]
-        if np.any(held):
-            reuse = np.where(held, 1.0, 0.0) if isinstance(held, np.ndarray) else 1.0
-            sharded = sharded.map(lambda op: op.with_args(reuse=reuse) if op.kind in ("gemm", "moe") else op)
+        sharded = cached(sharded, self.weights_bytes, self.chip.machine["cache_capacity"])
         return inference.run(workload(step_overhead()) + sharded, self.chip, scale)
 
     # Time and throughput ----------------------------------------------------------------------------------------
@@ -144,9 +140,7 @@ class LanguageEstimate(Estimate):
     def bound(self) -> Any:
         """What bounds the longer of the two: all of prefill, or all of decode."""
         decoding = (self.request.output - 1) * self.tpot_s > self.ttft_s
-        if isinstance(decoding, np.ndarray):
-            return np.where(decoding, self.decode.bound, self.prefill.bound)
-        return self.decode.bound if decoding else self.prefill.bound
+        return choose(decoding, self.decode.bound, self.prefill.bound)
 
     @property
     def mfu(self) -> Any:
@@ -186,10 +180,13 @@ class LanguageEstimate(Estimate):
         return parallel.activation_bytes(self.model, r.plan, micro, new, r.dtype)
 
     @functools.cached_property
+    def _held(self) -> Memory:
+        return self._memory(self.request.batch)
+
+    @functools.cached_property
     def memory(self) -> Memory:
         """What one chip holds at the end of the output, and the largest batch that would fit."""
-        held = self._memory(self.request.batch)
-        return replace(held, largest_batch=self._largest_batch(np.shape(held.fits)))
+        return replace(self._held, largest_batch=self._largest_batch(np.shape(self.fits)))
 
     def _largest_batch(self, shape: tuple[int, ...]) -> Any:
         if not shape:
@@ -205,7 +202,7 @@ class LanguageEstimate(Estimate):
     @property
     def fits(self) -> Any:
         """Whether weights, KV cache and activations fit."""
-        return self._memory(self.request.batch).fits
+        return self._held.fits
 
     def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
         ttft, tpot = with_errors(self.prefill, factors), with_errors(self.decode, factors)

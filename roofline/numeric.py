@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -12,39 +13,44 @@ from roofline.errors import BadWorkload
 Numeric = Any
 
 
-def positive(where: str, **values: Numeric) -> None:
-    """Refuse sizes that no tensor has."""
+def positive(where: str, **values: Numeric) -> dict[str, Numeric]:
+    """The values as :func:`as_numeric` makes them; refuse sizes that no tensor has."""
     for name, value in values.items():
-        if type(value) is int or type(value) is float:
-            good = 0 < value < float("inf")
-        else:
-            array = _numbers(where, name, value)
-            good = array.size > 0 and bool(np.all((array > 0) & np.isfinite(array)))
-        if not good:
-            raise BadWorkload(f"{where}: {name} must be positive and finite, found {value!r}")
+        if not ((type(value) is int or type(value) is float) and 0 < value < inf):
+            values[name] = number = _number(where, name, value)
+            if not everywhere((number > 0) & (number < inf)):
+                raise BadWorkload(f"{where}: {name} must be positive and finite, found {value!r}")
+    return values
 
 
-def not_negative(where: str, **values: Numeric) -> None:
+def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
+    """The same, with 0 allowed."""
     for name, value in values.items():
-        if type(value) is int or type(value) is float:
-            good = 0 <= value < float("inf")
-        else:
-            array = _numbers(where, name, value)
-            good = array.size > 0 and bool(np.all((array >= 0) & np.isfinite(array)))
-        if not good:
-            raise BadWorkload(f"{where}: {name} must be finite and not negative, found {value!r}")
+        if not ((type(value) is int or type(value) is float) and 0 <= value < inf):
+            values[name] = number = _number(where, name, value)
+            if not everywhere((number >= 0) & (number < inf)):
+                raise BadWorkload(f"{where}: {name} must be finite and not negative, found {value!r}")
+    return values
 
 
-def _numbers(where: str, name: str, value: Numeric) -> np.ndarray:
-    array = np.asarray(value)
+def _number(where: str, name: str, value: Numeric) -> Numeric:
+    number = as_numeric(value)
+    array = np.asarray(number)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {value!r}")
-    return array
+    if not array.size:
+        raise BadWorkload(f"{where}: {name} must hold at least one number, found {value!r}")
+    return number
 
 
 def anywhere(condition: Numeric) -> bool:
     """Whether a comparison holds anywhere; plain numbers take no detour through numpy."""
     return bool(condition.any() if isinstance(condition, np.ndarray) else condition)
+
+
+def everywhere(condition: Numeric) -> bool:
+    """Whether a comparison holds everywhere."""
+    return bool(condition.all() if isinstance(condition, np.ndarray) else condition)
 
 
 def as_numeric(value: Numeric) -> Numeric:
@@ -57,6 +63,11 @@ def as_numeric(value: Numeric) -> Numeric:
             return array.astype(float) if array.ndim else float(array)
         return array
     return value
+
+
+def choose(condition: Numeric, a: Numeric, b: Numeric) -> Numeric:
+    """``a`` where the condition holds, else ``b``, elementwise; plain numbers stay plain."""
+    return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)
 
 
 def ceil_div(a: Numeric, b: Numeric) -> Numeric:

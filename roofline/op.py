@@ -101,11 +101,9 @@ def gemm(
     BadWorkload
         For sizes that are not positive, or unknown dtypes.
     """
-    m, n, k, batch = as_numeric(m), as_numeric(n), as_numeric(k), as_numeric(batch)
-    positive(name, m=m, n=n, k=k, batch=batch)
     dtype = dtype_name(dtype)
     args = {
-        "m": m, "n": n, "k": k, "batch": batch,
+        **positive(name, m=m, n=n, k=k, batch=batch),
         "width": DTYPE_BYTES[dtype],
         "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))],
@@ -144,24 +142,21 @@ def attention(
     BadWorkload
         For sizes that are not positive, `kv_len` below `q_len` under a causal mask, heads not a multiple of `kv_heads`.
     """
-    heads = as_numeric(heads)
-    kv_heads = heads if kv_heads is None else as_numeric(kv_heads)
-    batch, q_len, kv_len, head_dim = as_numeric(batch), as_numeric(q_len), as_numeric(kv_len), as_numeric(head_dim)
+    kv_heads = heads if kv_heads is None else kv_heads
+    values = positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
+    values |= {"window": 0.0, "value_dim": 0.0}  # 0: none
     if window is not None:
-        positive(name, window=window)
-    window = as_numeric(window) if window is not None else 0.0
-    value_dim = as_numeric(value_dim) if value_dim is not None else 0.0
-    positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
-    not_negative(name, window=window, value_dim=value_dim)
-    if causal and anywhere(kv_len < q_len):
+        values |= positive(name, window=window)
+    if value_dim is not None:
+        values |= not_negative(name, value_dim=value_dim)
+    if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
-    if anywhere(heads % kv_heads):
+    if anywhere(values["heads"] % values["kv_heads"]):
         raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {heads!r} and {kv_heads!r}")
     dtype = dtype_name(dtype)
     args = {
-        "batch": batch, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": value_dim,
-        "q_len": q_len, "kv_len": kv_len, "causal": 1.0 if causal else 0.0, "window": window,
+        **values, "causal": 1.0 if causal else 0.0,
         "width": DTYPE_BYTES[dtype_name(query_dtype) if query_dtype else dtype],
         "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
         "reuse": 1.0 if reuse else 0.0,
@@ -188,10 +183,9 @@ def mla_attention(
     BadWorkload
         For sizes that are not positive or `kv_len` below `q_len` under a causal mask.
     """
-    values = {key: as_numeric(value) for key, value in {
-        "batch": batch, "heads": heads, "q_len": q_len, "kv_len": kv_len, "kv_lora_rank": kv_lora_rank,
-        "rope_dim": rope_dim}.items()}  # fmt: skip
-    positive(name, **values)
+    values = positive(
+        name, batch=batch, heads=heads, q_len=q_len, kv_len=kv_len, kv_lora_rank=kv_lora_rank, rope_dim=rope_dim
+    )
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
@@ -232,18 +226,14 @@ def moe(
     BadWorkload
         For sizes that are not positive or more active experts than there are.
     """
-    values = {key: as_numeric(value) for key, value in {
-        "tokens": tokens, "hidden": hidden, "inter": inter, "topk": topk, "experts": experts, "tp": tp,
-        "ep": ep}.items()}  # fmt: skip
-    positive(name, **values)
-    not_negative(name, skew=skew)
+    values = positive(name, tokens=tokens, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)
     if anywhere(values["topk"] > values["experts"]):
         raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
     if anywhere(np.asarray(values["ep"]) > np.asarray(values["experts"])) or anywhere(np.asarray(values["tp"]) < 1):
         raise BadWorkload(f"{name}: ep is at most the number of experts and tp at least 1, found ep={ep!r}, tp={tp!r}")
     dtype = dtype_name(dtype)
     args = {
-        **values, "gated": 1.0 if gated else 0.0, "skew": as_numeric(skew), "width": DTYPE_BYTES[dtype],
+        **values, "gated": 1.0 if gated else 0.0, **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
         "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[wide(dtype)], "quantize": 1.0 if quantize else 0.0, "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
@@ -274,16 +264,13 @@ def embedding_bag(
     BadWorkload
         For sizes that are not positive.
     """
-    values = {key: as_numeric(value) for key, value in {
-        "batch": batch, "tables": tables, "rows": rows, "dim": dim, "pooling": pooling}.items()}  # fmt: skip
-    positive(name, **values)
-    not_negative(name, skew=skew)
+    values = positive(name, batch=batch, tables=tables, rows=rows, dim=dim, pooling=pooling)
     together = as_numeric(together)
     if anywhere(np.asarray(together) < 1) or anywhere(np.asarray(together) > np.maximum(values["pooling"], 1)):
         raise BadWorkload(f"{name}: together is at least 1 and at most pooling={pooling!r}, found {together!r}")
     dtype = dtype_name(dtype)
     args = {
-        **values, "skew": as_numeric(skew), "together": together, "width": DTYPE_BYTES[dtype],
+        **values, **not_negative(name, skew=skew), "together": together, "width": DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
     return Op("embedding_bag", name, dtype, args, count, shard, scope)
@@ -317,21 +304,16 @@ def elementwise(
     BadWorkload
         For sizes that are not positive.
     """
-    rows, cols, reads, writes = as_numeric(rows), as_numeric(cols), as_numeric(reads), as_numeric(writes)
-    positive(name or kind, rows=rows, cols=cols)
-    not_negative(name or kind, reads=reads, writes=writes, flops_per_element=flops_per_element, cold_reads=cold_reads)
-    positive(name or kind, passes=passes)
-    passes = as_numeric(passes)
-    if anywhere(passes < 1):
-        raise BadWorkload(f"{name or kind}: passes is at least 1, found {passes!r}")
+    name = name or kind
+    args = positive(name, rows=rows, cols=cols, passes=passes)
+    if anywhere(args["passes"] < 1):
+        raise BadWorkload(f"{name}: passes is at least 1, found {passes!r}")
+    args |= not_negative(name, reads=reads, writes=writes, flops_per_element=flops_per_element, cold_reads=cold_reads)
     dtype = dtype_name(dtype)
-    args = {
-        "rows": rows, "cols": cols, "reads": reads, "writes": writes, "width": DTYPE_BYTES[dtype],
-        "out_width": DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype],
-        "flops_per_element": flops_per_element, "passes": passes, "cold_reads": cold_reads,
-        "reuse": 1.0 if reuse else 0.0,
-    }  # fmt: skip
-    return Op(kind, name or kind, dtype, args, count, shard, scope, "elementwise")
+    args["width"] = DTYPE_BYTES[dtype]
+    args["out_width"] = DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype]
+    args["reuse"] = 1.0 if reuse else 0.0
+    return Op(kind, name, dtype, args, count, shard, scope, "elementwise")
 
 
 def _kin(kind: str, doc: str, **defaults: float) -> Any:
@@ -408,9 +390,7 @@ def interaction_cross(
 
 def _collective(kind: str, doc: str) -> Any:
     def function(*, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer") -> Op:
-        bytes, devices = as_numeric(bytes), as_numeric(devices)
-        positive(name, bytes=bytes, devices=devices)
-        return Op(kind, name, "", {"bytes": bytes, "devices": devices}, count, "", scope)
+        return Op(kind, name, "", positive(name, bytes=bytes, devices=devices), count, "", scope)
 
     function.__name__ = function.__qualname__ = kind
     function.__doc__ = f"""{doc}
@@ -434,9 +414,7 @@ send = _collective("send", "One device passes a buffer to another; `devices` say
 
 def host_copy(*, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, scope: str = "model") -> Op:
     """A transfer of `bytes` between host memory and the chip."""
-    bytes = as_numeric(bytes)
-    positive(name, bytes=bytes)
-    return Op("host_copy", name, "", {"bytes": bytes}, count, "", scope)
+    return Op("host_copy", name, "", positive(name, bytes=bytes), count, "", scope)
 
 
 def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:

@@ -179,7 +179,7 @@ def _split(one: Op, plan: Plan) -> list[Op]:
         if tag == "row":
             return [one.with_args(k=args["k"] / tp), *_collective(op.all_reduce, one, whole, tp)]
         if tag == "row_joined":
-            own = _where(plan.ep > tp, tp, 1)
+            own = numeric.choose(plan.ep > tp, tp, 1)
             return [one.with_args(k=args["k"] / tp), *_collective(op.all_reduce, one, whole, own)]
         if tag == "vocab":
             return [one.with_args(n=args["n"] / tp), *_collective(op.all_gather, one, whole, tp)]
@@ -200,19 +200,19 @@ def _experts(one: Op, plan: Plan) -> list[Op]:
     tp, ep, args = plan.tp, plan.ep, one.args
     spans = ep > tp
     tokens, hidden, wide = args["tokens"], args["hidden"], args["out_width"]
-    local = one.with_args(tokens=tokens * _where(spans, ep / tp, 1), tp=plan.moe_tp, ep=ep)
+    local = one.with_args(tokens=tokens * numeric.choose(spans, ep / tp, 1), tp=plan.moe_tp, ep=ep)
     # The tp chips of a replica share out its tokens, and send each once to every chip that has experts for it. Routing
     # at random, a token's top-k experts lie on ep (1 - (1 - 1/ep)^topk) different chips.
     copies = ep * (1 - (1 - 1 / ep) ** args["topk"])
     sent = tokens / tp * copies * hidden
-    group = _where(spans, ep, 1)
+    group = numeric.choose(spans, ep, 1)
     return [
         # Dispatch carries what the experts compute on, combine their wide results.
         *_collective(op.all_to_all, one, sent * numeric.minimum(args["width"], wide), group, "dispatch"),
         local,
         *_collective(op.all_to_all, one, sent * wide, group, "combine"),
-        *_collective(op.all_gather, one, tokens * hidden * wide, _where(spans, tp, 1)),
-        *_collective(op.all_reduce, one, tokens * hidden * wide, _where(spans, 1, tp)),
+        *_collective(op.all_gather, one, tokens * hidden * wide, numeric.choose(spans, tp, 1)),
+        *_collective(op.all_reduce, one, tokens * hidden * wide, numeric.choose(spans, 1, tp)),
     ]
 
 
@@ -230,11 +230,6 @@ def _stages(split: Workload, pp: Numeric, model: LanguageModel) -> Workload:
     states = next(one.args for one in split if one.kind == "token_embedding")
     size = states["rows"] * states["cols"] * states["out_width"]
     return paced + Workload((op.send(bytes=size, devices=pp, name="pipeline_send", count=pp - 1, scope="model"),))
-
-
-def _where(condition: Numeric, a: Numeric, b: Numeric) -> Numeric:
-    """Choose elementwise; plain numbers stay plain."""
-    return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)
 
 
 @lru_cache(maxsize=256)
@@ -285,7 +280,7 @@ def weight_bytes(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str
             ends[key] = ends[key] + size
     # Tied, the last stage keeps a copy of the embedding; either end is then as large.
     apart = numeric.maximum(ends["token_embedding"], ends["lm_head"]) + ends[""]
-    at_ends = _where(plan.pp > 1, apart, sum(ends.values()))
+    at_ends = numeric.choose(plan.pp > 1, apart, sum(ends.values()))
     return in_layers * _stage_share(model, plan.pp) + at_ends
 
 

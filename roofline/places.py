@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,7 +16,12 @@ from roofline.errors import UnknownName, closest
 HERE = Path(__file__).parent
 MODEL_ENDINGS = (".json", ".toml")
 
+#: The coarsest clock of a file system: a folder that changed less long ago may change again unseen.
+CLOCK_STEP_NS = 3_000_000_000
+
 Stamp = tuple[int, int]
+
+_listed: dict[tuple[Path, tuple[str, ...]], tuple[int, dict[str, Path]]] = {}
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -65,15 +71,29 @@ def files_of(what: str) -> dict[str, tuple[str, Path]]:
     endings = (".toml",) if what == "chips" else MODEL_ENDINGS
     found: dict[str, tuple[str, Path]] = {}
     for origin, folder in _folders(what):
-        try:
-            names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
-        except OSError:
-            continue  # no such folder, or not for us to read
-        for name in names:
-            stem, ending = os.path.splitext(name)
-            if ending.lower() in endings and not name.startswith((".", "_")):
-                found.setdefault(stem.lower(), (origin, folder / name))
+        found = {name: (origin, path) for name, path in _files_in(folder, endings).items()} | found
     return found
+
+
+def _files_in(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """Name -> path of a folder's files; the folder is read again only when its time of change says so."""
+    try:
+        changed = folder.stat().st_mtime_ns
+        known = _listed.get((folder, endings))
+        if known is not None and known[0] == changed:
+            return known[1]
+        now = time.time_ns()
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    except OSError:
+        return {}  # no such folder, or not for us to read
+    files: dict[str, Path] = {}
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if ending.lower() in endings and not name.startswith((".", "_")):
+            files.setdefault(stem.lower(), folder / name)
+    if now - changed > CLOCK_STEP_NS:
+        _listed[folder, endings] = (changed, files)
+    return files
 
 
 def existing(text: str, what: str, pattern: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from roofline import inference, memory as memory_module
-from roofline.engine import compiled
+from roofline.engine import cached, compiled
 from roofline.figures import Estimate, with_errors
 from roofline.inference import Phase
 from roofline.memory import Memory
@@ -46,11 +46,7 @@ class RecommendationEstimate(Estimate):
         r = self.request
         ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew)
         ops = compiled(ops) if r.compiled else ops
-        dense = self.model.dense_params * DTYPE_BYTES[r.dtype]
-        held = dense <= self.chip.machine["cache_capacity"]
-        if np.any(held):
-            reuse = np.where(held, 1.0, 0.0) if isinstance(held, np.ndarray) else 1.0
-            ops = ops.map(lambda op: op.with_args(reuse=reuse) if op.kind == "gemm" else op)
+        ops = cached(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip.machine["cache_capacity"])
         return inference.run(workload(step_overhead()) + ops, self.chip)
 
     @property

@@ -45,7 +45,7 @@ from roofline.inference import Phase
 from roofline.language import PREFILL_TOKENS, LanguageEstimate
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
-from roofline.numeric import as_numeric, maximum, minimum
+from roofline.numeric import as_numeric, choose, everywhere, maximum, minimum
 from roofline.op import Op, wide
 from roofline.request import Request, language_request
 from roofline.units import text
@@ -275,9 +275,7 @@ class ServingEstimate(Estimate):
         """What bounds the kind of pass in which most of the time goes."""
         share = self.mixed_share
         mixing = share * self.mixed.time_s > (1 - share) * self.decoding.time_s
-        if isinstance(mixing, np.ndarray):
-            return np.where(mixing, self.mixed.bound, self.decoding.bound)
-        return self.mixed.bound if mixing else self.decoding.bound
+        return choose(mixing, self.mixed.bound, self.decoding.bound)
 
     def __repr__(self) -> str:
         what = f"{self.model.name} served on {self.request.plan.devices} x {self.chip.name}"
@@ -356,7 +354,7 @@ def serve(
     if concurrency is None:
         most = maximum(result.memory.largest_batch, _lanes(options))
         result = ServingEstimate(loaded, chip, replace(request, batch=most))
-    if check and not np.all(result.fits):
+    if check and not everywhere(result.fits):
         devices = request.plan.devices
         whole = replace(result.memory, cache_bytes=result.memory.cache_bytes + 1.0)
         raise memory_module.refuse(f"{loaded.name} with one request", whole, f"{devices} x {chip.name}", [])

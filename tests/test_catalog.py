@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,23 @@ def test_a_changed_file_is_read_again_and_so_is_its_child(tmp_path: Path, monkey
 def plug_in(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
     points = [EntryPoint(f"p{i}", value, "roofline.chips") for i, value in enumerate(values)]
     monkeypatch.setattr(places, "_plugins", lambda group: points if group == "roofline.chips" else [])
+
+
+@pytest.mark.parametrize("age_s", [0, 3600])
+def test_files_come_and_go_in_a_folder_that_was_listed(
+    age_s: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old folder is remembered until it changes; a young one may change again within a tick of its clock."""
+    monkeypatch.setenv("ROOFLINE_CHIPS", str(tmp_path))
+    put(tmp_path, "first")
+    then = time.time() - age_s
+    os.utime(tmp_path, (then, then))
+    assert "second" not in catalog.files_of("chips")
+    put(tmp_path, "second")
+    assert "second" in catalog.files_of("chips")
+    assert rl.load_chip("second")
+    (tmp_path / "first.toml").unlink()
+    assert "first" not in catalog.files_of("chips")
 
 
 def test_a_plug_in_package_brings_chips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,8 +105,7 @@ def test_an_array_equals_its_points(one: Op, chip_name: str) -> None:
 def arguments_of(one: Op, chip: Chip) -> dict[str, Any]:
     from roofline.inference import _bind
 
-    _, names, values = _bind(one, chip)
-    return {n: float(one.args[n] if n in one.args else values[n]) for n in names}
+    return {name: float(value) for name, value in ({**_bind(one, chip).values, **one.args}).items()}
 
 
 @given(operators(), chips)

@@ -8,6 +8,11 @@ K_STEP = 64.0  # elements of k between two loads
 THRASH = 3.0  # bytes lost per byte too many
 
 
+def lost_share(size, room):
+    """Share of a working set that a cache with `room` for some of it has lost before it is asked for again."""
+    return np.minimum(1, THRASH * np.maximum(size - room, 0) / size)
+
+
 def gemm(
     m, n, k, batch, width, weight_width, out_width, quantize, reuse,
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
@@ -43,7 +48,7 @@ def gemm(
 
     # A cache that evicts the oldest bytes first loses more than the excess: they go just before their turn comes.
     # Activations were just produced and are lost only so; B is cold, unless it is used again (`reuse`).
-    lost = np.minimum(1, THRASH * np.maximum(total - resident_fraction * cache_capacity, 0) / total)
+    lost = lost_share(total, resident_fraction * cache_capacity)
     memory_bytes = active * lost + b * (1 - reuse + reuse * lost)
     ideal_bytes = (1 - reuse) * (b + np.maximum(active - cache_capacity, 0))
     ideal_bytes = ideal_bytes + reuse * np.maximum(total - cache_capacity, 0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-THRASH = 3.0  # bytes lost per byte too many
-K_STEP = 64.0  # elements of k between two loads of a product's inner loop
+from roofline.kernels.reference.gemm import K_STEP, lost_share
 
 
 def busiest_pairs(mean, ranks, local, skew):
@@ -75,7 +74,7 @@ def moe(
     outer = 2 * np.minimum(tokens, pairs) * hidden * out_width
 
     # A cache that evicts the oldest bytes first loses more than the excess; weights are cold unless used again.
-    lost = np.minimum(1, THRASH * np.maximum(weights + rows - resident_fraction * cache_capacity, 0) / (weights + rows))
+    lost = lost_share(weights + rows, resident_fraction * cache_capacity)
     cold = 1 - reuse + reuse * lost
     ideal_bytes = (1 - reuse) * (weights + np.maximum(outer - cache_capacity, 0))
     ideal_bytes = ideal_bytes + reuse * np.maximum(weights + outer - cache_capacity, 0)

@@ -131,7 +131,7 @@ class Attention:
                 # Each chunk is a sequence of its own.
                 batch, q_len = batch * numeric.maximum(1, q_len / window), numeric.minimum(q_len, window)
                 kv_len, window = numeric.minimum(kv_len, window), None
-            kv_len = _where(run.q_len == 1, seen, kv_len)
+            kv_len = numeric.choose(run.q_len == 1, seen, kv_len)
         return op.attention(
             batch=batch, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, q_len=q_len, kv_len=kv_len,
             dtype=run.attention_dtype, kv_dtype=run.kv_dtype, causal=run.causal, window=window, name=span.name,
@@ -255,8 +255,3 @@ class LatentAttention:
                          value_dim=self.value_dim, q_len=run.q_len, kv_len=run.mean_kv_len, dtype=run.attention_dtype,
                          causal=run.causal, name="attention_expanded", count=count),
         ]  # fmt: skip
-
-
-def _where(condition: Numeric, a: Numeric, b: Numeric) -> Numeric:
-    """Choose elementwise; plain numbers stay plain."""
-    return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)

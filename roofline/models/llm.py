@@ -261,8 +261,8 @@ class LanguageModel:
         """
         if logits not in ("last", "all"):
             raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {logits!r}")
-        batch, q_len, kv_len, steps = map(numeric.as_numeric, (batch, q_len, kv_len, steps))
-        numeric.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
+        sizes = numeric.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
+        batch, q_len, kv_len, steps = sizes.values()
         dtype = dtype_name(dtype or self.dtype)
         run = Pass(
             batch=batch, q_len=q_len, kv_len=kv_len, steps=steps, causal=causal, dtype=dtype,
