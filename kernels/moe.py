@@ -7,6 +7,8 @@ from math import exp, log, log1p, sqrt
 from roofline.kernels._jit import Quantities, inner, kernel
 from roofline.kernels.gemm import K_STEP, lost_share
 
+SORTED_TOKENS = 256.0  # tokens whose pairs one block of threads sorts by expert
+
 
 @inner
 def busiest_pairs(mean: float, ranks: float, local: float, skew: float) -> float:
@@ -85,22 +87,27 @@ def moe(
     cache_capacity: float,
     core_count: float,
     launch_s: float,
-    select_s: float,
+    fused_experts: float,
+    fused_choices: float,
+    fallback_s: float,
+    score_s: float,
+    sort_s: float,
     expert_s: float,
     k_step_s: float,
     compute_fraction: float,
     memory_fraction: float,
     activation_fraction: float,
+    quantize_pairs: float,
     resident_fraction: float,
     tile_min: float,
     tile_max: float,
 ) -> Quantities:
     """Cost of the routed FFN on the busiest rank, without collectives.
 
-    The expected time is what nothing hides (launches, the choice of experts, latencies), plus the rows moved by
-    permute, activation and combine, plus for each grouped product (hidden to the expert width, and back) the slowest
-    of its matrix, memory and cache time. At few tokens the weights of the experts that get any token rule; at many,
-    the padded rows on the matrix engine.
+    The expected time is what nothing hides (launches, the choice of experts, sorting by expert, latencies), plus the
+    rows moved by permute, activation and combine, plus for each grouped product (hidden to the expert width, and back)
+    the slowest of its matrix, memory and cache time. At few tokens the weights of the experts that get any token rule;
+    at many, the padded rows on the matrix engine.
 
     Parameters
     ----------
@@ -134,9 +141,12 @@ def moe(
         Cores that work on tiles of their own.
     launch_s : float
         Launches of all the layer's kernels, s.
-    select_s : float
-        Choosing experts, s per expert and choice: a token's top-k is `topk` passes over `experts` scores, one after
-        the other; tokens are many at a time.
+    fused_experts, fused_choices : float
+        Most experts, and most choices a token, that the one kernel which chooses experts was written for.
+    fallback_s, score_s : float
+        Beyond either, a chain of plain kernels (top-k, softmax, gather) does it: s, and s per token and expert.
+    sort_s : float
+        Further kernels that sort the pairs by expert, s, where tokens are more than one block of threads sorts (256).
     expert_s : float
         Bookkeeping of the grouped products (offsets, pointers), s per expert of the rank.
     k_step_s : float
@@ -144,7 +154,10 @@ def moe(
     compute_fraction, memory_fraction : float
         Sustained shares of `matrix_flops` and `memory_bandwidth`.
     activation_fraction : float
-        Share of cache (memory, once they spill) bandwidth at which permute, activation and combine move rows.
+        Share of cache (memory, once they spill) bandwidth at which permute, activation and combine gather rows. The
+        combined rows are written in order, at the full bandwidth.
+    quantize_pairs : float
+        1.0: what is turned into 8 bits before the first product are its rows, one a pair; 0.0: the tokens.
     resident_fraction : float
         Share of the cache that a working set fills before it begins to evict itself.
     tile_min, tile_max : float
@@ -175,11 +188,13 @@ def moe(
     down_rows = pairs * (down * width + hidden * out_width)
     permute_bytes = pairs * hidden * (out_width + width)
     gate_bytes = pairs * (up * out_width + down * width)
-    combine_bytes = (pairs + tokens) * hidden * out_width
-    quantize_bytes = 3.0 * quantize * (tokens * hidden + pairs * down)
+    combine_bytes = pairs * hidden * out_width
+    quantized_rows = tokens + quantize_pairs * (pairs - tokens)
+    quantize_bytes = 3.0 * quantize * (quantized_rows * hidden + pairs * down)
     side_bytes = permute_bytes + gate_bytes + combine_bytes + quantize_bytes
+    written_bytes = tokens * hidden * out_width
     weight_bytes = up_weights + down_weights
-    work_bytes = weight_bytes + up_rows + down_rows + side_bytes
+    work_bytes = weight_bytes + up_rows + down_rows + side_bytes + written_bytes
     outer_bytes = 2.0 * min(tokens, pairs) * hidden * out_width
     total_bytes = weight_bytes + outer_bytes
 
@@ -197,9 +212,14 @@ def moe(
     down_memory = (down_weights * cold + down_rows * lost) / memory_rate
     up_cache = (up_weights + up_rows) / cache_bandwidth
     down_cache = (down_weights + down_rows) / cache_bandwidth
-    side_s = side_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / activation_fraction
+    byte_s = max(1.0 / cache_bandwidth, lost / memory_bandwidth)
+    side_s = byte_s * (side_bytes / activation_fraction + written_bytes / memory_fraction)
 
-    overhead_s = launch_s + select_s * topk * experts + expert_s * local + k_step_s * (hidden + down) / K_STEP
+    overhead_s = launch_s + expert_s * local + k_step_s * (hidden + down) / K_STEP
+    if experts > fused_experts or topk > fused_choices:
+        overhead_s += fallback_s + score_s * tokens * experts
+    if tokens > SORTED_TOKENS:
+        overhead_s += sort_s
     compute_s = up_compute + down_compute
     memory_s = up_memory + down_memory
     cache_s = up_cache + down_cache + side_s

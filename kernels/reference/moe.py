@@ -6,6 +6,8 @@ import numpy as np
 
 from roofline.kernels.reference.gemm import K_STEP, lost_share
 
+SORTED_TOKENS = 256.0  # tokens whose pairs one block of threads sorts by expert
+
 
 def busiest_pairs(mean, ranks, local, skew):
     """Pairs on the busiest of `ranks`: mean + x + x^2 / (6 mean), where x is that many standard deviations as the
@@ -32,20 +34,21 @@ def idle_share(load, skew):
 def moe(
     tokens, hidden, inter, topk, experts, tp, ep, gated, skew, width, weight_width, out_width, quantize, reuse,
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, select_s, expert_s, k_step_s, compute_fraction, memory_fraction, activation_fraction, resident_fraction,
-    tile_min, tile_max,
+    launch_s, fused_experts, fused_choices, fallback_s, score_s, sort_s, expert_s, k_step_s,
+    compute_fraction, memory_fraction, activation_fraction, quantize_pairs, resident_fraction, tile_min, tile_max,
 ):  # fmt: skip
     """Cost of the routed FFN on the busiest rank, as arrays that broadcast.
 
     Names, units and the 14 results are those of the kernel. In words:
 
     - pairs: (token, expert) pairs on the busiest rank; active: its experts that get any;
-    - overhead: launches, top-k passes over the scores of all experts, bookkeeping of the rank's experts, and a latency
-      for every step of the products' inner loops;
+    - overhead: launches, bookkeeping of the rank's experts, and a latency for every step of the products' inner loops;
+      plain kernels that choose experts where the fused one was not written for so many; a sort in several kernels for
+      more tokens than one block sorts;
     - two grouped products, hidden -> up (twice as wide when gated) and down -> hidden, on rows padded to tiles;
       each takes the longest of its matrix time, memory time (the active experts' weights) and cache time;
-    - permute, activation and combine move rows at `activation_fraction` of the cache's bandwidth, or of memory's
-      for what the cache loses.
+    - permute, activation and combine gather rows at `activation_fraction` of the cache's bandwidth, or of memory's
+      for what the cache loses, and the combined rows are written in order.
 
     Sources: grouped products on padded experts, Gale et al., "MegaBlocks" (MLSys 2023); experts in use as occupied
     urns, Johnson and Kotz, "Urn Models and Their Application" (1977); the largest of several draws, Cornish and
@@ -68,9 +71,11 @@ def moe(
     down_rows = pairs * (down * width + hidden * out_width)
     permute = pairs * hidden * (out_width + width)
     activation = pairs * (up * out_width + down * width)
-    combine = (pairs + tokens) * hidden * out_width
-    side = permute + activation + combine + 3 * quantize * (tokens * hidden + pairs * down)
-    rows = up_rows + down_rows + side
+    combine = pairs * hidden * out_width
+    written = tokens * hidden * out_width
+    quantized = (1 - quantize_pairs) * tokens + quantize_pairs * pairs
+    side = permute + activation + combine + 3 * quantize * (quantized * hidden + pairs * down)
+    rows = up_rows + down_rows + side + written
     outer = 2 * np.minimum(tokens, pairs) * hidden * out_width
 
     # A cache that evicts the oldest bytes first loses more than the excess; weights are cold unless used again.
@@ -101,8 +106,12 @@ def moe(
         (down_weights * cold + down_rows * lost) / memory_rate,
         (down_weights + down_rows) / cache_bandwidth,
     )
-    overhead = launch_s + select_s * topk * experts + expert_s * local + k_step_s * (hidden + down) / K_STEP
-    side_s = side * np.maximum(1 / cache_bandwidth, lost / memory_bandwidth) / activation_fraction
+    fused = np.less_equal(experts, fused_experts) & np.less_equal(topk, fused_choices)
+    choose = np.where(fused, 0, fallback_s + score_s * tokens * experts)
+    sort = np.where(np.greater(tokens, SORTED_TOKENS), sort_s, 0)
+    overhead = launch_s + choose + sort + expert_s * local + k_step_s * (hidden + down) / K_STEP
+    byte_s = np.maximum(1 / cache_bandwidth, lost / memory_bandwidth)
+    side_s = side * byte_s / activation_fraction + written * byte_s / memory_fraction
     compute, memory, cache = (first + second for first, second in zip(up_busy, down_busy, strict=True))
     products = np.maximum.reduce(np.broadcast_arrays(*up_busy)) + np.maximum.reduce(np.broadcast_arrays(*down_busy))
     ideal = (flops / matrix_flops, ideal_bytes / memory_bandwidth, (weights + outer) / cache_bandwidth)

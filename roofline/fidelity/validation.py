@@ -167,12 +167,17 @@ def carried(chip: Chip, source: Chip) -> Chip:
     return dataclasses.replace(chip, numbers={**numbers, **lent}, bound_cache={})
 
 
-def stack_of(chip: Chip, framework: str, variant: str, op: str) -> str:
-    """The stack of a chip whose parameters a row is predicted with; empty for the plain ones."""
-    for name in (f"{framework}_{variant.split()[0]}" if variant else "", framework):
-        if any(p.startswith(f"stack.{name}.efficiency.{op}.") for p in chip.numbers):
-            return name
-    return ""
+def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:
+    """The stacks of a chip that a row is predicted with, laid one upon the other; none for the plain parameters.
+
+    A framework's stack for the variant (``trtllm_block``) is taken rather than its general one; what differs in one
+    version (``trtllm_1_3_0rc10``) comes on top.
+    """
+    known = {p.split(".")[1] for p in chip.numbers if p.startswith("stack.") and p.split(".")[3] == op}
+    names = [f"{framework}_{variant.split()[0]}" if variant else "", framework]
+    general = next((name for name in names if name in known), "")
+    newer = f"{framework}_{version.replace('.', '_')}"
+    return tuple(name for name in (general, newer) if name in known)
 
 
 def _predictions(
@@ -208,9 +213,10 @@ def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]])
     import pandas as pd
 
     parts = []
-    for (framework, variant, op), rows in frame.groupby(["framework", "variant", "op"], sort=False):
-        stack = stack_of(chip, str(framework), str(variant), str(op))
-        under = chip.on_stack(stack) if stack else chip
+    for (framework, variant, op, version), rows in frame.groupby(["framework", "variant", "op", "version"], sort=False):
+        under, stacks = chip, stacks_of(chip, str(framework), str(variant), str(op), str(version))
+        for stack in stacks:
+            under = under.on_stack(stack)
         rows = rows.dropna(axis=1, how="all")
         arguments = rows.drop(columns=[c for c in _ABOUT if c in rows.columns])
         why = measurements.faults(arguments, under)
@@ -221,7 +227,7 @@ def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]])
         said = measurements.predict(good, under).drop(columns=["kind", "dtype"])
         about = rows.loc[good.index, [c for c in _ABOUT if c in rows.columns and c != "naive_s"]]
         labels: dict[str, Any] = {"class": _class(str(op), str(variant)), "dtype": _dtype(good, str(op), str(variant))}
-        made = pd.concat([about, said], axis=1).assign(measured_s=good["time_s"], stack=stack, **labels)
+        made = pd.concat([about, said], axis=1).assign(measured_s=good["time_s"], stack=" + ".join(stacks), **labels)
         for column in ("head_dim", "ep"):
             made[column] = good.get(column, np.nan)
         parts.append(made)
@@ -327,7 +333,7 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
     key: Any
     for key, part in rows.groupby(GROUP, sort=False):
         head = dict(zip(GROUP, key, strict=True))
-        whose = str(part["stack"].iloc[0]) or "default"
+        whose = ", ".join(sorted({str(stack) or "default" for stack in part["stack"]}))
         records.append({**head, "regime": "all", **summary(part), "parameters": whose})
         for number in sorted(part["regime"].unique()):
             inner = part[part["regime"] == number]
