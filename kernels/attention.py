@@ -12,6 +12,7 @@ import math
 from roofline.kernels._jit import Quantities, inner, kernel
 
 TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix engines
+NARROW = 64.0  # head dimension up to which libraries may take larger tiles: the registers allow it
 DECODE_ROWS = 64.0  # rows that a matrix instruction computes, be there one query or sixty-four
 DIM_STEP = 32.0  # head dimensions are padded to a multiple of this in the matrix engine
 SOFTMAX_FLOPS = 5.0  # a score: scale and subtract the maximum (2), exponential, maximum, sum
@@ -63,6 +64,7 @@ def attention_cost(
     prefill_compute_fraction: float,
     prefill_vector_fraction: float,
     decode_compute_fraction: float,
+    decode_vector_fraction: float,
     decode_fill_s: float,
     decode_split_s: float,
 ) -> Quantities:
@@ -109,7 +111,9 @@ def attention_cost(
     row_blocks = math.ceil(rows / DECODE_ROWS)
     blocks = batch * kv_heads * row_blocks
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
-    tile_s = DECODE_ROWS * TILE * 2.0 * padded_dim * core_count / (decode_compute_fraction * matrix_flops)
+    pair_s = 2.0 * padded_dim / (decode_compute_fraction * matrix_flops)
+    pair_s += SOFTMAX_FLOPS / (decode_vector_fraction * vector_flops)
+    tile_s = DECODE_ROWS * TILE * core_count * pair_s
     key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
     waves = math.ceil(blocks / core_count)
     whole_s = start_s + waves * (block_s + min(group * q_len, DECODE_ROWS) * row_s + tile_s)
@@ -186,6 +190,7 @@ def attention(
     width: float,
     kv_width: float,
     reuse: float,
+    scattered: float,
     matrix_flops: float,
     vector_flops: float,
     memory_bandwidth: float,
@@ -193,6 +198,8 @@ def attention(
     cache_capacity: float,
     core_count: float,
     launch_s: float,
+    scatter_s: float,
+    scatter_element_s: float,
     convert_s: float,
     sequence_s: float,
     block_s: float,
@@ -203,8 +210,10 @@ def attention(
     prefill_compute_fraction: float,
     prefill_vector_fraction: float,
     decode_compute_fraction: float,
+    decode_vector_fraction: float,
     decode_fill_s: float,
     decode_split_s: float,
+    narrow_tile: float,
 ) -> Quantities:
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
@@ -224,12 +233,17 @@ def attention(
         Bytes per number of Q and output, and of K and V.
     reuse : float
         1.0 if the same tensors are used again and again, so that a KV cache that fits is warm; else 0.0.
+    scattered : float
+        1.0 if plain kernels write the new keys and values to the cache, as where they differ in size; 0.0 if one
+        kernel made for it does, whose time is in the others here.
     matrix_flops, vector_flops : float
         Peak FLOP/s of the matrix engine at this dtype and of the vector engine at fp32.
     memory_bandwidth, cache_bandwidth, cache_capacity, core_count : float
         B/s, B/s, bytes; cores that take blocks.
     launch_s, convert_s : float
         Fixed cost of the call; of converting the queries first where K and V are narrower than they.
+    scatter_s, scatter_element_s : float
+        Plain kernels that write keys and values: s, and s per number.
     sequence_s, block_s : float
         Bookkeeping of one sequence; start of one block (page look-up, first load, epilogue).
     memory_fraction, cache_fraction : float
@@ -240,10 +254,12 @@ def attention(
         Share of memory bandwidth at which just written keys and values are first fetched, hidden by nothing.
     prefill_compute_fraction, prefill_vector_fraction : float
         Sustained share of the matrix peak, and of the vector peak for the softmax, which the matrix work does not hide.
-    decode_compute_fraction : float
-        Sustained share of the matrix peak on 64-row tiles.
+    decode_compute_fraction, decode_vector_fraction : float
+        The same on 64-row tiles, empty rows and all.
     decode_fill_s, decode_split_s : float
         Latency of a block's first tile, which a longer stream hides; cost of cutting keys and combining the parts.
+    narrow_tile : float
+        Query rows, and keys, of a prefill tile for heads of at most 64 numbers; 128 for wider ones.
 
     Returns
     -------
@@ -255,13 +271,18 @@ def attention(
     -----
     FLOP are exact: 4 `head_dim` a pair of query and key that attend. `time_s` is overhead + max(compute, memory,
     cache), the least over the schedules considered; `upper_s` the least of their sums. Both grow with every size; with
-    `kv_heads` alone they need not, since groups of another size pack better or worse into tiles.
+    `kv_heads` or `head_dim` alone they need not: groups of another size pack better or worse into tiles, and heads of
+    another width may have other tiles.
     """
     values = value_dim if value_dim > 0.0 else head_dim
+    tile = narrow_tile if head_dim <= NARROW else TILE
+    written = batch * kv_heads * q_len * (head_dim + values)
+    begin_s = launch_s + scattered * (scatter_s + scatter_element_s * written)
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, TILE,
+        width, kv_width, reuse, tile,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+        begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,
+        decode_vector_fraction, decode_fill_s, decode_split_s,
     )  # fmt: skip

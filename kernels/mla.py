@@ -37,6 +37,7 @@ def mla_attention(
     prefill_compute_fraction: float,
     prefill_vector_fraction: float,
     decode_compute_fraction: float,
+    decode_vector_fraction: float,
     decode_fill_s: float,
     decode_split_s: float,
 ) -> Quantities:
@@ -67,5 +68,6 @@ def mla_attention(
         MLA_TILE,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,
+        decode_vector_fraction, decode_fill_s, decode_split_s,
     )  # fmt: skip

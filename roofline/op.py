@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from roofline.errors import BadWorkload
-from roofline.numeric import Numeric, anywhere, as_numeric, not_negative, positive
+from roofline.numeric import Numeric, anywhere, as_numeric, choose, minimum, not_negative, positive
 from roofline.units import DTYPE_BYTES, dtype_name
 
 
@@ -115,8 +115,9 @@ def gemm(
 def attention(
     *, batch: Numeric, heads: Numeric, head_dim: Numeric, q_len: Numeric, kv_len: Numeric,
     kv_heads: Numeric | None = None, dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True,
-    window: Numeric | None = None, value_dim: Numeric | None = None, query_dtype: str | None = None,
-    reuse: bool = False, name: str = "attention", count: Numeric = 1, shard: str = "heads", scope: str = "layer",
+    window: Numeric | None = None, chunked: bool = False, value_dim: Numeric | None = None,
+    query_dtype: str | None = None, stored: bool = True, reuse: bool = False, name: str = "attention",
+    count: Numeric = 1, shard: str = "heads", scope: str = "layer",
 ) -> Op:  # fmt: skip
     """Scaled dot-product attention over a KV cache, prefill (``q_len > 1``) or decode (``q_len == 1``).
 
@@ -132,10 +133,16 @@ def attention(
         Whether a query sees only itself and what came before.
     window : number or array, optional
         Sliding-window length; a query sees at most this many tokens.
+    chunked : bool
+        Whether the window is a chunk with fixed borders instead (Llama 4), which begins with the new tokens: each chunk
+        is a sequence of its own, a shorter last one counted by its pairs.
     value_dim : number or array, optional
         Size of a head's value where it is not `head_dim` (DeepSeek's expanded keys are longer than its values).
     query_dtype : str, optional
         Of the query as it arrives, where it is converted to `dtype` first (FlashAttention 3 over an fp8 cache).
+    stored : bool
+        Whether causal attention writes its new keys and values to a KV cache. Values of another size than the keys
+        are written by plain kernels.
 
     Raises
     ------
@@ -144,11 +151,14 @@ def attention(
     """
     kv_heads = heads if kv_heads is None else kv_heads
     values = positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
-    values |= {"window": 0.0, "value_dim": 0.0}  # 0: none
+    values |= {"window": 0.0, "value_dim": 0.0, "scattered": 0.0}  # 0: none
     if window is not None:
         values |= positive(name, window=window)
+        values |= _chunks(values) if chunked else {}
     if value_dim is not None:
         values |= not_negative(name, value_dim=value_dim)
+        apart = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
+        values["scattered"] = choose(apart, 1.0, 0.0) if stored and causal else 0.0
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
@@ -162,6 +172,17 @@ def attention(
         "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
     return Op("attention", name, dtype, args, count, shard, scope)
+
+
+def _chunks(values: dict[str, Numeric]) -> dict[str, Numeric]:
+    """Attention within chunks of `window` tokens as sequences of that length."""
+    q_len, window = values["q_len"], values["window"]
+    rest = q_len % window
+    sequences = q_len // window + rest * (rest + 1) / (window * (window + 1))
+    return {
+        "batch": values["batch"] * choose(q_len > window, sequences, 1), "q_len": minimum(q_len, window),
+        "kv_len": minimum(values["kv_len"], window), "window": 0.0,
+    }  # fmt: skip
 
 
 def mla_attention(

@@ -42,6 +42,9 @@ def _attention(draw: Any) -> dict[str, Any]:
         "kv_len": kv_len,
         "q_len": draw(st.one_of(st.just(1), st.just(kv_len), sizes(1, kv_len))),
         "window": draw(st.one_of(st.none(), sizes(1, 8192))),
+        "chunked": draw(st.booleans()),
+        "value_dim": draw(st.one_of(st.none(), st.sampled_from([64, 128]))),
+        "stored": draw(st.booleans()),
         "causal": draw(st.booleans()),
     }
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from roofline import op
 from roofline.errors import BadWorkload
 from roofline.models.attention import LatentAttention
 from roofline.models.feed_forward import Experts, FeedForward
@@ -153,8 +154,8 @@ def test_a_dense_step_is_a_handful_of_operators() -> None:
     ]  # fmt: skip
     assert named(step, "qkv_proj").args["n"] == (64 + 2 * 8) * 128
     assert named(step, "norm").count == 160
-    for op in step:
-        assert all(type(value) in (int, float) for value in op.args.values()), op.name
+    for one in step:
+        assert all(type(value) in (int, float) for value in one.args.values()), one.name
 
 
 @pytest.mark.parametrize(
@@ -223,6 +224,24 @@ def test_windows_and_chunks_shorten_attention() -> None:
     chunked = named(scout, "chunked_attention").args
     assert (chunked["batch"], chunked["q_len"], chunked["kv_len"]) == (2.0, 8192, 8192)
     assert named(scout, "rope").count == named(scout, "chunked_attention").count == 36
+
+
+@given(st.integers(1, 300), st.integers(1, 100))
+def test_chunks_count_every_pair_once(tokens: int, chunk: int) -> None:
+    args = op.attention(
+        batch=1, heads=1, head_dim=64, q_len=tokens, kv_len=tokens, window=chunk, chunked=True
+    ).args  # fmt: skip
+    pairs = args["batch"] * args["q_len"] * (args["q_len"] + 1) / 2
+    assert pairs == pytest.approx(sum(i % chunk + 1 for i in range(tokens)))
+
+
+def test_plain_kernels_write_keys_and_values_of_different_size() -> None:
+    def scattered(**options: Any) -> float:
+        return op.attention(batch=1, heads=4, head_dim=192, q_len=8, kv_len=8, **options).args["scattered"]
+
+    assert scattered(value_dim=128) == 1.0
+    assert scattered() == scattered(value_dim=192) == scattered(value_dim=128, stored=False) == 0.0
+    assert scattered(value_dim=128, causal=False) == 0.0
 
 
 @given(

@@ -186,3 +186,10 @@ def test_without_the_package_the_error_says_what_to_install(tmp_path: Path, monk
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(rl.BadData, match=r"pip install aiconfigurator-core==0\.12\.0"):
         aiconfigurator.read()
+
+
+def test_the_stacks_of_a_row() -> None:
+    h100 = rl.load_chip("h100-sxm")
+    assert validation.stacks_of(h100, "trtllm", "", "moe", "1.3.0rc20") == ()
+    assert validation.stacks_of(h100, "trtllm", "block", "moe", "1.3.0rc10") == ("trtllm_block", "trtllm_1_3_0rc10")
+    assert validation.stacks_of(h100, "vllm", "", "moe", "0.24.0") == ("vllm",)

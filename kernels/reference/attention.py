@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 TILE = 128  # query rows, and keys, of one tile
+NARROW = 64  # head dimension up to which tiles may be larger
 DECODE_ROWS = 64  # query rows of a matrix instruction: fewer cost as much
 DIM_STEP = 32  # head dimensions are padded to a multiple of this
 SOFTMAX_FLOPS = 5  # of one score: scale and subtract the maximum, exponential, maximum, sum
@@ -45,7 +46,8 @@ def attention_cost(
     batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tile,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
+    decode_fill_s, decode_split_s,
 ):  # fmt: skip
     """Cost of attention that stores `kv_dim` numbers per token and KV head, as arrays that broadcast.
 
@@ -107,7 +109,14 @@ def attention_cost(
     share = blocks / core_count
     waves = np.ceil(share)
     tiles = np.minimum(np.ceil(kv_len / TILE), np.ceil(span / TILE) + 1)  # a window straddles one tile more
-    tile_s = DECODE_ROWS * TILE * pair_flops / (decode_compute_fraction * core_matrix)
+    tile_s = (
+        DECODE_ROWS
+        * TILE
+        * (
+            pair_flops / (decode_compute_fraction * core_matrix)
+            + SOFTMAX_FLOPS / (decode_vector_fraction * core_vector)
+        )
+    )
     key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
     fill_s = waves * decode_fill_s
     pieces = np.maximum(blocks, np.minimum(core_count, blocks * tiles))
@@ -166,17 +175,23 @@ def attention_cost(
 
 
 def attention(
-    batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+    batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse, scattered,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+    launch_s, scatter_s, scatter_element_s, convert_s, sequence_s, block_s,
+    memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
+    decode_fill_s, decode_split_s, narrow_tile,
 ):  # fmt: skip
-    """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head."""
+    """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`."""
     values = np.where(value_dim > 0, value_dim, head_dim)
+    new_numbers = batch * q_len * kv_heads * (head_dim + values)
+    write_s = np.where(scattered > 0, scatter_s + new_numbers * scatter_element_s, 0)
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, TILE,
+        width, kv_width, reuse, np.where(head_dim <= NARROW, narrow_tile, TILE),
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+        launch_s + write_s, convert_s, sequence_s, block_s,
+        memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
+        decode_fill_s, decode_split_s,
     )  # fmt: skip

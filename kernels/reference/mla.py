@@ -11,7 +11,8 @@ def mla_attention(
     batch, heads, q_len, kv_len, kv_lora_rank, rope_dim, causal, width, kv_width, reuse,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
+    decode_fill_s, decode_split_s,
 ):  # fmt: skip
     """Cost of absorbed MLA: multi-query attention whose values are the first part of its keys.
 
@@ -25,5 +26,6 @@ def mla_attention(
         MLA_TILE,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_fill_s, decode_split_s,
+        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
+        decode_fill_s, decode_split_s,
     )  # fmt: skip

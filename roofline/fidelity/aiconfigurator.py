@@ -92,9 +92,16 @@ def attention_rows(frame: pd.DataFrame) -> pd.DataFrame:
     # Over an fp8 cache the query is cast and the arithmetic is fp8; TensorRT-LLM's 16-bit prefill widens instead.
     cast = frame["dtype"].eq("bf16") & frame["kv_dtype"].eq("fp8") & ~frame["chip"].str.startswith("a100")
     cast &= ~(frame["framework"].eq("trtllm") & frame["variant"].eq("prefill"))
+    # Heads of 192 are MiMo-V2-Flash's (its config.json: 64 heads on 4 and 8, windows of 128), whose values are 128;
+    # SGLang keeps them so, the others fill them up to 192.
+    unequal = frame["head_dim"].eq(192) & frame["framework"].eq("sglang") & frame["causal"].astype(bool)
+    frame = frame.assign(value_dim=unequal.map({True: 128.0, False: np.nan}))
+    # Windows of 8192 are Llama 4's chunks (its config.json: 40 heads on 8); SGLang runs prefill by chunks.
+    chunked = frame["window"].eq(8192) & frame["framework"].eq("sglang") & frame["variant"].eq("prefill")
+    frame = frame.assign(chunked=chunked.map({True: True, False: None}))
     frame = frame.assign(query_dtype=cast.map({True: "bf16", False: None}), dtype=frame["dtype"].where(~cast, "fp8"))
-    return _ordered(frame, "kv_dtype", "query_dtype", "batch", "heads", "kv_heads", "head_dim", "q_len", "kv_len",
-                    "window", "causal", "reuse")  # fmt: skip
+    return _ordered(frame, "kv_dtype", "query_dtype", "batch", "heads", "kv_heads", "head_dim", "value_dim", "q_len",
+                    "kv_len", "window", "chunked", "causal", "reuse")  # fmt: skip
 
 
 def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -108,9 +115,10 @@ def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
         dtype=dtype.where(~narrow, "fp8"), kv_dtype=frame["kv_dtype"].map(_DTYPE), causal=True, reuse=True,
         kv_lora_rank=np.where(expanded, np.nan, 512.0), rope_dim=np.where(expanded, np.nan, 64.0),
         head_dim=np.where(expanded, 192.0, np.nan), value_dim=np.where(expanded, 128.0, np.nan),
+        stored=expanded.map({True: False, False: None}),
     )  # fmt: skip
     return _ordered(frame, "kv_dtype", "batch", "heads", "q_len", "kv_len", "kv_lora_rank", "rope_dim", "head_dim",
-                    "value_dim", "causal", "reuse")  # fmt: skip
+                    "value_dim", "stored", "causal", "reuse")  # fmt: skip
 
 
 def moe_rows(frame: pd.DataFrame) -> pd.DataFrame:

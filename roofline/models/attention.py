@@ -127,15 +127,11 @@ class Attention:
         if window is not None:
             # A single query sees the mean over the steps, exactly; longer ones are masked by the operator itself.
             seen = mean_context(run.kv_len, run.steps, 1, window, span.chunked)
-            if span.chunked:
-                # Each chunk is a sequence of its own.
-                batch, q_len = batch * numeric.maximum(1, q_len / window), numeric.minimum(q_len, window)
-                kv_len, window = numeric.minimum(kv_len, window), None
             kv_len = numeric.choose(run.q_len == 1, seen, kv_len)
         return op.attention(
             batch=batch, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, q_len=q_len, kv_len=kv_len,
-            dtype=run.attention_dtype, kv_dtype=run.kv_dtype, causal=run.causal, window=window, name=span.name,
-            count=count,
+            dtype=run.attention_dtype, kv_dtype=run.kv_dtype, causal=run.causal, window=window, chunked=span.chunked,
+            name=span.name, count=count,
         )  # fmt: skip
 
 
@@ -253,5 +249,5 @@ class LatentAttention:
                     name="kv_b_proj", count=count, shard="column"),
             op.attention(batch=run.batch, heads=self.heads, head_dim=self.nope_dim + self.rope_dim,
                          value_dim=self.value_dim, q_len=run.q_len, kv_len=run.mean_kv_len, dtype=run.attention_dtype,
-                         causal=run.causal, name="attention_expanded", count=count),
+                         causal=run.causal, stored=False, name="attention_expanded", count=count),
         ]  # fmt: skip

@@ -178,7 +178,8 @@ class SequenceAttention:
         def attend(name: str, q_len: int, kv_len: int, causal: bool) -> Op:
             return op.attention(
                 batch=batch, heads=self.heads, head_dim=self.qk_dim, value_dim=self.value_dim, q_len=q_len,
-                kv_len=kv_len, causal=causal, dtype=op.wide(dtype), name=name, count=self.layers, scope="model",
+                kv_len=kv_len, causal=causal, stored=False, dtype=op.wide(dtype), name=name, count=self.layers,
+                scope="model",
             )  # fmt: skip
 
         own = attend(self.name, self.history, self.history, True)

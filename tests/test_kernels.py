@@ -1,0 +1,24 @@
+"""Effects that a kernel models, each alone: what switches it on, and how much it then costs."""
+
+from __future__ import annotations
+
+import pytest
+
+import roofline as rl
+
+
+@pytest.mark.parametrize(("experts", "topk", "falls_back"), [(512, 16, False), (513, 16, True), (512, 17, True)])
+def test_choosing_among_more_experts_than_one_kernel_takes(experts: int, topk: int, falls_back: bool) -> None:
+    """A chip whose fused kernel chooses 16 of 512 experts at most falls back on plain kernels beyond."""
+    h100 = rl.load_chip("h100-sxm")
+    layer = {"tokens": 64, "hidden": 2048, "inter": 512, "experts": experts, "topk": topk}
+    taking_all = h100.what_if({"efficiency.moe.fused_experts": 1000, "efficiency.moe.fused_choices": 100})
+    extra = rl.cost(rl.moe(**layer), h100).time_s - rl.cost(rl.moe(**layer), taking_all).time_s
+    expected = h100["efficiency.moe.fallback_s"] + h100["efficiency.moe.score_s"] * 64 * experts
+    assert extra == pytest.approx(expected if falls_back else 0.0)
+
+
+def test_one_block_sorts_up_to_256_tokens() -> None:
+    h100 = rl.load_chip("h100-sxm")
+    times = rl.cost(rl.moe(tokens=[255, 256, 257], hidden=2048, inter=512, experts=8, topk=2), h100).time_s
+    assert times[2] - times[1] > h100["efficiency.moe.sort_s"] > 10 * (times[1] - times[0])
