@@ -12,7 +12,7 @@ import math
 from roofline.kernels._jit import Quantities, inner, kernel
 
 TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix engines
-NARROW = 64.0  # head dimension up to which libraries may take larger tiles: the registers allow it
+NARROW = 96.0  # head dimension up to which libraries may take larger tiles: the registers allow it
 DECODE_ROWS = 64.0  # rows that a matrix instruction computes, be there one query or sixty-four
 DIM_STEP = 32.0  # head dimensions are padded to a multiple of this in the matrix engine
 SOFTMAX_FLOPS = 5.0  # a score: scale and subtract the maximum (2), exponential, maximum, sum
@@ -259,7 +259,7 @@ def attention(
     decode_fill_s, decode_split_s : float
         Latency of a block's first tile, which a longer stream hides; cost of cutting keys and combining the parts.
     narrow_tile : float
-        Query rows, and keys, of a prefill tile for heads of at most 64 numbers; 128 for wider ones.
+        Query rows, and keys, of a prefill tile for heads of at most 96 numbers; 128 for wider ones.
 
     Returns
     -------

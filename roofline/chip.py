@@ -193,19 +193,23 @@ class Chip:
         return tuple(dict.fromkeys(p.split(".")[1] for p in self.numbers if p.startswith("stack.")))
 
     def on_stack(self, name: str) -> Chip:
-        """The same chip under one software stack: its ``[stack.NAME]`` figures in place of the plain ones.
+        """The same chip under a software stack: its ``[stack.NAME]`` figures in place of the plain ones.
 
-        Figures that the stack does not have stay as they are, so stacks can be laid one upon the other.
+        Figures that the stack does not have stay as they are, so stacks can be laid one upon the other:
+        ``"trtllm+trtllm_fp4"``.
 
         Raises
         ------
         UnknownName
             With the stacks that the descriptor has.
         """
-        prefix = f"stack.{name}."
-        laid = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
-        if not laid:
-            raise UnknownName(f"software stack of {self.name}", name, self.stacks)
+        laid: dict[str, Number] = {}
+        for one in name.split("+"):
+            prefix = f"stack.{one.strip()}."
+            figures = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
+            if not figures:
+                raise UnknownName(f"software stack of {self.name}", one.strip(), self.stacks)
+            laid |= figures
         return dataclasses.replace(self, numbers={**self.numbers, **laid}, bound_cache={})
 
     def _follows(self, driver: str) -> list[str]:

@@ -140,7 +140,7 @@ def test_a_change_changes_that_figure_and_nothing_else(drawn: tuple[Chip, str, N
     changed = chip.what_if({path: data.draw(changes(number))})
     assert changed.number(path).kind == "what-if"
     assert changed.number(path).low is None
-    followers = {"clock": ("engines.", "memory."), "cores.count": ("engines.", "efficiency.")}.get(path, ())
+    followers = {"clock": ("engines.", "memory."), "cores.count": ("engines.", "efficiency.", "stack.")}.get(path, ())
     others = {p for p in before if p != path and not p.startswith(followers)}
     assert {p: values(changed)[p] for p in others} == {p: before[p] for p in others}
     assert values(chip) == before  # the chip itself is as it was

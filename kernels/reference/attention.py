@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 TILE = 128  # query rows, and keys, of one tile
-NARROW = 64  # head dimension up to which tiles may be larger
+NARROW = 96  # head dimension up to which tiles may be larger
 DECODE_ROWS = 64  # query rows of a matrix instruction: fewer cost as much
 DIM_STEP = 32  # head dimensions are padded to a multiple of this
 SOFTMAX_FLOPS = 5  # of one score: scale and subtract the maximum, exponential, maximum, sum

@@ -66,7 +66,8 @@ def predict(row: dict[str, Any]) -> Any:
     """
     model: Any = load_model(row["model"])
     chip = load_chip(row["chip"])
-    chip = chip.on_stack(row["stack"]) if row["stack"] in chip.stacks else chip
+    stacks = [stack for stack in row["stack"].split("+") if stack in chip.stacks]
+    chip = chip.on_stack("+".join(stacks)) if stacks else chip
     given = {k: row[k] for k in ("dtype", "weight_dtype", "kv_dtype") if row[k]}
     if row["method"] == "rank":
         options = {"dtype": row["dtype"], "table_dtype": row["weight_dtype"], "skew": row["skew"], "compiled": True}

@@ -55,8 +55,8 @@ REASONS = (
     ),
     (
         "trtllm-overview", "", "gpt-oss",
-        "open; experts in kernels that are not measured here (the page names Triton on Hopper), balanced "
-        "routing assumed, arithmetic dtype from memory",
+        "open; on Hopper the experts have the parameters of measured layers (2.6 became 2.2), on Blackwell the "
+        "class's; balanced routing assumed, arithmetic dtype from memory",
     ),
     (
         "trtllm-overview", "b200", "llama",
@@ -103,7 +103,8 @@ No number was fitted to them, but this is not a blind test. After residuals had 
 attention parameters were fitted (to operator times) and taken up; kernels merged by engines; the whole compiled
 dense part of DLRM-v2 (8-bit activations, no copies, a pipeline); its rows looked up as lists; the clock of PCIe and
 NVL applied to operand fetches, results and lookups too (with the lists, DLRM-v2 on PCIe went from 1.34 to 1.19, on
-NVL from 1.43 to 1.16); beams sharing their prompt (which made GPT-J worse); requests in a finite number of waves.
+NVL from 1.43 to 1.16); beams sharing their prompt (which made GPT-J worse); requests in a finite number of waves;
+the parameters of MXFP4 experts on Hopper, fitted to operator times.
 The floor of 120 W is one of three tried. Prompt lengths and spreads of MLPerf and the Zipf exponent are from
 memory.
 
