@@ -40,6 +40,8 @@ def mla_attention(
     decode_vector_fraction: float,
     decode_fill_s: float,
     decode_split_s: float,
+    widen_s: float,
+    widen_element_s: float,
 ) -> Quantities:
     """Cost of absorbed MLA for the last `q_len` of `kv_len` positions of each sequence.
 
@@ -56,6 +58,9 @@ def mla_attention(
         Shape; `kv_len` counts the new tokens.
     causal, width, kv_width, reuse : float
         As in `attention`, as are the numbers of the machine and the efficiency parameters.
+    widen_s, widen_element_s : float
+        Where the cache is narrower than the arithmetic: plain kernels that first write all of it anew, as wide as the
+        queries, s, and s per number; 0 where the cache is read as it is.
 
     Returns
     -------
@@ -63,11 +68,14 @@ def mla_attention(
         As `attention`.
     """
     key_dim = kv_lora_rank + rope_dim
+    begin_s = launch_s
+    if kv_width < width:
+        begin_s += widen_s + widen_element_s * batch * kv_len * key_dim
     return attention_cost(
         batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse,
         MLA_TILE,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+        begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,
         decode_vector_fraction, decode_fill_s, decode_split_s,
     )  # fmt: skip

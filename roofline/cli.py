@@ -227,7 +227,7 @@ def estimate(
     table_dtype: Annotated[str | None, typer.Option(help="Embedding rows. [recommendation; default: dtype]")] = None,
     skew: Annotated[float | None, typer.Option(help="Zipf exponent of the indices. [recommendation]")] = None,
     changes: Set = None,
-    stack: Annotated[str | None, typer.Option(help="Software whose parameters to use: vllm, sglang, trtllm.")] = None,
+    stack: Annotated[str | None, typer.Option(help="Software: vllm, sglang, trtllm ...; several joined by +.")] = None,
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by operator.")] = True,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the roofline with the operators: a .png, .svg or .pdf.")
