@@ -66,7 +66,7 @@ def elementwise(
     """
     elements = rows * cols
     read_bytes = elements * reads * width
-    cold_bytes = elements * min(reads, cold_reads) * width
+    cold_bytes = elements * (cold_reads if cold_reads < reads else reads) * width
     total_bytes = read_bytes + elements * writes * out_width
     work = elements * flops_per_element
 
@@ -77,8 +77,10 @@ def elementwise(
 
     # In fact a stream evicts itself: by the time it is as large as the cache, nothing of it is found again.
     spill = 1.0
-    if cache_capacity > 0.0:
-        spill = min(1.0, max(0.0, (total_bytes / cache_capacity - cache_share) / (1.0 - cache_share)))
+    if total_bytes <= cache_share * cache_capacity:
+        spill = 0.0
+    elif total_bytes < cache_capacity:
+        spill = (total_bytes / cache_capacity - cache_share) / (1.0 - cache_share)
     memory_bytes = total_bytes * spill + (1.0 - reuse) * cold_bytes * (1.0 - spill)
     cache_bytes = total_bytes + (passes - 1.0) * read_bytes
 

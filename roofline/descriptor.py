@@ -379,6 +379,22 @@ _ENDINGS: dict[str, type[Figure]] = {
 }  # fmt: skip
 
 
+#: Figures remembered as checked: some ten times what the built-in chips have.
+MOST_CHECKED = 20_000
+
+#: Figures checked before, by identity: a chip that extends another shares the parsed figures that it inherits.
+_checked: dict[tuple[int, type[Figure]], tuple[Any, Figure]] = {}
+
+
+def _figure(schema: type[Figure], raw: Any) -> Figure:
+    known = _checked.get((id(raw), schema))
+    if known is None or known[0] is not raw:
+        if len(_checked) > MOST_CHECKED:
+            _checked.clear()
+        known = _checked[id(raw), schema] = (raw, schema.model_validate(raw))
+    return known[1]
+
+
 def _flatten_efficiency(
     table: dict[str, dict[str, Any]], sources: dict[str, str], out: dict[str, Number], problems: list[str],
     place: str = "efficiency",
@@ -388,7 +404,7 @@ def _flatten_efficiency(
     def read(path: str, name: str, figure: Any) -> None:
         schema = parameter_schema(name)
         try:
-            out[path] = _number(schema.model_validate(figure), sources)
+            out[path] = _number(_figure(schema, figure), sources)
         except ValidationError as error:
             problems.extend(explain(error, schema, path))
 

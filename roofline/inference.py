@@ -324,10 +324,11 @@ class Phase:
         """The breakdown as plain records, one an operator; :attr:`ops` has the same as a DataFrame."""
         if isinstance(self.time_s, np.ndarray):
             raise RooflineError("a breakdown shows one point; take one from the sweep and estimate it alone")
-        rows = []
-        for op, values in zip(self.workload, self.costs, strict=True):
-            n, s = op.count, op.count * self.scale
-            work = values[0] + values[1]
+        rows, whole, names = [], self.time_s, bound_names(self.chip)
+        for op, (flops, vector_flops, size, _, _, _, lower, time, upper, *busy) in zip(
+            self.workload, self.costs, strict=True
+        ):
+            n, s, work = op.count, op.count * self.scale, flops + vector_flops
             rows.append(
                 {
                     "op": op.name,
@@ -335,13 +336,13 @@ class Phase:
                     "dtype": op.dtype,
                     "count": n,
                     "flops": n * work,
-                    "bytes": n * values[2],
-                    "intensity": work / values[2] if values[2] else 0.0,
-                    "time_s": s * values[_TIME],
-                    "share": s * values[_TIME] / self.time_s,
-                    "bound": _bound(values, self.chip),
-                    "lower_s": s * values[_LOWER],
-                    "upper_s": s * values[_UPPER],
+                    "bytes": n * size,
+                    "intensity": work / size if size else 0.0,
+                    "time_s": s * time,
+                    "share": s * time / whole,
+                    "bound": names[busy.index(max(busy))],
+                    "lower_s": s * lower,
+                    "upper_s": s * upper,
                 }
             )
         return rows

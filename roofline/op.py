@@ -338,8 +338,10 @@ def elementwise(
 
 
 def _kin(kind: str, doc: str, **defaults: float) -> Any:
+    usual = {"kind": kind, **defaults}
+
     def function(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", **options: Any) -> Op:
-        return elementwise(rows=rows, cols=cols, dtype=dtype, **{"kind": kind, **defaults, **options})
+        return elementwise(rows=rows, cols=cols, dtype=dtype, **{**usual, **options})
 
     function.__name__ = function.__qualname__ = kind
     function.__doc__ = f"""{doc}

@@ -66,7 +66,24 @@ def classes_table(found: Validation, role: str | None = None) -> Table:
         "rows. bias: median of predicted over measured, less 1. parameters: the descriptor's plain ones, or a stack's. "
         "A chip written 'A < B' has its own datasheet and B's parameters: nothing of it was fitted."
     )
+    table.notes.append(f"Rows inside their 90 % interval: {'; '.join(_coverage(found))}.")
     return table
+
+
+def _coverage(found: Validation) -> list[str]:
+    """For each chip and role: the share of rows that no early rule excludes inside their interval, and of how many
+    lines of the table it is between 85 and 95 %.
+    """
+    rows = found.rows[found.rows["rule"] == ""]
+    inside = rows["measured_s"].between(rows["low_s"], rows["high_s"])
+    lines = found.table[found.table["regime"] == "all"]
+    out = []
+    key: Any
+    for key, share in inside.groupby([rows["chip"], rows["role"]], sort=False).mean().items():
+        chip, role = key
+        of = lines[(lines["chip"] == chip) & (lines["role"] == role)]["coverage"]
+        out.append(f"{chip} {role} {share:.0%} ({of.between(0.85, 0.95).sum()} of {len(of)} lines in 85-95 %)")
+    return out
 
 
 def excluded_table(found: Validation) -> Table:
