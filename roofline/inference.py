@@ -170,7 +170,10 @@ class Cost:
 
     @property
     def bound(self) -> Any:
-        """compute, memory:<level>, network or overhead: the resource with the longest busy time."""
+        """compute, memory:<level>, network or overhead: the resource with the longest busy time.
+
+        A memory is busy, too, while as many requests are in flight as there can be (random lookups of short rows).
+        """
         return _bound(self.values, self.chip)
 
     def __repr__(self) -> str:
