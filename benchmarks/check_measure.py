@@ -87,10 +87,10 @@ def independent_bandwidth(threads: int, total_bytes: float) -> tuple[str, float]
     return "numpy's copy (one thread)", 16.0 * n / best
 
 
-def _triad(machine: Cpu) -> float:
-    """B/s of a triad as ``roofline measure`` takes it."""
+def _stream(machine: Cpu, mode: str) -> float:
+    """B/s of a kind of stream as ``roofline measure`` takes it."""
     size = int(4 * machine.cache_bytes)
-    return max(p.value for p in machine._bandwidth(size, size, 12) if p.mode == "triad")
+    return max(p.value for p in machine._bandwidth(size, size, 12) if p.mode == mode)
 
 
 def plain_gemm(edge: int) -> float:
@@ -142,12 +142,14 @@ def main() -> None:
 
     how, wanted = independent_bandwidth(machine.threads, 4 * machine.cache_bytes)
     probes = pd.read_csv(given.folder / "probes.csv")
-    same = probes[(probes["mode"] == ("triad" if "triad" in how else "copy")) & (probes["probe"] == "bandwidth")]
+    mode = "triad" if "triad" in how else "copy"
+    same = probes[(probes["mode"] == mode) & (probes["probe"] == "bandwidth")]
     found = float(same.loc[same["bytes"] == same["bytes"].max(), "value"].max())
     print(f"descriptor    {float(chip['memory.main.bandwidth']) / 1e9:8.1f} GB/s     (its fastest stream)")
     print(f"main memory   {found / 1e9:8.1f} GB/s     {how}: {wanted / 1e9:.1f} GB/s   {found / wanted - 1:+.1%}")
     turns = [
-        (_triad(machine), independent_bandwidth(machine.threads, 4 * machine.cache_bytes)[1]) for _ in range(TURNS)
+        (_stream(machine, mode), independent_bandwidth(machine.threads, 4 * machine.cache_bytes)[1])
+        for _ in range(TURNS)
     ]
     found, wanted = np.median(np.array(turns), axis=0)
     print(f"in {TURNS} turns    {found / 1e9:8.1f} GB/s     the same: {wanted / 1e9:.1f} GB/s (medians)   "

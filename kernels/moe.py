@@ -155,7 +155,7 @@ def moe(
         Sustained shares of `matrix_flops` and `memory_bandwidth`.
     activation_fraction : float
         Share of cache (memory, once they spill) bandwidth at which permute, activation and combine gather rows. The
-        combined rows are written in order, at the full bandwidth.
+        combined rows are written in order, at `memory_fraction` of it.
     quantize_pairs : float
         1.0: what is turned into 8 bits before the first product are its rows, one a pair; 0.0: the tokens.
     resident_fraction : float

@@ -195,8 +195,8 @@ class Chip:
     def on_stack(self, name: str) -> Chip:
         """The same chip under a software stack: its ``[stack.NAME]`` figures in place of the plain ones.
 
-        Figures that the stack does not have stay as they are, so stacks can be laid one upon the other:
-        ``"trtllm+trtllm_fp4"``.
+        Figures that the stack does not have stay as they are, those of a class for one dtype too, so stacks can be
+        laid one upon the other: ``"trtllm+trtllm_fp4"``.
 
         Raises
         ------

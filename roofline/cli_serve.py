@@ -33,7 +33,7 @@ def serve(
     weight_dtype: Annotated[str | None, typer.Option(help="Weights in memory. [default: dtype]")] = None,
     kv_dtype: Annotated[str | None, typer.Option(help="KV cache.")] = None,
     chunk: Annotated[int, typer.Option(help="Prompt tokens that one pass takes.")] = 8192,
-    stack: Annotated[str | None, typer.Option(help="Parameters of this software stack, such as trtllm.")] = None,
+    stack: Annotated[str | None, typer.Option(help="Software: vllm, sglang, trtllm ...; several joined by +.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
 ) -> None:
     """Throughput and latency of a language model under a constant number of requests, prompts and decoding mixed.

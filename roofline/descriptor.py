@@ -299,7 +299,7 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
     Parameters
     ----------
     raw : dict
-        The parsed TOML, ``extends`` already merged in.
+        The parsed TOML, ``extends`` already merged in. Not to be changed afterwards: figures are remembered as checked.
     file : str
         For error messages.
     schema : type, optional

@@ -20,7 +20,7 @@ from roofline import kernels
 from roofline.chip import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.errors import BadWorkload, RooflineError
 from roofline.kernels._jit import evaluate
-from roofline.numeric import anywhere
+from roofline.numeric import anywhere, broadcastable
 from roofline.op import Op
 
 if TYPE_CHECKING:
@@ -91,11 +91,8 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
     arguments = in_order(named)
     if not varied and np.ndarray not in map(type, op.args.values()):
         return function(*arguments)  # type: ignore[no-any-return]
-    try:
-        shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
-    except ValueError:
-        shapes = {name: a.shape for name, a in named.items() if isinstance(a, np.ndarray)}
-        raise BadWorkload(f"{op.name}: arrays do not broadcast: {shapes}") from None
+    broadcastable(op.name, named)
+    shape = np.broadcast_shapes(*(a.shape for a in arguments if isinstance(a, np.ndarray)))
     columns = [
         np.ascontiguousarray(np.broadcast_to(a, shape), dtype=float).ravel() if isinstance(a, np.ndarray) else float(a)
         for a in arguments

@@ -33,6 +33,18 @@ def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
     return values
 
 
+def broadcastable(where: str, values: dict[str, Numeric]) -> None:
+    """Refuse arrays whose shapes do not go together."""
+    arrays = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
+    if len(arrays) > 1:
+        try:
+            np.broadcast_shapes(*arrays.values())
+        except ValueError:
+            raise BadWorkload(
+                f"{where}: arrays do not broadcast against each other: {arrays}; give each an axis of its own"
+            ) from None
+
+
 def _number(where: str, name: str, value: Numeric) -> Numeric:
     number = as_numeric(value)
     array = np.asarray(number)

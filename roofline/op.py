@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 
 from roofline.errors import BadWorkload
-from roofline.numeric import Numeric, anywhere, as_numeric, choose, minimum, not_negative, positive
+from roofline.numeric import (
+    Numeric,
+    anywhere,
+    broadcastable,
+    choose,
+    maximum,
+    minimum,
+    not_negative,
+    positive,
+)
 from roofline.units import DTYPE_BYTES, dtype_name
 
 
@@ -147,16 +156,20 @@ def attention(
     Raises
     ------
     BadWorkload
-        For sizes that are not positive, `kv_len` below `q_len` under a causal mask, heads not a multiple of `kv_heads`.
+        For sizes that are not positive or do not broadcast, `kv_len` below `q_len` under a causal mask, heads not a
+        multiple of `kv_heads`, chunks without a length.
     """
     kv_heads = heads if kv_heads is None else kv_heads
     values = positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
     values |= {"window": 0.0, "value_dim": 0.0, "scattered": 0.0}  # 0: none
     if window is not None:
         values |= positive(name, window=window)
-        values |= _chunks(values) if chunked else {}
+    elif chunked:
+        raise BadWorkload(f"{name}: chunked attention needs the length of a chunk: window")
     if value_dim is not None:
         values |= not_negative(name, value_dim=value_dim)
+    broadcastable(name, values)
+    if value_dim is not None:
         apart = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
         values["scattered"] = choose(apart, 1.0, 0.0) if stored and causal else 0.0
     if causal and anywhere(values["kv_len"] < values["q_len"]):
@@ -164,6 +177,8 @@ def attention(
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
     if anywhere(values["heads"] % values["kv_heads"]):
         raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {heads!r} and {kv_heads!r}")
+    if chunked:
+        values |= _chunks(values)
     dtype = dtype_name(dtype)
     args = {
         **values, "causal": 1.0 if causal else 0.0,
@@ -207,6 +222,7 @@ def mla_attention(
     values = positive(
         name, batch=batch, heads=heads, q_len=q_len, kv_len=kv_len, kv_lora_rank=kv_lora_rank, rope_dim=rope_dim
     )
+    broadcastable(name, values)
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
@@ -248,6 +264,7 @@ def moe(
         For sizes that are not positive or more active experts than there are.
     """
     values = positive(name, tokens=tokens, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)
+    broadcastable(name, values)
     if anywhere(values["topk"] > values["experts"]):
         raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
     if anywhere(np.asarray(values["ep"]) > np.asarray(values["experts"])) or anywhere(np.asarray(values["tp"]) < 1):
@@ -285,13 +302,14 @@ def embedding_bag(
     BadWorkload
         For sizes that are not positive.
     """
-    values = positive(name, batch=batch, tables=tables, rows=rows, dim=dim, pooling=pooling)
-    together = as_numeric(together)
-    if anywhere(np.asarray(together) < 1) or anywhere(np.asarray(together) > np.maximum(values["pooling"], 1)):
+    values = positive(name, batch=batch, tables=tables, rows=rows, dim=dim, pooling=pooling, together=together)
+    broadcastable(name, values)
+    most = maximum(values["pooling"], 1)
+    if anywhere(values["together"] < 1) or anywhere(values["together"] > most):
         raise BadWorkload(f"{name}: together is at least 1 and at most pooling={pooling!r}, found {together!r}")
     dtype = dtype_name(dtype)
     args = {
-        **values, **not_negative(name, skew=skew), "together": together, "width": DTYPE_BYTES[dtype],
+        **values, **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], "reuse": 1.0 if reuse else 0.0,
     }  # fmt: skip
     return Op("embedding_bag", name, dtype, args, count, shard, scope)

@@ -21,7 +21,7 @@ CLOCK_STEP_NS = 3_000_000_000
 
 Stamp = tuple[int, int]
 
-_listed: dict[tuple[Path, tuple[str, ...]], tuple[int, dict[str, Path]]] = {}
+_listed: dict[tuple[Path, tuple[str, ...]], tuple[tuple[int, ...], dict[str, Path]]] = {}
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -71,19 +71,23 @@ def files_of(what: str) -> dict[str, tuple[str, Path]]:
     endings = (".toml",) if what == "chips" else MODEL_ENDINGS
     found: dict[str, tuple[str, Path]] = {}
     for origin, folder in _folders(what):
-        found = {name: (origin, path) for name, path in _files_in(folder, endings).items()} | found
+        for name, path in _files_in(folder, endings).items():
+            found.setdefault(name, (origin, path))
     return found
 
 
 def _files_in(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Name -> path of a folder's files; the folder is read again only when its time of change says so."""
+    """Name -> path of a folder's files; the folder is read again only when it is another one or has changed."""
     try:
-        changed = folder.stat().st_mtime_ns
+        status = folder.stat()
+        state = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         known = _listed.get((folder, endings))
-        if known is not None and known[0] == changed:
+        if known is not None and known[0] == state:
             return known[1]
         now = time.time_ns()
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        entries = list(os.scandir(folder))
+        names = sorted(entry.name for entry in entries if entry.is_file())
+        linked = any(entry.is_symlink() for entry in entries)  # what a link leads to changes unseen
     except OSError:
         return {}  # no such folder, or not for us to read
     files: dict[str, Path] = {}
@@ -91,8 +95,8 @@ def _files_in(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
         stem, ending = os.path.splitext(name)
         if ending.lower() in endings and not name.startswith((".", "_")):
             files.setdefault(stem.lower(), folder / name)
-    if now - changed > CLOCK_STEP_NS:
-        _listed[folder, endings] = (changed, files)
+    if not linked and now - max(status.st_mtime_ns, status.st_ctime_ns) > CLOCK_STEP_NS:
+        _listed[folder, endings] = (state, files)
     return files
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from roofline.chip import Chip
 from roofline.errors import BadWorkload, UnknownName
 from roofline.models.llm import LanguageModel
-from roofline.numeric import anywhere, as_numeric
+from roofline.numeric import anywhere, as_numeric, broadcastable
 from roofline.parallel import Plan
 from roofline.units import dtype_name
 
@@ -86,18 +86,6 @@ def _whole(where: str, value: Any, least: int = 1) -> Any:
     return value if isinstance(value, np.ndarray) else int(value)
 
 
-def _broadcast(**values: Any) -> None:
-    """Refuse arrays whose shapes do not go together."""
-    shapes = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
-    if len(shapes) < 2:
-        return
-    try:
-        np.broadcast_shapes(*shapes.values())
-    except ValueError:
-        message = f"arrays do not broadcast against each other: {shapes}; give each an axis of its own"
-        raise BadWorkload(message) from None
-
-
 def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
     """The request for a language model; see :func:`roofline.estimate` for the options.
 
@@ -109,7 +97,8 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     batch, prompt = _whole("batch", options.get("batch", 1)), _whole("prompt", options.get("prompt", 1024))
     output, prefix = _whole("output", options.get("output", 256)), _whole("prefix", options.get("prefix", 0), 0)
     plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
-    _broadcast(batch=batch, prompt=prompt, output=output, prefix=prefix, tp=plan.tp, pp=plan.pp, ep=plan.ep, dp=plan.dp)
+    sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix}
+    broadcastable(model.name, sizes | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
     plan.check(model)
     if anywhere(prefix >= prompt):
         raise BadWorkload(

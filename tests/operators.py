@@ -34,6 +34,7 @@ _GEMM = st.fixed_dictionaries(
 def _attention(draw: Any) -> dict[str, Any]:
     kv_heads = draw(sizes(1, 16))
     kv_len = draw(sizes(1, 131072))
+    window = draw(st.one_of(st.none(), sizes(1, 8192)))
     return {
         "batch": draw(sizes(1, 512)),
         "kv_heads": kv_heads,
@@ -41,8 +42,8 @@ def _attention(draw: Any) -> dict[str, Any]:
         "head_dim": draw(st.sampled_from([64, 80, 96, 128, 192, 256])),
         "kv_len": kv_len,
         "q_len": draw(st.one_of(st.just(1), st.just(kv_len), sizes(1, kv_len))),
-        "window": draw(st.one_of(st.none(), sizes(1, 8192))),
-        "chunked": draw(st.booleans()),
+        "window": window,
+        "chunked": window is not None and draw(st.booleans()),
         "value_dim": draw(st.one_of(st.none(), st.sampled_from([64, 128]))),
         "stored": draw(st.booleans()),
         "causal": draw(st.booleans()),

@@ -143,6 +143,12 @@ def test_the_users_file_wins_over_the_built_in_one(tmp_path: Path, monkeypatch: 
     assert rows()["h200"]["origin"] == "ROOFLINE_CHIPS"
 
 
+def test_the_users_alias_wins_over_a_built_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "zz-mine", extra='aliases = ["h100"]\n')
+    monkeypatch.setenv("ROOFLINE_CHIPS", str(tmp_path))
+    assert rl.load_chip("h100").name == "zz-mine"
+
+
 def test_an_unknown_name_mentions_a_missing_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROOFLINE_CHIPS", str(tmp_path / "absent"))
     assert rl.load_chip("h100")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import roofline as rl
+from roofline.errors import BadWorkload
 
 
 @pytest.mark.parametrize(("experts", "topk", "falls_back"), [(512, 16, False), (513, 16, True), (512, 17, True)])
@@ -22,3 +25,25 @@ def test_one_block_sorts_up_to_256_tokens() -> None:
     h100 = rl.load_chip("h100-sxm")
     times = rl.cost(rl.moe(tokens=[255, 256, 257], hidden=2048, inter=512, experts=8, topk=2), h100).time_s
     assert times[2] - times[1] > h100["efficiency.moe.sort_s"] > 10 * (times[1] - times[0])
+
+
+ATTENTION = {"batch": 1, "heads": 8, "head_dim": 128, "q_len": 4, "kv_len": 40}
+BAG = {"batch": 64, "tables": 1, "rows": 1000, "dim": 64, "pooling": 4}
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "says"),
+    [
+        (rl.attention, {**ATTENTION, "q_len": 5000, "kv_len": 100, "window": 100, "chunked": True}, "at least q_len"),
+        (rl.attention, {**ATTENTION, "chunked": True}, "needs the length of a chunk"),
+        (rl.attention, {**ATTENTION, "head_dim": [64, 96, 128], "value_dim": [64, 128]}, "do not broadcast"),
+        (rl.attention, {**ATTENTION, "q_len": [1, 2, 3], "window": [4, 8], "chunked": True}, "do not broadcast"),
+        (rl.attention, {**ATTENTION, "heads": [8, 16], "kv_heads": [1, 2, 4]}, "do not broadcast"),
+        (rl.embedding_bag, {**BAG, "together": float("nan")}, "together must be positive and finite"),
+        (rl.embedding_bag, {**BAG, "together": "a"}, "together must be a number"),
+        (rl.embedding_bag, {**BAG, "together": 9}, "at most pooling=4"),
+    ],
+)
+def test_what_no_operator_can_be(function: Any, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadWorkload, match=says):
+        function(**arguments)

@@ -34,9 +34,10 @@ def elementwise(
     least = (1 - reuse) * first_use + reuse * later_use
     lower = np.maximum(np.maximum(least / memory_bandwidth, total / cache_bandwidth), work / vector_flops)
 
+    kept = cache_share * cache_capacity
     with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.where(cache_capacity > 0, total / cache_capacity, np.inf)
-    spill = np.clip((size - cache_share) / (1 - cache_share), 0.0, 1.0)
+        partly = (total - kept) / (cache_capacity - kept)
+    spill = np.where(total <= kept, 0.0, np.where(total < cache_capacity, partly, 1.0))
     first_use = cold + (total - cold) * spill
     later_use = total * spill
     memory_bytes = (1 - reuse) * first_use + reuse * later_use

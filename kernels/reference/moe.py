@@ -48,7 +48,7 @@ def moe(
     - two grouped products, hidden -> up (twice as wide when gated) and down -> hidden, on rows padded to tiles;
       each takes the longest of its matrix time, memory time (the active experts' weights) and cache time;
     - permute, activation and combine gather rows at `activation_fraction` of the cache's bandwidth, or of memory's
-      for what the cache loses, and the combined rows are written in order.
+      for what the cache loses, and the combined rows are written in order, at `memory_fraction`.
 
     Sources: grouped products on padded experts, Gale et al., "MegaBlocks" (MLSys 2023); experts in use as occupied
     urns, Johnson and Kotz, "Urn Models and Their Application" (1977); the largest of several draws, Cornish and

@@ -174,7 +174,7 @@ def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -
     version (``trtllm_1_3_0rc10``) comes on top.
     """
     known = {p.split(".")[1] for p in chip.numbers if p.startswith("stack.") and p.split(".")[3] == op}
-    names = [f"{framework}_{variant.split()[0]}" if variant else "", framework]
+    names = [f"{framework}_{variant.split()[0].replace('-', '_')}" if variant else "", framework]
     general = next((name for name in names if name in known), "")
     newer = f"{framework}_{version.replace('.', '_')}"
     return tuple(name for name in (general, newer) if name in known)
