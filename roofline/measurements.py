@@ -50,8 +50,8 @@ REGIMES = ("under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms")
 
 MAX_FILE_BYTES = 2_000_000_000
 
-_TEXT = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
-_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse")
+WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
+FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse")
 _NOT_ARGUMENTS = ("name", "count", "shard", "scope")
 _MAY_BE_ZERO = ("window", "skew", "reads", "writes", "flops_per_element", "cold_reads", "value_dim")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
@@ -179,7 +179,7 @@ def groups(frame: pd.DataFrame, failed: dict[Any, str] | None = None) -> Iterato
     """
     for name, rows in frame.groupby("op", sort=False, observed=True):
         present = [k for k in keywords(str(name)) if k in rows.columns]
-        words = [k for k in present if k in _TEXT or k in _FLAGS]
+        words = [k for k in present if k in WORDS or k in FLAGS]
         numbers = [k for k in present if k not in words]
         keys: list[Any] = [rows[w].astype(object).where(rows[w].notna(), "").astype(str).str.strip() for w in words]
         keys += [rows[n].notna() for n in numbers]
@@ -197,7 +197,7 @@ def _operators(
         for word in words:
             text = "" if _missing(first[word]) else str(first[word]).strip()
             if text:
-                given[word] = _flag(word, text) if word in _FLAGS else text if word == "kind" else dtype_name(text)
+                given[word] = _flag(word, text) if word in FLAGS else text if word == "kind" else dtype_name(text)
         given |= {n: rows[n].to_numpy(dtype=float) for n in numbers if not _missing(first[n])}
         yield rows.index, getattr(operators, name)(**given)
     except (BadWorkload, TypeError, ValueError) as error:
@@ -249,7 +249,7 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
             reason[rows.index] = f"unknown operator {shown(name)}" + (f"; did you mean {near[0]!r}?" if near else "")
             continue
         for keyword, required in keywords(str(name)).items():
-            if keyword in (*_TEXT, *_FLAGS):
+            if keyword in (*WORDS, *FLAGS):
                 continue
             if keyword not in rows.columns:
                 if required:
@@ -281,7 +281,7 @@ def numeric(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with its numbers as floats: a column that held a word somewhere was read as text."""
     import pandas as pd
 
-    words = {"op", *_TEXT, *_FLAGS}
+    words = {"op", *WORDS, *FLAGS}
     known = {k for name in frame["op"].unique() if name in OPERATORS for k in keywords(str(name))} | {"time_s"}
     changed = {c: pd.to_numeric(frame[c]).astype(float) for c in frame.columns if c in known and c not in words}
     return frame.assign(**changed)

@@ -22,6 +22,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = {"gemm": "o", "attention": "s", "mla_attention": "s", "moe": "D", "embedding_bag": "^"}
 
 
+def _palette() -> tuple[Any, ...]:
+    """Colours for many series: those that everybody can tell apart first."""
+    import matplotlib
+
+    return (*COLOURS, *matplotlib.colormaps["tab20b"].colors)  # type: ignore[attr-defined]
+
+
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     if ax is not None:
         return ax
@@ -265,9 +272,9 @@ def _label_slopes(ax: Axes, x: np.ndarray, slopes: dict[str, float], main: str, 
 
 
 def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int) -> None:
-    labels = []
+    labels, palette = [], _palette()
     for i, (series, group) in enumerate(points.groupby("series", sort=False)):
-        colour = COLOURS[(first + i) % len(COLOURS)]
+        colour = palette[(first + i) % len(palette)]
         for _, row in group.sort_values("share", ascending=False).iterrows():
             spot = (row["intensity"], row["flops"] / row["time_s"])
             marker = _MARKERS.get(str(row.get("kind", "")), "v")
@@ -278,7 +285,7 @@ def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int)
             if row["share"] >= label_share:
                 labels.append((row["share"], f"{row['op']} {row['share']:.0%}", spot, colour))
         if series:
-            ax.scatter([], [], color=colour, label=str(series))
+            ax.scatter([], [], color=colour, marker=marker, label=str(series))
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # settles the limits that labels are placed in
     taken: list[tuple[float, ...]] = [
         _pixels(ax, (r["intensity"], r["flops"] / r["time_s"]), 3) for _, r in points.iterrows()
@@ -417,9 +424,7 @@ def plot_validation(rows: pd.DataFrame, title: str = "", ax: Axes | None = None)
     if rows.empty:
         raise BadWorkload("plot_validation needs at least one row")
     ax = _axes(ax, (7.2, 6.4))
-    import matplotlib
-
-    palette = (*COLOURS, *matplotlib.colormaps["tab20b"].colors)  # type: ignore[attr-defined]
+    palette = _palette()
     both = rows[["measured_s", "predicted_s"]].to_numpy(float) * 1e6
     ends = np.array([0.8 * both.min(), 1.25 * both.max()])
     for factor, style in ((1.0, "-"), (0.5, ":"), (2.0, ":")):

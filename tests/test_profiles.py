@@ -108,6 +108,10 @@ def test_plain_csv(tmp_path: Path) -> None:
     path.write_text("op,time_s,dtype,m,n,k,count\ngemm,1e-5,bf16,16,4096,4096,10\n")
     (row,) = profiles.read(path).to_dict("records")
     assert (row["flops"], row["time_s"]) == (pytest.approx(10 * 2 * 16 * 4096**2), pytest.approx(1e-4))
+    path.write_text("op,time_s,dtype,m,n,k,bytes,devices\ngemm,1e-5,bf16,16,64,64,,\nall_reduce,1e-4,bf16,,,,1e6,8\n")
+    frame = profiles.read(path)  # bytes are an argument of a collective, not a reading of the row beside it
+    assert list(frame["op"]) == ["gemm", "all_reduce"]
+    assert frame["flops"].iloc[0] == 2 * 16 * 64 * 64
 
 
 NCU = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
@@ -128,6 +132,7 @@ NCU = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
         ("a.json.gz", b"\x1f\x8b broken", "cannot be"),
         ("a.csv", "", "no line with a comma"),
         ("a.csv", "op,time_s,flops\na,1,1\n", "'bytes'"),
+        ("a.csv", "op,time_s,bytes\nmy kernel,1,1\n", "no column 'flops'"),
         ("a.csv", "op,time,flops,bytes\na,1,1,1\n", "'time_s'; is it 'time'"),
         ("a.csv", "op,time_s,flops,bytes\na,fast,1,1\n", "column 'time_s': expected a number, found 'fast'"),
         ("a.csv", "op,time_s,flops,bytes\na,-1,1,1\n", "not negative"),

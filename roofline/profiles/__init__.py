@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.errors import BadData, BadWorkload, closest, shown
 from roofline.inference import COST, evaluate_op
-from roofline.measurements import OPERATORS, keywords
+from roofline.measurements import FLAGS, OPERATORS, WORDS, keywords
 from roofline.profiles import nsight, traces
 from roofline.profiles.points import COLUMNS, csv_rows, number, operator, table, work
 
@@ -31,8 +31,6 @@ __all__ = ["COLUMNS", "measured", "predict", "read"]
 MAX_BYTES = 400_000_000
 
 _TIME = COST.index("time_s")
-_FLAGS = ("causal", "gated", "quantize", "reuse")
-_WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
 
 
 def read(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -130,11 +128,12 @@ def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
             near = closest(column, columns, 1)
             hint = f"; is it {near[0]!r}?" if near else ""
             raise BadData(f"{file}: no column {column!r}{hint} found: {', '.join(columns)[:200]}")
-    if ("flops" in columns) != ("bytes" in columns):
-        missing = "bytes" if "flops" in columns else "flops"
-        raise BadData(f"{file}: no column {missing!r}: flops and bytes go together")
+    if "flops" in columns and "bytes" not in columns:
+        raise BadData(f"{file}: no column 'bytes': flops and bytes go together")
     for line, row in enumerate(rows, 2):
         where = f"{file}: row {line}"
+        if "flops" not in columns and row.get("bytes", "").strip() and not _takes_bytes(row["op"].strip()):
+            raise BadData(f"{file}: no column 'flops': flops and bytes go together (row {line}: {row['op'].strip()})")
         time_s = number(row["time_s"], f"{where}, column 'time_s'")
         if time_s <= 0:
             raise BadData(f"{where}, column 'time_s': expected a time above zero, found {shown(row['time_s'])}")
@@ -153,14 +152,19 @@ def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
         yield point
 
 
+def _takes_bytes(name: str) -> bool:
+    """Whether bytes are an argument of this operator: collectives and copies."""
+    return name in OPERATORS and "bytes" in keywords(name)
+
+
 def _call(row: dict[str, str], where: str) -> dict[str, Any]:
     """The operator of a row in the columns of a measurement file."""
     name = row["op"].strip()
     call: dict[str, Any] = {"op": name}
     for keyword in keywords(name) if name in OPERATORS else ():  # an unknown one is refused where it is built
         value = row.get(keyword, "").strip()
-        if value and keyword in _FLAGS:
+        if value and keyword in FLAGS:
             call[keyword] = value.lower() in ("1", "1.0", "true", "yes")
         elif value:
-            call[keyword] = value if keyword in _WORDS else number(value, f"{where}, column {keyword!r}")
+            call[keyword] = value if keyword in WORDS else number(value, f"{where}, column {keyword!r}")
     return call
