@@ -110,8 +110,8 @@ def test_plain_csv(tmp_path: Path) -> None:
     assert (row["flops"], row["time_s"]) == (pytest.approx(10 * 2 * 16 * 4096**2), pytest.approx(1e-4))
     path.write_text("op,time_s,dtype,m,n,k,bytes,devices\ngemm,1e-5,bf16,16,64,64,,\nall_reduce,1e-4,bf16,,,,1e6,8\n")
     frame = profiles.read(path)  # bytes are an argument of a collective, not a reading of the row beside it
-    assert list(frame["op"]) == ["gemm", "all_reduce"]
-    assert frame["flops"].iloc[0] == 2 * 16 * 64 * 64
+    assert list(frame["op"]) == ["all_reduce", "gemm"]  # the longest first
+    assert frame["flops"].iloc[1] == 2 * 16 * 64 * 64
 
 
 NCU = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
