@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import importlib.util
 import inspect
 import math
 import os
@@ -213,10 +214,8 @@ def calibrate(
     RooflineError
         When scipy is not installed.
     """
-    try:
-        import scipy.optimize  # noqa: F401
-    except ImportError:
-        raise RooflineError("calibration needs scipy: pip install 'roofline[fit]'") from None
+    if importlib.util.find_spec("scipy") is None:
+        raise RooflineError("calibration needs scipy: pip install 'roofline[fit]'")
     chip = chip if isinstance(chip, Chip) else load_chip(chip)
     is_path = isinstance(data, str | os.PathLike)
     table = measurements.read(data)

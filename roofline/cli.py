@@ -7,6 +7,7 @@ input).
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import sys
@@ -399,10 +400,8 @@ def _write_grid(data: Any, frame: Any, out: Path) -> None:
     elif out.suffix == ".json":
         out.write_text(json.dumps(frame.to_dict("records"), default=_plain, allow_nan=False), encoding="utf-8")
     elif out.suffix == ".nc":
-        try:
-            import scipy  # noqa: F401  the writer that xarray uses here
-        except ImportError:
-            raise typer.BadParameter("--out: netCDF needs scipy: pip install 'roofline[fit]'") from None
+        if importlib.util.find_spec("scipy") is None:  # the writer that xarray uses here
+            raise typer.BadParameter("--out: netCDF needs scipy: pip install 'roofline[fit]'")
         data.assign(bound=data["bound"].astype(str)).to_netcdf(out, engine="scipy")
     else:
         raise typer.BadParameter(f"--out: expected a file ending in .csv, .json or .nc, found {str(out)!r}")

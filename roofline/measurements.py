@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +50,8 @@ REGIMES = ("under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms")
 
 MAX_FILE_BYTES = 2_000_000_000
 
-WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
-FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse")
+_WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
+_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse")
 _NOT_ARGUMENTS = ("name", "count", "shard", "scope")
 _MAY_BE_ZERO = ("window", "skew", "reads", "writes", "flops_per_element", "cold_reads", "value_dim")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
@@ -179,7 +179,7 @@ def groups(frame: pd.DataFrame, failed: dict[Any, str] | None = None) -> Iterato
     """
     for name, rows in frame.groupby("op", sort=False, observed=True):
         present = [k for k in keywords(str(name)) if k in rows.columns]
-        words = [k for k in present if k in WORDS or k in FLAGS]
+        words = [k for k in present if k in _WORDS or k in _FLAGS]
         numbers = [k for k in present if k not in words]
         keys: list[Any] = [rows[w].astype(object).where(rows[w].notna(), "").astype(str).str.strip() for w in words]
         keys += [rows[n].notna() for n in numbers]
@@ -197,7 +197,7 @@ def _operators(
         for word in words:
             text = "" if _missing(first[word]) else str(first[word]).strip()
             if text:
-                given[word] = _flag(word, text) if word in FLAGS else text if word == "kind" else dtype_name(text)
+                given[word] = _word(word, text)
         given |= {n: rows[n].to_numpy(dtype=float) for n in numbers if not _missing(first[n])}
         yield rows.index, getattr(operators, name)(**given)
     except (BadWorkload, TypeError, ValueError) as error:
@@ -209,6 +209,35 @@ def _operators(
             raise BadData(f"row {rows.index[0]} ({name}): {_reason(name, error)}") from None
         else:
             failed[rows.index[0]] = _reason(name, error)
+
+
+def arguments(
+    row: Mapping[str, Any], number: Callable[[str, str], float] = lambda text, name: float(text)
+) -> dict[str, Any]:
+    """The keyword arguments of the operator of one row; empty cells leave a keyword out.
+
+    Parameters
+    ----------
+    row : mapping
+        Columns to values, as text or as they are; `op` is one of :data:`OPERATORS`.
+    number : callable, optional
+        Reads a number from its text and the name of its column.
+
+    Raises
+    ------
+    BadWorkload
+        For a flag that is neither true nor false.
+    """
+    found: dict[str, Any] = {}
+    for name in keywords(str(row["op"])):
+        text = "" if _missing(row.get(name)) else str(row[name]).strip()
+        if text:
+            found[name] = _word(name, text) if name in (*_WORDS, *_FLAGS) else number(text, name)
+    return found
+
+
+def _word(name: str, text: str) -> Any:
+    return _flag(name, text) if name in _FLAGS else text if name == "kind" else dtype_name(text)
 
 
 def _missing(value: Any) -> bool:
@@ -249,7 +278,7 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
             reason[rows.index] = f"unknown operator {shown(name)}" + (f"; did you mean {near[0]!r}?" if near else "")
             continue
         for keyword, required in keywords(str(name)).items():
-            if keyword in (*WORDS, *FLAGS):
+            if keyword in (*_WORDS, *_FLAGS):
                 continue
             if keyword not in rows.columns:
                 if required:
@@ -281,7 +310,7 @@ def numeric(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with its numbers as floats: a column that held a word somewhere was read as text."""
     import pandas as pd
 
-    words = {"op", *WORDS, *FLAGS}
+    words = {"op", *_WORDS, *_FLAGS}
     known = {k for name in frame["op"].unique() if name in OPERATORS for k in keywords(str(name))} | {"time_s"}
     changed = {c: pd.to_numeric(frame[c]).astype(float) for c in frame.columns if c in known and c not in words}
     return frame.assign(**changed)

@@ -274,10 +274,11 @@ def _label_slopes(ax: Axes, x: np.ndarray, slopes: dict[str, float], main: str, 
 def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int) -> None:
     labels, palette = [], _palette()
     for i, (series, group) in enumerate(points.groupby("series", sort=False)):
-        colour = palette[(first + i) % len(palette)]
+        colour, marks = palette[(first + i) % len(palette)], set()
         for _, row in group.sort_values("share", ascending=False).iterrows():
             spot = (row["intensity"], row["flops"] / row["time_s"])
             marker = _MARKERS.get(str(row.get("kind", "")), "v")
+            marks.add(marker)
             size = 14 + 420 * row["share"]
             ax.scatter(
                 *spot, s=size, color=colour, alpha=0.75, marker=marker, edgecolor="white", linewidth=0.6, zorder=6
@@ -285,7 +286,7 @@ def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int)
             if row["share"] >= label_share:
                 labels.append((row["share"], f"{row['op']} {row['share']:.0%}", spot, colour))
         if series:
-            ax.scatter([], [], color=colour, marker=marker, label=str(series))
+            ax.scatter([], [], color=colour, marker=marks.pop() if len(marks) == 1 else "o", label=str(series))
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # settles the limits that labels are placed in
     taken: list[tuple[float, ...]] = [
         _pixels(ax, (r["intensity"], r["flops"] / r["time_s"]), 3) for _, r in points.iterrows()

@@ -9,6 +9,7 @@ rows of each class. Errors are relative to the measured time; figures over all r
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def validate(
     else:
         frame, source = shipped(), "the shipped sample of aiconfigurator-core 0.12.0"
     frame, chips = _by_chip(frame, chip)
-    rows, bad = _predictions(frame, chips, carried=not own, say=say)
+    rows, bad = _predictions(frame, chips, lend=not own, say=say)
     say("fitting the three-constant baseline")
     rows["three_s"] = _three_constants(rows)
     kept = rows[rows["rule"] == ""]
@@ -181,7 +182,7 @@ def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -
 
 
 def _predictions(
-    frame: pd.DataFrame, chips: dict[str, Chip], carried: bool, say: Callable[[str], None]
+    frame: pd.DataFrame, chips: dict[str, Chip], lend: bool, say: Callable[[str], None]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
@@ -191,9 +192,9 @@ def _predictions(
         part = frame[frame["chip"] == name]
         say(f"{name}: {len(part):,} rows")
         made = [_predicted(part, chip, bad)]
-        if carried and name in CARRIED:
+        if lend and name in CARRIED:
             lender = load_chip(CARRIED[name])
-            lent = _predicted(part, _carried(chip, lender), [])
+            lent = _predicted(part, carried(chip, lender), [])
             made.append(lent.assign(chip=f"{name} < {lender.name}", role=lent["role"].replace(
                 {"calibrate": "not fitted", "test-shapes": "not fitted"})))  # fmt: skip
         found += [m for m in made if len(m)]
@@ -203,9 +204,6 @@ def _predictions(
     rows["rule"] = exclusions.excluded(rows["flags"])
     rows["late_rule"] = exclusions.excluded(rows["flags"], late=True)
     return rows, pd.DataFrame(bad, columns=["chip", "row", "reason"])
-
-
-_carried = carried
 
 
 def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) -> pd.DataFrame:
@@ -270,9 +268,7 @@ def _three_constants(rows: pd.DataFrame) -> pd.Series[float]:
     import pandas as pd
 
     out = pd.Series(np.nan, index=rows.index)
-    try:
-        import scipy.optimize  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("scipy") is None:
         return out
     usable = rows[rows["rule"] == ""]
     keys = ["class", "dtype", "framework", "chip"]

@@ -43,7 +43,7 @@ class Table:
         if path.exists():
             self._mend()
         else:
-            self._replace([])
+            self.replace([])
 
     def _mend(self) -> None:
         """Drop a last line that an interruption cut off; refuse a file that is not ours."""
@@ -71,9 +71,6 @@ class Table:
 
     def replace(self, rows: Iterable[dict[str, Any]]) -> None:
         """Put other rows in place of all: the old or the new file is there at any time."""
-        self._replace(rows)
-
-    def _replace(self, rows: Iterable[dict[str, Any]]) -> None:
         scratch = self.path.with_suffix(".part")
         text = ",".join(self.columns) + "\n" + "".join(self._line(row) for row in rows)
         scratch.write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ from roofline.measure import collectives, describe, suites, system
 from roofline.measure.backend import Backend, CannotMeasure, Probe
 from roofline.measure.record import MEASUREMENT, PROBE, REFUSED, Table, key
 from roofline.measure.suites import Case
+from roofline.measure.timing import Timing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -254,13 +255,16 @@ class Session:
         """Collectives between the devices of this machine: all in one set of processes, a row on disk after each."""
         try:
             for case, timing in collectives.measure(cases, self.backend.devices):
-                self.rows.append({
-                    **case, "time_s": timing.median_s, "time_std_s": timing.spread_s, "low_s": timing.low_s,
-                    "samples": timing.samples, "error": 0.0, "framework": self.backend.framework,
-                    "version": self.backend.version,
-                })  # fmt: skip
+                self.rows.append(self._row(case, timing, 0.0))
         except RooflineError as error:
             self._leave_out(f"collectives: {error}")
+
+    def _row(self, case: Case, timing: Timing, error: float) -> dict[str, Any]:
+        return {
+            **case, "time_s": timing.median_s, "time_std_s": timing.spread_s, "low_s": timing.low_s,
+            "samples": timing.samples, "error": error, "framework": self.backend.framework,
+            "version": self.backend.version,
+        }  # fmt: skip
 
     def measure_case(self, case: Case, chip: Chip) -> None:
         """Measure one case and file its row, or why it is not believed."""
@@ -275,11 +279,7 @@ class Session:
         except CannotMeasure as reason:
             self._leave_out(str(reason))
             return
-        row = {
-            **case, "time_s": timing.median_s, "time_std_s": timing.spread_s, "low_s": timing.low_s,
-            "samples": timing.samples, "error": error, "framework": self.backend.framework,
-            "version": self.backend.version,
-        }  # fmt: skip
+        row = self._row(case, timing, error)
         if error > prepared.tolerance:
             self.refused.append({**row, "reason": f"its output is off the reference by {error:.2g}"})
         elif too_fast(case, timing.median_s, chip):
@@ -311,22 +311,12 @@ class Session:
 TOO_FAST = f"faster than the machine's own ceilings by more than {measurements.MARGIN:.0%}"
 
 _COLLECTIVE = collectives.KINDS
-_EXTRA = ("table_rows",)
 
 
 def operator(case: Case | dict[str, str]) -> operators.Op:
     """The operator of a case, or of a row as text."""
-    options: dict[str, Any] = {}
-    for name, value in case.items():
-        if name in ("op", *_EXTRA) or name in MEASUREMENT[-6:] or name in ("time_s", "reason") or value in ("", None):
-            continue
-        options[name] = value if name == "dtype" or isinstance(value, bool) else _number(name, value)
-    found: operators.Op = getattr(operators, str(case["op"]))(**options)
+    found: operators.Op = getattr(operators, str(case["op"]))(**measurements.arguments(case))
     return found
-
-
-def _number(name: str, value: Any) -> Any:
-    return str(value).lower() in ("true", "1", "1.0") if name == "reuse" else float(value)
 
 
 def too_fast(case: Case | dict[str, str], time_s: float, chip: Chip) -> bool:

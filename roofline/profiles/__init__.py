@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.errors import BadData, BadWorkload, closest, shown
 from roofline.inference import COST, evaluate_op
-from roofline.measurements import FLAGS, OPERATORS, WORDS, keywords
+from roofline.measurements import OPERATORS, arguments, keywords
 from roofline.profiles import nsight, traces
 from roofline.profiles.points import COLUMNS, csv_rows, number, operator, table, work
 
@@ -160,11 +160,7 @@ def _takes_bytes(name: str) -> bool:
 def _call(row: dict[str, str], where: str) -> dict[str, Any]:
     """The operator of a row in the columns of a measurement file."""
     name = row["op"].strip()
-    call: dict[str, Any] = {"op": name}
-    for keyword in keywords(name) if name in OPERATORS else ():  # an unknown one is refused where it is built
-        value = row.get(keyword, "").strip()
-        if value and keyword in FLAGS:
-            call[keyword] = value.lower() in ("1", "1.0", "true", "yes")
-        elif value:
-            call[keyword] = value if keyword in WORDS else number(value, f"{where}, column {keyword!r}")
-    return call
+    if name not in OPERATORS:  # refused where it is built
+        return {"op": name}
+    said = arguments({**row, "op": name}, lambda text, column: number(text, f"{where}, column {column!r}"))
+    return {"op": name, **said}
