@@ -6,7 +6,6 @@ input).
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import json
 import os
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from roofline import cli_data, cli_measure, cli_serve
+from roofline.cli_output import err_console, out_console, plain, print_csv, print_json
 from roofline.errors import DoesNotFit, RooflineError
 
 app = typer.Typer(
@@ -57,32 +56,6 @@ Set = Annotated[
 ]
 
 
-def _out() -> Console:
-    # Off a terminal, wide enough that no table is folded.
-    return Console(soft_wrap=False, width=None if sys.stdout.isatty() else 200, highlight=False)
-
-
-def _err() -> Console:
-    return Console(stderr=True, highlight=False)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, default=_plain, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")
-
-
-def _print_csv(rows: list[dict[str, Any]]) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
 def _chip(name: str, changes: list[str] | None) -> Any:
     from roofline.catalog import load_chip
 
@@ -114,9 +87,9 @@ def chips(
     if name is None:
         records = catalog.chip_records()
         if as_json:
-            return _print_json(records)
+            return print_json(records)
         if as_csv:
-            return _print_csv(records)
+            return print_csv(records)
         columns = ["name", "vendor", ">year", "status", ">16-bit", ">8-bit", ">memory", ">bandwidth", ">TDP"]
         table = report.Table("Chips (dense peaks)", columns, expendable=["year", "status", "TDP", "vendor", "8-bit"])
         for r in records:
@@ -141,7 +114,7 @@ def chips(
                 ]
             )
         table.notes.append("`roofline chips NAME --sources` shows one, with where each figure comes from.")
-        return report.show(_out(), table)
+        return report.show(out_console(), table)
     chip = catalog.load_chip(name)
     table = report.chip_table(chip, sources, everything)
     if as_json or as_csv:
@@ -160,8 +133,8 @@ def chips(
             }
             for p, n in numbers.items()
         ]
-        return _print_json({"name": chip.name, "title": chip.title, "figures": rows}) if as_json else _print_csv(rows)
-    report.show(_out(), table)
+        return print_json({"name": chip.name, "title": chip.title, "figures": rows}) if as_json else print_csv(rows)
+    report.show(out_console(), table)
 
 
 @app.command()
@@ -176,15 +149,15 @@ def models(
     if name is not None:
         model = catalog.load_model(name)
         if as_json:
-            return _print_json(model.summary())
+            return print_json(model.summary())
         table = report.Table(f"{model.title} ({model.name})", ["", ""])
         table.rows = [[key, _say(value)] for key, value in model.summary().items()]
-        return report.show(_out(), table)
+        return report.show(out_console(), table)
     records = catalog.model_records()
     if as_json:
-        return _print_json(records)
+        return print_json(records)
     if as_csv:
-        return _print_csv(records)
+        return print_csv(records)
     table = report.Table("Models", ["name", "kind", "title", ">parameters", ">active or dense"])
     for r in records:
         if "error" in r:
@@ -192,7 +165,7 @@ def models(
         else:
             table.rows.append([r["name"], r["kind"], r["title"], _count(r["params"]), _count(r["active_params"])])
     table.notes.append("A path to a Hugging Face config.json, or to a recommendation model's TOML file, works as well.")
-    report.show(_out(), table)
+    report.show(out_console(), table)
 
 
 def _count(value: float) -> str:
@@ -268,10 +241,10 @@ def estimate(
     if plot is not None or html is not None:
         _pictures(est, plot, html)
     if as_json:
-        return _print_json(report.as_json(est))
+        return print_json(report.as_json(est))
     if as_csv:
-        return _print_csv([{"phase": label, **row} for label, p in report.phases(est) for row in p.records])
-    console = _out()
+        return print_csv([{"phase": label, **row} for label, p in report.phases(est) for row in p.records])
+    console = out_console()
     report.show(console, report.headline(est))
     if ops:
         for label, phase in report.phases(est):
@@ -285,7 +258,7 @@ def _pictures(est: Any, plot: Path | None, html: Path | None) -> None:
     frames = {label: phase.ops for label, phase in report.phases(est)}
     if plot is not None:
         drawing.save(drawing.plot_roofline(est.chip, ops=frames), str(plot))
-        _err().print(f"wrote {plot}")
+        err_console().print(f"wrote {plot}")
     if html is not None:
         tables = [
             report.headline(est),
@@ -296,7 +269,7 @@ def _pictures(est: Any, plot: Path | None, html: Path | None) -> None:
             drawing.plot_breakdown(*frames.values(), labels=list(frames)),
         ]
         html.write_text(report.html_page(f"{est.model.title} on {est.chip.title}", tables, pictures), encoding="utf-8")
-        _err().print(f"wrote {html}")
+        err_console().print(f"wrote {html}")
 
 
 @app.command()
@@ -323,7 +296,7 @@ def plot(
         ops = {path.name: profiles.read(path) for path in points}
     ax = drawing.plot_roofline(*(_chip(name, changes) for name in chips), dtypes=dtype, levels=level, ops=ops)
     drawing.save(ax, str(out))
-    _err().print(f"wrote {out}")
+    err_console().print(f"wrote {out}")
 
 
 @app.command()
@@ -365,11 +338,11 @@ def sweep(
     records: list[dict[str, Any]] = [dict(zip(frame.columns, row, strict=True)) for row in frame.to_numpy(object)]
     if out is not None:
         _write_grid(data, frame, out)
-        _err().print(f"wrote {out}")
+        err_console().print(f"wrote {out}")
     if as_json:
-        return _print_json(records)
+        return print_json(records)
     if as_csv:
-        return _print_csv(records)
+        return print_csv(records)
     shown = [c for c in frame.columns if c not in ("upper_s", "time_s", "total_tokens_per_s")]
     table = report.Table("", [f">{c}" for c in shown])
     table.expendable = ["upper_s", "lower_s", "decode_tokens_per_s", "samples_per_s_per_chip", "tokens_per_s_per_chip",
@@ -378,7 +351,7 @@ def sweep(
     table.rows = [[_cell(r[c]) for c in shown] for r in records[:200]]
     if len(records) > 200:
         table.notes.append(f"The first 200 of {len(records):,} points; --csv or --out gives all of them.")
-    report.show(_out(), table)
+    report.show(out_console(), table)
 
 
 def _value(text: str) -> Any:
@@ -398,7 +371,7 @@ def _write_grid(data: Any, frame: Any, out: Path) -> None:
     if out.suffix == ".csv":
         frame.to_csv(out, index=False)
     elif out.suffix == ".json":
-        out.write_text(json.dumps(frame.to_dict("records"), default=_plain, allow_nan=False), encoding="utf-8")
+        out.write_text(json.dumps(frame.to_dict("records"), default=plain, allow_nan=False), encoding="utf-8")
     elif out.suffix == ".nc":
         if importlib.util.find_spec("scipy") is None:  # the writer that xarray uses here
             raise typer.BadParameter("--out: netCDF needs scipy: pip install 'roofline[fit]'")
@@ -422,11 +395,11 @@ def check(
             chip = read_chip(path)
         except BadDescriptor as error:
             bad += 1
-            _err().print(str(error), markup=False, style="red")
+            err_console().print(str(error), markup=False, style="red")
             continue
         found = warnings(chip.numbers)
         for warning in found:
-            _err().print(f"{path}: warning: {warning}", markup=False, style="yellow")
+            err_console().print(f"{path}: warning: {warning}", markup=False, style="yellow")
         typer.echo(
             f"{path}: {chip.name} is valid: {len(chip.numbers)} figures" + (f", {len(found)} warnings" if found else "")
         )
@@ -439,7 +412,7 @@ def schema() -> None:
     """Print the JSON Schema of chip descriptors, for editors."""
     from roofline.descriptor import Descriptor
 
-    _print_json(Descriptor.model_json_schema())
+    print_json(Descriptor.model_json_schema())
 
 
 cli_data.register(app)
@@ -454,12 +427,12 @@ def run() -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except DoesNotFit as error:
-        _err().print(str(error), markup=False, style="red")
+        err_console().print(str(error), markup=False, style="red")
         return 1
     except BrokenPipeError:
         os._exit(0)  # the reader of our output has gone: nothing is wrong
     except (RooflineError, OSError) as error:
-        _err().print(f"error: {error}", markup=False, style="red")
+        err_console().print(f"error: {error}", markup=False, style="red")
         return 2
     return 0
 

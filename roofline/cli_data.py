@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+
+from roofline.cli_output import err_console, out_console, print_csv, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -20,25 +18,14 @@ def register(app: typer.Typer) -> None:
 
 
 def _progress() -> Any:
-    err = Console(stderr=True, highlight=False)
+    err = err_console()
     return lambda text: err.print(text, style="dim", markup=False)
-
-
-def _csv(rows: list[dict[str, Any]], stream: Any) -> None:
-    writer = csv.DictWriter(stream, list(rows[0]) if rows else ["row", "reason"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
-def _json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, default=str, allow_nan=False))
 
 
 def _show(*tables: Any) -> None:
     from roofline import report
 
-    # Off a terminal, wide enough that no table is folded.
-    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 260, highlight=False)
+    console = out_console(260)
     for i, table in enumerate(tables):
         if i:
             console.print()
@@ -71,18 +58,18 @@ def calibrate(
     result = calibration.calibrate(base.on_stack(stack) if stack else base, file, progress=say)
     if bad is not None:
         with bad.open("w", newline="", encoding="utf-8") as stream:
-            _csv(says.bad_rows(result.bad), stream)
+            print_csv(says.bad_rows(result.bad), stream, ("row", "reason"))
         say(f"wrote {bad}")
     if out is not None:
         result.save(out, name or "")
         say(f"wrote {out}")
     if as_json:
-        return _json({
+        return print_json({
             "chip": result.base.name, "source": result.source, "bad": says.bad_rows(result.bad),
             "skipped": result.skipped,
             "classes": [{"class": f.name, "rows": f.rows, "held_out_rows": f.held_out_rows, "before": f.before,
-                         "after": f.after, "held_out_before": says._plain(f.held_out_before),
-                         "held_out": says._plain(f.held_out), "parameters": f.parameters, "spread": f.spread,
+                         "after": f.after, "held_out_before": says.plain(f.held_out_before),
+                         "held_out": says.plain(f.held_out), "parameters": f.parameters, "spread": f.spread,
                          "note": f.note} for f in result.fits],
         })  # fmt: skip
     _show(says.calibration_table(result), says.parameters_table(result))
@@ -120,8 +107,8 @@ def validate(
         page.write_text(says.page(found, picture), encoding="utf-8")
         say(f"wrote {page}")
     if as_json:
-        return _json(says.as_json(found))
+        return print_json(says.as_json(found))
     if as_csv:
-        return _csv(says.records(found), sys.stdout)
+        return print_csv(says.records(found))
     tables = [says.goals_table(found)] if len(found.goals) else []
     _show(*tables, says.classes_table(found), says.excluded_table(found))

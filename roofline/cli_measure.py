@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roofline.cli_output import err_console, out_console
+
 if TYPE_CHECKING:
     from roofline.measure import Result
 
@@ -28,12 +30,11 @@ def measure(
 
     Example: `roofline measure --quick --name my-machine`
     """
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from roofline.measure import measure as run
 
-    err = Console(stderr=True, highlight=False)
+    err = err_console()
     columns = (TextColumn("{task.description:28}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     tasks: dict[str, Any] = {}
@@ -55,13 +56,9 @@ def measure(
 
 
 def _show(result: Result, err: Any) -> None:
-    import sys
-
-    from rich.console import Console
-
     from roofline import report, units
 
-    chip, console = result.calibrated, Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    chip, console = result.calibrated, out_console()
     levels = ", ".join(
         f"{level} {units.text(float(chip.level(level, 'bandwidth')), 'B/s', 3)}" for level in chip.levels
         if chip.level(level, "bandwidth") is not None

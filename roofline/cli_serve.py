@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from roofline.cli_output import out_console, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +39,7 @@ def serve(
 
     Example: `roofline serve llama-3.1-70b --chip h100-sxm --tp 8 --concurrency 64 --prompt 2048 --output 512`
     """
+    from roofline import report
     from roofline.catalog import load_chip
     from roofline.serving import serve as run
 
@@ -57,18 +57,15 @@ def serve(
     }
     if as_json:
         facts = {"active": float(est.active), "mixed_share": float(est.mixed_share), "bound": est.bound}
-        typer.echo(json.dumps({"figures": figures, **facts}, indent=2, allow_nan=False))
-        return
-    table = Table(title=f"{est.model.title} served on {est.request.plan.devices} x {machine.title}")
-    for column in ("figure", "expected", "90 % low", "high"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
+        return print_json({"figures": figures, **facts})
+    table = report.Table(f"{est.model.title} served on {est.request.plan.devices} x {machine.title}",
+                         ["figure", ">expected", ">90 % low", ">high"])  # fmt: skip
     for name, f in figures.items():
-        table.add_row(name, *(_figure(f[k], f["unit"]) for k in ("value", "low", "high")))
-    console = Console(soft_wrap=False, highlight=False)
-    console.print(table)
-    console.print(
+        table.rows.append([name, *(_figure(f[k], f["unit"]) for k in ("value", "low", "high"))])
+    table.notes.append(
         f"{est.active:,.0f} requests in flight; {est.mixed_share:.0%} of the passes prefill; bound: {est.bound}"
     )
+    report.show(out_console(), table)
 
 
 def _figure(value: float, unit: str) -> str:

@@ -117,21 +117,22 @@ def residual_table() -> Table:
 
 def records(found: Validation) -> list[dict[str, Any]]:
     """Every line of the table, regime by regime, as plain records; fractions, not per cent."""
-    return [{str(k): _plain(v) for k, v in row.items()} for row in found.table.to_dict("records")]
+    return [{str(k): plain(v) for k, v in row.items()} for row in found.table.to_dict("records")]
 
 
 def as_json(found: Validation) -> dict[str, Any]:
     """The whole validation as plain data."""
     return {
         "source": found.source,
-        "goals": [{k: _plain(v) for k, v in row.items()} for row in found.goals.to_dict("records")],
+        "goals": [{k: plain(v) for k, v in row.items()} for row in found.goals.to_dict("records")],
         "table": records(found),
         "excluded": found.excluded.to_dict("records"),
         "bad": found.bad.to_dict("records"),
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A figure as JSON takes it: None where there is none."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
