@@ -13,9 +13,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-# Threads that wait by spinning lose whole time slices, milliseconds, as soon as another process wants their core. Only
-# before the threads start is this heard.
+# Threads that sleep between two loops are woken in tens of microseconds on a virtual machine, threads that spin lose
+# whole time slices as soon as another process wants their core. So they spin for about a millisecond: from one operator
+# to the next, as the threads of an inference engine do. Only before the threads start is this heard.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 import numba
 

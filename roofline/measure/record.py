@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from roofline.errors import BadData
 from roofline.measure.suites import Case
@@ -17,7 +20,9 @@ SHAPE = (
     "m", "n", "k", "batch", "heads", "kv_heads", "head_dim", "q_len", "kv_len", "tables", "rows", "dim", "pooling",
     "skew", "cols", "table_rows", "bytes", "devices", "reuse",
 )  # fmt: skip
-MEASUREMENT = ("op", "time_s", "dtype", *SHAPE, "time_std_s", "low_s", "samples", "error", "framework", "version")
+MEASUREMENT = (
+    "op", "time_s", "dtype", *SHAPE, "time_std_s", "low_s", "samples", "rounds", "error", "framework", "version",
+)  # fmt: skip
 REFUSED = (*MEASUREMENT, "reason")
 PROBE = ("probe", "mode", "dtype", "bytes", "value", "median", "samples")
 
@@ -99,3 +104,40 @@ def key(case: Case | dict[str, str]) -> tuple[tuple[str, str], ...]:
             except ValueError:
                 found.append((name, str(value)))
     return tuple(found)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The record of a run; empty where there is none yet.
+
+    Raises
+    ------
+    BadData
+        When the file cannot be read.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (ValueError, OSError) as error:
+        raise BadData(f"{path}: cannot be read: {error}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def merged(rows: Iterable[dict[str, str]]) -> list[dict[str, Any]]:
+    """One row a shape: the median over the rounds in which it was measured.
+
+    The spread is that of the rounds or, where it is larger, the one within them.
+    """
+    by_shape: dict[Any, list[dict[str, str]]] = {}
+    for row in rows:
+        by_shape.setdefault(key(row), []).append(row)
+    return [_merged(same) if len(same) > 1 else dict(same[0]) for same in by_shape.values()]
+
+
+def _merged(same: list[dict[str, str]]) -> dict[str, Any]:
+    time_s, spread_s, low_s, error = (
+        np.array([float(row[name]) for row in same]) for name in ("time_s", "time_std_s", "low_s", "error")
+    )
+    counts = {name: sum(int(row[name]) for row in same) for name in ("samples", "rounds")}
+    return {
+        **same[0], **counts, "time_s": float(np.median(time_s)), "low_s": float(low_s.min()),
+        "time_std_s": float(max(np.median(spread_s), np.std(time_s, ddof=1))), "error": float(error.max()),
+    }  # fmt: skip

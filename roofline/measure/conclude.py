@@ -1,0 +1,136 @@
+"""From the rows of a measuring run to the calibrated chip, the validation and the files that it ends with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roofline import calibration, catalog, measurements
+from roofline.errors import BadData, RooflineError
+from roofline.inference import COST, evaluate_op
+from roofline.measure.record import SHAPE, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.chip import Chip
+    from roofline.measure.session import Session
+
+
+@dataclass
+class Result:
+    """What a measuring run leaves behind.
+
+    Attributes
+    ----------
+    chip, calibrated : Chip
+        With the measured figures and its family's efficiency parameters; with fitted ones (the same where there were
+        too few rows to fit).
+    table : DataFrame
+        The rows, in the columns of :mod:`roofline.measurements`.
+    refused : DataFrame
+        Rows that were not believed, with the reason.
+    validation : DataFrame
+        By class: rows; median of the absolute relative error with the family's parameters, with the fitted ones, and
+        the fit's mean error on shapes that were held out.
+    left_out : dict of str to int
+        Why cases were not measured -> how many.
+    files : dict of str to Path
+    """
+
+    chip: Chip
+    calibrated: Chip
+    table: pd.DataFrame
+    refused: pd.DataFrame
+    validation: pd.DataFrame
+    left_out: dict[str, int]
+    files: dict[str, Path]
+
+
+def finish(session: Session, chip: Chip) -> Result:
+    """From the rows on file to the calibrated chip, the validation and the files that a run ends with."""
+    import pandas as pd
+
+    path = session.folder / f"{session.name}.toml"
+    table = measurements.read(session.rows.path)
+    refused = pd.read_csv(session.refused.path)
+    if table.empty:
+        raise BadData(f"{session.rows.path}: no row was measured; left out: {session.left_out}")
+    shapes = table[["op", "time_s", "dtype", *(c for c in table.columns if c in SHAPE)]]
+    source = f"roofline measure, {read_json(session.folder / 'run.json').get('date', '')}"
+    calibrated, held = fit(shapes, chip, source, session)
+    if calibrated is not chip:
+        path.write_text(calibrated.to_toml(), encoding="utf-8")
+        calibrated = catalog.read_chip(path)
+    validation = validate(shapes, chip, calibrated, held)
+    validation.to_csv(session.folder / "validation.csv", index=False)
+    files = {"descriptor": path, "measurements": session.rows.path, "validation": session.folder / "validation.csv",
+             "probes": session.probes.path, "refused": session.refused.path}  # fmt: skip
+    files["picture"] = picture(shapes, calibrated, session.folder / "roofline.png")
+    return Result(chip, calibrated, table, refused, validation, session.left_out, files)
+
+
+def fit(table: pd.DataFrame, chip: Chip, source: str, session: Session) -> tuple[Chip, dict[tuple[str, str], float]]:
+    """The calibrated chip, and by class the error on shapes that were not fitted.
+
+    One operator after the other, so that one with too few rows spoils nothing for the others.
+    """
+    held: dict[tuple[str, str], float] = {}
+    for name, rows in table.groupby("op", sort=False):
+        try:
+            fitted = calibration.calibrate(chip, rows.dropna(axis=1, how="all"), source=source)
+        except (RooflineError, ImportError) as error:
+            session.leave_out(f"(not calibrated: {name}: {error})")
+            continue
+        chip = fitted.chip
+        held |= {(f.kind, f.dtype): f.held_out for f in fitted.fits}
+    return chip, held
+
+
+def validate(table: pd.DataFrame, before: Chip, after: Chip, held: dict[tuple[str, str], float]) -> pd.DataFrame:
+    """Predicted against measured, by class; see :attr:`Result.validation`."""
+    import pandas as pd
+
+    first, second = measurements.predict(table, before), measurements.predict(table, after)
+    time_s = table["time_s"].to_numpy(dtype=float)
+    rows = []
+    for (kind, dtype), part in first.groupby(["kind", "dtype"], sort=True):
+        measured = time_s[table.index.get_indexer(part.index)]
+        fit = second.loc[part.index, "predicted_s"].to_numpy()
+        rows.append({
+            "kind": kind, "dtype": dtype, "rows": len(part),
+            "before": float(np.median(np.abs(part["predicted_s"].to_numpy() / measured - 1))),
+            "after": float(np.median(np.abs(fit / measured - 1))),
+            "held_out": held.get((str(kind), str(dtype)), math.nan),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def points(table: pd.DataFrame, chip: Chip) -> dict[str, pd.DataFrame]:
+    """The rows as points on a roofline, by class: op, kind, intensity, flops, bytes, time_s, share."""
+    import pandas as pd
+
+    found: dict[str, list[pd.DataFrame]] = {}
+    for index, op in measurements.groups(table):
+        cost = dict(zip(COST, (np.broadcast_to(v, len(index)) for v in evaluate_op(op, chip)), strict=True))
+        flops = cost["flops"] + cost["vector_flops"]
+        frame = pd.DataFrame({
+            "op": op.kind, "kind": op.kind, "flops": flops, "bytes": cost["bytes"],
+            "intensity": flops / np.maximum(cost["bytes"], 1.0), "time_s": table.loc[index, "time_s"].to_numpy(float),
+        })  # fmt: skip
+        found.setdefault(f"{op.kind} {op.dtype}".strip(), []).append(frame)
+    frames = {label: pd.concat(parts, ignore_index=True) for label, parts in found.items()}
+    return {k: f.assign(share=0.02) for k, f in frames.items() if (f["flops"] > 0).any()}
+
+
+def picture(table: pd.DataFrame, chip: Chip, path: Path) -> Path:
+    """The machine's roofline with its measured operators on it."""
+    from roofline import plot
+
+    ax = plot.plot_roofline(chip, ops=points(table, chip), label_share=2.0, title=f"{chip.title}, measured")
+    plot.save(ax, str(path))
+    return path
