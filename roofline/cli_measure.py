@@ -66,15 +66,15 @@ def _show(result: Result, err: Any) -> None:
     peaks = ", ".join(f"{d} {units.text(float(chip.peak(d)), 'FLOP/s', 3)}" for d in _dtypes(chip))
     table = report.Table(
         f"{chip.title}: predicted against measured (median error)",
-        ["operator", "dtype", ">rows", ">before fit", ">after fit", ">shapes not fitted"],
+        ["operator", "dtype", ">rows", ">before fit", ">after fit", ">other shapes", ">error on them"],
     )
     for row in result.validation.to_dict("records"):
-        held = row["held_out"]
+        errors = ["" if row[name] != row[name] else f"{row[name]:.0%}" for name in ("before", "after", "unseen")]
         table.rows.append([
-            row["kind"], row["dtype"], str(row["rows"]), f"{row['before']:.0%}", f"{row['after']:.0%}",
-            "" if held != held else f"{held:.0%}",
+            row["kind"], row["dtype"], str(row["rows"]), *errors[:2], str(row["unseen_rows"]), errors[2],
         ])  # fmt: skip
-    table.notes.append("Before: parameters of its family of chips. Shapes not fitted: mean error, regimes equal.")
+    table.notes.append("Before: parameters of its family of chips. Other shapes: drawn at random, measured in the same "
+                       "run, not fitted.")  # fmt: skip
     table.notes.append(f"Memory, over all cores: {levels}. Peaks: {peaks}.")
     report.show(console, table)
     for why, count in result.left_out.items():

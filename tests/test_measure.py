@@ -102,13 +102,18 @@ def test_the_loop_ends_with_a_descriptor_of_the_machine(made: type[Made], tmp_pa
     assert chip["cores.count"] == 2
     assert "none 1" in chip.note
     assert chip.number("memory.dram.latency").value == pytest.approx(1.1e-7)
-    assert set(result.validation["kind"]) == {"gemm", "elementwise", "residual_add", "rms_norm", "softmax"}
+    assert set(result.validation["kind"]) == {"gemm", "elementwise", "residual_add", "rms_norm", "softmax", "all"}
     assert (result.validation["after"] <= result.validation["before"] + 1e-9).all()
+    unseen = result.table[result.table["role"] == record.UNSEEN]
+    assert len(unseen) == result.validation["unseen_rows"].iloc[-1] > 20
+    assert result.validation["rows"].iloc[-1] == len(result.table) - len(unseen)
+    assert result.calibrated.calibration["gemm_fp32"]["rows"] < result.validation.set_index("kind")["rows"]["gemm"]
+    assert (result.table["rounds"] == 2).all()
     assert result.validation["after"].median() < 0.1 < result.validation["before"].median()
     assert result.refused.empty
     assert len(measurements.read(result.files["measurements"])) == len(result.table)
     assert result.files["picture"].stat().st_size > 10_000
-    assert result.left_out["no bf16 rate on this machine"] == 24
+    assert result.left_out["no bf16 rate on this machine"] == 24 + suites.UNSEEN["quick"]
     assert all(done <= total for done, total, _ in seen)
 
 
@@ -124,7 +129,7 @@ def test_an_interrupted_run_keeps_its_rows_and_goes_on(made: type[Made], tmp_pat
     again = made()
     result = measure(using=again, out=tmp_path, name="x", size="tiny", resume=True)
     keys = [record.key(row) for row in result.table.to_dict("records")]
-    wanted = suites.cases("cpu", "tiny", (), 64 * MIB)
+    wanted = [*suites.cases("cpu", "tiny", (), 64 * MIB), *suites.unseen("cpu", "tiny", (), 64 * MIB)]
     assert len(keys) == len(set(keys)) == len(wanted)
     assert again.calls == len(wanted) - 7
     probes = pd.read_csv(tmp_path / "x" / "probes.csv")
@@ -134,7 +139,7 @@ def test_an_interrupted_run_keeps_its_rows_and_goes_on(made: type[Made], tmp_pat
 def test_what_physics_does_not_allow_is_refused(made: type[Made], tmp_path: Path) -> None:
     result = measure(using=made(hasty=3), out=tmp_path, name="x", size="tiny", names=("gemm",))
     assert list(result.refused["reason"]) == [TOO_FAST] * 3
-    assert len(result.table) == 9
+    assert len(result.table) == 10
     assert len(measurements.faults(result.table, result.chip)) == 0
 
 
@@ -151,7 +156,44 @@ def test_rows_come_back_when_the_ceilings_had_been_too_low(made: type[Made], tmp
     chip = session.judge(low)
     assert chip.peak("fp32") == pytest.approx(250e9, rel=1e-4)
     assert not session.refused.rows()
-    assert len(session.rows.rows()) == 12
+    assert len(session.rows.rows()) == 13
+
+
+def test_rounds_become_one_row_a_shape() -> None:
+    row = {"op": "gemm", "m": "8", "n": "8", "k": "8", "dtype": "fp32", "error": "0", "rounds": "1", "samples": "5",
+           "time_std_s": "1e-7", "role": ""}  # fmt: skip
+    times = ("3e-6", "1e-6", "2e-6")
+    found = record.merged([{**row, "time_s": t, "low_s": t} for t in times] + [{**row, "m": "9", "time_s": "1"}])
+    assert [f["m"] for f in found] == ["8", "9"]
+    assert (found[0]["time_s"], found[0]["low_s"], found[0]["samples"], found[0]["rounds"]) == (2e-6, 1e-6, 15, 3)
+    assert found[0]["time_std_s"] == pytest.approx(1e-6)
+
+
+def test_a_run_cut_off_between_rounds_measures_only_what_is_missing(made: type[Made], tmp_path: Path) -> None:
+    cases = len(suites.cases("cpu", "quick", ("gather",), 64 * MIB)) + suites.UNSEEN["quick"]
+    with pytest.raises(KeyboardInterrupt):
+        measure(using=made(stop_after=cases + 5), out=tmp_path, name="x", size="quick", names=("gather",))
+    rows = pd.read_csv(tmp_path / "x" / "measurements.csv")
+    assert len(rows) == cases + 5
+    again = made()
+    result = measure(using=again, out=tmp_path, name="x", size="quick", names=("gather",), resume=True)
+    assert again.calls == cases - 5
+    assert list(result.table["rounds"]) == [2] * cases
+    finished = made()
+    same = measure(using=finished, out=tmp_path, name="x", size="quick", names=("gather",), resume=True)
+    assert finished.calls == 0
+    pd.testing.assert_frame_equal(result.table, same.table)
+
+
+def test_shapes_apart_are_none_of_the_grid() -> None:
+    for kind in ("cpu", "gpu"):
+        for size in suites.SIZES:
+            grid = {record.key(c) for c in suites.cases(kind, size, (), 50e6)}
+            drawn = suites.unseen(kind, size, (), 50e6)
+            assert drawn == suites.unseen(kind, size, (), 50e6)
+            assert not grid & {record.key(c) for c in drawn}
+            for case in drawn:
+                operator(case)
 
 
 def test_wrong_outputs_are_refused(made: type[Made], tmp_path: Path) -> None:

@@ -64,15 +64,16 @@ def embedding_bag(
     batch, tables, rows, dim, pooling, skew, together, width, out_width, reuse,
     vector_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count, clock,
     launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, inflight_bytes, transaction_bytes,
-    issue_cycles, bag_cycles,
+    issue_cycles, bag_cycles, walk_cycles, reach_bytes, overlap_share,
 ):  # fmt: skip
     """Cost of `tables` pooled lookups, as arrays that broadcast.
 
     Traffic: every missed row from main memory, padded to whole transactions; every row, index and result through the
     cache. Rate of main memory: what it sustains, or by Little's law what the cores keep in flight over its latency,
     whichever is less. Where an index stands for a list of rows (`together` of them), lists are drawn and kept, and
-    those drawn overlap in some rows. Work: one addition per element looked up, the issue of each lookup
-    and the beginning and end of each bag.
+    those drawn overlap in some rows. Work: one addition per element looked up, the issue of each lookup (and the way
+    to its page, as far as the table is larger than the address cache reaches) and the beginning and end of each bag.
+    What of the three times is not the longest counts as far as it does not overlap.
     """
     draws = batch * pooling
     lookups = tables * draws
@@ -98,11 +99,13 @@ def embedding_bag(
     little = core_count * inflight_bytes / memory_latency
     memory_s = memory_bytes / np.minimum(memory_fraction * memory_bandwidth, little)
     cache_s = cache_bytes / (cache_fraction * cache_bandwidth)
-    cycles = lookups * issue_cycles + batch * tables * bag_cycles
+    unreached = np.maximum(0.0, 1 - reach_bytes / (tables * rows * row))
+    cycles = lookups * (issue_cycles + unreached * walk_cycles) + batch * tables * bag_cycles
     compute_s = work / (compute_fraction * vector_flops) + cycles / (core_count * clock)
     overhead_s = launch_s + memory_latency
-    time = overhead_s + np.maximum(np.maximum(memory_s, cache_s), compute_s)
+    longest = np.maximum(np.maximum(memory_s, cache_s), compute_s)
     upper = overhead_s + memory_s + cache_s + compute_s
+    time = overhead_s + overlap_share * longest + (1 - overlap_share) * (upper - overhead_s)
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from roofline import calibration, catalog, measurements
 from roofline.errors import BadData, RooflineError
 from roofline.inference import COST, evaluate_op
-from roofline.measure.record import SHAPE, read_json
+from roofline.measure.record import SHAPE, UNSEEN, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +34,8 @@ class Result:
     refused : DataFrame
         Rows that were not believed, with the reason.
     validation : DataFrame
-        By class: rows; median of the absolute relative error with the family's parameters, with the fitted ones, and
-        the fit's mean error on shapes that were held out.
+        By class: rows; median of the absolute relative error with the family's parameters and with the fitted ones;
+        `unseen_rows` and `unseen`, the same for shapes that nothing was fitted to (NaN without any).
     left_out : dict of str to int
         Why cases were not measured -> how many.
     files : dict of str to Path
@@ -62,11 +61,12 @@ def finish(session: Session, chip: Chip) -> Result:
         raise BadData(f"{session.rows.path}: no row was measured; left out: {session.left_out}")
     shapes = table[["op", "time_s", "dtype", *(c for c in table.columns if c in SHAPE)]]
     source = f"roofline measure, {read_json(session.folder / 'run.json').get('date', '')}"
-    calibrated, held = fit(shapes, chip, source, session)
+    role = table["role"].eq(UNSEEN) if "role" in table.columns else pd.Series(False, table.index)
+    calibrated = fit(shapes[~role], chip, source, session)
     if calibrated is not chip:
         path.write_text(calibrated.to_toml(), encoding="utf-8")
         calibrated = catalog.read_chip(path)
-    validation = validate(shapes, chip, calibrated, held)
+    validation = validate(shapes, role, chip, calibrated)
     validation.to_csv(session.folder / "validation.csv", index=False)
     files = {"descriptor": path, "measurements": session.rows.path, "validation": session.folder / "validation.csv",
              "probes": session.probes.path, "refused": session.refused.path}  # fmt: skip
@@ -74,12 +74,8 @@ def finish(session: Session, chip: Chip) -> Result:
     return Result(chip, calibrated, table, refused, validation, session.left_out, files)
 
 
-def fit(table: pd.DataFrame, chip: Chip, source: str, session: Session) -> tuple[Chip, dict[tuple[str, str], float]]:
-    """The calibrated chip, and by class the error on shapes that were not fitted.
-
-    One operator after the other, so that one with too few rows spoils nothing for the others.
-    """
-    held: dict[tuple[str, str], float] = {}
+def fit(table: pd.DataFrame, chip: Chip, source: str, session: Session) -> Chip:
+    """The calibrated chip; one operator after the other, as one with too few rows must spoil nothing for the others."""
     for name, rows in table.groupby("op", sort=False):
         try:
             fitted = calibration.calibrate(chip, rows.dropna(axis=1, how="all"), source=source)
@@ -87,27 +83,30 @@ def fit(table: pd.DataFrame, chip: Chip, source: str, session: Session) -> tuple
             session.leave_out(f"(not calibrated: {name}: {error})")
             continue
         chip = fitted.chip
-        held |= {(f.kind, f.dtype): f.held_out for f in fitted.fits}
-    return chip, held
+    return chip
 
 
-def validate(table: pd.DataFrame, before: Chip, after: Chip, held: dict[tuple[str, str], float]) -> pd.DataFrame:
-    """Predicted against measured, by class; see :attr:`Result.validation`."""
+def validate(table: pd.DataFrame, unseen: pd.Series[bool], before: Chip, after: Chip) -> pd.DataFrame:
+    """Predicted against measured, by class and over all; see :attr:`Result.validation`."""
     import pandas as pd
 
     first, second = measurements.predict(table, before), measurements.predict(table, after)
-    time_s = table["time_s"].to_numpy(dtype=float)
-    rows = []
-    for (kind, dtype), part in first.groupby(["kind", "dtype"], sort=True):
-        measured = time_s[table.index.get_indexer(part.index)]
-        fit = second.loc[part.index, "predicted_s"].to_numpy()
-        rows.append({
-            "kind": kind, "dtype": dtype, "rows": len(part),
-            "before": float(np.median(np.abs(part["predicted_s"].to_numpy() / measured - 1))),
-            "after": float(np.median(np.abs(fit / measured - 1))),
-            "held_out": held.get((str(kind), str(dtype)), math.nan),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+    errors = pd.DataFrame({
+        "kind": first["kind"], "dtype": first["dtype"], "unseen": unseen.reindex(first.index),
+        "before": (first["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
+        "after": (second["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
+    }).dropna(subset="kind")  # fmt: skip
+
+    def line(kind: str, dtype: str, part: pd.DataFrame) -> dict[str, Any]:
+        apart = part.loc[part["unseen"], "after"]
+        fitted = part[~part["unseen"]]
+        return {
+            "kind": kind, "dtype": dtype, "rows": len(fitted), "before": fitted["before"].median(),
+            "after": fitted["after"].median(), "unseen_rows": len(apart), "unseen": apart.median(),
+        }  # fmt: skip
+
+    rows = [line(str(kind), str(dtype), part) for (kind, dtype), part in errors.groupby(["kind", "dtype"], sort=True)]
+    return pd.DataFrame([*rows, line("all", "", errors)])
 
 
 def points(table: pd.DataFrame, chip: Chip) -> dict[str, pd.DataFrame]:
@@ -131,6 +130,6 @@ def picture(table: pd.DataFrame, chip: Chip, path: Path) -> Path:
     """The machine's roofline with its measured operators on it."""
     from roofline import plot
 
-    ax = plot.plot_roofline(chip, ops=points(table, chip), label_share=2.0, title=f"{chip.title}, measured")
+    ax = plot.plot_roofline(chip, ops=points(table, chip) or None, label_share=2.0, title=f"{chip.title}, measured")
     plot.save(ax, str(path))
     return path

@@ -22,8 +22,12 @@ SHAPE = (
 )  # fmt: skip
 MEASUREMENT = (
     "op", "time_s", "dtype", *SHAPE, "time_std_s", "low_s", "samples", "rounds", "error", "framework", "version",
+    "role",
 )  # fmt: skip
 REFUSED = (*MEASUREMENT, "reason")
+
+#: The `role` of rows that nothing is fitted to.
+UNSEEN = "unseen"
 PROBE = ("probe", "mode", "dtype", "bytes", "value", "median", "samples")
 
 MAX_BYTES = 200_000_000

@@ -16,7 +16,7 @@ from roofline.errors import BadData, BadWorkload, RooflineError, UnknownName
 from roofline.inference import COST, evaluate_op
 from roofline.measure import collectives, conclude, describe, suites, system
 from roofline.measure.backend import Backend, CannotMeasure, Probe
-from roofline.measure.record import MEASUREMENT, PROBE, REFUSED, Table, key, merged, read_json
+from roofline.measure.record import MEASUREMENT, PROBE, REFUSED, UNSEEN, Table, key, merged, read_json
 from roofline.measure.suites import Case
 from roofline.measure.timing import Timing
 
@@ -104,6 +104,7 @@ class Session:
         self.begin = time.monotonic()
         self._done = 0.0
         self._given_up: set[Any] = set()
+        self._unseen: set[Any] = set()
 
     # Ceilings ---------------------------------------------------------------------------------------------------
 
@@ -169,7 +170,10 @@ class Session:
             done[key(row)] = done.get(key(row), 0) + int(row["rounds"])
         flush_s = 1.5 * cache / float(chip.machine["memory_bandwidth"])
         planned = []
-        for case in suites.cases(self.backend.kind, self.size, self.names, cache):
+        grid = suites.cases(self.backend.kind, self.size, self.names, cache)
+        drawn = suites.unseen(self.backend.kind, self.size, self.names, cache)
+        self._unseen = {key(case) for case in drawn}
+        for case in [*grid, *drawn]:
             rounds = ROUNDS[self.size] - done.get(key(case), 0)
             if case["op"] in _COLLECTIVE:
                 if self.backend.devices < 2:
@@ -246,7 +250,7 @@ class Session:
         return {
             **case, "time_s": timing.median_s, "time_std_s": timing.spread_s, "low_s": timing.low_s,
             "samples": timing.samples, "rounds": 1, "error": error, "framework": self.backend.framework,
-            "version": self.backend.version,
+            "version": self.backend.version, "role": UNSEEN if key(case) in self._unseen else "",
         }  # fmt: skip
 
     def measure_case(self, case: Case, chip: Chip, checked: bool = False) -> bool:

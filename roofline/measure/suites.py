@@ -14,8 +14,10 @@ Each suite has three sizes: `tiny` (for tests: seconds), `quick` and `full`; pro
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from roofline.units import DTYPE_BYTES
@@ -24,6 +26,9 @@ from roofline.units import DTYPE_BYTES
 Case = dict[str, Any]
 
 SIZES = ("tiny", "quick", "full")
+
+#: Shapes of each operator and dtype that are measured and never fitted, by size.
+UNSEEN = {"tiny": 1, "quick": 6, "full": 16}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,38 @@ class Grid:
         for op in self.op.split(","):
             for point in itertools.product(*values):
                 yield _resolved({"op": op.strip(), **dict(zip(self.axes, point, strict=True))}, cache_bytes)
+
+    def draw(self, random: Random, cache_bytes: float) -> Case:
+        """A shape of its one operator between the grid's points, sizes at random on a scale of logs."""
+        case: Case = {"op": self.op}
+        for name, given in self.axes.items():
+            values = given if isinstance(given, tuple) else (given,)
+            if name == "nk":
+                sides = [side for pair in values for side in pair]
+                case["n"], case["k"] = (_between(random, min(sides), max(sides), STEP) for _ in range(2))
+            elif name == "skew":
+                case[name] = round(random.uniform(min(values), max(values)), 2)
+            elif name in _CHOSEN or not all(isinstance(v, int | float) for v in values):
+                case[name] = random.choice(values)
+            elif name == "table_share":
+                case[name] = math.exp(random.uniform(math.log(min(values)), math.log(max(values))))
+            else:
+                case[name] = _between(random, min(values), max(values), STEP if name in ("dim", "cols") else 1)
+        if case.get("dtype") == "fp8":
+            case["m"] = -(-case["m"] // STEP) * STEP
+        return _resolved(case, cache_bytes)
+
+
+#: Inner sizes of a drawn shape are multiples of this many elements, as those of models are.
+STEP = 16
+
+# Axes of which a drawn shape takes one of the grid's values.
+_CHOSEN = ("head_dim", "tables")
+
+
+def _between(random: Random, low: float, high: float, step: int) -> int:
+    drawn = math.exp(random.uniform(math.log(low), math.log(high)))
+    return max(step, int(drawn) // step * step)
 
 
 def _resolved(case: Case, cache_bytes: float) -> Case:
@@ -210,9 +247,34 @@ def cases(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: float 
     cache_bytes : float, optional
         Capacity of the last-level cache.
     """
+    found = [case for grid in _grids(kind, size, names) for case in grid.cases(max(cache_bytes, 2**22))]
+    return list({tuple(sorted(c.items())): c for c in found}.values())
+
+
+def unseen(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: float = 0.0, seed: int = 0) -> list[Case]:
+    """Shapes between those of the named suites, for a verdict on what is fitted to these; none is one of theirs.
+
+    As many of each operator and dtype as :data:`UNSEEN` says; no collectives. Parameters as of :func:`cases`.
+    """
+    random = Random(seed)  # noqa: S311
+    taken = {tuple(sorted(c.items())) for c in cases(kind, size, names, cache_bytes)}
+    by_class: dict[tuple[str, str], list[Grid]] = {}
+    for grid in _grids(kind, size, names):
+        dtypes = grid.axes.get("dtype", ())
+        for op, dtype in itertools.product(grid.op.split(","), dtypes if isinstance(dtypes, tuple) else (dtypes,)):
+            by_class.setdefault((op.strip(), dtype), []).append(Grid(op.strip(), {**grid.axes, "dtype": dtype}))
+    drawn: list[Case] = []
+    for grids in by_class.values():  # collectives have no dtype: their sizes are all there is of them
+        for n in range(UNSEEN[size]):
+            case = grids[n % len(grids)].draw(random, max(cache_bytes, 2**22))
+            if tuple(sorted(case.items())) not in taken:
+                drawn.append(case)
+    return drawn
+
+
+def _grids(kind: str, size: str, names: tuple[str, ...]) -> list[Grid]:
     table = (GPU if kind == "gpu" else CPU)[size]
     grids: list[Grid] = []
     for name in names or tuple(table):
         grids += [BAGS] if name == "bags" else table.get(name, [])
-    found = [case for grid in grids for case in grid.cases(max(cache_bytes, 2**22))]
-    return list({tuple(sorted(c.items())): c for c in found}.values())
+    return grids
