@@ -47,6 +47,7 @@ def attention_cost(
     kv_width: float,
     reuse: float,
     tile: float,
+    decode_rows: float,
     matrix_flops: float,
     vector_flops: float,
     memory_bandwidth: float,
@@ -107,18 +108,18 @@ def attention_cost(
     padded_dim = DIM_STEP * (math.ceil(key_dim / DIM_STEP) + math.ceil(value_dim / DIM_STEP))
 
     # Decode: one block per sequence and KV head, whole, or its keys cut so that every core has an equal share.
-    rows = max(group, min(group * q_len, DECODE_ROWS))
-    row_blocks = math.ceil(rows / DECODE_ROWS)
+    rows = max(group, min(group * q_len, decode_rows))
+    row_blocks = math.ceil(rows / decode_rows)
     blocks = batch * kv_heads * row_blocks
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
     pair_s = 2.0 * padded_dim / (decode_compute_fraction * matrix_flops)
     pair_s += SOFTMAX_FLOPS / (decode_vector_fraction * vector_flops)
-    tile_s = DECODE_ROWS * TILE * core_count * pair_s
+    tile_s = decode_rows * TILE * core_count * pair_s
     key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
     waves = math.ceil(blocks / core_count)
-    whole_s = start_s + waves * (block_s + min(group * q_len, DECODE_ROWS) * row_s + tile_s)
+    whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s + tile_s)
     pieces = max(blocks, min(core_count, blocks * tiles))
-    partial_bytes = pieces * min(rows, DECODE_ROWS) * value_dim * PARTIAL_BYTES
+    partial_bytes = pieces * min(rows, decode_rows) * value_dim * PARTIAL_BYTES
     cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
     share = blocks / core_count
     cache_bytes = kv_bytes * row_blocks + io_bytes
@@ -135,7 +136,7 @@ def attention_cost(
             time, compute_s, cache_s, overhead_s = option, busy, stream, fixed
 
     # Prefill: one block per tile of query rows, of one head or of all heads that share a KV head (packed).
-    if q_len > 1.0 and group * q_len > DECODE_ROWS:
+    if q_len > 1.0 and group * q_len > decode_rows:
         decode_time, decode_upper = time, upper
         kv_tiles = math.ceil(keys / tile)
         longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
@@ -214,6 +215,7 @@ def attention(
     decode_fill_s: float,
     decode_split_s: float,
     narrow_tile: float,
+    decode_rows: float,
 ) -> Quantities:
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
@@ -255,11 +257,14 @@ def attention(
     prefill_compute_fraction, prefill_vector_fraction : float
         Sustained share of the matrix peak, and of the vector peak for the softmax, which the matrix work does not hide.
     decode_compute_fraction, decode_vector_fraction : float
-        The same on 64-row tiles, empty rows and all.
+        The same on tiles of `decode_rows`, empty rows and all.
     decode_fill_s, decode_split_s : float
         Latency of a block's first tile, which a longer stream hides; cost of cutting keys and combining the parts.
     narrow_tile : float
         Query rows, and keys, of a prefill tile for heads of at most 96 numbers; 128 for wider ones.
+    decode_rows : float
+        Queries that share a KV head and are computed together in decode, with one fetch of its keys and values; fewer
+        cost as much. 64 on a matrix engine; 1 where every query head works by itself.
 
     Returns
     -------
@@ -280,7 +285,7 @@ def attention(
     begin_s = launch_s + scattered * (scatter_s + scatter_element_s * written)
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, tile,
+        width, kv_width, reuse, tile, decode_rows,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,

@@ -57,6 +57,9 @@ REPEATABILITY = 0.025
 #: Places that a fit starts from: the chip's own parameters, and these moved at random.
 STARTS = 4
 
+#: How far a parameter is moved (logs, logits) to see whether any row feels it.
+MOVE = 0.7
+
 #: Columns that tell no shape apart.
 _NO_SHAPE = ("time_s", "time_std_s", "chip", "framework", "version", "kernel", "source", "role", "flags", "variant")
 
@@ -379,8 +382,9 @@ class _Model:
         self._set([n for n in candidates if value[n] is not None], value)
         if names is None:  # leave out what no row feels: most kernels have parameters of one phase or dtype only
             start, base = self.start, self.times(self.start)
-            felt = [np.abs(np.log(self.times(start + 0.3 * np.eye(len(start))[i]) / base)).max() > 1e-4
-                    for i in range(len(start))]  # fmt: skip
+            # In both directions: a resource that hides behind another one may be too fast as it stands, not too slow.
+            felt = [any(np.abs(np.log(self.times(start + move) / base)).max() > 1e-4 for move in (move_by, -move_by))
+                    for move_by in MOVE * np.eye(len(start))]  # fmt: skip
             self._set([n for n, f in zip(self.names, felt, strict=True) if f], value)
 
     def _set(self, names: list[str], value: dict[str, Number | None]) -> None:

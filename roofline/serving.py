@@ -63,12 +63,18 @@ class ServingRequest(Request):
         Prompt tokens that one pass takes.
     beams : number or array
         Sequences that decode for each request.
+    reserve : bool
+        Whether a request starts only when its whole output has room.
+    whole_cache : bool
+        Whether layers with a window keep the whole context all the same.
     """
 
     prompt_sd: Any = 0.0
     output_sd: Any = 0.0
     chunk: Any = PREFILL_TOKENS
     beams: Any = 1
+    reserve: bool = False
+    whole_cache: bool = False
 
 
 class ServingEstimate(Estimate):
@@ -108,11 +114,15 @@ class ServingEstimate(Estimate):
 
     @functools.cached_property
     def memory(self) -> Memory:
-        """What one chip holds when the requests are halfway through their output, paged as they grow."""
+        """What one chip holds when the requests are halfway through their output, paged as they grow.
+
+        Or, of an engine that reserves it, with room for all of their output.
+        """
         r = self.request
         plan, kv_dtype = r.plan, r.kv_dtype or wide(r.dtype)
-        held = r.prompt + r.beams * self._output[1] / 2
-        per_request = parallel.kv_bytes(self.model, plan, 1, held, kv_dtype)
+        held = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
+        model = self.model.without_windows if r.whole_cache else self.model
+        per_request = parallel.kv_bytes(model, plan, 1, held, kv_dtype)
         weights, capacity = self._static.weights_bytes, self.chip.level(self.chip.main_level, "capacity")
         room = minimum(r.chunk, r.prompt)
         activations = parallel.activation_bytes(self.model, plan, maximum(1, r.chunk // r.prompt), room, r.dtype)
@@ -296,6 +306,8 @@ def serve(
     output_sd: Any = 0.0,
     chunk: Any = PREFILL_TOKENS,
     beams: Any = 1,
+    reserve: bool = False,
+    whole_cache: bool = False,
     check: bool = True,
     **options: Any,
 ) -> ServingEstimate:
@@ -316,6 +328,12 @@ def serve(
         Prompt tokens that one pass takes: TensorRT-LLM's ``max_num_tokens``, vLLM's ``max_num_batched_tokens`` (8192).
     beams : number or array
         Sequences that decode for each request: the width of a beam search (1).
+    reserve : bool
+        Whether a request starts only when there is room for its whole output (TensorRT-LLM's default,
+        ``GUARANTEED_NO_EVICT``), so that fewer are in flight; else the cache is paged as it grows (vLLM, SGLang).
+    whole_cache : bool
+        Whether the engine keeps the whole context of layers that attend to a window (TensorRT-LLM unless
+        ``max_attention_window`` is set).
     check : bool
         Raise when not even one request fits; with False the result says so in ``fits``.
     **options
@@ -349,7 +367,10 @@ def serve(
             raise BadWorkload(f"serve: {name} is at least 1, found {value!r}")
     batch = _lanes(options) if concurrency is None else concurrency
     asked = language_request(loaded, chip, {"batch": batch, **options})
-    request = ServingRequest(**{f: getattr(asked, f) for f in Request.__dataclass_fields__}, **spread, **sizes)
+    request = ServingRequest(
+        **{f: getattr(asked, f) for f in Request.__dataclass_fields__}, **spread, **sizes, reserve=bool(reserve),
+        whole_cache=bool(whole_cache),
+    )  # fmt: skip
     result = ServingEstimate(loaded, chip, request)
     if concurrency is None:
         most = maximum(result.memory.largest_batch, _lanes(options))

@@ -37,6 +37,22 @@ def test_past_what_memory_holds_requests_wait():
     assert more.active <= most.memory.largest_batch
 
 
+def test_an_engine_that_reserves_the_output_has_fewer_requests_in_flight():
+    """Room for all of the output, not for half of it: prompt + output tokens a request."""
+    grown, reserved = served(prompt=1024, output=1024), served(prompt=1024, output=1024, reserve=True)
+    assert reserved.request.batch / grown.request.batch == pytest.approx(1536 / 2048, rel=0.01)
+    assert reserved.tokens_per_s < grown.tokens_per_s
+
+
+def test_layers_with_a_window_may_keep_the_whole_context():
+    sizes = {"prompt": 4096, "output": 4096, "dtype": "bf16"}
+    cut, whole = (rl.serve("gpt-oss-20b", CHIP, whole_cache=w, **sizes) for w in (False, True))
+    # Half of gpt-oss's layers see 128 tokens: kept whole, a request holds about twice as much.
+    assert cut.request.batch / whole.request.batch == pytest.approx(2.0, rel=0.05)
+    plain = served(whole_cache=True)
+    assert plain.tokens_per_s == served().tokens_per_s
+
+
 def test_prefill_bounds_what_starts():
     busy = served(prompt=8192, output=4, concurrency=256, usable_memory=1.0)
     assert busy.mixed_share == 1.0

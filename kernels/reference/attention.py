@@ -44,6 +44,7 @@ def best(schedules, memory_s):
 
 def attention_cost(
     batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tile,
+    decode_rows,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
@@ -62,7 +63,7 @@ def attention_cost(
     then waves of blocks over the cores, each with a start and its query and output rows, then the longest of matrix
     work, the stream of K and V through the cache, and memory. The phases differ in what a block is:
 
-    - decode: the queries that share a KV head of one sequence, padded to 64 rows, over all its keys;
+    - decode: the queries that share a KV head of one sequence, padded to `decode_rows`, over all its keys;
     - prefill: `tile` query rows of a head (or of the heads that share a KV head, if that packs better) over the tiles
       of keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest.
 
@@ -103,14 +104,14 @@ def attention_cost(
     pair_flops = 2 * DIM_STEP * (np.ceil(key_dim / DIM_STEP) + np.ceil(value_dim / DIM_STEP))
 
     # Decode.
-    row_blocks = np.ceil(np.maximum(group, np.minimum(group * q_len, DECODE_ROWS)) / DECODE_ROWS)
-    rows = np.minimum(group * q_len, DECODE_ROWS)
+    row_blocks = np.ceil(np.maximum(group, np.minimum(group * q_len, decode_rows)) / decode_rows)
+    rows = np.minimum(group * q_len, decode_rows)
     blocks = batch * kv_heads * row_blocks
     share = blocks / core_count
     waves = np.ceil(share)
     tiles = np.minimum(np.ceil(kv_len / TILE), np.ceil(span / TILE) + 1)  # a window straddles one tile more
     tile_s = (
-        DECODE_ROWS
+        decode_rows
         * TILE
         * (
             pair_flops / (decode_compute_fraction * core_matrix)
@@ -157,7 +158,7 @@ def attention_cost(
     prefill = best(schedules, memory_s)
 
     # Rows that fit decode's tile take decode's form; more rows are never faster than one such tile.
-    is_decode = (q_len <= 1) | (group * q_len <= DECODE_ROWS)
+    is_decode = (q_len <= 1) | (group * q_len <= decode_rows)
     waiting = np.maximum(decode[0] - prefill[0], 0)
     prefill[0], prefill[1], prefill[5] = prefill[0] + waiting, prefill[1] + waiting, np.maximum(prefill[5], decode[5])
     time, overhead_s, compute_s, cache_s, cache_bytes, upper = (
@@ -180,7 +181,7 @@ def attention(
     launch_s, scatter_s, scatter_element_s, convert_s, sequence_s, block_s,
     memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-    decode_fill_s, decode_split_s, narrow_tile,
+    decode_fill_s, decode_split_s, narrow_tile, decode_rows,
 ):  # fmt: skip
     """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`."""
     values = np.where(value_dim > 0, value_dim, head_dim)
@@ -188,7 +189,7 @@ def attention(
     write_s = np.where(scattered > 0, scatter_s + new_numbers * scatter_element_s, 0)
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, np.where(head_dim <= NARROW, narrow_tile, TILE),
+        width, kv_width, reuse, np.where(head_dim <= NARROW, narrow_tile, TILE), decode_rows,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s + write_s, convert_s, sequence_s, block_s,
         memory_fraction, cache_fraction, edge_fraction, fresh_fraction,

@@ -79,7 +79,8 @@ def predict(row: dict[str, Any]) -> Any:
         return estimate(model, chip, batch=int(row["batch"]), check=False, **given, **degrees, **lengths)
     spread = {k: float(row[k]) for k in ("prompt_sd", "output_sd")}
     sizes = {k: int(row[k]) for k in ("chunk", "beams")}
-    options = {"check": False, **given, **degrees, **lengths, **spread, **sizes}
+    policy = {"reserve": "reserve" in row["policy"], "whole_cache": "whole" in row["policy"]}
+    options = {"check": False, **given, **degrees, **lengths, **spread, **sizes, **policy}
     if not math.isnan(row["concurrency"]):
         return serve(model, chip, concurrency=int(row["concurrency"]), **options)
     full = serve(model, chip, **options)

@@ -26,8 +26,8 @@ class Weights:
     scope : str
         ``"layer"`` for what a repeated layer holds, else ``"model"``.
     storage : str
-        ``"linear"`` and ``"expert"`` weights are stored in the dtype that quantisation chooses; ``"wide"`` ones (norms,
-        routers, embeddings) stay in 16 bits or more.
+        ``"linear"``, ``"attention"`` and ``"expert"`` weights are stored in the dtype that quantisation chooses;
+        ``"wide"`` ones (norms, routers, embeddings) stay in 16 bits or more.
     active : float
         The share of them that one token uses: top-k over experts for routed experts, else 1.
     """

@@ -18,7 +18,7 @@ from roofline.models.attention import Attention, LatentAttention, Span
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.fields import Fields, read_json
 from roofline.models.llm import LanguageModel, Layers
-from roofline.models.quantization import dtypes
+from roofline.models.quantization import attention_is_wide, dtypes
 
 #: One layer: what it attends with, what it feeds forward with, how far it sees.
 Layer = tuple[Attention | LatentAttention, FeedForward | Experts, Span]
@@ -73,6 +73,7 @@ def read(config: dict[str, Any], name: str = "model", file: str = "config.json")
         max_positions=body.integer("max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048),
                                    limit="positions"),
         dtype=dtype, weight_dtype=weight_dtype, expert_dtype=expert_dtype,
+        wide_attention=attention_is_wide(body, top, len(layers)),
         title=about.text("title", name), source=about.text("source", file), aliases=_strings(about, "aliases"),
         published_params_b=published or None, **made,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class LanguageModel:
         Of the checkpoint's matrix arithmetic.
     weight_dtype, expert_dtype : str
         Of the linear layers' and the routed experts' weights in the checkpoint.
+    wide_attention : bool
+        Whether the checkpoint leaves the attention projections in 16 bits where it quantises the rest.
     max_positions : int
         The longest context that the model was made for, in tokens.
     title, source : str
@@ -74,6 +76,7 @@ class LanguageModel:
     dtype: str = "bf16"
     weight_dtype: str = "bf16"
     expert_dtype: str = "bf16"
+    wide_attention: bool = False
     max_positions: int = 0
     title: str = ""
     source: str = ""
@@ -159,7 +162,10 @@ class LanguageModel:
         """All parameters, in named groups."""
         out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
         for attention, spans in self._attentions.items():
-            out += attention.weights(self.hidden, sum(spans.values()))
+            out += [
+                replace(w, storage="attention") if w.storage == "linear" else w
+                for w in attention.weights(self.hidden, sum(spans.values()))
+            ]
         for feed_forward, count in self._feed_forwards.items():
             out += feed_forward.weights(self.hidden, count)
         norm = self.hidden * (2 if self.norm == "layer_norm" else 1)
@@ -186,14 +192,14 @@ class LanguageModel:
         Parameters
         ----------
         storage : str
-            ``"linear"``, ``"expert"`` or ``"wide"``; see :class:`~roofline.models.forward.Weights`.
+            ``"linear"``, ``"attention"``, ``"expert"`` or ``"wide"``; see :class:`~roofline.models.forward.Weights`.
         dtype : str
             Of the arithmetic.
         weight_dtype : str, optional
             What the user asked for. Default: `dtype`, or the checkpoint's own where that is narrower (running gpt-oss
             in bf16 does not widen its fp4 experts).
         """
-        if storage == "wide":
+        if storage == "wide" or (storage == "attention" and self.wide_attention and weight_dtype is None):
             return op.wide(dtype_name(dtype))
         if weight_dtype is not None:
             return dtype_name(weight_dtype)
@@ -214,6 +220,12 @@ class LanguageModel:
         batch, context = numeric.as_numeric(batch), numeric.as_numeric(context)
         elements = sum(g.count * g.attention.kv_elements * g.span.held(context) for g in self.layers)
         return batch * elements * dtype_bytes(kv_dtype)
+
+    @cached_property
+    def without_windows(self) -> LanguageModel:
+        """The same model with every layer seeing, and keeping, the whole context."""
+        layers = tuple(replace(g, span=replace(g.span, window=None, chunked=False)) for g in self.layers)
+        return replace(self, layers=layers)
 
     # -- One forward step ----------------------------------------------------------------------------------------
 
@@ -276,8 +288,11 @@ class LanguageModel:
             op.token_embedding(rows=m, cols=hidden, dtype=wide, shard="vocab", scope="model"),
             norm(rows=m, cols=hidden, dtype=wide, name="norm", count=depth * self.norms_per_layer),
         ]
+        attending = run
+        if self.wide_attention and weight_dtype is None:
+            attending = replace(run, dtype=wide, weight_dtype=self.stored_dtype("attention", dtype))
         for attention, spans in self._attentions.items():
-            ops += attention.ops(run, hidden, spans)
+            ops += attention.ops(attending, hidden, spans)
         ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=2 * depth))
         for feed_forward, count in self._feed_forwards.items():
             ops += feed_forward.ops(run, hidden, count)

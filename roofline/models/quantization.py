@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from roofline.errors import BadWorkload, closest
@@ -40,6 +41,36 @@ def dtypes(body: Fields, top: Fields) -> tuple[str, str, str]:
                                     + (f"; did you mean {near[0]!r}?" if near else ""))  # fmt: skip
     weight, arithmetic = reader(config)
     return arithmetic or wide, weight, weight
+
+
+#: Keys under which quantisation methods list the modules that they leave alone.
+_EXCEPTIONS = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
+
+
+def attention_is_wide(body: Fields, top: Fields, layers: int) -> bool:
+    """Whether the checkpoint leaves the attention projections of (all) its layers in 16 bits.
+
+    So gpt-oss does, and Meta's fp8 file of Llama 3.1 405B, which names every layer; others have a pattern.
+
+    Raises
+    ------
+    BadModel
+        When the list of exceptions is no list of strings.
+    """
+    config = body.table("quantization_config") or top.table("quantization_config")
+    if config is None:
+        return False
+    numbers: set[int] = set()
+    for key in _EXCEPTIONS:
+        for name in config.array(key) or []:
+            if not isinstance(name, str):
+                config.fail(key, f"found {name!r}, expected a list of the names of modules")
+            if "attn" in name or "attention" in name:
+                place = re.search(r"layers\.(\d+)\.", name)
+                if place is None:
+                    return True
+                numbers.add(int(place[1]))
+    return len(numbers) >= layers > 0
 
 
 def _fp8(config: Fields) -> tuple[str, str]:
