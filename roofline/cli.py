@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from roofline import cli_data, cli_measure, cli_serve
+from roofline.cli_options import Csv, Json, Set, chip_with
 from roofline.cli_output import err_console, out_console, plain, print_csv, print_json
 from roofline.errors import DoesNotFit, RooflineError
 
@@ -44,33 +45,6 @@ def _common(
     ] = False,
 ) -> None:
     """How fast inference runs on a chip, why, and how sure that is."""
-
-
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout, and nothing else there.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Rows as CSV on stdout, and nothing else there.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="FIGURE=VALUE", help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.'
-    ),
-]
-
-
-def _chip(name: str, changes: list[str] | None) -> Any:
-    from roofline.catalog import load_chip
-
-    chip = load_chip(name)
-    if changes:
-        pairs = {}
-        for change in changes:
-            path, equals, value = change.partition("=")
-            if not equals or not path.strip() or not value.strip():
-                raise typer.BadParameter(
-                    f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}"
-                )
-            pairs[path.strip()] = value.strip().strip("\"'")
-        chip = chip.what_if(pairs)
-    return chip
 
 
 @app.command()
@@ -236,7 +210,7 @@ def estimate(
     options: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     if len(chip) > 1:
         raise typer.BadParameter(f"--chip: estimate takes one chip, found {', '.join(chip)}; sweep takes several")
-    on = _chip(chip[0], changes)
+    on = chip_with(chip[0], changes)
     est = run(model, on.on_stack(stack) if stack else on, **options)
     if plot is not None or html is not None:
         _pictures(est, plot, html)
@@ -294,7 +268,7 @@ def plot(
         from roofline import profiles
 
         ops = {path.name: profiles.read(path) for path in points}
-    ax = drawing.plot_roofline(*(_chip(name, changes) for name in chips), dtypes=dtype, levels=level, ops=ops)
+    ax = drawing.plot_roofline(*(chip_with(name, changes) for name in chips), dtypes=dtype, levels=level, ops=ops)
     drawing.save(ax, str(out))
     err_console().print(f"wrote {out}")
 
@@ -333,7 +307,7 @@ def sweep(
         if not equals or not parts:
             raise typer.BadParameter(f"--axis: expected NAME=V1,V2,... such as batch=1,8,64, found {text!r}")
         options[name.strip()] = parts if len(parts) > 1 else parts[0]
-    data = run(model, [_chip(name, changes) for name in chip], **options)
+    data = run(model, [chip_with(name, changes) for name in chip], **options)
     frame = data.to_dataframe().reset_index()
     records: list[dict[str, Any]] = [dict(zip(frame.columns, row, strict=True)) for row in frame.to_numpy(object)]
     if out is not None:

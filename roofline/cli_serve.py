@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from roofline.cli_options import Json, Set, chip_with
 from roofline.cli_output import out_console, print_json
 
 
@@ -32,22 +33,31 @@ def serve(
     weight_dtype: Annotated[str | None, typer.Option(help="Weights in memory. [default: dtype]")] = None,
     kv_dtype: Annotated[str | None, typer.Option(help="KV cache.")] = None,
     chunk: Annotated[int, typer.Option(help="Prompt tokens that one pass takes.")] = 8192,
+    beams: Annotated[int, typer.Option(help="Width of a beam search.")] = 1,
+    reserve: Annotated[
+        bool,
+        typer.Option("--reserve", help="Start a request only when its whole output has room, as TensorRT-LLM."),
+    ] = False,
+    whole_cache: Annotated[
+        bool, typer.Option("--whole-cache", help="Layers with a window keep the whole context all the same.")
+    ] = False,
     stack: Annotated[str | None, typer.Option(help="Software: vllm, sglang, trtllm ...; several joined by +.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
+    changes: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Throughput and latency of a language model under a constant number of requests, prompts and decoding mixed.
 
     Example: `roofline serve llama-3.1-70b --chip h100-sxm --tp 8 --concurrency 64 --prompt 2048 --output 512`
     """
     from roofline import report
-    from roofline.catalog import load_chip
     from roofline.serving import serve as run
 
-    machine = load_chip(chip)
+    machine = chip_with(chip, changes)
     options: dict[str, Any] = {"dtype": dtype, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype}
     est = run(
         model, machine.on_stack(stack) if stack else machine, concurrency=concurrency, prompt=prompt, output=output,
-        prompt_sd=prompt_sd, output_sd=output_sd, chunk=chunk, tp=tp, pp=pp, ep=ep, dp=dp,
+        prompt_sd=prompt_sd, output_sd=output_sd, chunk=chunk, beams=beams, reserve=reserve,
+        whole_cache=whole_cache, tp=tp, pp=pp, ep=ep, dp=dp,
         **{k: v for k, v in options.items() if v is not None},
     )  # fmt: skip
     intervals = est.interval(0.9)
