@@ -130,6 +130,9 @@ def picture(table: pd.DataFrame, chip: Chip, path: Path) -> Path:
     """The machine's roofline with its measured operators on it."""
     from roofline import plot
 
-    ax = plot.plot_roofline(chip, ops=points(table, chip) or None, label_share=2.0, title=f"{chip.title}, measured")
+    ceilings = [d for d in dict.fromkeys(table["dtype"].dropna()) if d in chip.dtypes]
+    ax = plot.plot_roofline(
+        chip, dtypes=ceilings, ops=points(table, chip) or None, label_share=2.0, title=f"{chip.title}, measured"
+    )
     plot.save(ax, str(path))
     return path
