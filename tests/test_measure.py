@@ -153,7 +153,7 @@ def test_rows_come_back_when_the_ceilings_had_been_too_low(made: type[Made], tmp
     machine.model = low.what_if({"engines.vector.fp32": 250e9, "engines.vector.fp64": 125e9})
     session.run(low)
     assert session.refused.rows()
-    chip = session.judge(low)
+    chip = session.judge()
     assert chip.peak("fp32") == pytest.approx(250e9, rel=1e-4)
     assert not session.refused.rows()
     assert len(session.rows.rows()) == 13

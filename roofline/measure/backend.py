@@ -79,7 +79,10 @@ class Backend(Protocol):
     devices: int
 
     def probes(self, size: str, names: tuple[str, ...]) -> Iterator[Callable[[], list[Probe]]]:
-        """The ceilings to measure, one step of work each; `names` picks some of the probes."""
+        """The ceilings to measure, one step of work each.
+
+        `names` picks some of launch, peak, bandwidth, latency, host_copy; ``"main"`` is the bandwidth of main memory.
+        """
         ...
 
     def prepare(self, case: Case) -> Prepared:

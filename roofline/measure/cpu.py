@@ -115,6 +115,8 @@ class Cpu:
             if "bandwidth" in wanted:
                 for working_set in sets:
                     yield functools.partial(self._bandwidth, working_set, sets[-1], repeats)
+        if "main" in wanted:
+            yield functools.partial(self._bandwidth, sets[-1], sets[-1], repeats)
         if "latency" in wanted and size != "tiny":
             yield functools.partial(self._latency, int(2.0 * self.cache_bytes))
 

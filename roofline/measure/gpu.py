@@ -209,6 +209,8 @@ class Torch:
             if "bandwidth" in wanted:
                 for working_set in sets:
                     yield functools.partial(self._bandwidth, working_set, repeats)
+        if "main" in wanted:
+            yield functools.partial(self._bandwidth, sets[-1], repeats)
         if "host_copy" in wanted and self.cuda:
             yield self._host_copy
 

@@ -130,9 +130,12 @@ class Session:
         for n, step in enumerate(steps):
             self._done = n
             self._tell(len(steps), "ceilings")
-            for found in step():
-                self.probes.append(dataclasses.asdict(found))
+            self._file(step)
         self._mark_complete()
+
+    def _file(self, step: Callable[[], list[Probe]]) -> None:
+        for found in step():
+            self.probes.append(dataclasses.asdict(found))
 
     def _complete(self) -> bool:
         return bool(read_json(self.folder / "run.json").get("ceilings"))
@@ -217,6 +220,8 @@ class Session:
         total = max(min(left, sum(s * rounds for _, s, rounds in planned)), sum(s for _, s, _ in planned))
         self._done = 0.0
         for number in range(ROUNDS[self.size]):
+            for step in self.backend.probes(self.size, ("main",)):  # what neighbours leave of it changes most of all
+                self._file(step)
             # In another order each time, so that what is measured late in one round is not in the next.
             self._round(number, random.Random(number).sample(planned, len(planned)), chip, total)  # noqa: S311
         if links:
@@ -281,7 +286,7 @@ class Session:
             self.rows.append(row)
         return True
 
-    def judge(self, chip: Chip) -> Chip:
+    def judge(self) -> Chip:
         """Hold every row to the ceilings once more, and make one row of the rounds of a shape.
 
         Where rows beat the ceilings, these are measured again first: a ceiling that was measured while something else
@@ -290,9 +295,8 @@ class Session:
         fast = [row for row in self.refused.rows() if row["reason"] == TOO_FAST]
         if fast:
             for step in self.backend.probes("tiny" if self.size == "tiny" else "quick", ("peak", "bandwidth")):
-                for found in step():
-                    self.probes.append(dataclasses.asdict(found))
-            chip = self.chip()
+                self._file(step)
+        chip = self.chip()
         back = [row for row in fast if not too_fast(row, float(row["time_s"]), chip)]
         if back:
             believed = [key(row) for row in back]
@@ -365,4 +369,4 @@ def measure(
     session.probe()
     chip = session.chip()
     session.run(chip)
-    return conclude.finish(session, session.judge(chip))
+    return conclude.finish(session, session.judge())
