@@ -19,6 +19,7 @@ import pathlib
 import tempfile
 import types
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -34,6 +35,9 @@ _INNER: dict[Callable[..., Any], None] = {}
 
 #: Below this many points a plain Python loop beats loading the compiler.
 SMALL = 4096
+
+#: Least points that are worth a thread of their own.
+SHARE = 32768
 
 
 def inner(function: Function) -> Function:
@@ -107,8 +111,8 @@ def _loop_source(function: Callable[..., Any]) -> tuple[str, str]:
     columns = ", ".join(f"a{i}" for i in range(len(names)))
     point = ", ".join(f"a{i}[p]" for i in range(len(names)))
     source = (
-        f"def {name}(out, {columns}):\n"
-        f"    for p in range(out.shape[1]):\n"
+        f"def {name}(out, first, last, {columns}):\n"
+        f"    for p in range(first, last):\n"
         f"        cost = {function.__name__}({point})\n"
         f"        for q in range(out.shape[0]):\n"
         f"            out[q, p] = cost[q]\n"
@@ -163,7 +167,13 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
     loop = _compile(function)
     _COMPILED.add(function)
     out = np.empty((len(get_args(Quantities)), size))
-    loop(out, *columns)
+    parts = min(os.cpu_count() or 1, size // SHARE)
+    if parts < 2:
+        loop(out, 0, size, *columns)
+        return out
+    edges = [size * part // parts for part in range(parts + 1)]
+    with ThreadPoolExecutor(parts) as threads:  # the loops give the interpreter's lock back
+        list(threads.map(lambda first, last: loop(out, first, last, *columns), edges[:-1], edges[1:]))
     return out
 
 

@@ -42,6 +42,17 @@ def test_compiled_loops_agree_with_plain_python(op: Op) -> None:
         np.testing.assert_allclose(together[:, i], alone, rtol=1e-12)
 
 
+def test_several_threads_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = np.arange(1.0, 3 * _jit.SMALL + 2)
+    op = rl.attention(batch=batch, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=700)
+    chip = rl.load_chip("h100-sxm")
+    alone = evaluate_op(op, chip)
+    monkeypatch.setattr(_jit, "SHARE", 1000)
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    for one, several in zip(alone, evaluate_op(op, chip), strict=True):
+        np.testing.assert_array_equal(one, several)
+
+
 def test_every_kernel_returns_the_cost_quantities() -> None:
     for name, function in kernels.by_name().items():
         assert inspect.signature(function).return_annotation == "Quantities", name
