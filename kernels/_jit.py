@@ -16,6 +16,7 @@ import hashlib
 import inspect
 import os
 import pathlib
+import sys
 import tempfile
 import types
 from collections.abc import Callable, Sequence
@@ -35,6 +36,9 @@ _INNER: dict[Callable[..., Any], None] = {}
 
 #: Below this many points a plain Python loop beats loading the compiler.
 SMALL = 4096
+
+#: Below this many it does even where the loop lies compiled on the disk.
+FEW = 256
 
 #: Least points that are worth a thread of their own.
 SHARE = 32768
@@ -106,12 +110,13 @@ def _compile(function: Callable[..., Any]) -> Any:
 
 
 def _loop_source(function: Callable[..., Any]) -> tuple[str, str]:
+    """The loop as text, and its name. Columns of one number have a step of 0: one type of arguments, compiled once."""
     names = list(inspect.signature(function).parameters)
     name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_loop"
     columns = ", ".join(f"a{i}" for i in range(len(names)))
-    point = ", ".join(f"a{i}[p]" for i in range(len(names)))
+    point = ", ".join(f"a{i}[p * steps[{i}]]" for i in range(len(names)))
     source = (
-        f"def {name}(out, first, last, {columns}):\n"
+        f"def {name}(out, first, last, steps, {columns}):\n"
         f"    for p in range(first, last):\n"
         f"        cost = {function.__name__}({point})\n"
         f"        for q in range(out.shape[0]):\n"
@@ -160,21 +165,31 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
     ndarray
         Shape (len(COST), size), float64.
     """
-    columns = [a if isinstance(a, np.ndarray) else np.broadcast_to(np.float64(a), (size,)) for a in arguments]
-    if size < SMALL and function not in _COMPILED:
-        points = zip(*(c.tolist() for c in columns), strict=True) if columns else iter([()] * size)
+    if function not in _COMPILED and not _worth_compiling(function, size):
+        lists = [a.tolist() if isinstance(a, np.ndarray) else [a] * size for a in arguments]
+        points = zip(*lists, strict=True) if lists else iter([()] * size)
         return np.array([function(*point) for point in points], dtype=np.float64).T.reshape(-1, size)
+    columns = [np.ascontiguousarray(a, dtype=np.float64).reshape(-1) for a in arguments]
+    steps = np.array([int(isinstance(a, np.ndarray)) for a in arguments], dtype=np.int64)
     loop = _compile(function)
     _COMPILED.add(function)
     out = np.empty((len(get_args(Quantities)), size))
     parts = min(os.cpu_count() or 1, size // SHARE)
     if parts < 2:
-        loop(out, 0, size, *columns)
+        loop(out, 0, size, steps, *columns)
         return out
     edges = [size * part // parts for part in range(parts + 1)]
     with ThreadPoolExecutor(parts) as threads:  # the loops give the interpreter's lock back
-        list(threads.map(lambda first, last: loop(out, first, last, *columns), edges[:-1], edges[1:]))
+        list(threads.map(lambda first, last: loop(out, first, last, steps, *columns), edges[:-1], edges[1:]))
     return out
+
+
+def _worth_compiling(function: Callable[..., Any], size: int) -> bool:
+    """Whether a compiled loop is sooner done: with many points, or with some where it lies compiled on the disk."""
+    if size >= SMALL or size < FEW or "numba" not in sys.modules:
+        return size >= SMALL
+    folder = cache_folder()
+    return folder is not None and any(folder.rglob(f"{_loop_source(function)[1]}.*.nbi"))
 
 
 _COMPILED: set[Callable[..., Any]] = set()

@@ -226,10 +226,12 @@ class Phase:
         self.costs = [evaluate_op(op, chip) for op in workload]
 
     def _sum(self, index: int) -> Any:
-        total: Any = 0.0
+        by_shape: dict[Any, Any] = {}  # in a sweep most operators vary along few of the axes: these are small sums
         for op, values in zip(self.workload, self.costs, strict=True):
-            total = total + op.count * values[index]
-        return total
+            part = op.count * values[index]
+            shape = part.shape if isinstance(part, np.ndarray) else ()
+            by_shape[shape] = by_shape.get(shape, 0.0) + part
+        return sum(by_shape.values())
 
     @functools.cached_property
     def time_s(self) -> Any:
