@@ -1,6 +1,6 @@
 """Is what ``roofline measure`` says of this processor true? ``python benchmarks/check_measure.py MEASURED/NAME``.
 
-Three checks, each against another way of finding out; nothing else should run meanwhile:
+Two checks against another way of finding out, for which nothing else should run, and a figure of the run's own:
 
 1. bandwidth of main memory: a C program of its own (gcc -O3, pthreads) and, where there is no compiler, numpy's copy;
    both again in turns, since a shared host drifts;
@@ -25,7 +25,7 @@ import pandas as pd
 from roofline import measurements
 from roofline.catalog import load_chip
 from roofline.measure.cpu import Cpu
-from roofline.measure.record import UNSEEN
+from roofline.measure.record import TEST
 
 #: Classes of the third check.
 OPERATORS = ("gemm", "embedding_bag", "elementwise")
@@ -142,7 +142,7 @@ def main() -> None:
               f"{found / wanted - 1:+.1%}")  # fmt: skip
 
     rows = measurements.read(given.folder / "measurements.csv")
-    rows = rows[rows["role"].eq(UNSEEN) & rows["op"].isin(OPERATORS)]
+    rows = rows[rows["role"].eq(TEST) & rows["op"].isin(OPERATORS)]
     predicted = measurements.predict(rows, chip)["predicted_s"]
     error = predicted / rows["time_s"].astype(float) - 1
     if given.verbose:

@@ -13,7 +13,7 @@ from roofline.kernels._jit import Quantities, inner, kernel
 
 TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix engines
 NARROW = 96.0  # head dimension up to which libraries may take larger tiles: the registers allow it
-DECODE_ROWS = 64.0  # rows that a matrix instruction computes, be there one query or sixty-four
+DECODE_ROWS = 64.0  # queries that share a KV head up to which they are computed as in decode
 DIM_STEP = 32.0  # head dimensions are padded to a multiple of this in the matrix engine
 SOFTMAX_FLOPS = 5.0  # a score: scale and subtract the maximum (2), exponential, maximum, sum
 BURST_BYTES = 512.0  # least that one token's K and V of one head cost to fetch, in bytes
@@ -108,7 +108,7 @@ def attention_cost(
     padded_dim = DIM_STEP * (math.ceil(key_dim / DIM_STEP) + math.ceil(value_dim / DIM_STEP))
 
     # Decode: one block per sequence and KV head, whole, or its keys cut so that every core has an equal share.
-    rows = max(group, min(group * q_len, decode_rows))
+    rows = max(group, min(group * q_len, DECODE_ROWS))
     row_blocks = math.ceil(rows / decode_rows)
     blocks = batch * kv_heads * row_blocks
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
@@ -136,7 +136,7 @@ def attention_cost(
             time, compute_s, cache_s, overhead_s = option, busy, stream, fixed
 
     # Prefill: one block per tile of query rows, of one head or of all heads that share a KV head (packed).
-    if q_len > 1.0 and group * q_len > decode_rows:
+    if q_len > 1.0 and group * q_len > DECODE_ROWS:
         decode_time, decode_upper = time, upper
         kv_tiles = math.ceil(keys / tile)
         longest = min(kv_tiles, math.ceil(span / tile) + 1.0)

@@ -225,6 +225,11 @@ def calibrate(
     source = source or (Path(data).name if is_path else "measured rows")  # type: ignore[arg-type]
     if "chip" in table.columns:
         table = table.drop(columns="chip")  # the caller says which chip it is
+    apart = table["role"].astype(str).str.startswith("test") if "role" in table.columns else None
+    notes = measurements.unused(table)
+    if apart is not None and apart.any():
+        notes.append(f"{int(apart.sum()):,} rows whose role begins with 'test' were not fitted")
+        table = table[~apart]
     bad = measurements.faults(table, chip)
     good = measurements.numeric(table.drop(index=bad.index))
     if good.empty:
@@ -254,7 +259,7 @@ def calibrate(
     if not fits:
         raise BadData(f"{source}: too few rows of any class: " + "; ".join(f"{c}: {w}" for c, w in skipped.items()))
     fitted = dataclasses.replace(chip, numbers=numbers, calibration=record, bound_cache={})
-    return Calibration(fitted, chip, fits, bad, skipped, source, measurements.unused(table))
+    return Calibration(fitted, chip, fits, bad, skipped, source, notes)
 
 
 def error(predicted: np.ndarray, measured: np.ndarray, regime: np.ndarray) -> float:

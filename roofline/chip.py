@@ -444,8 +444,12 @@ def _read_values(path: str, value: Any, old: Number) -> Any:
     if np.size(result) == 0:
         raise BadWorkload(f"what-if {path}: expected at least one {old.dimension}, found {shown(value)}")
     lowest, highest = np.min(result), np.max(result)  # NaN if any is
-    if not (lowest > 0 or (lowest == 0 and old.dimension == "time")) or not math.isfinite(highest):
+    nothing = lowest == 0 and (old.dimension == "time" or (old.dimension == "count" and "efficiency." in path))
+    if not (lowest > 0 or nothing) or not math.isfinite(highest):
         raise BadWorkload(f"what-if {path}: expected a positive, finite {old.dimension}, found {shown(value)}")
+    wanted = units.out_of_limits(path, lowest, highest)
+    if wanted:
+        raise BadWorkload(f"what-if {path}: {wanted}, found {shown(value)}")
     if old.dimension == "fraction" and highest > 1:
         raise BadWorkload(f"what-if {path}: expected a fraction of at most 1, found {shown(value)}")
     if (path == "cores.count" or path.endswith(".domain")) and np.any(np.asarray(result) % 1):

@@ -66,19 +66,21 @@ def _show(result: Result, err: Any) -> None:
     peaks = ", ".join(f"{d} {units.text(float(chip.peak(d)), 'FLOP/s', 3)}" for d in _dtypes(chip))
     table = report.Table(
         f"{chip.title}: predicted against measured (median error)",
-        ["operator", "dtype", ">rows", ">before fit", ">after fit", ">other shapes", ">error on them"],
+        ["operator", "dtype", ">rows", ">before fit", ">after fit", ">test shapes", ">error on them"],
     )
     for row in result.validation.to_dict("records"):
-        errors = ["" if row[name] != row[name] else f"{row[name]:.0%}" for name in ("before", "after", "unseen")]
+        errors = ["" if row[name] != row[name] else f"{row[name]:.0%}" for name in ("before", "after", "test")]
         table.rows.append([
-            row["kind"], row["dtype"], str(row["rows"]), *errors[:2], str(row["unseen_rows"]), errors[2],
+            row["kind"], row["dtype"], str(row["rows"]), *errors[:2], str(row["test_rows"]), errors[2],
         ])  # fmt: skip
-    table.notes.append("Before: parameters of its family of chips. Other shapes: drawn at random, measured in the same "
+    table.notes.append("Before: parameters of its family of chips. Test shapes: drawn at random, measured in the same "
                        "run, not fitted.")  # fmt: skip
     table.notes.append(f"Memory, over all cores: {levels}. Peaks: {peaks}.")
     report.show(console, table)
     for why, count in result.left_out.items():
         err.print(f"left out: {count} x {why}", markup=False)
+    for note in result.notes:
+        err.print(f"note: {note}", markup=False)
     if len(result.refused):
         for reason, times in result.refused["reason"].value_counts().items():
             err.print(f"refused: {times} x {reason}", markup=False, style="yellow")

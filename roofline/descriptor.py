@@ -404,9 +404,14 @@ def _flatten_efficiency(
     def read(path: str, name: str, figure: Any) -> None:
         schema = parameter_schema(name)
         try:
-            out[path] = _number(_figure(schema, figure), sources)
+            number = out[path] = _number(_figure(schema, figure), sources)
         except ValidationError as error:
             problems.extend(explain(error, schema, path))
+            return
+        given = [v for v in (number.value, number.low, number.high) if v is not None]
+        wanted = units.out_of_limits(path, min(given), max(given))
+        if wanted:
+            problems.append(f"{path}: {wanted}, found {number.value:g}")
 
     for operator, parameters in table.items():
         for name, figure in parameters.items():

@@ -19,7 +19,8 @@ from roofline.units import dtype_name
 USABLE_MEMORY = 0.9
 
 
-_LANGUAGE = (
+#: The options of an estimate of a language model; the batch first.
+LANGUAGE = (
     "batch",
     "prompt",
     "output",
@@ -93,7 +94,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     ------
     BadWorkload, UnknownName
     """
-    refuse_unknown(options, _LANGUAGE, model.name)
+    refuse_unknown(options, LANGUAGE, model.name)
     batch, prompt = _whole("batch", options.get("batch", 1)), _whole("prompt", options.get("prompt", 1024))
     output, prefix = _whole("output", options.get("output", 256)), _whole("prefix", options.get("prefix", 0), 0)
     plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})

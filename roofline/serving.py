@@ -47,8 +47,11 @@ from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
 from roofline.numeric import as_numeric, choose, everywhere, maximum, minimum
 from roofline.op import Op, wide
-from roofline.request import Request, language_request
+from roofline.request import LANGUAGE, Request, language_request, refuse_unknown
 from roofline.units import text
+
+#: The options of :func:`serve`.
+SERVING = ("concurrency", "prompt_sd", "output_sd", "chunk", "beams", "reserve", "whole_cache", *LANGUAGE[1:])
 
 
 @dataclass(frozen=True)
@@ -361,6 +364,10 @@ def serve(
     for name, value in spread.items():
         if not np.all(np.asarray(value, dtype=float) >= 0) or not np.all(np.isfinite(value)):
             raise BadWorkload(f"serve: {name} is a standard deviation of at least 0 tokens, found {value!r}")
+    for name, flag in (("reserve", reserve), ("whole_cache", whole_cache)):
+        if not isinstance(flag, bool | np.bool_):
+            raise BadWorkload(f"serve: {name} is True or False, found {flag!r}")
+    refuse_unknown(options, SERVING, f"serve({loaded.name})")
     sizes = {"chunk": as_numeric(chunk), "beams": as_numeric(beams)}
     for name, value in sizes.items():
         if not np.all(np.asarray(value, dtype=float) >= 1) or not np.all(np.isfinite(value)):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from roofline import units
 from roofline.catalog import chip_records, load_chip
 from roofline.chip import Chip
 from roofline.descriptor import Number
@@ -58,8 +59,11 @@ def chips_and_figures(draw: Any) -> tuple[Chip, str, Number]:
 
 
 @st.composite
-def changes(draw: Any, number: Number) -> Any:
+def changes(draw: Any, path: str, number: Number) -> Any:
     """A value that a what-if may give to this figure: a float, "x2", or an array."""
+    limits = units.LIMITS.get(path.rpartition(".")[2]) if "efficiency." in path else None
+    if limits:
+        return draw(st.floats(*limits))
     if number.dimension == "fraction":
         return draw(st.floats(0.01, 1.0))
     if number.dimension == "count":

@@ -137,7 +137,7 @@ def test_the_same_value_changes_no_number(drawn: tuple[Chip, str, Number]) -> No
 def test_a_change_changes_that_figure_and_nothing_else(drawn: tuple[Chip, str, Number], data: st.DataObject) -> None:
     chip, path, number = drawn
     before = values(chip)
-    changed = chip.what_if({path: data.draw(changes(number))})
+    changed = chip.what_if({path: data.draw(changes(path, number))})
     assert changed.number(path).kind == "what-if"
     assert changed.number(path).low is None
     followers = {"clock": ("engines.", "memory."), "cores.count": ("engines.", "efficiency.", "stack.")}.get(path, ())
@@ -252,6 +252,8 @@ BANDWIDTH = "memory.hbm.bandwidth"
         ("efficiency.gemm.compute_fraction", "80", "fraction of at most 1"),
         ("efficiency.gemm.compute_fraction", "120 %", "fraction of at most 1"),
         ("efficiency.gemm.compute_fraction", 0, "positive, finite fraction"),
+        ("efficiency.embedding_bag.overlap_share", 1.5, "expected from 0 to 1, found 1.5"),
+        ("efficiency.attention.decode_rows", [64, 0], "expected from 1 to 1024"),
         ("overheads.step", "-1 us", "positive, finite time"),
         ("overheads.step", [1e-6, -1e-6], "positive, finite time"),
     ],

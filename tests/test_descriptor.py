@@ -119,6 +119,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_harmless(tiny: Path) -> Non
 FP32 = 'fp32 = { value = "2 TFLOP/s", source = "sheet", kind = "datasheet" }'
 TDP = 'tdp = { value = "120 W", source = "an earlier press report", kind = "measured" }'
 FRACTION = 'compute_fraction = { value = 0.8, source = "sheet", kind = "measured" }'
+OVERLAP = '\n[efficiency.embedding_bag]\noverlap_share = { value = 1.5, source = "sheet", kind = "measured" }'
 LAUNCH = 'launch_s = { value = "2 us", source = "sheet", kind = "measured" }'
 SRAM = "[memory.sram]"
 HBM_LINE = 'bandwidth = { value = "1 TB/s", low = "0.9 TB/s", high = "1.1 TB/s", source = "sheet", kind = "datasheet" }'
@@ -156,6 +157,7 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "negative": ('"120 W"', '"-120 W"', ["power.tdp", "expected a positive power", "'-120 W'"]),
     "zero bandwidth": ('"4 TB/s"', '"0 TB/s"', ["memory.sram.bandwidth", "expected a positive bandwidth", "'0 TB/s'"]),
     "zero capacity": ('"64 MiB"', '"0 MiB"', ["memory.sram.capacity", "expected a positive capacity"]),
+    "share above one": (FRACTION, FRACTION + OVERLAP, ["overlap_share", "expected from 0 to 1", "found 1.5"]),
     "fraction above one": ("value = 0.8", "value = 80", ["compute_fraction", "fraction of at most 1", "found 80"]),
     "percent above one": ("value = 0.8", 'value = "120 %"', ["compute_fraction", "fraction of at most 1", "'120 %'"]),
     "fractional cores": ("value = 16", "value = 16.5", ["cores.count", "a whole number", "16.5"]),
@@ -405,7 +407,7 @@ def test_a_changed_chip_survives_writing_and_reading(
 ) -> None:
     chip = rl.load_chip(name)
     path = data.draw(st.sampled_from(sorted({**chip.numbers, **chip.defaults})))
-    value = data.draw(changes(chip.number(path)).filter(lambda v: not isinstance(v, np.ndarray)))
+    value = data.draw(changes(path, chip.number(path)).filter(lambda v: not isinstance(v, np.ndarray)))
     changed = chip.what_if({path: value})
     again = rewritten(changed, tmp_path_factory.getbasetemp())
     assert again.numbers == {path: same(number) for path, number in changed.numbers.items()}

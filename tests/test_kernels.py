@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -47,3 +48,43 @@ BAG = {"batch": 64, "tables": 1, "rows": 1000, "dim": 64, "pooling": 4}
 def test_what_no_operator_can_be(function: Any, arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(BadWorkload, match=says):
         function(**arguments)
+
+
+def test_queries_that_are_computed_alone_fetch_their_keys_each() -> None:
+    """A decode kernel of one head a block (`decode_rows` 1) reads K and V through the cache for every head."""
+    op = rl.attention(batch=256, heads=64, kv_heads=8, head_dim=128, q_len=1, kv_len=4096, dtype="bf16")
+    together = rl.load_chip("h100-sxm")
+    apart = together.what_if({"efficiency.attention.decode_rows": 1})
+    a, b = rl.cost(op, together), rl.cost(op, apart)
+    keys = 2 * 256 * 8 * 4096 * 128 * 2
+    assert b.cache_bytes - a.cache_bytes == pytest.approx(7 * keys)
+    assert b.memory_bytes == a.memory_bytes
+    assert b.time_s > a.time_s
+
+
+def test_a_processor_s_attention_grows_with_its_queries() -> None:
+    chip = rl.load_chip("epyc-9654")
+    shape = {"batch": 8, "heads": 32, "kv_heads": 8, "head_dim": 128, "kv_len": 4096, "dtype": "fp32"}
+    times = [float(rl.cost(rl.attention(q_len=q, **shape), chip).time_s) for q in (1, 2, 4, 8, 16, 32, 64, 128)]
+    assert all(1.0 <= later / earlier <= 2.2 for earlier, later in itertools.pairwise(times))
+
+
+def test_lookups_wait_in_turn_or_together() -> None:
+    op = rl.embedding_bag(batch=4096, tables=4, rows=10_000_000, dim=64, pooling=30, dtype="fp32")
+    chip = rl.load_chip("xeon-8480")
+    share = "efficiency.embedding_bag.overlap_share"
+    turn, half, together = (rl.cost(op, chip.what_if({share: s})) for s in (0.0, 0.5, 1.0))
+    busy = turn.memory_s + turn.cache_s + turn.compute_s
+    assert turn.time_s == pytest.approx(turn.overhead_s + busy)
+    assert together.time_s == pytest.approx(turn.overhead_s + max(turn.memory_s, turn.cache_s, turn.compute_s))
+    assert half.time_s == pytest.approx((turn.time_s + together.time_s) / 2)
+
+
+def test_tables_beyond_the_reach_of_the_address_cache_cost_a_walk() -> None:
+    chip = rl.load_chip("xeon-8480")
+    reach = float(chip.parameter("reach_bytes", ("embedding_bag", "embedding_bag"), "fp32").value)
+    cycles = float(chip.parameter("walk_cycles", ("embedding_bag", "embedding_bag"), "fp32").value)
+    costs = [rl.cost(rl.embedding_bag(batch=64, tables=1, rows=rows, dim=64, pooling=1, dtype="fp32"), chip)
+             for rows in (reach / 256, 2 * reach / 256)]  # fmt: skip
+    walked = 64 * cycles * 0.5 / (chip["cores.count"] * chip["clock"])
+    assert costs[1].compute_s - costs[0].compute_s == pytest.approx(walked)

@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from roofline import catalog, cli_measure, measurements
+from roofline import calibration, catalog, cli_measure, measurements
 from roofline.errors import BadData, BadWorkload, UnknownName
 from roofline.inference import evaluate_op
 from roofline.measure import Session, backend, levels, measure, record, suites, system, timing
@@ -104,16 +104,16 @@ def test_the_loop_ends_with_a_descriptor_of_the_machine(made: type[Made], tmp_pa
     assert chip.number("memory.dram.latency").value == pytest.approx(1.1e-7)
     assert set(result.validation["kind"]) == {"gemm", "elementwise", "residual_add", "rms_norm", "softmax", "all"}
     assert (result.validation["after"] <= result.validation["before"] + 1e-9).all()
-    unseen = result.table[result.table["role"] == record.UNSEEN]
-    assert len(unseen) == result.validation["unseen_rows"].iloc[-1] > 20
-    assert result.validation["rows"].iloc[-1] == len(result.table) - len(unseen)
+    apart = result.table[result.table["role"] == record.TEST]
+    assert len(apart) == result.validation["test_rows"].iloc[-1] > 20
+    assert result.validation["rows"].iloc[-1] == len(result.table) - len(apart)
     assert result.calibrated.calibration["gemm_fp32"]["rows"] < result.validation.set_index("kind")["rows"]["gemm"]
     assert (result.table["rounds"] == 2).all()
     assert result.validation["after"].median() < 0.1 < result.validation["before"].median()
     assert result.refused.empty
     assert len(measurements.read(result.files["measurements"])) == len(result.table)
     assert result.files["picture"].stat().st_size > 10_000
-    assert result.left_out["no bf16 rate on this machine"] == 24 + suites.UNSEEN["quick"]
+    assert result.left_out["no bf16 rate on this machine"] == 24 + suites.TEST_SHAPES["quick"]
     assert all(done <= total for done, total, _ in seen)
 
 
@@ -129,7 +129,7 @@ def test_an_interrupted_run_keeps_its_rows_and_goes_on(made: type[Made], tmp_pat
     again = made()
     result = measure(using=again, out=tmp_path, name="x", size="tiny", resume=True)
     keys = [record.key(row) for row in result.table.to_dict("records")]
-    wanted = [*suites.cases("cpu", "tiny", (), 64 * MIB), *suites.unseen("cpu", "tiny", (), 64 * MIB)]
+    wanted = [*suites.cases("cpu", "tiny", (), 64 * MIB), *suites.held_out("cpu", "tiny", (), 64 * MIB)]
     assert len(keys) == len(set(keys)) == len(wanted)
     assert again.calls == len(wanted) - 7
     probes = pd.read_csv(tmp_path / "x" / "probes.csv")
@@ -170,7 +170,7 @@ def test_rounds_become_one_row_a_shape() -> None:
 
 
 def test_a_run_cut_off_between_rounds_measures_only_what_is_missing(made: type[Made], tmp_path: Path) -> None:
-    cases = len(suites.cases("cpu", "quick", ("gather",), 64 * MIB)) + suites.UNSEEN["quick"]
+    cases = len(suites.cases("cpu", "quick", ("gather",), 64 * MIB)) + suites.TEST_SHAPES["quick"]
     with pytest.raises(KeyboardInterrupt):
         measure(using=made(stop_after=cases + 5), out=tmp_path, name="x", size="quick", names=("gather",))
     rows = pd.read_csv(tmp_path / "x" / "measurements.csv")
@@ -185,15 +185,55 @@ def test_a_run_cut_off_between_rounds_measures_only_what_is_missing(made: type[M
     pd.testing.assert_frame_equal(result.table, same.table)
 
 
-def test_shapes_apart_are_none_of_the_grid() -> None:
+def test_shapes_apart_are_none_of_the_grid_and_the_same_whatever_else_is_measured() -> None:
     for kind in ("cpu", "gpu"):
         for size in suites.SIZES:
-            grid = {record.key(c) for c in suites.cases(kind, size, (), 50e6)}
-            drawn = suites.unseen(kind, size, (), 50e6)
-            assert drawn == suites.unseen(kind, size, (), 50e6)
-            assert not grid & {record.key(c) for c in drawn}
+            grid = suites.cases(kind, size, (), 50e6)
+            drawn = suites.held_out(kind, size, (), 50e6)
+            classes = {(c["op"], c["dtype"]) for c in grid if "dtype" in c}
+            assert not {record.key(c) for c in grid} & {record.key(c) for c in drawn}
+            counts = pd.Series([(c["op"], c["dtype"]) for c in drawn]).value_counts()
+            assert counts.to_dict() == dict.fromkeys(classes, suites.TEST_SHAPES[size])
+            alone = suites.held_out(kind, size, ("embedding",), 50e6)
+            assert alone == [c for c in drawn if c["op"] == "embedding_bag"]
             for case in drawn:
                 operator(case)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("rounds", ""), ("rounds", "1.0"), ("time_s", "abc"), ("time_s", "nan"), ("time_s", "-1"), ("low_s", "0"),
+     ("samples", "two"), ("time_std_s", "inf"), ("op", "frobnicate")],
+)  # fmt: skip
+def test_rows_that_no_run_has_written_are_named(made: type[Made], tmp_path: Path, column: str, value: str) -> None:
+    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
+    path = tmp_path / "x" / "measurements.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    frame.loc[2, column] = value
+    frame.to_csv(path, index=False)
+    with pytest.raises(BadData, match=rf"measurements\.csv: row 3: {column}: found '{value}'"):
+        measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+
+
+def test_a_finished_run_measures_nothing_again(made: type[Made], tmp_path: Path) -> None:
+    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
+    before = (tmp_path / "x" / "probes.csv").read_text()
+    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+    assert (tmp_path / "x" / "probes.csv").read_text() == before
+
+
+def test_rows_apart_are_not_fitted_by_calibrate_either(made: type[Made], tmp_path: Path) -> None:
+    result = measure(using=made(), out=tmp_path, name="x", size="quick", names=("gather",))
+    again = calibration.calibrate(result.chip, result.files["measurements"])
+    apart = (result.table["role"] == record.TEST).sum()
+    assert sum(f.rows + f.held_out_rows for f in again.fits) == len(result.table) - apart
+    assert any("were not fitted" in note for note in again.notes)
+
+
+def test_a_fit_that_is_not_taken_is_told(made: type[Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roofline.calibration.FEWEST_ROWS", 10**6)
+    result = measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
+    assert any("gemm" in note for note in result.notes)
 
 
 def test_wrong_outputs_are_refused(made: type[Made], tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def test_an_engine_that_reserves_the_output_has_fewer_requests_in_flight():
     assert reserved.tokens_per_s < grown.tokens_per_s
 
 
+@pytest.mark.parametrize("flag", ["no", [True, False], np.array([True, False]), 1])
+def test_a_policy_is_true_or_false(flag):
+    with pytest.raises(rl.BadWorkload, match="reserve is True or False"):
+        served(reserve=flag)
+
+
+def test_an_option_mistyped_names_the_options_of_serve():
+    with pytest.raises(rl.UnknownName, match="did you mean 'reserve'"):
+        served(reserved=True)
+
+
 def test_layers_with_a_window_may_keep_the_whole_context():
     sizes = {"prompt": 4096, "output": 4096, "dtype": "bf16"}
     cut, whole = (rl.serve("gpt-oss-20b", CHIP, whole_cache=w, **sizes) for w in (False, True))

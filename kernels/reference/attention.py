@@ -10,7 +10,7 @@ import numpy as np
 
 TILE = 128  # query rows, and keys, of one tile
 NARROW = 96  # head dimension up to which tiles may be larger
-DECODE_ROWS = 64  # query rows of a matrix instruction: fewer cost as much
+DECODE_ROWS = 64  # queries that share a KV head up to which they are computed as in decode
 DIM_STEP = 32  # head dimensions are padded to a multiple of this
 SOFTMAX_FLOPS = 5  # of one score: scale and subtract the maximum, exponential, maximum, sum
 BURST_BYTES = 512  # least that a token's K and V of one head cost to fetch
@@ -104,7 +104,7 @@ def attention_cost(
     pair_flops = 2 * DIM_STEP * (np.ceil(key_dim / DIM_STEP) + np.ceil(value_dim / DIM_STEP))
 
     # Decode.
-    row_blocks = np.ceil(np.maximum(group, np.minimum(group * q_len, decode_rows)) / decode_rows)
+    row_blocks = np.ceil(np.maximum(group, np.minimum(group * q_len, DECODE_ROWS)) / decode_rows)
     rows = np.minimum(group * q_len, decode_rows)
     blocks = batch * kv_heads * row_blocks
     share = blocks / core_count
@@ -157,8 +157,8 @@ def attention_cost(
         schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, tile_s * (even + 1), stream, traffic)]
     prefill = best(schedules, memory_s)
 
-    # Rows that fit decode's tile take decode's form; more rows are never faster than one such tile.
-    is_decode = (q_len <= 1) | (group * q_len <= decode_rows)
+    # Few rows take decode's form; more rows are never faster than as many as that form takes.
+    is_decode = (q_len <= 1) | (group * q_len <= DECODE_ROWS)
     waiting = np.maximum(decode[0] - prefill[0], 0)
     prefill[0], prefill[1], prefill[5] = prefill[0] + waiting, prefill[1] + waiting, np.maximum(prefill[5], decode[5])
     time, overhead_s, compute_s, cache_s, cache_bytes, upper = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roofline.kernels.reference.attention import DECODE_ROWS, attention_cost
+from roofline.kernels.reference.attention import attention_cost
 
 MLA_TILE = 64  # query rows, and keys, of a prefill tile: half of attention's, for keys three times as long
 
@@ -14,7 +14,7 @@ def mla_attention(
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-    decode_fill_s, decode_split_s, widen_s, widen_element_s,
+    decode_fill_s, decode_split_s, decode_rows, widen_s, widen_element_s,
 ):  # fmt: skip
     """Cost of absorbed MLA: multi-query attention whose values are the first part of its keys.
 
@@ -27,7 +27,7 @@ def mla_attention(
     launch_s = launch_s + np.where(kv_width < width, widen_s + widen_element_s * batch * kv_len * key_dim, 0)
     return attention_cost(
         batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse,
-        MLA_TILE, DECODE_ROWS,
+        MLA_TILE, decode_rows,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,

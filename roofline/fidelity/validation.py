@@ -144,6 +144,7 @@ def _by_chip(frame: pd.DataFrame, chip: Chip | str | None) -> tuple[pd.DataFrame
             frame = frame.assign(**{column: "" if column != "role" else "own"})
     words = {c: frame[c].astype(object).where(frame[c].notna(), "").astype(str) for c in _WORDS}
     frame = frame.assign(**words)
+    frame["role"] = frame["role"].where(frame["role"] != "", "own")
     if (frame["chip"] == "").any():
         if given is None:
             raise BadData("the measurements have no column 'chip': say whose they are (roofline validate --chip NAME)")

@@ -11,7 +11,7 @@ import numpy as np
 from roofline import calibration, catalog, measurements
 from roofline.errors import BadData, RooflineError
 from roofline.inference import COST, evaluate_op
-from roofline.measure.record import SHAPE, UNSEEN, read_json
+from roofline.measure.record import SHAPE, TEST, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +35,11 @@ class Result:
         Rows that were not believed, with the reason.
     validation : DataFrame
         By class: rows; median of the absolute relative error with the family's parameters and with the fitted ones;
-        `unseen_rows` and `unseen`, the same for shapes that nothing was fitted to (NaN without any).
+        `test_rows` and `test`, the same for shapes that nothing was fitted to (NaN without any).
     left_out : dict of str to int
         Why cases were not measured -> how many.
+    notes : list of str
+        What else there is to say: classes that were not fitted, and why.
     files : dict of str to Path
     """
 
@@ -47,6 +49,7 @@ class Result:
     refused: pd.DataFrame
     validation: pd.DataFrame
     left_out: dict[str, int]
+    notes: list[str]
     files: dict[str, Path]
 
 
@@ -55,23 +58,23 @@ def finish(session: Session, chip: Chip) -> Result:
     import pandas as pd
 
     path = session.folder / f"{session.name}.toml"
+    if not session.rows.rows():
+        raise BadData(f"{session.rows.path}: no row was measured; left out: {session.left_out}")
     table = measurements.read(session.rows.path)
     refused = pd.read_csv(session.refused.path)
-    if table.empty:
-        raise BadData(f"{session.rows.path}: no row was measured; left out: {session.left_out}")
     shapes = table[["op", "time_s", "dtype", *(c for c in table.columns if c in SHAPE)]]
     source = f"roofline measure, {read_json(session.folder / 'run.json').get('date', '')}"
-    role = table["role"].eq(UNSEEN) if "role" in table.columns else pd.Series(False, table.index)
-    calibrated = fit(shapes[~role], chip, source, session)
+    apart = table["role"].eq(TEST)
+    calibrated = fit(shapes[~apart], chip, source, session)
     if calibrated is not chip:
         path.write_text(calibrated.to_toml(), encoding="utf-8")
         calibrated = catalog.read_chip(path)
-    validation = validate(shapes, role, chip, calibrated)
+    validation = validate(shapes, apart, chip, calibrated)
     validation.to_csv(session.folder / "validation.csv", index=False)
     files = {"descriptor": path, "measurements": session.rows.path, "validation": session.folder / "validation.csv",
              "probes": session.probes.path, "refused": session.refused.path}  # fmt: skip
     files["picture"] = picture(shapes, calibrated, session.folder / "roofline.png")
-    return Result(chip, calibrated, table, refused, validation, session.left_out, files)
+    return Result(chip, calibrated, table, refused, validation, session.left_out, session.notes, files)
 
 
 def fit(table: pd.DataFrame, chip: Chip, source: str, session: Session) -> Chip:
@@ -80,29 +83,30 @@ def fit(table: pd.DataFrame, chip: Chip, source: str, session: Session) -> Chip:
         try:
             fitted = calibration.calibrate(chip, rows.dropna(axis=1, how="all"), source=source)
         except (RooflineError, ImportError) as error:
-            session.leave_out(f"(not calibrated: {name}: {error})")
+            session.notes.append(f"not calibrated: {name}: {error}")
             continue
+        session.notes += [f"{f.name}: not calibrated: {f.note}" for f in fitted.fits if f.note]
         chip = fitted.chip
     return chip
 
 
-def validate(table: pd.DataFrame, unseen: pd.Series[bool], before: Chip, after: Chip) -> pd.DataFrame:
+def validate(table: pd.DataFrame, apart: pd.Series[bool], before: Chip, after: Chip) -> pd.DataFrame:
     """Predicted against measured, by class and over all; see :attr:`Result.validation`."""
     import pandas as pd
 
     first, second = measurements.predict(table, before), measurements.predict(table, after)
     errors = pd.DataFrame({
-        "kind": first["kind"], "dtype": first["dtype"], "unseen": unseen.reindex(first.index),
+        "kind": first["kind"], "dtype": first["dtype"], "apart": apart.reindex(first.index),
         "before": (first["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
         "after": (second["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
     }).dropna(subset="kind")  # fmt: skip
 
     def line(kind: str, dtype: str, part: pd.DataFrame) -> dict[str, Any]:
-        apart = part.loc[part["unseen"], "after"]
-        fitted = part[~part["unseen"]]
+        test = part.loc[part["apart"], "after"]
+        fitted = part[~part["apart"]]
         return {
             "kind": kind, "dtype": dtype, "rows": len(fitted), "before": fitted["before"].median(),
-            "after": fitted["after"].median(), "unseen_rows": len(apart), "unseen": apart.median(),
+            "after": fitted["after"].median(), "test_rows": len(test), "test": test.median(),
         }  # fmt: skip
 
     rows = [line(str(kind), str(dtype), part) for (kind, dtype), part in errors.groupby(["kind", "dtype"], sort=True)]

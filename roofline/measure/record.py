@@ -14,6 +14,7 @@ import numpy as np
 
 from roofline.errors import BadData
 from roofline.measure.suites import Case
+from roofline.measurements import OPERATORS
 
 #: Columns of a measurement file: the documented ones, then what the measuring adds.
 SHAPE = (
@@ -26,8 +27,8 @@ MEASUREMENT = (
 )  # fmt: skip
 REFUSED = (*MEASUREMENT, "reason")
 
-#: The `role` of rows that nothing is fitted to.
-UNSEEN = "unseen"
+#: The `role` of rows that parameters are fitted to, and of those that nothing is fitted to.
+FITTED, TEST = "calibrate", "test-shapes"
 PROBE = ("probe", "mode", "dtype", "bytes", "value", "median", "samples")
 
 MAX_BYTES = 200_000_000
@@ -108,6 +109,29 @@ def key(case: Case | dict[str, str]) -> tuple[tuple[str, str], ...]:
             except ValueError:
                 found.append((name, str(value)))
     return tuple(found)
+
+
+def check(table: Table) -> None:
+    """Refuse rows that a measuring run cannot have written, before anything goes on with them.
+
+    Raises
+    ------
+    BadData
+        Names the row (1 is the first below the header), the column, what was found and what was expected.
+    """
+    for n, row in enumerate(table.rows(), 1):
+        if row["op"] not in OPERATORS:
+            raise BadData(f"{table.path}: row {n}: op: found {row['op']!r}, expected one of {', '.join(OPERATORS)}")
+        for name, whole in (("time_s", False), ("low_s", False), ("time_std_s", False), ("error", False),
+                            ("samples", True), ("rounds", True)):  # fmt: skip
+            try:
+                value = int(row[name]) if whole else float(row[name])
+            except ValueError:
+                value = -1
+            if not 0 <= value < float("inf") or (value == 0 and name in ("time_s", "low_s", "samples", "rounds")):
+                wanted = "a whole number of at least 1" if whole else "a finite number of seconds above 0"
+                wanted = "a finite number of at least 0" if name in ("time_std_s", "error") else wanted
+                raise BadData(f"{table.path}: row {n}: {name}: found {row[name]!r}, expected {wanted}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

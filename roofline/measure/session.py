@@ -16,7 +16,7 @@ from roofline.errors import BadData, BadWorkload, RooflineError, UnknownName
 from roofline.inference import COST, evaluate_op
 from roofline.measure import collectives, conclude, describe, suites, system
 from roofline.measure.backend import Backend, CannotMeasure, Probe
-from roofline.measure.record import MEASUREMENT, PROBE, REFUSED, UNSEEN, Table, key, merged, read_json
+from roofline.measure.record import FITTED, MEASUREMENT, PROBE, REFUSED, TEST, Table, check, key, merged, read_json
 from roofline.measure.suites import Case
 from roofline.measure.timing import Timing
 
@@ -83,6 +83,7 @@ class Session:
     resume: bool = False
     progress: Progress | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.size not in suites.SIZES:
@@ -101,10 +102,12 @@ class Session:
                 )
         self.rows, self.refused = Table(paths[0], MEASUREMENT), Table(paths[1], REFUSED)
         self.probes = Table(paths[2], PROBE)
+        for kept in (self.rows, self.refused):
+            check(kept)
         self.begin = time.monotonic()
         self._done = 0.0
         self._given_up: set[Any] = set()
-        self._unseen: set[Any] = set()
+        self._apart: set[Any] = set()
 
     # Ceilings ---------------------------------------------------------------------------------------------------
 
@@ -168,14 +171,14 @@ class Session:
     def plan(self, chip: Chip) -> list[tuple[Case, float, int]]:
         """The cases still to measure, what each takes a round (s), and in how many rounds, cut to the time there is."""
         cache = self.backend.system.cache_bytes or float(chip.machine["cache_capacity"])
-        done: dict[Any, int] = {key(row): ROUNDS[self.size] for row in self.refused.rows()}
-        for row in self.rows.rows():
+        done: dict[Any, int] = {key(row): ROUNDS[self.size] for row in self.refused.rows() if row["reason"] != TOO_FAST}
+        for row in [*self.rows.rows(), *(row for row in self.refused.rows() if row["reason"] == TOO_FAST)]:
             done[key(row)] = done.get(key(row), 0) + int(row["rounds"])
         flush_s = 1.5 * cache / float(chip.machine["memory_bandwidth"])
         planned = []
         grid = suites.cases(self.backend.kind, self.size, self.names, cache)
-        drawn = suites.unseen(self.backend.kind, self.size, self.names, cache)
-        self._unseen = {key(case) for case in drawn}
+        drawn = suites.held_out(self.backend.kind, self.size, self.names, cache)
+        self._apart = {key(case) for case in drawn}
         for case in [*grid, *drawn]:
             rounds = ROUNDS[self.size] - done.get(key(case), 0)
             if case["op"] in _COLLECTIVE:
@@ -203,7 +206,10 @@ class Session:
         once = sum(s for _, s, _ in planned)
         if once > left:
             share = max(left, 1.0) / once
-            kept = random.Random(0).sample(planned, max(1, int(share * len(planned))))  # noqa: S311
+            apart = [p for p in planned if key(p[0]) in self._apart]
+            others = [p for p in planned if key(p[0]) not in self._apart]
+            kept = [p for part in (apart, others) if part
+                    for p in random.Random(0).sample(part, max(1, int(share * len(part))))]  # noqa: S311  # fmt: skip
             self.leave_out("no time left in this run", len(planned) - len(kept))
             planned = [p for p in planned if any(p is q for q in kept)]
         return planned
@@ -219,7 +225,7 @@ class Session:
         left = LIMIT_S[self.size] - (time.monotonic() - self.begin)
         total = max(min(left, sum(s * rounds for _, s, rounds in planned)), sum(s for _, s, _ in planned))
         self._done = 0.0
-        for number in range(ROUNDS[self.size]):
+        for number in range(max((rounds for _, _, rounds in planned), default=0)):
             for step in self.backend.probes(self.size, ("main",)):  # what neighbours leave of it changes most of all
                 self._file(step)
             # In another order each time, so that what is measured late in one round is not in the next.
@@ -255,7 +261,7 @@ class Session:
         return {
             **case, "time_s": timing.median_s, "time_std_s": timing.spread_s, "low_s": timing.low_s,
             "samples": timing.samples, "rounds": 1, "error": error, "framework": self.backend.framework,
-            "version": self.backend.version, "role": UNSEEN if key(case) in self._unseen else "",
+            "version": self.backend.version, "role": TEST if key(case) in self._apart else FITTED,
         }  # fmt: skip
 
     def measure_case(self, case: Case, chip: Chip, checked: bool = False) -> bool:
@@ -287,10 +293,10 @@ class Session:
         return True
 
     def judge(self) -> Chip:
-        """Hold every row to the ceilings once more, and make one row of the rounds of a shape.
+        """Hold what beat the ceilings to them once more, and make one row of the rounds of a shape.
 
-        Where rows beat the ceilings, these are measured again first: a ceiling that was measured while something else
-        ran is too low, and would have true rows refused.
+        The ceilings are measured again first: one that was measured while something else ran is too low, and would
+        have true rows refused.
         """
         fast = [row for row in self.refused.rows() if row["reason"] == TOO_FAST]
         if fast:
@@ -299,11 +305,9 @@ class Session:
         chip = self.chip()
         back = [row for row in fast if not too_fast(row, float(row["time_s"]), chip)]
         if back:
-            believed = [key(row) for row in back]
-            self.leave_out("(taken back: the ceilings had been measured too low)", len(set(believed)))
-            self.refused.replace(
-                row for row in self.refused.rows() if row["reason"] != TOO_FAST or key(row) not in believed
-            )
+            shapes = len({key(row) for row in back})
+            self.notes.append(f"{shapes} shapes taken back: the ceilings had been measured too low")
+            self.refused.replace(row for row in self.refused.rows() if row not in back)
         self.rows.replace(merged([*self.rows.rows(), *({k: v for k, v in r.items() if k != "reason"} for r in back)]))
         return chip
 

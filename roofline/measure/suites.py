@@ -28,7 +28,7 @@ Case = dict[str, Any]
 SIZES = ("tiny", "quick", "full")
 
 #: Shapes of each operator and dtype that are measured and never fitted, by size.
-UNSEEN = {"tiny": 1, "quick": 6, "full": 16}
+TEST_SHAPES = {"tiny": 1, "quick": 6, "full": 16}
 
 
 @dataclass(frozen=True)
@@ -251,12 +251,11 @@ def cases(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: float 
     return list({tuple(sorted(c.items())): c for c in found}.values())
 
 
-def unseen(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: float = 0.0, seed: int = 0) -> list[Case]:
+def held_out(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: float = 0.0, seed: int = 0) -> list[Case]:
     """Shapes between those of the named suites, for a verdict on what is fitted to these; none is one of theirs.
 
-    As many of each operator and dtype as :data:`UNSEEN` says; no collectives. Parameters as of :func:`cases`.
+    As many of each operator and dtype as :data:`TEST_SHAPES` says; no collectives. Parameters as of :func:`cases`.
     """
-    random = Random(seed)  # noqa: S311
     taken = {tuple(sorted(c.items())) for c in cases(kind, size, names, cache_bytes)}
     by_class: dict[tuple[str, str], list[Grid]] = {}
     for grid in _grids(kind, size, names):
@@ -264,11 +263,16 @@ def unseen(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: float
         for op, dtype in itertools.product(grid.op.split(","), dtypes if isinstance(dtypes, tuple) else (dtypes,)):
             by_class.setdefault((op.strip(), dtype), []).append(Grid(op.strip(), {**grid.axes, "dtype": dtype}))
     drawn: list[Case] = []
-    for grids in by_class.values():  # collectives have no dtype: their sizes are all there is of them
-        for n in range(UNSEEN[size]):
+    for (op, dtype), grids in by_class.items():  # collectives have no dtype: their sizes are all there is of them
+        random = Random(f"{seed} {op} {dtype}")  # noqa: S311  the same shapes whatever else is measured
+        mine: dict[Any, Case] = {}
+        for n in range(20 * TEST_SHAPES[size]):
             case = grids[n % len(grids)].draw(random, max(cache_bytes, 2**22))
             if tuple(sorted(case.items())) not in taken:
-                drawn.append(case)
+                mine.setdefault(tuple(sorted(case.items())), case)
+            if len(mine) == TEST_SHAPES[size]:
+                break
+        drawn += mine.values()
     return drawn
 
 

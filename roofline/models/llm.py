@@ -162,10 +162,7 @@ class LanguageModel:
         """All parameters, in named groups."""
         out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
         for attention, spans in self._attentions.items():
-            out += [
-                replace(w, storage="attention") if w.storage == "linear" else w
-                for w in attention.weights(self.hidden, sum(spans.values()))
-            ]
+            out += attention.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
             out += feed_forward.weights(self.hidden, count)
         norm = self.hidden * (2 if self.norm == "layer_norm" else 1)

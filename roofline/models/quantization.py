@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable
 
@@ -44,13 +45,33 @@ def dtypes(body: Fields, top: Fields) -> tuple[str, str, str]:
 
 
 #: Keys under which quantisation methods list the modules that they leave alone.
-_EXCEPTIONS = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
+_EXCEPTIONS = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules", "llm_int8_skip_modules")
+
+#: What the projections of an attention block are called, by family; a checkpoint has those of one line.
+_PROJECTIONS = (
+    ("q_proj", "k_proj", "v_proj", "o_proj"),
+    ("qkv_proj", "o_proj"),
+    ("q_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"),
+    ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"),
+    ("c_attn", "c_proj"),
+    ("query_key_value", "dense"),
+)
+_PLACES = ("model.layers.{}.self_attn.{}", "model.language_model.layers.{}.self_attn.{}",
+           "language_model.model.layers.{}.self_attn.{}", "transformer.h.{}.attn.{}",
+           "transformer.h.{}.self_attention.{}")  # fmt: skip
+
+#: Regular expressions that are tried: words, dots, a few wildcards, alternatives without any. Others could be written
+#: to take for ever, and a checkpoint is not to be trusted.
+_PLAIN = re.compile(r"(?:[\w^$-]|\\?\.|\.\*|\\d\+|\[0-9\]\+|\((?:\?:)?[\w.|\\-]+\))*")
+_MOST_WILDCARDS = 3
 
 
 def attention_is_wide(body: Fields, top: Fields, layers: int) -> bool:
-    """Whether the checkpoint leaves the attention projections of (all) its layers in 16 bits.
+    """Whether the checkpoint leaves every attention projection of the text model in 16 bits.
 
-    So gpt-oss does, and Meta's fp8 file of Llama 3.1 405B, which names every layer; others have a pattern.
+    So gpt-oss does, by a pattern, and Meta's fp8 file of Llama 3.1 405B, which names every layer. An exception is a
+    module's name or the beginning of it, a part of a name between dots, a pattern with ``*``, or ``re:`` and a regular
+    expression.
 
     Raises
     ------
@@ -60,17 +81,35 @@ def attention_is_wide(body: Fields, top: Fields, layers: int) -> bool:
     config = body.table("quantization_config") or top.table("quantization_config")
     if config is None:
         return False
-    numbers: set[int] = set()
+    exceptions: list[str] = []
     for key in _EXCEPTIONS:
         for name in config.array(key) or []:
             if not isinstance(name, str):
                 config.fail(key, f"found {name!r}, expected a list of the names of modules")
-            if "attn" in name or "attention" in name:
-                place = re.search(r"layers\.(\d+)\.", name)
-                if place is None:
-                    return True
-                numbers.add(int(place[1]))
-    return len(numbers) >= layers > 0
+            exceptions.append(name)
+    if not exceptions:
+        return False
+    matches = [_matcher(name) for name in exceptions]
+
+    def left_alone(place: str, names: tuple[str, ...]) -> bool:
+        return all(any(match(place.format(n, name)) for match in matches) for n in range(layers) for name in names)
+
+    return any(left_alone(place, names) for place in _PLACES for names in _PROJECTIONS)
+
+
+def _matcher(exception: str) -> Callable[[str], bool]:
+    """Whether an exception takes a module of some name."""
+    if exception.startswith("re:"):
+        pattern = exception[3:]
+        if not _PLAIN.fullmatch(pattern) or pattern.count("*") + pattern.count("+") > _MOST_WILDCARDS:
+            return lambda name: False
+        found = re.compile(pattern)
+        return lambda name: found.match(name) is not None
+    if "*" in exception:
+        whole = exception.strip(".")
+        return lambda name: fnmatch.fnmatchcase(name, whole) or fnmatch.fnmatchcase(name, f"{whole}.*")
+    part = f".{exception}."
+    return lambda name: part in f".{name}."
 
 
 def _fp8(config: Fields) -> tuple[str, str]:
