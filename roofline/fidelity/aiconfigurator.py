@@ -332,4 +332,6 @@ def _copies(frame: pd.DataFrame) -> Any:
     width = frame["dtype"].map({"bfloat16": 2.0, "sq": 2.0, "int4_wo": 0.5}).fillna(1.0)
     cache = frame["chip"].map({name: load_chip(name)["memory.cache.capacity"] for name in frame["chip"].unique()})
     filling = np.minimum(5.0, np.ceil(cache / (frame["n"].astype(float) * frame["k"] * width)))
-    return np.select([frame["framework"] == "trtllm", frame["framework"].isin(["vllm", "sglang"])], [filling, 6.0], np.inf)
+    return np.select(
+        [frame["framework"] == "trtllm", frame["framework"].isin(["vllm", "sglang"])], [filling, 6.0], np.inf
+    )
