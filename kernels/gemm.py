@@ -40,6 +40,7 @@ def gemm(
     launch_s: float,
     compute_fraction: float,
     memory_fraction: float,
+    fetch_share: float,
     write_fraction: float,
     resident_fraction: float,
     operand_share: float,
@@ -97,6 +98,9 @@ def gemm(
         Sustained share of `matrix_flops` in the loop over k: clocks under power, and what the loop loses.
     memory_fraction : float
         Sustained share of `memory_bandwidth`.
+    fetch_share : float
+        Share of `memory_latency` that nothing hides: 1.0 a kernel that begins by asking for its operands, 0.0 where the
+        schedule asks ahead.
     write_fraction : float
         Share of `cache_bandwidth` at which C and partial sums are written.
     resident_fraction : float
@@ -162,7 +166,8 @@ def gemm(
     write_rate = cache_bandwidth * write_fraction
     once_s = (a_bytes + weight_bytes) / cache_bandwidth
     write_s = c_bytes / write_rate
-    memory_s = memory_bytes / (memory_bandwidth * memory_fraction) + memory_latency * (1.0 - reuse * (1.0 - lost))
+    memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
+    memory_s += fetch_share * memory_latency * (1.0 - reuse * (1.0 - lost))
     after_s = epilogue_share * write_s
     steps = ceil(k / K_STEP)
     padded_k = K_STEP * steps

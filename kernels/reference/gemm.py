@@ -16,7 +16,7 @@ def lost_share(size, room):
 def gemm(
     m, n, k, batch, width, weight_width, out_width, quantize, reuse,
     matrix_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count,
-    launch_s, compute_fraction, memory_fraction, write_fraction, resident_fraction, operand_share,
+    launch_s, compute_fraction, memory_fraction, fetch_share, write_fraction, resident_fraction, operand_share,
     prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, split_s, pack_passes, tail_share,
     tile_min, tile_max, row_step, quantize_s, quantize_fraction,
 ):  # fmt: skip
@@ -29,7 +29,7 @@ def gemm(
       `row_step`; by the `tail_share` whole waves of whole tiles; `k_step_s` for each step of a tile, and the
       `epilogue_share` of C's writing; the longer the engine is busy, the slower its clock (`throttle_share`);
     - cache = tiles x K (r + c elements) at the operand rate, at least A and B once, and C at the write rate;
-    - memory = B cold, plus what a cache of this capacity loses of the rest, after `memory_latency`;
+    - memory = B cold, plus what a cache of this capacity loses of the rest, after a `fetch_share` of `memory_latency`;
     - where tiles < cores, k may be split s ways: compute / s, for s partial sums of 8 bytes an output and `split_s`.
 
     Expected: launch + the least, over tiles and s, of prologue + reduction + max(compute, cache, memory).
@@ -79,7 +79,8 @@ def gemm(
     write = c / write_rate
     compute = compute + epilogue_share * write
     cache = np.maximum(operands / operand_share, a + b) / cache_bandwidth + (1 - epilogue_share) * write
-    memory = memory_bytes / (memory_bandwidth * memory_fraction) + memory_latency * (1 - reuse * (1 - lost))
+    memory = memory_bytes / (memory_bandwidth * memory_fraction)
+    memory = memory + fetch_share * memory_latency * (1 - reuse * (1 - lost))
     hidden = np.maximum(cache, memory)
     fixed = waves * prologue_s
 
