@@ -19,6 +19,7 @@ SOFTMAX_FLOPS = 5.0  # a score: scale and subtract the maximum (2), exponential,
 BURST_BYTES = 512.0  # least that one token's K and V of one head cost to fetch, in bytes
 SHARED_ROWS = 512.0  # query rows in flight together that share one fetch of a K and V tile
 PARTIAL_BYTES = 8.0  # a partial result of a split: fp32, written once and read once
+WRITERS = 512.0  # threads, a number each, of the block that writes one token's keys, and values, to the KV cache
 KEPT = 0.75  # a real cache keeps a tensor up to this share of its capacity, and nothing of one as large as itself
 
 
@@ -201,6 +202,7 @@ def attention(
     launch_s: float,
     scatter_s: float,
     scatter_element_s: float,
+    token_write_s: float,
     convert_s: float,
     sequence_s: float,
     block_s: float,
@@ -246,6 +248,9 @@ def attention(
         Fixed cost of the call; of converting the queries first where K and V are narrower than they.
     scatter_s, scatter_element_s : float
         Plain kernels that write keys and values: s, and s per number.
+    token_write_s : float
+        A kernel that writes keys and values with a block of threads to each token: s per token, where the numbers of
+        its keys fill a block (512), and less with them: more of the smaller blocks run at a time.
     sequence_s, block_s : float
         Bookkeeping of one sequence; start of one block (page look-up, first load, epilogue).
     memory_fraction, cache_fraction : float
@@ -283,6 +288,7 @@ def attention(
     tile = narrow_tile if head_dim <= NARROW else TILE
     written = batch * kv_heads * q_len * (head_dim + values)
     begin_s = launch_s + scattered * (scatter_s + scatter_element_s * written)
+    begin_s += causal * batch * q_len * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
         width, kv_width, reuse, tile, decode_rows,

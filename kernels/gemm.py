@@ -33,16 +33,22 @@ def gemm(
     reuse: float,
     matrix_flops: float,
     memory_bandwidth: float,
+    memory_latency: float,
     cache_bandwidth: float,
     cache_capacity: float,
     core_count: float,
     launch_s: float,
     compute_fraction: float,
     memory_fraction: float,
+    fetch_share: float,
     write_fraction: float,
     resident_fraction: float,
     operand_share: float,
     prologue_s: float,
+    k_step_s: float,
+    epilogue_share: float,
+    throttle_share: float,
+    throttle_s: float,
     split_s: float,
     pack_passes: float,
     tail_share: float,
@@ -57,11 +63,12 @@ def gemm(
     The output is cut into tiles and every core works through its share of them. The expected time is the launch
     plus the best, over tile shapes and splits of k, of the slowest of three things that overlap:
 
-    - compute: ``tiles / core_count`` waves, at least one, of padded tiles at the sustained matrix rate. Whether a
-      last wave that is filled in part takes as long as a full one is up to the library: many tile shapes and
-      persistent kernels balance it away, one fixed tile does not;
+    - compute: ``tiles / core_count`` waves, at least one, of tiles at the sustained matrix rate, and what a step of the
+      loop over k and the end of a tile cost beside. Whether a last wave, or a last tile, that is filled in part takes
+      as long as a full one is up to the library: many tile shapes and persistent kernels balance both away (rows past
+      a tile's edge then cost what they compute), one fixed tile does neither;
     - cache: both operands once per tile that needs them, and C written;
-    - memory: B cold, and what the cache loses of everything else.
+    - memory: B cold, after the latency of its first bytes, and what the cache loses of everything else.
 
     Where the tiles leave cores idle, k is split over them, for a reduction of fp32 partial sums.
 
@@ -79,6 +86,8 @@ def gemm(
         Dense peak of the matrix engine for this dtype, FLOP/s.
     memory_bandwidth, cache_bandwidth : float
         Main memory and last-level cache, bytes/s.
+    memory_latency : float
+        Until the first bytes of a cold B arrive, s.
     cache_capacity : float
         Last-level cache, bytes; 0 without one.
     core_count : float
@@ -86,9 +95,12 @@ def gemm(
     launch_s : float
         Fixed cost of a launch, s.
     compute_fraction : float
-        Sustained share of `matrix_flops`: clocks under power, and what the main loop loses.
+        Sustained share of `matrix_flops` in the loop over k: clocks under power, and what the loop loses.
     memory_fraction : float
         Sustained share of `memory_bandwidth`.
+    fetch_share : float
+        Share of `memory_latency` that nothing hides: 1.0 a kernel that begins by asking for its operands, 0.0 where the
+        schedule asks ahead.
     write_fraction : float
         Share of `cache_bandwidth` at which C and partial sums are written.
     resident_fraction : float
@@ -98,10 +110,19 @@ def gemm(
         (clusters, multicast, tiles beyond `tile_max`), below where the cache falls short of its nominal rate.
     prologue_s : float
         Filling and draining a core's pipeline, s per wave.
+    k_step_s : float
+        What 64 elements of k cost beside their products, s: barriers, and adding up partial sums where operands are
+        scaled by block.
+    epilogue_share : float
+        Share of C's writing that a core does between its tiles; the rest goes on beside the next tile.
+    throttle_share, throttle_s : float
+        Share of its speed that the matrix engine loses, in the end, to power while it is kept busy, and how long it
+        takes to lose half of that, s.
     split_s : float
         Fixed cost of splitting k, s: mostly the launch of the reduction.
     tail_share : float
-        Share of the idle part of the last wave that is waited for: 0.0 all cores end together, 1.0 whole waves.
+        Share of the idle part of the last wave, and of the last row of tiles, that is waited for: 0.0 all cores end
+        together, 1.0 whole waves of whole tiles.
     pack_passes : float
         Times that main memory's bandwidth passes both operands over while they are laid out anew for the main loop,
         before which nothing else runs: what processor libraries do, but for a single row. 0: operands are used as
@@ -146,8 +167,11 @@ def gemm(
     once_s = (a_bytes + weight_bytes) / cache_bandwidth
     write_s = c_bytes / write_rate
     memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
+    memory_s += fetch_share * memory_latency * (1.0 - reuse * (1.0 - lost))
+    after_s = epilogue_share * write_s
     steps = ceil(k / K_STEP)
     padded_k = K_STEP * steps
+    core_rows = batch * m / core_count
 
     time_s = upper_s = FAR
     compute_s = cache_s = overhead_s = operand_bytes = 0.0
@@ -157,14 +181,23 @@ def gemm(
         filled = min(rows, row_step * ceil(m / row_step))
         cols = tile_min
         while True:
-            tiles = row_tiles * ceil(n / cols)
+            col_tiles = ceil(n / cols)
+            tiles = row_tiles * col_tiles
             waves = tiles / core_count if tiles > core_count else 1.0
+            work = core_rows * col_tiles
+            if work < filled:
+                work = filled
             if tail_share > 0.0:
-                waves += tail_share * (ceil(waves) - waves)
-            compute = 2.0 * waves * filled * cols * padded_k / core_flops
+                whole = ceil(waves)
+                waves += tail_share * (whole - waves)
+                work += tail_share * (whole * filled - work)
+            compute = 2.0 * work * cols * padded_k / core_flops + waves * steps * k_step_s
+            if throttle_share > 0.0:
+                compute += throttle_share * compute * compute / (compute + throttle_s)
+            compute += after_s
             operands = tiles * padded_k * (rows * width + cols * weight_width)
             cache = operands / operand_rate
-            cache = (cache if cache > once_s else once_s) + write_s
+            cache = (cache if cache > once_s else once_s) + write_s - after_s
             hidden = cache if cache > memory_s else memory_s
             fixed = waves * prologue_s
             total = fixed + (compute if compute > hidden else hidden)
@@ -206,8 +239,8 @@ def gemm(
         max(operand_bytes, a_bytes + weight_bytes) + c_bytes + quantize_bytes,
         0.0,
         lower_s,
-        serial_s + time_s,
-        serial_s + upper_s,
+        max(serial_s + time_s, lower_s),
+        max(serial_s + upper_s, lower_s),
         compute_s,
         memory_s + pack_s,
         cache_s + quantize_busy_s,

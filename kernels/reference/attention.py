@@ -16,6 +16,7 @@ SOFTMAX_FLOPS = 5  # of one score: scale and subtract the maximum, exponential, 
 BURST_BYTES = 512  # least that a token's K and V of one head cost to fetch
 SHARED_ROWS = 512  # query rows in flight together that share one fetch of a K and V tile
 PARTIAL_BYTES = 8  # of a number in a partial result: fp32, written and read
+WRITERS = 512.0  # threads of the block that writes one token's keys, and values, to the KV cache
 KEPT = 0.75  # a cache keeps a tensor up to this share of itself, and nothing of one that fills it
 
 
@@ -178,7 +179,7 @@ def attention_cost(
 def attention(
     batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse, scattered,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, scatter_s, scatter_element_s, convert_s, sequence_s, block_s,
+    launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
     memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
     decode_fill_s, decode_split_s, narrow_tile, decode_rows,
@@ -187,6 +188,8 @@ def attention(
     values = np.where(value_dim > 0, value_dim, head_dim)
     new_numbers = batch * q_len * kv_heads * (head_dim + values)
     write_s = np.where(scattered > 0, scatter_s + new_numbers * scatter_element_s, 0)
+    # A block of threads to each new token; smaller blocks, where keys have fewer numbers, run more at a time.
+    write_s = write_s + causal * batch * q_len * np.minimum(1, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
         width, kv_width, reuse, np.where(head_dim <= NARROW, narrow_tile, TILE), decode_rows,

@@ -15,18 +15,21 @@ def lost_share(size, room):
 
 def gemm(
     m, n, k, batch, width, weight_width, out_width, quantize, reuse,
-    matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, compute_fraction, memory_fraction, write_fraction, resident_fraction, operand_share,
-    prologue_s, split_s, pack_passes, tail_share, tile_min, tile_max, row_step, quantize_s, quantize_fraction,
+    matrix_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count,
+    launch_s, compute_fraction, memory_fraction, fetch_share, write_fraction, resident_fraction, operand_share,
+    prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, split_s, pack_passes, tail_share,
+    tile_min, tile_max, row_step, quantize_s, quantize_fraction,
 ):  # fmt: skip
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times, as arrays that broadcast.
 
     Names, units and the 14 results are those of the kernel. For a tile of r x c outputs, K = k padded to whole steps:
 
     - tiles = batch ceil(m / r) ceil(n / c), in waves = max(1, tiles / cores), rounded up by the `tail_share`;
-    - compute = waves x 2 r c K / (the sustained rate of one core), r at most m padded to `row_step`;
+    - compute = the rows of a core x 2 c K / (its sustained rate), at least those of one tile, r at most m padded to
+      `row_step`; by the `tail_share` whole waves of whole tiles; `k_step_s` for each step of a tile, and the
+      `epilogue_share` of C's writing; the longer the engine is busy, the slower its clock (`throttle_share`);
     - cache = tiles x K (r + c elements) at the operand rate, at least A and B once, and C at the write rate;
-    - memory = B cold, plus what a cache of this capacity loses of the rest;
+    - memory = B cold, plus what a cache of this capacity loses of the rest, after a `fetch_share` of `memory_latency`;
     - where tiles < cores, k may be split s ways: compute / s, for s partial sums of 8 bytes an output and `split_s`.
 
     Expected: launch + the least, over tiles and s, of prologue + reduction + max(compute, cache, memory).
@@ -62,14 +65,22 @@ def gemm(
 
     tiles = batch * np.ceil(m / rows) * np.ceil(n / cols)
     waves = np.maximum(1, tiles / core_count)
-    waves = waves + tail_share * (np.ceil(waves) - waves)
+    whole = np.ceil(waves)
+    waves = waves + tail_share * (whole - waves)
     steps = np.ceil(k / K_STEP)
     filled = np.minimum(rows, row_step * np.ceil(m / row_step))  # of a tile with fewer rows than its edge
-    compute = waves * 2 * filled * cols * steps * K_STEP / (matrix_flops * compute_fraction / core_count)
+    work = np.maximum(filled, batch * m * np.ceil(n / cols) / core_count)  # rows of a core
+    work = work + tail_share * (whole * filled - work)
+    compute = work * 2 * cols * steps * K_STEP / (matrix_flops * compute_fraction / core_count)
+    compute = compute + waves * steps * k_step_s
+    compute = compute + throttle_share * compute**2 / (compute + throttle_s)
     operands = tiles * steps * K_STEP * (rows * width + cols * weight_width)
     write_rate = cache_bandwidth * write_fraction
-    cache = np.maximum(operands / operand_share, a + b) / cache_bandwidth + c / write_rate
+    write = c / write_rate
+    compute = compute + epilogue_share * write
+    cache = np.maximum(operands / operand_share, a + b) / cache_bandwidth + (1 - epilogue_share) * write
     memory = memory_bytes / (memory_bandwidth * memory_fraction)
+    memory = memory + fetch_share * memory_latency * (1 - reuse * (1 - lost))
     hidden = np.maximum(cache, memory)
     fixed = waves * prologue_s
 
@@ -108,8 +119,8 @@ def gemm(
         np.maximum(of_fastest(operands, operands), a + b) + c + quantize_bytes,
         zero,
         zero + lower,
-        launch + pack + quantize_busy + np.minimum(time.min(0), split_time.min(0)),
-        launch + pack + quantize_busy + serial.min(0),
+        np.maximum(launch + pack + quantize_busy + np.minimum(time.min(0), split_time.min(0)), lower),
+        np.maximum(launch + pack + quantize_busy + serial.min(0), lower),
         of_fastest(compute, compute / split),
         zero + memory + pack,
         of_fastest(cache, cache) + quantize_busy,

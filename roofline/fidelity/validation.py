@@ -158,13 +158,22 @@ def _by_chip(frame: pd.DataFrame, chip: Chip | str | None) -> tuple[pd.DataFrame
     return frame, chips
 
 
+def _in_cycles(path: str) -> bool:
+    """Whether a parameter is a fixed time of the chip's own doing; how long its power lasts is not."""
+    return path.endswith("_s") and not path.endswith("throttle_s")
+
+
 def carried(chip: Chip, source: Chip) -> Chip:
     """A chip with its own datasheet and the efficiency parameters of another: what is known before it is measured.
 
-    Its spreads are those of its family, as of any chip that nobody has measured.
+    Fixed times are mostly instructions, and pipelines that fill: they are carried as cycles of the clock. Its spreads
+    are those of its family, as of any chip that nobody has measured.
     """
     numbers = {p: n for p, n in chip.numbers.items() if not p.startswith(("efficiency.", "stack."))}
-    lent = {p: dataclasses.replace(n, inherited=source.name) for p, n in source.numbers.items()
+    known = "clock" in chip.numbers and "clock" in source.numbers
+    slower = source["clock"] / chip["clock"] if known else 1.0
+    lent = {p: dataclasses.replace(n, inherited=source.name, value=n.value * slower if _in_cycles(p) else n.value)
+            for p, n in source.numbers.items()
             if p.startswith(("efficiency.", "stack.")) and ".spread" not in p}  # fmt: skip
     return dataclasses.replace(chip, numbers={**numbers, **lent}, bound_cache={})
 
