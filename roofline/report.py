@@ -143,8 +143,12 @@ def doubt(est: Estimate) -> str:
     """One sentence on what the interval rests on."""
     chip = est.chip
     fitted = sorted(chip.calibration)
+    measured = {
+        n.inherited for path, n in chip.numbers.items() if path.startswith("efficiency.") and n.kind == "measured"
+    }
+    whose = "this chip" if "" in measured or not measured else f"the {' and '.join(sorted(measured))}"
     basis = (
-        f"efficiencies of {', '.join(fitted)} fitted on measurements of this chip, the rest those of its family"
+        f"efficiencies of {', '.join(fitted)} fitted on measurements of {whose}, the rest those of its family"
         if fitted
         else f"efficiencies of its family ({chip.family}), none measured on this chip"
     )

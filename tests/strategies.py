@@ -63,7 +63,7 @@ def changes(draw: Any, path: str, number: Number) -> Any:
     """A value that a what-if may give to this figure: a float, "x2", or an array."""
     limits = units.LIMITS.get(path.rpartition(".")[2]) if "efficiency." in path else None
     if limits:
-        return draw(st.floats(*limits))
+        return draw(st.floats(max(limits[0], 0.01), limits[1]))
     if number.dimension == "fraction":
         return draw(st.floats(0.01, 1.0))
     if number.dimension == "count":
