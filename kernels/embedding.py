@@ -98,8 +98,8 @@ def embedding_bag(
     transaction_bytes: float,
     issue_cycles: float,
     bag_cycles: float,
-    walk_cycles: float,
-    reach_bytes: float,
+    page_walk_cycles: float,
+    tlb_reach_bytes: float,
     overlap_share: float,
 ) -> Quantities:
     """Cost of `tables` embedding bags: for each of `batch` samples, `pooling` rows of each table summed to one.
@@ -126,8 +126,8 @@ def embedding_bag(
     transaction_bytes : B, the unit in which memory is read: a row is padded to a whole number of them.
     issue_cycles : clock cycles of a core to issue one lookup: index, address, request, accumulate.
     bag_cycles : clock cycles of a core to begin and end one bag: its place among the indices, its result.
-    walk_cycles : clock cycles of a core to find the page of a row that its address cache (TLB) does not know.
-    reach_bytes : B that the address cache reaches; of larger tables, the share beyond it is walked for.
+    page_walk_cycles : clock cycles of a core to find the page of a row that its address cache (TLB) does not know.
+    tlb_reach_bytes : B that the address cache reaches; of larger tables, the share beyond it is walked for.
     overlap_share : share of the shorter of memory, cache and issue time that passes while the longest one goes on:
         1 where thousands of threads take turns, 0 where a core waits for one thing after the other; in [0, 1].
 
@@ -160,8 +160,8 @@ def embedding_bag(
     sustained = min(memory_bandwidth * memory_fraction, core_count * inflight_bytes / memory_latency)
     memory_s = memory_bytes / sustained
     cache_s = cache_bytes / (cache_bandwidth * cache_fraction)
-    unreached = max(0.0, 1.0 - reach_bytes / (tables * rows * row_bytes))
-    cycles = lookups * (issue_cycles + walk_cycles * unreached) + batch * tables * bag_cycles
+    unreached = max(0.0, 1.0 - tlb_reach_bytes / (tables * rows * row_bytes))
+    cycles = lookups * (issue_cycles + page_walk_cycles * unreached) + batch * tables * bag_cycles
     compute_s = work / (vector_flops * compute_fraction) + cycles / (core_count * clock)
     overhead_s = launch_s + memory_latency
     longest_s = max(memory_s, cache_s, compute_s)

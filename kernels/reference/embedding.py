@@ -64,7 +64,7 @@ def embedding_bag(
     batch, tables, rows, dim, pooling, skew, together, width, out_width, reuse,
     vector_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count, clock,
     launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, inflight_bytes, transaction_bytes,
-    issue_cycles, bag_cycles, walk_cycles, reach_bytes, overlap_share,
+    issue_cycles, bag_cycles, page_walk_cycles, tlb_reach_bytes, overlap_share,
 ):  # fmt: skip
     """Cost of `tables` pooled lookups, as arrays that broadcast.
 
@@ -99,8 +99,8 @@ def embedding_bag(
     little = core_count * inflight_bytes / memory_latency
     memory_s = memory_bytes / np.minimum(memory_fraction * memory_bandwidth, little)
     cache_s = cache_bytes / (cache_fraction * cache_bandwidth)
-    unreached = np.maximum(0.0, 1 - reach_bytes / (tables * rows * row))
-    cycles = lookups * (issue_cycles + unreached * walk_cycles) + batch * tables * bag_cycles
+    unreached = np.maximum(0.0, 1 - tlb_reach_bytes / (tables * rows * row))
+    cycles = lookups * (issue_cycles + unreached * page_walk_cycles) + batch * tables * bag_cycles
     compute_s = work / (compute_fraction * vector_flops) + cycles / (core_count * clock)
     overhead_s = launch_s + memory_latency
     longest = np.maximum(np.maximum(memory_s, cache_s), compute_s)
