@@ -170,7 +170,9 @@ def estimate(
     dtype: Annotated[
         str | None, typer.Option(help="Arithmetic: bf16, fp16, fp8, int8 ... [default: the chip's 16-bit]")
     ] = None,
-    weight_dtype: Annotated[str | None, typer.Option(help="Weights in memory. [language; default: dtype]")] = None,
+    weight_dtype: Annotated[
+        str | None, typer.Option(help="Weights in memory. [language; default: dtype or narrower]")
+    ] = None,
     kv_dtype: Annotated[str | None, typer.Option(help="KV cache. [language]")] = None,
     table_dtype: Annotated[str | None, typer.Option(help="Embedding rows. [recommendation; default: dtype]")] = None,
     skew: Annotated[float | None, typer.Option(help="Zipf exponent of the indices. [recommendation]")] = None,

@@ -30,9 +30,7 @@ def serve(
     ep: Annotated[int, typer.Option(help="Expert parallelism.")] = 1,
     dp: Annotated[int, typer.Option(help="Data parallelism.")] = 1,
     dtype: Annotated[str | None, typer.Option(help="Arithmetic. [default: the chip's 16-bit]")] = None,
-    weight_dtype: Annotated[
-        str | None, typer.Option(help="Weights in memory. [default: as the checkpoint, dtype at most]")
-    ] = None,
+    weight_dtype: Annotated[str | None, typer.Option(help="Weights in memory. [default: dtype or narrower]")] = None,
     kv_dtype: Annotated[str | None, typer.Option(help="KV cache.")] = None,
     chunk: Annotated[int, typer.Option(help="Prompt tokens that one pass takes.")] = 8192,
     beams: Annotated[int, typer.Option(help="Width of a beam search.")] = 1,
