@@ -55,6 +55,7 @@ def grouped_s(
     core_count: float,
     prologue_s: float,
     padding: float,
+    overflow: float,
     tile_min: float,
     tile_max: float,
 ) -> tuple[float, float]:
@@ -81,13 +82,18 @@ def grouped_s(
             one_s = max(one_s, (tile + cols) * width * max(k, K_STEP) / core_bytes)
         share = max(1.0, n / cols) / core_count
         tile_s = share * (one_s + prologue_s)
-        last_s = share * one_s * padding
-        compute_s = max(active * (tiles * tile_s + last_s), one_s + prologue_s)
+        last_s = spilt_s = 0.0
+        if tuned > 0.5:
+            spilt_s = ragged * exp(-tile / rows) * share * one_s * overflow
+        else:
+            last_s = share * one_s * padding
+        compute_s = max(active * (tiles * tile_s + last_s + spilt_s), one_s + prologue_s)
         waited = max(1.0, (weight_s - last_s) / tile_s)
         even_s = max(even * tile_s + last_s, weight_s)
         drawn_s = last_s + tile_s * (waited + exp(-waited * tile / rows) * drawn)
         matrix = min(matrix, compute_s)
-        least = min(least, max(active * (even_s + ragged * (drawn_s - even_s)), one_s + prologue_s))
+        all_s = active * (even_s + ragged * (drawn_s - even_s) + spilt_s)
+        least = min(least, max(all_s, one_s + prologue_s))
         tile *= 2.0
     return least, matrix
 
@@ -128,6 +134,7 @@ def moe(
     quantize_pairs: float,
     resident_fraction: float,
     prologue_s: float,
+    overflow: float,
     padding: float,
     operand_share: float,
     tile_min: float,
@@ -196,8 +203,11 @@ def moe(
         Share of the cache that a working set fills before it begins to evict itself.
     prologue_s : float
         Filling and draining a core's pipeline, s per tile.
+    overflow : float
+        What an expert costs more, in tiles, whose rows do not fit one tile where those of others do: kernels are timed,
+        and chosen, with even routing.
     padding : float
-        What an expert's last tile, filled in part, costs more than a full one, in tiles.
+        What an expert's last tile, filled in part, costs more than a full one, in tiles, where a kernel was not tuned.
     operand_share : float
         Rate of operand tiles into the cores over `cache_bandwidth`, where a kernel was not tuned: its tiles are too
         narrow to use an operand often.
@@ -253,11 +263,11 @@ def moe(
     down_weight_s = down_weights * cold / memory_rate / active
     up_s, up_compute = grouped_s(
         rows, active, ragged, hidden, up, up_weight_s, width, tuned, core_flops, core_bytes, core_count,
-        prologue_s, padding, tile_min, tile_max,
+        prologue_s, padding, overflow, tile_min, tile_max,
     )  # fmt: skip
     down_s, down_compute = grouped_s(
         rows, active, ragged, down, hidden, down_weight_s, width, tuned, core_flops, core_bytes, core_count,
-        prologue_s, padding, tile_min, tile_max,
+        prologue_s, padding, overflow, tile_min, tile_max,
     )  # fmt: skip
     up_memory = (up_weights * cold + up_rows * lost) / memory_rate
     down_memory = (down_weights * cold + down_rows * lost) / memory_rate

@@ -29,7 +29,7 @@ def test_one_block_sorts_up_to_256_tokens() -> None:
 
 def test_an_expert_costs_whole_tiles_of_rows() -> None:
     """Without memory to wait for, one row more than a tile holds costs as much as a whole tile more."""
-    h100 = rl.load_chip("h100-sxm").what_if({"efficiency.moe.padding": 1e-6, "efficiency.moe.prologue_s": "0 us"})
+    h100 = rl.load_chip("h100-sxm").what_if({"efficiency.moe.prologue_s": "0 us"})
     layer = {"hidden": 8192, "inter": 8192, "experts": 8, "topk": 8, "dtype": "bf16"}
     one, two, three = rl.cost(rl.moe(tokens=[1024, 1025, 1152], **layer), h100).compute_s
     assert two == pytest.approx(three, rel=1e-5)

@@ -37,7 +37,7 @@ def moe(
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, fused_experts, fused_choices, fallback_s, score_s, sort_s, expert_s, k_step_s,
     compute_fraction, memory_fraction, activation_fraction, quantize_pairs, resident_fraction,
-    prologue_s, padding, operand_share, tile_min, tile_max,
+    prologue_s, overflow, padding, operand_share, tile_min, tile_max,
 ):  # fmt: skip
     """Cost of the routed FFN on the busiest rank, as arrays that broadcast.
 
@@ -110,13 +110,15 @@ def moe(
         fed_s = (tile + cols) * width * steps / (cache_bandwidth * operand_share / core_count)
         one_s = np.where(tuned, one_s, np.maximum(one_s, fed_s))
         share = np.maximum(1, n / cols) / core_count
-        tile_s, last_s = share * (one_s + prologue_s), share * one_s * padding
+        tile_s = share * (one_s + prologue_s)
+        last_s = np.where(tuned, 0, share * one_s * padding)
+        spilt_s = np.where(tuned, ragged * more * share * one_s * overflow, 0)
         waited = np.maximum(1, (weight_s - last_s) / tile_s)
         even_s = np.maximum(even * tile_s + last_s, weight_s)
         drawn_s = last_s + tile_s * (waited + more**waited * drawn)
         single = one_s + prologue_s
-        time_s = np.maximum(active * ((1 - ragged) * even_s + ragged * drawn_s), single)
-        compute_s = np.maximum(active * (tiles * tile_s + last_s), single)
+        time_s = np.maximum(active * ((1 - ragged) * even_s + ragged * drawn_s + spilt_s), single)
+        compute_s = np.maximum(active * (tiles * tile_s + last_s + spilt_s), single)
         return tuple(np.where(offered, x, np.inf).min(0) for x in (time_s, compute_s))
 
     flops = 2 * pairs * hidden * (up + down)
