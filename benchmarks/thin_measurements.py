@@ -1,12 +1,13 @@
 """Make the sample of measured operator times that roofline ships: roofline/measured/*.csv.gz.
 
-    python benchmarks/thin_measurements.py FOLDER
+    python benchmarks/thin_measurements.py FOLDER PACKAGE
 
 FOLDER holds gemm.parquet, attention_prefill.parquet, attention_decode.parquet, mla_attention.parquet, moe.parquet,
 collectives.parquet and elementwise.parquet: operator times of aiconfigurator-core 0.12.0 with a role beside each row
-(calibrate, test-shapes, test-chip) and whether it may be shipped. Rows are drawn at random (fixed seed) within strata
-of operator class, framework, dtype, chip, role and regime of time. Beside the sample it writes `counts.csv`, what the
-exclusion rules take of the complete data, and `roles.csv`, the role of every shape.
+(calibrate, test-shapes, test-chip) and whether it may be shipped. PACKAGE is the folder that the package itself was
+unpacked to: the order of its files tells which MoE kernels were tuned. Rows are drawn at random (fixed seed) within
+strata of operator class, framework, dtype, chip, role and regime of time. Beside the sample it writes `counts.csv`,
+what the exclusion rules take of the complete data, and `roles.csv`, the role of every shape.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from roofline.fidelity.aiconfigurator import (
     collective_rows,
     gemm_rows,
     mla_rows,
+    moe_cases,
     moe_rows,
     quantize_rows,
     with_naive,
@@ -41,7 +43,7 @@ QUOTA = {"gemm": (110, 40), "attention": (110, 40), "mla_attention": (120, 50), 
 EXCLUDED_SHARE = 8
 
 
-def complete(folder: Path) -> dict[str, pd.DataFrame]:
+def complete(folder: Path, package: Path) -> dict[str, pd.DataFrame]:
     """Every row that may be shipped, by class, in the columns of the sample."""
 
     def load(name: str) -> pd.DataFrame:
@@ -59,6 +61,10 @@ def complete(folder: Path) -> dict[str, pd.DataFrame]:
     mla = load("mla_attention")
     mla["variant"] = mla["op"].str.removeprefix("mla_attention_")
     moe = load("moe").rename(columns={"moe_tp": "tp", "moe_ep": "ep"})
+    keys = ["chip", "framework", "version", "kernel", "dtype", "hidden", "inter", "topk", "experts", "tp", "ep",
+            "distribution"]  # fmt: skip
+    cases = moe_cases(package)[[*keys, "tuned"]].drop_duplicates(keys)
+    moe = moe.merge(cases, on=keys, how="left").fillna({"tuned": True})
     moves = load("collectives").rename(columns={"library": "framework", "n_devices": "devices"})
     moves = moves[moves["op"].isin(["all_reduce", "all_gather", "reduce_scatter", "alltoall"])]
     stream = load("elementwise")
@@ -93,11 +99,11 @@ def thin(name: str, table: pd.DataFrame, generator: np.random.Generator) -> pd.D
     return table.loc[np.sort(np.concatenate(chosen))]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, package: Path) -> None:
     """Write the sample, the counts and the roles."""
     generator = np.random.default_rng(0)
     counts, roles, total = [], [], 0
-    for name, table in complete(folder).items():
+    for name, table in complete(folder, package).items():
         keys = ["op", "dtype", "variant", "framework", "chip", "role", "rule"]
         by = table.assign(rule=table["flags"].fillna("")).groupby(keys, dropna=False)
         counts.append(by.size().rename("rows").reset_index())
@@ -122,6 +128,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import exp, log, log1p, sqrt
+from math import exp, expm1, floor, log, log1p, sqrt
 
 from roofline.kernels._jit import Quantities, inner, kernel
 from roofline.kernels.gemm import K_STEP, lost_share
 
 SORTED_TOKENS = 256.0  # tokens whose pairs one block of threads sorts by expert
+NARROWEST = 16.0  # columns of the narrowest tile
 
 
 @inner
@@ -41,28 +42,60 @@ def idle_share(load: float, skew: float) -> float:
 
 @inner
 def grouped_s(
-    pairs: float,
+    rows: float,
     active: float,
     ragged: float,
     k: float,
     n: float,
+    weight_s: float,
+    width: float,
+    tuned: float,
     core_flops: float,
+    core_bytes: float,
     core_count: float,
+    prologue_s: float,
+    padding: float,
+    overflow: float,
     tile_min: float,
     tile_max: float,
-) -> float:
-    """Matrix time, s, of `active` products [rows, k] x [k, n] that share `pairs` rows: the best tile size.
+) -> tuple[float, float]:
+    """Time, s, of `active` products [rows, k] x [k, n] with weights of their own; and of their matrix work alone.
 
-    Each expert's rows are padded to whole tiles: half a tile an expert where the counts are ragged (1.0).
+    Each expert's rows are cut into whole tiles. The experts come one after the other, so each takes the longer of its
+    matrix time and of the time `weight_s` that its weights take to arrive. Where every expert has the same rows
+    (ragged 0.0) that is plain; else (1.0) the rows are taken to fall off exponentially: an expert has more than `j`
+    tiles with probability ``q ** j``, ``1 / (1 - q)`` on average, and the mean of the longer of `J` and them is
+    ``J + q ** J / (1 - q)``.
     """
-    best = 1e300
-    tile = tile_min
+    least = matrix = 1e300
+    tile = tile_min if tuned > 0.5 else tile_max
     while tile <= tile_max:
-        row_tiles = max(active, pairs / tile + 0.5 * ragged * active)
-        waves = max(1.0, row_tiles * max(1.0, n / tile) / core_count)
-        best = min(best, 2.0 * waves * tile * tile * k / core_flops)
+        whole = floor(rows / tile)
+        even = max(1.0, whole + min(1.0, rows - whole * tile))
+        drawn = -1.0 / expm1(-tile / rows)
+        tiles = even + ragged * (drawn - even)
+        cols = NARROWEST
+        if tuned > 0.5:  # as narrow as it takes to keep all cores busy
+            cols = max(cols, min(tile_max, n, active * tiles * n / core_count))
+        one_s = 2.0 * tile * cols * max(k, K_STEP) / core_flops
+        if tuned < 0.5:
+            one_s = max(one_s, (tile + cols) * width * max(k, K_STEP) / core_bytes)
+        share = max(1.0, n / cols) / core_count
+        tile_s = share * (one_s + prologue_s)
+        last_s = spilt_s = 0.0
+        if tuned > 0.5:
+            spilt_s = ragged * exp(-tile / rows) * share * one_s * overflow
+        else:
+            last_s = share * one_s * padding
+        compute_s = max(active * (tiles * tile_s + last_s + spilt_s), one_s + prologue_s)
+        waited = max(1.0, (weight_s - last_s) / tile_s)
+        even_s = max(even * tile_s + last_s, weight_s)
+        drawn_s = last_s + tile_s * (waited + exp(-waited * tile / rows) * drawn)
+        matrix = min(matrix, compute_s)
+        all_s = active * (even_s + ragged * (drawn_s - even_s) + spilt_s)
+        least = min(least, max(all_s, one_s + prologue_s))
         tile *= 2.0
-    return best
+    return least, matrix
 
 
 @kernel
@@ -81,6 +114,7 @@ def moe(
     out_width: float,
     quantize: float,
     reuse: float,
+    tuned: float,
     matrix_flops: float,
     memory_bandwidth: float,
     cache_bandwidth: float,
@@ -99,6 +133,10 @@ def moe(
     activation_fraction: float,
     quantize_pairs: float,
     resident_fraction: float,
+    prologue_s: float,
+    overflow: float,
+    padding: float,
+    operand_share: float,
     tile_min: float,
     tile_max: float,
 ) -> Quantities:
@@ -131,6 +169,9 @@ def moe(
         activation.
     reuse : float
         1.0: the weights are used again and again, so that they are found in the cache as far as they fit.
+    tuned : float
+        1.0: the library has timed its kernels for this layer and takes the best; 0.0: it has not, and takes the first
+        of its list, whose tiles are `tile_max` rows by 16 columns.
     matrix_flops : float
         Dense peak of the matrix engine for this dtype, FLOP/s.
     memory_bandwidth, cache_bandwidth : float
@@ -160,8 +201,18 @@ def moe(
         1.0: what is turned into 8 bits before the first product are its rows, one a pair; 0.0: the tokens.
     resident_fraction : float
         Share of the cache that a working set fills before it begins to evict itself.
+    prologue_s : float
+        Filling and draining a core's pipeline, s per tile.
+    overflow : float
+        What an expert costs more, in tiles, whose rows do not fit one tile where those of others do: kernels are timed,
+        and chosen, with even routing.
+    padding : float
+        What an expert's last tile, filled in part, costs more than a full one, in tiles, where a kernel was not tuned.
+    operand_share : float
+        Rate of operand tiles into the cores over `cache_bandwidth`, where a kernel was not tuned: its tiles are too
+        narrow to use an operand often.
     tile_min, tile_max : float
-        Smallest and largest tile edge, elements; sizes between are powers of two apart.
+        Fewest and most rows of a tile; sizes between are powers of two apart. Columns are as many at most.
 
     Returns
     -------
@@ -204,10 +255,20 @@ def moe(
     ideal_bytes = cold_bytes + reuse * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
 
     core_flops = matrix_flops * compute_fraction / core_count
+    core_bytes = cache_bandwidth * operand_share / core_count
     memory_rate = memory_bandwidth * memory_fraction
     ragged = min(skew, 1.0)
-    up_compute = grouped_s(pairs, active, ragged, hidden, up, core_flops, core_count, tile_min, tile_max)
-    down_compute = grouped_s(pairs, active, ragged, down, hidden, core_flops, core_count, tile_min, tile_max)
+    rows = pairs / active
+    up_weight_s = up_weights * cold / memory_rate / active
+    down_weight_s = down_weights * cold / memory_rate / active
+    up_s, up_compute = grouped_s(
+        rows, active, ragged, hidden, up, up_weight_s, width, tuned, core_flops, core_bytes, core_count,
+        prologue_s, padding, overflow, tile_min, tile_max,
+    )  # fmt: skip
+    down_s, down_compute = grouped_s(
+        rows, active, ragged, down, hidden, down_weight_s, width, tuned, core_flops, core_bytes, core_count,
+        prologue_s, padding, overflow, tile_min, tile_max,
+    )  # fmt: skip
     up_memory = (up_weights * cold + up_rows * lost) / memory_rate
     down_memory = (down_weights * cold + down_rows * lost) / memory_rate
     up_cache = (up_weights + up_rows) / cache_bandwidth
@@ -223,7 +284,7 @@ def moe(
     compute_s = up_compute + down_compute
     memory_s = up_memory + down_memory
     cache_s = up_cache + down_cache + side_s
-    products_s = max(up_compute, up_memory, up_cache) + max(down_compute, down_memory, down_cache)
+    products_s = max(up_s, up_memory, up_cache) + max(down_s, down_memory, down_cache)
     lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
     return (
         flops,

@@ -7,7 +7,7 @@ One row is one measured (median) call of one operator. Columns, units in the nam
 ``time_s``      measured time of one call (s)
 ``dtype``       of the arithmetic (of the rows, for embedding bags); none for collectives and copies
 others          the keywords of that function in :mod:`roofline.op`: m, n, k, batch, heads, kv_len, tokens, rows ...;
-                sizes in elements, ``bytes`` in bytes; flags (causal, chunked, stored, gated, quantize, reuse) as
+                sizes in elements, ``bytes`` in bytes; flags (causal, chunked, stored, gated, quantize, reuse, tuned) as
                 true/false; empty where a keyword does not apply, so that its default holds
 ==============  =====================================================================================================
 
@@ -51,7 +51,7 @@ REGIMES = ("under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms")
 MAX_FILE_BYTES = 2_000_000_000
 
 _WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
-_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse")
+_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse", "tuned")
 _NOT_ARGUMENTS = ("name", "count", "shard", "scope")
 _MAY_BE_ZERO = ("window", "skew", "reads", "writes", "flops_per_element", "cold_reads", "value_dim")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")

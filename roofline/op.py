@@ -238,8 +238,8 @@ def mla_attention(
 def moe(
     *, tokens: Numeric, hidden: Numeric, inter: Numeric, topk: Numeric, experts: Numeric, tp: Numeric = 1,
     ep: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None, gated: bool = True, skew: Numeric = 0,
-    quantize: bool | None = None, reuse: bool = False, name: str = "moe", count: Numeric = 1, shard: str = "experts",
-    scope: str = "layer",
+    quantize: bool | None = None, reuse: bool = False, tuned: bool = True, name: str = "moe", count: Numeric = 1,
+    shard: str = "experts", scope: str = "layer",
 ) -> Op:  # fmt: skip
     """A routed mixture-of-experts feed-forward layer on one rank: permute, grouped GEMMs, activation, combine.
 
@@ -257,6 +257,8 @@ def moe(
         Three matrices an expert (gate, up, down) rather than two.
     skew : number or array
         Imbalance of the routing; 0 is balanced.
+    tuned : bool
+        Whether the library has timed its kernels for this layer, as engines do when they start, and takes the best.
 
     Raises
     ------
@@ -274,6 +276,7 @@ def moe(
         **values, "gated": 1.0 if gated else 0.0, **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
         "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[wide(dtype)], "quantize": 1.0 if quantize else 0.0, "reuse": 1.0 if reuse else 0.0,
+        "tuned": 1.0 if tuned else 0.0,
     }  # fmt: skip
     return Op("moe", name, dtype, args, count, shard, scope)
 

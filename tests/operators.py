@@ -78,6 +78,7 @@ def _moe(draw: Any) -> dict[str, Any]:
         "gated": draw(st.booleans()),
         "quantize": draw(st.booleans()),
         "skew": draw(st.sampled_from([0.0, 0.5, 1.2])),
+        "tuned": draw(st.booleans()),
     }
 
 

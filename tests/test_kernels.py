@@ -28,6 +28,28 @@ def test_one_block_sorts_up_to_256_tokens() -> None:
     assert times[2] - times[1] > h100["efficiency.moe.sort_s"] > 10 * (times[1] - times[0])
 
 
+def test_an_expert_costs_whole_tiles_of_rows() -> None:
+    """Without memory to wait for, one row more than a tile holds costs as much as a whole tile more."""
+    h100 = rl.load_chip("h100-sxm").what_if({"efficiency.moe.prologue_s": "0 us"})
+    layer = {"hidden": 8192, "inter": 8192, "experts": 8, "topk": 8, "dtype": "bf16"}
+    one, two, three = rl.cost(rl.moe(tokens=[1024, 1025, 1152], **layer), h100).compute_s
+    assert two == pytest.approx(three, rel=1e-5)
+    assert two / one == pytest.approx(9 / 8, rel=1e-5)
+
+
+def test_kernels_that_nobody_tuned_take_narrow_tiles() -> None:
+    """Several times slower where there is much to compute or to load; no slower where there is next to nothing."""
+    h100 = rl.load_chip("h100-sxm")
+    layer = {"hidden": 4096, "inter": 2048, "experts": 64, "topk": 8}
+    for tokens in (64, 16384):
+        ratio = rl.cost(rl.moe(tokens=tokens, tuned=False, **layer), h100).time_s
+        ratio /= rl.cost(rl.moe(tokens=tokens, **layer), h100).time_s
+        assert 2.5 < ratio < 7.0
+    tiny = {"tokens": 1, "hidden": 256, "inter": 128, "experts": 2, "topk": 1}
+    alike = [rl.cost(rl.moe(**tiny, tuned=tuned), h100).time_s for tuned in (True, False)]
+    assert alike[1] == pytest.approx(alike[0], rel=0.05)
+
+
 ATTENTION = {"batch": 1, "heads": 8, "head_dim": 128, "q_len": 4, "kv_len": 40}
 BAG = {"batch": 64, "tables": 1, "rows": 1000, "dim": 64, "pooling": 4}
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import roofline as rl
 from roofline import measurements
 from roofline.cli import app
-from roofline.fidelity import aiconfigurator, exclusions, goals, validation, validation_report
+from roofline.fidelity import aiconfigurator, exclusions, goals, tuning, validation, validation_report
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +193,25 @@ def test_the_stacks_of_a_row() -> None:
     assert validation.stacks_of(h100, "trtllm", "", "moe", "1.3.0rc20") == ()
     assert validation.stacks_of(h100, "trtllm", "block", "moe", "1.3.0rc10") == ("trtllm_block", "trtllm_1_3_0rc10")
     assert validation.stacks_of(h100, "vllm", "", "moe", "0.24.0") == ("vllm",)
+
+
+def test_which_kernels_the_benchmark_tuned() -> None:
+    """The file of a configuration is the first whose name begins as its own: then nothing is tuned."""
+
+    def case(experts: int, ep: int, topk: int = 8, dtype: str = "bfloat16") -> tuple[Any, ...]:
+        return ("moe_torch_flow_cutlass", dtype, 4096.0, 2048.0, topk, experts, 1, ep, "balanced")
+
+    expected = [
+        (case(256, 256), True),  # one expert a rank, and no file yet
+        (case(256, 16), True),
+        (case(256, 128), True),
+        (case(512, 256), False),  # two experts a rank: the file of 256 / 128 is of another split
+        (case(512, 16), True),
+        (case(96, 32), False),  # three experts a rank: that of 32 begins so
+        (case(256, 16, topk=6), False),
+        (case(256, 16, topk=6, dtype="fp8_block"), True),
+    ]
+    names = ["kernel", "dtype", "hidden", "inter", "topk", "experts", "tp", "ep", "distribution"]
+    frame = pd.DataFrame([one for one, _ in expected], columns=names).assign(version="1.3.0rc10")
+    assert tuning.tuned(frame).tolist() == [true for _, true in expected]
+    assert tuning.tuned(frame.assign(version="1.3.0rc23")).all()

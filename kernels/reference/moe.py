@@ -7,6 +7,7 @@ import numpy as np
 from roofline.kernels.reference.gemm import K_STEP, lost_share
 
 SORTED_TOKENS = 256.0  # tokens whose pairs one block of threads sorts by expert
+NARROWEST = 16.0  # columns of the narrowest tile
 
 
 def busiest_pairs(mean, ranks, local, skew):
@@ -32,10 +33,11 @@ def idle_share(load, skew):
 
 
 def moe(
-    tokens, hidden, inter, topk, experts, tp, ep, gated, skew, width, weight_width, out_width, quantize, reuse,
+    tokens, hidden, inter, topk, experts, tp, ep, gated, skew, width, weight_width, out_width, quantize, reuse, tuned,
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, fused_experts, fused_choices, fallback_s, score_s, sort_s, expert_s, k_step_s,
-    compute_fraction, memory_fraction, activation_fraction, quantize_pairs, resident_fraction, tile_min, tile_max,
+    compute_fraction, memory_fraction, activation_fraction, quantize_pairs, resident_fraction,
+    prologue_s, overflow, padding, operand_share, tile_min, tile_max,
 ):  # fmt: skip
     """Cost of the routed FFN on the busiest rank, as arrays that broadcast.
 
@@ -46,7 +48,8 @@ def moe(
       plain kernels that choose experts where the fused one was not written for so many; a sort in several kernels for
       more tokens than one block sorts;
     - two grouped products, hidden -> up (twice as wide when gated) and down -> hidden, on rows padded to tiles;
-      each takes the longest of its matrix time, memory time (the active experts' weights) and cache time;
+      each takes the longest of its matrix time, memory time (the active experts' weights) and cache time, matrix and
+      weights expert by expert;
     - permute, activation and combine gather rows at `activation_fraction` of the cache's bandwidth, or of memory's
       for what the cache loses, and the combined rows are written in order, at `memory_fraction`.
 
@@ -75,53 +78,74 @@ def moe(
     written = tokens * hidden * out_width
     quantized = (1 - quantize_pairs) * tokens + quantize_pairs * pairs
     side = permute + activation + combine + 3 * quantize * (quantized * hidden + pairs * down)
-    rows = up_rows + down_rows + side + written
+    moved = up_rows + down_rows + side + written
     outer = 2 * np.minimum(tokens, pairs) * hidden * out_width
 
     # A cache that evicts the oldest bytes first loses more than the excess; weights are cold unless used again.
-    lost = lost_share(weights + rows, resident_fraction * cache_capacity)
+    lost = lost_share(weights + moved, resident_fraction * cache_capacity)
     cold = 1 - reuse + reuse * lost
     ideal_bytes = (1 - reuse) * (weights + np.maximum(outer - cache_capacity, 0))
     ideal_bytes = ideal_bytes + reuse * np.maximum(weights + outer - cache_capacity, 0)
 
-    # Matrix time: the best tile edge, on a first axis. Ragged counts leave half a tile an expert empty.
+    # Matrix time: the best number of rows a tile, on a first axis; the first of the list where nothing was tuned.
     doublings = 1 + int(np.log2(np.max(np.divide(tile_max, tile_min))) + 1e-9)
     tile = tile_min * 2.0 ** np.arange(doublings).reshape(-1, *[1] * len(shape))
+    offered = np.where(tuned, tile <= tile_max, tile == tile_max)
 
-    def matrix_s(k, n):
-        row_tiles = np.maximum(active, pairs / tile + 0.5 * np.minimum(skew, 1) * active)
-        waves = np.maximum(1, row_tiles * np.maximum(1, n / tile) / core_count)
-        per_tile = 2 * tile * tile * k / (matrix_flops * compute_fraction / core_count)
-        return np.where(tile <= tile_max, waves * per_tile, np.inf).min(0)
+    # Tiles of an expert: all have as many rows, or they fall off exponentially and there are 1 / (1 - q) on average.
+    rows = pairs / active
+    ragged = np.minimum(skew, 1)
+    even = np.maximum(1, np.floor(rows / tile) + np.minimum(1, rows - tile * np.floor(rows / tile)))
+    more = np.exp(-tile / rows)
+    drawn = 1 / -np.expm1(-tile / rows)
+    tiles = (1 - ragged) * even + ragged * drawn
+
+    def grouped_s(k, n, weight_s):
+        """Of all experts one after the other, each the longer of its matrix time and its weights' arrival; and the
+        matrix time alone."""
+        busy = np.maximum(NARROWEST, np.minimum(np.minimum(tile_max, n), active * tiles * n / core_count))
+        cols = np.where(tuned, busy, NARROWEST)
+        steps = np.maximum(k, K_STEP)
+        one_s = 2 * tile * cols * steps / (matrix_flops * compute_fraction / core_count)
+        fed_s = (tile + cols) * width * steps / (cache_bandwidth * operand_share / core_count)
+        one_s = np.where(tuned, one_s, np.maximum(one_s, fed_s))
+        share = np.maximum(1, n / cols) / core_count
+        tile_s = share * (one_s + prologue_s)
+        last_s = np.where(tuned, 0, share * one_s * padding)
+        spilt_s = np.where(tuned, ragged * more * share * one_s * overflow, 0)
+        waited = np.maximum(1, (weight_s - last_s) / tile_s)
+        even_s = np.maximum(even * tile_s + last_s, weight_s)
+        drawn_s = last_s + tile_s * (waited + more**waited * drawn)
+        single = one_s + prologue_s
+        time_s = np.maximum(active * ((1 - ragged) * even_s + ragged * drawn_s + spilt_s), single)
+        compute_s = np.maximum(active * (tiles * tile_s + last_s + spilt_s), single)
+        return tuple(np.where(offered, x, np.inf).min(0) for x in (time_s, compute_s))
 
     flops = 2 * pairs * hidden * (up + down)
     memory_rate = memory_bandwidth * memory_fraction
-    up_busy = (
-        matrix_s(hidden, up),
-        (up_weights * cold + up_rows * lost) / memory_rate,
-        (up_weights + up_rows) / cache_bandwidth,
-    )
-    down_busy = (
-        matrix_s(down, hidden),
-        (down_weights * cold + down_rows * lost) / memory_rate,
-        (down_weights + down_rows) / cache_bandwidth,
-    )
+    up_s, up_compute = grouped_s(hidden, up, up_weights * cold / memory_rate / active)
+    down_s, down_compute = grouped_s(down, hidden, down_weights * cold / memory_rate / active)
+    up_memory = (up_weights * cold + up_rows * lost) / memory_rate
+    down_memory = (down_weights * cold + down_rows * lost) / memory_rate
+    up_cache = (up_weights + up_rows) / cache_bandwidth
+    down_cache = (down_weights + down_rows) / cache_bandwidth
+    products = np.maximum(np.maximum(up_s, up_memory), up_cache)
+    products = products + np.maximum(np.maximum(down_s, down_memory), down_cache)
     fused = np.less_equal(experts, fused_experts) & np.less_equal(topk, fused_choices)
     choose = np.where(fused, 0, fallback_s + score_s * tokens * experts)
     sort = np.where(np.greater(tokens, SORTED_TOKENS), sort_s, 0)
     overhead = launch_s + choose + sort + expert_s * local + k_step_s * (hidden + down) / K_STEP
     byte_s = np.maximum(1 / cache_bandwidth, lost / memory_bandwidth)
     side_s = side * byte_s / activation_fraction + written * byte_s / memory_fraction
-    compute, memory, cache = (first + second for first, second in zip(up_busy, down_busy, strict=True))
-    products = np.maximum.reduce(np.broadcast_arrays(*up_busy)) + np.maximum.reduce(np.broadcast_arrays(*down_busy))
+    compute, memory, cache = up_compute + down_compute, up_memory + down_memory, up_cache + down_cache
     ideal = (flops / matrix_flops, ideal_bytes / memory_bandwidth, (weights + outer) / cache_bandwidth)
     zero = np.zeros(shape)
     return (
         zero + flops,
         zero + pairs * (4 * down + 2 * hidden),
         zero + weights + outer,
-        zero + weights * cold + rows * lost,
-        zero + weights + rows,
+        zero + weights * cold + moved * lost,
+        zero + weights + moved,
         zero,
         zero + np.maximum.reduce(np.broadcast_arrays(*ideal)),
         zero + overhead + side_s + products,

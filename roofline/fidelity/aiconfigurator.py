@@ -24,7 +24,7 @@ import numpy as np
 from roofline import measurements
 from roofline.catalog import load_chip
 from roofline.errors import BadData
-from roofline.fidelity import exclusions
+from roofline.fidelity import exclusions, tuning
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,11 +122,24 @@ def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def moe_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Routed layers; takes also tokens, hidden, inter, topk, experts, tp, ep, gated and distribution."""
+    """Routed layers; takes also tokens, hidden, inter, topk, experts, tp, ep, gated, distribution and tuned."""
     frame = _spread_out(frame, _MOE).assign(op="moe", reuse=True)
     frame = frame.assign(skew=_skew(frame))
     return _ordered(frame, "weight_dtype", "tokens", "hidden", "inter", "topk", "experts", "tp", "ep", "gated", "skew",
-                    "quantize", "reuse", "distribution")  # fmt: skip
+                    "quantize", "reuse", "tuned", "distribution")  # fmt: skip
+
+
+def moe_cases(root: Path) -> pd.DataFrame:
+    """The package's rows of routed layers in its own words, and whether the kernels of each were tuned."""
+    names = {"num_tokens": "tokens", "hidden_size": "hidden", "inter_size": "inter", "num_experts": "experts",
+             "moe_tp_size": "tp", "moe_ep_size": "ep", "moe_dtype": "dtype"}  # fmt: skip
+    frame = _files(_root(root), "moe/*/*/moe_perf.parquet", names)
+    if len(frame):
+        frame = frame.assign(gated=~frame["kernel"].str.contains("nongated"), tuned=True)
+        hopper = frame[frame["framework"].eq("trtllm") & ~frame["chip"].str.startswith("a100")]
+        for _, part in hopper.groupby(["chip", "version"], sort=False):
+            frame.loc[part.index, "tuned"] = tuning.tuned(part)
+    return frame
 
 
 def _skew(frame: pd.DataFrame) -> Any:
@@ -302,11 +315,9 @@ def _tables(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     parts = [p[~p["version"].eq("") & p["op"].isin(["mla_context", "mla_generation"])] for p in parts]
     if parts:
         yield "mla_attention", mla_rows(pd.concat(parts, ignore_index=True))
-    names = {"num_tokens": "tokens", "hidden_size": "hidden", "inter_size": "inter", "num_experts": "experts",
-             "moe_tp_size": "tp", "moe_ep_size": "ep", "moe_dtype": "dtype"}  # fmt: skip
-    frame = _files(root, "moe/*/*/moe_perf.parquet", names)
+    frame = moe_cases(root)
     if len(frame):
-        yield "moe", moe_rows(frame.assign(gated=~frame["kernel"].str.contains("nongated")))
+        yield "moe", moe_rows(frame)
     names = {"num_gpus": "devices", "message_size": "bytes", "allreduce_dtype": "dtype", "nccl_dtype": "dtype"}
     moves = [_files(root, "comm/nccl/*/nccl_perf.parquet", names).assign(framework="nccl"),
              _files(root, "comm/*/*/custom_allreduce_perf.parquet", names)]  # fmt: skip

@@ -115,9 +115,10 @@ RESIDUALS = (
     ),
     (
         "MoE",
-        "a slow mode three to five times slower that takes a configuration in ten in bf16 and fp8 and comes and goes "
-        "between versions (not the shape: it is most of the 14.8 %); a single expert a rank (10-40 us more in bf16); "
-        "the busiest rank of a skewed router.",
+        "what was called a slow mode are kernels that the benchmark ran untuned (roofline/fidelity/tuning.py): said, "
+        "14 % off. Tuned: single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens "
+        "at skewed routing over ranks (the older benchmark gave them all to one rank), tokens between powers of two, "
+        "whose kernel was timed at the lower one.",
     ),
     (
         "collectives",
