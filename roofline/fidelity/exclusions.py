@@ -104,8 +104,8 @@ RULES = (
          _other_kernel),
     Rule("older_version", "not the version of the framework that the stack's parameters describe", True, _older),
     Rule("moe_slow_mode", "a configuration and routing, not block-scaled, whose rows take, in the median, more than "
-         "2.5 times 30 us and the roofline at 80 %: nearly all ran kernels that were not tuned (tuning.py), and are said "
-         "as such where they count",
+         "2.5 times 30 us and the roofline at 80 %: nearly all ran kernels that were not tuned (tuning.py), and are "
+         "said as such where they count",
          True, _slow_mode),
 )  # fmt: skip
 

@@ -116,8 +116,8 @@ RESIDUALS = (
     (
         "MoE",
         "what was called a slow mode are kernels that the benchmark ran untuned (roofline/fidelity/tuning.py): said, "
-        "14 % off. Were every layer called tuned, the three lines of MoE would be at 12.8, 9.5 and 8.0 % on the same test "
-        "rows. Tuned: single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens "
+        "14 % off. Were every layer called tuned, the three lines of MoE would be at 12.8, 9.5 and 8.0 % on the same "
+        "test rows. Tuned: single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens "
         "at skewed routing over ranks (the older benchmark gave them all to one rank), tokens between powers of two, "
         "whose kernel was timed at the lower one.",
     ),
