@@ -132,7 +132,7 @@ def models(
         return print_json(records)
     if as_csv:
         return print_csv(records)
-    table = report.Table("Models", ["name", "kind", "title", ">parameters", ">active or dense"])
+    table = report.Table("Models", ["name", "kind", "title", ">parameters", ">active or dense"], expendable=["kind"])
     for r in records:
         if "error" in r:
             table.rows.append([r["name"], "unreadable", r["error"], "", ""])
@@ -319,9 +319,10 @@ def sweep(
         return print_csv(records)
     shown = [c for c in frame.columns if c not in ("upper_s", "time_s", "total_tokens_per_s")]
     table = report.Table("", [f">{c}" for c in shown])
-    table.expendable = ["upper_s", "lower_s", "decode_tokens_per_s", "samples_per_s_per_chip", "tokens_per_s_per_chip",
-                        "bound", "ttft_s", "model"]  # fmt: skip
-    table.expendable = [c for c in table.expendable if c in shown]
+    same = [c for c in shown if frame[c].nunique() == 1]  # says the same in every row: it tells none from another
+    order = ["fits"] if "fits" in same and bool(frame["fits"].all()) else []
+    order += ["lower_s", "decode_tokens_per_s", "samples_per_s_per_chip", "tokens_per_s_per_chip", "bound", "ttft_s"]
+    table.expendable = [c for c in dict.fromkeys([*order, *same]) if c in shown and c not in ("tokens_per_s", "samples_per_s")]
     table.rows = [[_cell(r[c]) for c in shown] for r in records[:200]]
     if len(records) > 200:
         table.notes.append(f"The first 200 of {len(records):,} points; --csv or --out gives all of them.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ class Table:
         Lines below the table.
     expendable : list of str
         Headings of columns to leave out, in this order, where the terminal is too narrow for all.
+    prose : list of str
+        Headings of columns of running text, set below their row where the terminal is too narrow for them.
     """
 
     title: str
@@ -43,6 +46,7 @@ class Table:
     rows: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     expendable: Sequence[str] = ()
+    prose: Sequence[str] = ()
 
 
 # What to say -----------------------------------------------------------------------------------------------------
@@ -189,7 +193,7 @@ def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> T
     heading = f"{chip.title} ({chip.name})\n{chip.vendor}, {chip.year}, {chip.status}"
     if chip.flags.get("process"):
         heading += f", {chip.flags['process']}"
-    table = Table(heading, columns)
+    table = Table(heading, columns, expendable=["range", "kind"], prose=["source", "note"])
     numbers = {**chip.numbers, **{p: n for p, n in chip.defaults.items() if p not in chip.numbers}}
     shown = {p: n for p, n in chip.numbers.items() if not p.startswith(("efficiency.", "stack."))}
     for path, n in (numbers if everything else shown).items():
@@ -225,10 +229,16 @@ def _figure(number: Number, value: Any) -> str:
 # How to set it ---------------------------------------------------------------------------------------------------
 
 
+# Characters: between columns; the least for running text, for a few words, and for these where nothing else helps.
+_GAP, _PROSE, _WORDS, _NARROW = 2, 36, 20, 12
+
+
 def show(console: Console, table: Table) -> None:
-    """Print a table to a terminal, without its expendable columns where the terminal is too narrow."""
-    from rich import box
-    from rich.table import Table as RichTable
+    """Print a table to a terminal.
+
+    A number is never cut. Where the terminal is too narrow, columns of running text are set below their row, then
+    expendable columns are left out, then those furthest to the right; what is left wraps between words.
+    """
     from rich.text import Text
 
     title, _, under = table.title.partition("\n")
@@ -236,32 +246,72 @@ def show(console: Console, table: Table) -> None:
         console.print(Text(title, style="bold"))
     if under:
         console.print(Text(under))
-    kept, left_out = _fitting(table, console.width)
-    rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for i in kept:
-        right = table.columns[i].startswith(">")
-        name = table.columns[i].lstrip(">")
-        rich.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or i == 0)
+    widths, below, left_out = _fitting(table, console.width)
+    names = [c.lstrip(">") for c in table.columns]
+    for line in _set(table, names, widths):
+        console.print(Text(line, style="bold"), soft_wrap=True)
+    console.print("\u2500" * (sum(widths.values()) + _GAP * (len(widths) - 1)), soft_wrap=True)
     for row in table.rows:
-        rich.add_row(*(Text(row[i]) for i in kept))
-    console.print(rich)
+        for line in _set(table, row, widths):
+            console.print(Text(line), soft_wrap=True)
+        for i in (i for i in below if row[i]):
+            wrapped = textwrap.wrap(row[i], max(_WORDS, console.width - 4), break_on_hyphens=False)
+            console.print(Text(textwrap.indent("\n".join(wrapped), "    ")), soft_wrap=True)
     for note in table.notes:
         console.print(Text(note))
-    if left_out:
-        console.print(Text(f"Left out for width: {', '.join(left_out)}."))
+    if any(left_out):
+        console.print(Text(f"Left out for width: {', '.join(filter(None, left_out))}."))
 
 
-def _fitting(table: Table, width: int) -> tuple[list[int], list[str]]:
-    """Indices of the columns that fit into a width, and the headings of those that do not."""
+def _set(table: Table, cells: Sequence[str], widths: dict[int, int]) -> list[str]:
+    """One row of a table as lines of text, cells wrapped between words."""
+    from itertools import zip_longest
+
+    columns = []
+    for i, width in widths.items():
+        parts = textwrap.wrap(cells[i], max(width, 1), break_on_hyphens=False) or [""]
+        columns.append([p.rjust(width) if table.columns[i].startswith(">") else p.ljust(width) for p in parts])
+    blank = [" " * width for width in widths.values()]
+    lines = zip_longest(*columns)
+    return [(" " * _GAP).join(b if c is None else c for c, b in zip(line, blank, strict=True)).rstrip()
+            for line in lines]  # fmt: skip
+
+
+def _fitting(table: Table, width: int) -> tuple[dict[int, int], list[int], list[str]]:
+    """Index -> width of the columns that fit, the columns to set below the rows, and the headings left out."""
     names = [c.lstrip(">") for c in table.columns]
-    widths = [max(len(names[i]), *(len(row[i]) for row in table.rows), 0) + 2 for i in range(len(names))]
-    kept, left_out = list(range(len(names))), []
-    for name in table.expendable:
-        if sum(widths[i] for i in kept) <= width:
-            break
-        kept.remove(names.index(name))
-        left_out.append(name)
-    return kept, left_out
+    least, most = [], []
+    for i, name in enumerate(names):
+        cells = [row[i] for row in table.rows]
+        longest = max(map(len, cells), default=0)
+        words = max((len(word) for text in (name, *cells) for word in text.split()), default=0)
+        most.append(max(len(name), longest))
+        if table.columns[i].startswith(">"):  # a number stands on one line; its heading may take two
+            lines = range(max(longest, *map(len, name.split()), 1), len(name) + 1)
+            least.append(next((w for w in lines if len(textwrap.wrap(name, w)) <= 2), longest))
+        else:
+            least.append(min(most[i], _PROSE if name in table.prose else max(_WORDS, min(words, _PROSE))))
+
+    def need() -> int:
+        return sum(least[i] for i in kept) + _GAP * (len(kept) - 1)
+
+    kept, below, left_out = list(range(len(names))), [], []
+    if need() > width:
+        below = [i for i in kept if names[i] in table.prose]
+        kept = [i for i in kept if i not in below]
+    waiting = [i for i in map(names.index, table.expendable) if i in kept]
+    while need() > width and len(kept) > 1:
+        if not waiting:  # rather words in a narrow column than a number less
+            least = [v if c.startswith(">") else min(v, _NARROW) for v, c in zip(least, table.columns, strict=True)]
+        if need() > width:
+            kept.remove(i := waiting.pop(0) if waiting else kept[-1])
+            left_out.append(names[i])
+    # What is over goes to the columns in equal shares, none getting more than it can use.
+    spare, widths = max(0, width - need()), {}
+    for n, i in enumerate(sorted(kept, key=lambda i: most[i] - least[i])):
+        more = min(most[i] - least[i], spare // (len(kept) - n))
+        widths[i], spare = least[i] + more, spare - more
+    return {i: widths[i] for i in kept}, below, left_out
 
 
 def markdown(tables: Iterable[Table]) -> str:
