@@ -23,13 +23,14 @@ import numpy as np
 
 from roofline import measurements, tomlfile
 from roofline.catalog import load_chip
-from roofline.chip import SPREADS, Chip
+from roofline.chip import INHERITED_SPREAD, SPREADS, Chip
 from roofline.descriptor import Number, parameter_schema
 from roofline.errors import BadData, RooflineError
 from roofline.inference import COST, evaluate_op
 from roofline.kernels import by_name
 from roofline.kernels._jit import SMALL
 from roofline.op import Op
+from roofline.places import files_of
 from roofline.writer import figure
 
 if TYPE_CHECKING:
@@ -173,16 +174,34 @@ class Calibration:
     def save(self, path: str | os.PathLike[str], name: str = "") -> Path:
         """Write the descriptor; its name is by default that of the file.
 
-        Raises
-        ------
-        RooflineError
-            When the original cannot be found by name, so that nothing could extend it.
+        It extends the original where that can be found by name from anywhere; else (a file elsewhere, a what-if, a
+        software stack) it holds everything, and stands alone.
         """
         file = Path(path)
-        text = self.to_toml(name or file.stem.lower())
-        load_chip(self.base.name)  # what the new descriptor extends must be there when it is read
-        file.write_text(text, encoding="utf-8")
+        name = name or file.stem.lower()
+        file.write_text(self.to_toml(name) if self._extends_from(file) else self._whole(name), encoding="utf-8")
         return file
+
+    def _extends_from(self, file: Path) -> bool:
+        """Whether `file`, read anew, would find the very chip that was fitted by the name that it extends."""
+        _, known = files_of("chips").get(self.base.name, ("", None))
+        beside = file.parent / f"{self.base.name}.toml"  # what `extends` looks at first
+        if known is None or file.stem == self.base.name or (beside.exists() and not beside.samefile(known)):
+            return False
+        named = load_chip(self.base.name)
+        return named.numbers == self.base.numbers and named.flags == self.base.flags
+
+    def _whole(self, name: str) -> str:
+        """A descriptor that stands alone: figures lose where they were inherited from, doubt of them included."""
+        numbers = {
+            path: dataclasses.replace(n, value=n.value * INHERITED_SPREAD)
+            if n.inherited and self.chip._other_hardware and path.rpartition(".")[2].startswith("spread") else n
+            for path, n in self.chip.numbers.items()
+        }  # fmt: skip
+        title, note = f"{self.base.title}, calibrated", f"Efficiency parameters fitted to {self.source}."
+        return dataclasses.replace(
+            self.chip, name=name, title=title, note=note, aliases=(), numbers=numbers, bound_cache={}
+        ).to_toml()
 
 
 def calibrate(

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from roofline import cli_data, cli_measure, cli_serve
-from roofline.cli_options import Csv, Json, Set, chip_with
-from roofline.cli_output import err_console, out_console, plain, print_csv, print_json
+from roofline.cli_options import Csv, Json, Ops, Set, Stack, chip_with
+from roofline.cli_output import err_console, out_console, plain, print_csv, print_estimate, print_json
 from roofline.errors import DoesNotFit, RooflineError
 
 app = typer.Typer(
@@ -124,6 +124,8 @@ def models(
         model = catalog.load_model(name)
         if as_json:
             return print_json(model.summary())
+        if as_csv:
+            return print_csv([model.summary()])
         table = report.Table(f"{model.title} ({model.name})", ["", ""])
         table.rows = [[key, _say(value)] for key, value in model.summary().items()]
         return report.show(out_console(), table)
@@ -132,7 +134,7 @@ def models(
         return print_json(records)
     if as_csv:
         return print_csv(records)
-    table = report.Table("Models", ["name", "kind", "title", ">parameters", ">active or dense"])
+    table = report.Table("Models", ["name", "kind", "title", ">parameters", ">active or dense"], expendable=["kind"])
     for r in records:
         if "error" in r:
             table.rows.append([r["name"], "unreadable", r["error"], "", ""])
@@ -177,8 +179,8 @@ def estimate(
     table_dtype: Annotated[str | None, typer.Option(help="Embedding rows. [recommendation; default: dtype]")] = None,
     skew: Annotated[float | None, typer.Option(help="Zipf exponent of the indices. [recommendation]")] = None,
     changes: Set = None,
-    stack: Annotated[str | None, typer.Option(help="Software: vllm, sglang, trtllm ...; several joined by +.")] = None,
-    ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by operator.")] = True,
+    stack: Stack = None,
+    ops: Ops = True,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the roofline with the operators: a .png, .svg or .pdf.")
     ] = None,
@@ -190,7 +192,6 @@ def estimate(
 
     Example: `roofline estimate llama-3.1-70b --chip h100-sxm --tp 8 --batch 64 --dtype fp8`
     """
-    from roofline import report
     from roofline.estimates import estimate as run
 
     given = {
@@ -212,20 +213,10 @@ def estimate(
     options: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     if len(chip) > 1:
         raise typer.BadParameter(f"--chip: estimate takes one chip, found {', '.join(chip)}; sweep takes several")
-    on = chip_with(chip[0], changes)
-    est = run(model, on.on_stack(stack) if stack else on, **options)
+    est = run(model, chip_with(chip[0], changes, stack), **options)
     if plot is not None or html is not None:
         _pictures(est, plot, html)
-    if as_json:
-        return print_json(report.as_json(est))
-    if as_csv:
-        return print_csv([{"phase": label, **row} for label, p in report.phases(est) for row in p.records])
-    console = out_console()
-    report.show(console, report.headline(est))
-    if ops:
-        for label, phase in report.phases(est):
-            console.print()
-            report.show(console, report.breakdown(phase, f"Where the {label} time goes"))
+    print_estimate(est, ops, as_json, as_csv)
 
 
 def _pictures(est: Any, plot: Path | None, html: Path | None) -> None:
@@ -236,10 +227,7 @@ def _pictures(est: Any, plot: Path | None, html: Path | None) -> None:
         drawing.save(drawing.plot_roofline(est.chip, ops=frames), str(plot))
         err_console().print(f"wrote {plot}")
     if html is not None:
-        tables = [
-            report.headline(est),
-            *(report.breakdown(p, f"Where the {label} time goes") for label, p in report.phases(est)),
-        ]
+        tables = [report.headline(est), *report.breakdowns(est)]
         pictures = [
             drawing.plot_roofline(est.chip, ops=frames),
             drawing.plot_breakdown(*frames.values(), labels=list(frames)),
@@ -321,9 +309,11 @@ def sweep(
         return print_csv(records)
     shown = [c for c in frame.columns if c not in ("upper_s", "time_s", "total_tokens_per_s")]
     table = report.Table("", [f">{c}" for c in shown])
-    table.expendable = ["upper_s", "lower_s", "decode_tokens_per_s", "samples_per_s_per_chip", "tokens_per_s_per_chip",
-                        "bound", "ttft_s", "model"]  # fmt: skip
-    table.expendable = [c for c in table.expendable if c in shown]
+    same = [c for c in shown if frame[c].nunique() == 1]  # says the same in every row: it tells none from another
+    order = ["fits"] if "fits" in same and bool(frame["fits"].all()) else []
+    order += ["lower_s", "decode_tokens_per_s", "samples_per_s_per_chip", "tokens_per_s_per_chip", "bound", "ttft_s"]
+    asked = ("tokens_per_s", "samples_per_s")
+    table.expendable = [c for c in dict.fromkeys([*order, *same]) if c in shown and c not in asked]
     table.rows = [[_cell(r[c]) for c in shown] for r in records[:200]]
     if len(records) > 200:
         table.notes.append(f"The first 200 of {len(records):,} points; --csv or --out gives all of them.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from roofline.cli_options import Csv, Json, Stack
 from roofline.cli_output import err_console, out_console, print_csv, print_json
 
 
@@ -39,9 +40,9 @@ def calibrate(
         Path | None, typer.Option("--out", "-o", help="Write a descriptor that extends the chip with what was fitted.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the new chip. [default: that of the file]")] = None,
-    stack: Annotated[str | None, typer.Option(help="Start from the parameters of this software stack.")] = None,
+    stack: Stack = None,
     bad: Annotated[Path | None, typer.Option(help="Write the rows that cannot be used, and why: .csv.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fit a chip's efficiency parameters to measured operator times.
 
@@ -84,8 +85,8 @@ def validate(
     ] = None,
     page: Annotated[Path | None, typer.Option("--markdown", help="Write the report as a Markdown page.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw predicted against measured: .png, .svg, .pdf.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="The table, regime by regime, as CSV on stdout.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Hold predictions against measured operator times: the error table.
 

@@ -67,6 +67,7 @@ def _show(result: Result, err: Any) -> None:
     table = report.Table(
         f"{chip.title}: predicted against measured (median error)",
         ["operator", "dtype", ">rows", ">before fit", ">after fit", ">test shapes", ">error on them"],
+        expendable=["test shapes", "rows"],
     )
     for row in result.validation.to_dict("records"):
         errors = ["" if row[name] != row[name] else f"{row[name]:.0%}" for name in ("before", "after", "test")]

@@ -39,6 +39,21 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=plain, allow_nan=False))
 
 
+def print_estimate(est: Any, ops: bool, as_json: bool, as_csv: bool) -> None:
+    """What was asked, the figures and where the time goes; or all of it as JSON, or its operators as CSV."""
+    from roofline import report
+
+    if as_json:
+        return print_json(report.as_json(est))
+    if as_csv:
+        return print_csv([{"phase": label, **row} for label, phase in report.phases(est) for row in phase.records])
+    console = out_console()
+    report.show(console, report.headline(est))
+    for table in report.breakdowns(est) if ops else []:
+        console.print()
+        report.show(console, table)
+
+
 def print_csv(rows: list[dict[str, Any]], stream: Any = None, columns: Sequence[str] = ()) -> None:
     """Rows as CSV, on stdout unless told otherwise; `columns` come first, and stand there without any row too."""
     header = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from roofline.cli_options import Json, Set, chip_with
-from roofline.cli_output import out_console, print_json
+from roofline.cli_options import Csv, Json, Ops, Set, Stack, chip_with
+from roofline.cli_output import print_estimate
 
 
 def register(app: typer.Typer) -> None:
@@ -41,47 +41,23 @@ def serve(
     whole_cache: Annotated[
         bool, typer.Option("--whole-cache", help="Layers with a window keep the whole context all the same.")
     ] = False,
-    stack: Annotated[str | None, typer.Option(help="Software: vllm, sglang, trtllm ...; several joined by +.")] = None,
+    stack: Stack = None,
     changes: Set = None,
+    ops: Ops = True,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Throughput and latency of a language model under a constant number of requests, prompts and decoding mixed.
 
     Example: `roofline serve llama-3.1-70b --chip h100-sxm --tp 8 --concurrency 64 --prompt 2048 --output 512`
     """
-    from roofline import report
     from roofline.serving import serve as run
 
-    machine = chip_with(chip, changes)
     options: dict[str, Any] = {"dtype": dtype, "weight_dtype": weight_dtype, "kv_dtype": kv_dtype}
     est = run(
-        model, machine.on_stack(stack) if stack else machine, concurrency=concurrency, prompt=prompt, output=output,
+        model, chip_with(chip, changes, stack), concurrency=concurrency, prompt=prompt, output=output,
         prompt_sd=prompt_sd, output_sd=output_sd, chunk=chunk, beams=beams, reserve=reserve,
         whole_cache=whole_cache, tp=tp, pp=pp, ep=ep, dp=dp,
         **{k: v for k, v in options.items() if v is not None},
     )  # fmt: skip
-    intervals = est.interval(0.9)
-    figures: dict[str, Any] = {
-        name: {"value": float(value), "low": intervals[name][0], "high": intervals[name][1], "unit": est.FIGURES[name]}
-        for name, value in est.figures().items()
-    }
-    if as_json:
-        facts = {"active": float(est.active), "mixed_share": float(est.mixed_share), "bound": est.bound}
-        return print_json({"figures": figures, **facts})
-    table = report.Table(f"{est.model.title} served on {est.request.plan.devices} x {machine.title}",
-                         ["figure", ">expected", ">90 % low", ">high"])  # fmt: skip
-    for name, f in figures.items():
-        table.rows.append([name, *(_figure(f[k], f["unit"]) for k in ("value", "low", "high"))])
-    table.notes.append(
-        f"{est.active:,.0f} requests in flight; {est.mixed_share:.0%} of the passes prefill; bound: {est.bound}"
-    )
-    report.show(out_console(), table)
-
-
-def _figure(value: float, unit: str) -> str:
-    """A figure as people read it."""
-    from roofline import units
-
-    if unit == "s":
-        return units.text(value, unit, 4)
-    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.4g} {unit}"
+    print_estimate(est, ops, as_json, as_csv)

@@ -39,7 +39,7 @@ from roofline import memory as memory_module, parallel
 from roofline.catalog import Model, load_chip, load_model
 from roofline.chip import Chip
 from roofline.engine import joined
-from roofline.errors import BadWorkload
+from roofline.errors import BadWorkload, DoesNotFit
 from roofline.figures import Estimate, with_errors
 from roofline.inference import Phase
 from roofline.language import PREFILL_TOKENS, LanguageEstimate
@@ -383,9 +383,18 @@ def serve(
         most = maximum(result.memory.largest_batch, _lanes(options))
         result = ServingEstimate(loaded, chip, replace(request, batch=most))
     if check and not everywhere(result.fits):
-        devices = request.plan.devices
-        whole = replace(result.memory, cache_bytes=result.memory.cache_bytes + 1.0)
-        raise memory_module.refuse(f"{loaded.name} with one request", whole, f"{devices} x {chip.name}", [])
+        if np.shape(result.fits):
+            raise DoesNotFit(
+                f"{loaded.name}: at some points not even one request fits; check=False marks them in `fits`",
+                0.0,
+                0.0,
+                [],
+            )
+        # What one request a replica would hold if there were room for it.
+        roomy = replace(request, batch=request.plan.dp, usable_memory=1e6)
+        needs = replace(ServingEstimate(loaded, chip, roomy).memory, usable_fraction=request.usable_memory)
+        chips = f"{request.plan.devices} x {chip.name}"
+        raise memory_module.refuse(f"{loaded.name} with one request", needs, chips, [])
     return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,44 @@ def test_the_descriptor_extends_the_original_and_loads_again(tmp_path: Path) -> 
     assert loaded["memory.hbm.bandwidth"] == H100["memory.hbm.bandwidth"]
     # the same silicon: what was not fitted anew is not doubted more
     assert loaded.spreads(("moe",), "bf16") == H100.spreads(("moe",), "bf16")
+
+
+def test_a_chip_known_only_by_its_file_is_written_whole(tmp_path: Path) -> None:
+    """As a copy of the H200, whose spreads are in part the H100's and therefore wider."""
+    base = rl.load_chip("h200")
+    own = tmp_path / "mine" / "h200x.toml"
+    own.parent.mkdir()
+    extends = Path(rl.catalog.files_of("chips")["h200"][1]).read_text()
+    own.write_text(re.sub(r"(?m)^aliases = .*$", "", extends).replace('name = "h200"', 'name = "h200x"'))
+    frame, _ = rows("gemm", 120)
+    file = tmp_path / "rows.csv"
+    frame.to_csv(file, index=False)
+    out = tmp_path / "elsewhere.toml"
+    done = CliRunner().invoke(app, ["calibrate", str(own), str(file), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    own.unlink()
+    loaded = rl.load_chip(out)
+    assert loaded.name == "elsewhere"
+    assert loaded["memory.hbm.bandwidth"] == base["memory.hbm.bandwidth"]
+    assert loaded.number("efficiency.gemm.bf16.launch_s").kind == "measured"
+    assert loaded.spreads(("moe",), "bf16") == pytest.approx(base.spreads(("moe",), "bf16"))
+
+
+def test_what_a_name_does_not_give_back_is_written_whole(tmp_path: Path) -> None:
+    """A what-if, a stack, a file that would extend itself, a stranger of that name beside it."""
+    frame, _ = rows("gemm", 120)
+    fast = rl.calibrate(H100.what_if({"memory.hbm.bandwidth": "4 TB/s"}), frame)
+    assert rl.load_chip(fast.save(tmp_path / "fast.toml"))["memory.hbm.bandwidth"] == 4e12
+    vllm = rl.calibrate(H100.on_stack("vllm"), frame)
+    loaded = rl.load_chip(vllm.save(tmp_path / "on-vllm.toml"))
+    assert (
+        loaded.parameter("launch_s", ("moe",), "bf16").value == vllm.base.parameter("launch_s", ("moe",), "bf16").value
+    )
+    plain = rl.calibrate(H100, frame)
+    assert "extends" in plain.save(tmp_path / "plain.toml").read_text()
+    itself = plain.save(tmp_path / "h100-sxm.toml")
+    assert rl.load_chip(itself).numbers.keys() == plain.chip.numbers.keys()
+    assert "extends" not in plain.save(tmp_path / "beside.toml").read_text()
 
 
 def test_bad_rows_are_counted_and_few_rows_left_alone() -> None:

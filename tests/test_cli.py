@@ -73,6 +73,75 @@ def test_estimate_as_csv_has_a_row_an_operator(run: Run) -> None:
     assert {"embedding_bag", "gemm", "host_copy"} <= {r["kind"] for r in rows}
 
 
+SERVE = ["serve", "llama-3.1-8b", "-c", "h100", "--concurrency", "64", "--prompt-sd", "200", "--kv-dtype", "fp8",
+         "--reserve", "--whole-cache", "--stack", "vllm", "--set", "clock=x1.1"]  # fmt: skip
+
+
+def test_serve_says_what_was_asked_where_the_time_goes_and_how_sure(run: Run) -> None:
+    code, out, err = run(*SERVE)
+    assert (code, err) == (0, "")
+    head = out.splitlines()[:2]
+    assert head[0].startswith("Llama 3.1 8B served on 1 x NVIDIA H100")
+    assert "[clock = 2.013 GHz] [stack vllm]" in head[0]
+    assert head[1] == (
+        "concurrency 64, prompt 1,024 (sd 200), output 256, chunk 8,192, bf16, fp8 KV cache, whole outputs reserved, "
+        "whole context kept"
+    )
+    for words in ("90% interval", "64 of 64 requests in flight", "Bound by: decoding pass", "Memory of one chip:",
+                  "requests that fit:", "How sure:", "Where the decoding pass time goes", "Where the mixed pass time",
+                  "down_proj"):  # fmt: skip
+        assert words in out
+    assert "down_proj" not in run(*SERVE, "--no-ops")[1]
+
+
+def test_serve_shows_only_the_passes_that_occur(run: Run) -> None:
+    out = run("serve", "llama-3.1-8b", "-c", "h100")[1]
+    assert "100% of the passes carry prompt tokens" in out
+    assert "decoding pass" not in out
+
+
+def test_serve_as_data_holds_what_that_of_estimate_does(run: Run) -> None:
+    result = json.loads(run(*SERVE, "--json")[1])
+    estimate = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--json")[1])
+    # What a static batch has and a server has not: a time of the whole batch and of decoding alone.
+    alone = {"time_s", "decode_tokens_per_s", "lower_s", "upper_s", "mfu", "mbu"}
+    assert set(estimate) - alone <= set(result)
+    assert result["request"] | {"concurrency": 64, "reserve": True, "kv_dtype": "fp8", "tp": 1} == result["request"]
+    assert result["memory"].keys() == estimate["memory"].keys()
+    assert list(result["phases"]) == ["decoding pass", "mixed pass"]
+    rows = list(csv.DictReader(io.StringIO(run(*SERVE, "--csv")[1])))
+    for label, phase in result["phases"].items():
+        assert sum(op["time_s"] for op in phase["ops"]) == pytest.approx(phase["time_s"])
+        assert sum(float(r["time_s"]) for r in rows if r["phase"] == label) == pytest.approx(phase["time_s"])
+
+
+def test_the_stack_is_in_the_heading(run: Run) -> None:
+    assert "[stack vllm]" in run("estimate", "llama-3.1-8b", "-c", "h100", "--stack", "vllm", "--no-ops")[1]
+
+
+@pytest.mark.parametrize(
+    "command", ["chips", "chips h100", "models", "models dlrm-v2", "estimate llama-3.1-8b -c h100",
+                "serve llama-3.1-8b -c h100", "sweep llama-3.1-8b -c h100 -a batch=1,2", "validate"],
+)  # fmt: skip
+@pytest.mark.parametrize("forms", [["--json", "--csv"], ["--csv", "--json"]])
+def test_one_form_at_a_time(run: Run, command: str, forms: list[str]) -> None:
+    code, out, err = run(*command.split(), *forms)
+    assert (code, out) == (2, "")
+    assert "expected one of them" in " ".join(err.replace("│", " ").split())
+
+
+def test_one_model_as_csv(run: Run) -> None:
+    (row,) = csv.DictReader(io.StringIO(run("models", "llama-3.1-8b", "--csv")[1]))
+    assert float(row["parameters"]) == pytest.approx(8.03e9, rel=0.01)
+
+
+def test_where_some_points_hold_no_request_the_error_says_so() -> None:
+    import roofline as rl
+
+    with pytest.raises(rl.DoesNotFit, match="at some points not even one request"):
+        rl.serve("llama-3.1-8b", "h100-sxm", prompt=[100, 120_000], usable_memory=0.25)
+
+
 def test_set_is_a_what_if(run: Run) -> None:
     def tpot(*more: str) -> float:
         return float(json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--json", *more)[1])["tpot_s"])
@@ -159,6 +228,22 @@ ERRORS: list[tuple[list[str], int, str]] = [
     (["estimate", "missing.json", "-c", "h100"], 2, "no model file"),
     (["estimate", "llama-3.1-8b", "-c", "missing.toml"], 2, "no descriptor file"),
     (["estimate", "llama-3.1-8b", "-c", "t4"], 1, "does not fit"),
+    (
+        [
+            "serve",
+            "llama-3.1-8b",
+            "-c",
+            "h100",
+            "--set",
+            "memory.hbm.capacity=20 GB",
+            "--prompt",
+            "100000",
+            "--output",
+            "30000",
+        ],
+        1,
+        "needs 31.97 GB (weights 16.06 GB + KV cache 15.07 GB + activations 839.4 MB) and has 18 GB",
+    ),
     (["plot", "h100", "--out", "picture.gif"], 2, "ending in .png, .svg or .pdf"),
     (["plot", "h100", "--dtype", "fp4"], 2, "has no fp4 rate"),
     (["sweep", "llama-3.1-8b", "-c", "h100", "-a", "batch"], 2, "expected NAME=V1,V2"),
@@ -179,7 +264,19 @@ def test_errors_say_what_is_wrong(run: Run, arguments: list[str], code: int, mes
 
 
 def test_help_of_every_command(run: Run) -> None:
-    for command in ([], ["estimate"], ["chips"], ["models"], ["plot"], ["sweep"], ["check"], ["schema"]):
+    for command in (
+        [],
+        ["estimate"],
+        ["chips"],
+        ["models"],
+        ["plot"],
+        ["sweep"],
+        ["serve"],
+        ["validate"],
+        ["calibrate"],
+        ["check"],
+        ["schema"],
+    ):
         code, out, _ = run(*command, "--help")
         assert code == 0
         assert "Usage" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,20 @@ def test_own_measurements_need_a_chip() -> None:
     assert len(rl.validate(own().assign(chip="h100-sxm")).rows) == 400
     with pytest.raises(rl.BadData, match="found both"):
         rl.validate(own(), "h100", full=True)
+
+
+def test_a_chip_given_by_its_file_is_the_one_used(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    slow = rl.load_chip("h100-sxm").what_if({"memory.hbm.bandwidth": "x0.5"})
+    file.write_text(dataclasses.replace(slow, name="mine", aliases=()).to_toml())
+    rows = tmp_path / "rows.csv"
+    own().to_csv(rows, index=False)
+    out = CliRunner().invoke(app, ["validate", str(rows), "--chip", str(file), "--json"])
+    assert out.exit_code == 0, out.output
+    known = validation.validate(own().assign(chip="mine"), str(file))
+    assert known.table["chip"].unique().tolist() == ["mine"]
+    assert json.loads(out.stdout)["table"][0]["mape"] == pytest.approx(known.table["mape"][0])
+    assert known.table["mape"][0] > 1.5 * validation.validate(own(), "h100").table["mape"][0]
 
 
 def test_the_shipped_rows_end_to_end(found: validation.Validation) -> None:

@@ -149,7 +149,8 @@ def _by_chip(frame: pd.DataFrame, chip: Chip | str | None) -> tuple[pd.DataFrame
         if given is None:
             raise BadData("the measurements have no column 'chip': say whose they are (roofline validate --chip NAME)")
         frame["chip"] = frame["chip"].where(frame["chip"] != "", given.name)
-    chips = {name: load_chip(name) for name in frame["chip"].unique()}
+    # The chip that was given is the one of its name: it may be a file that no name leads to.
+    chips = {n: given if given is not None and n == given.name else load_chip(n) for n in frame["chip"].unique()}
     if given is not None:
         names = [name for name, known in chips.items() if known.name == given.name]
         frame, chips = frame[frame["chip"].isin(names)], dict.fromkeys(names, given)

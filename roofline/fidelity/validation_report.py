@@ -25,7 +25,8 @@ def goals_table(found: Validation) -> Table:
     """The goals beside what was reached; a miss stays in the table."""
     table = Table("Goals and what was reached (mean absolute error, %; regimes of time weighted equally)",
                   ["class", "rules", ">must", ">stretch", ">reached", "", ">naive", ">3 constants", ">in 90 % interval",
-                   ">rows"])  # fmt: skip
+                   ">rows"],
+                  expendable=["3 constants", "rows", "naive", "stretch", "in 90 % interval"])  # fmt: skip
     for _, g in found.goals.iterrows():
         table.rows.append([
             g["goal"], g["rules"], percent(g["must"]), percent(g["stretch"]), percent(g["reached"]), g["result"],
@@ -48,7 +49,9 @@ def classes_table(found: Validation, role: str | None = None) -> Table:
     table = Table("By operator class (error in %)",
                   ["class", "dtype", "chip", "framework", "role", "parameters", ">rows", ">MAPE",
                    *(f">{r}" for r in REGIMES), ">median", ">p90", ">bias", ">Spearman", ">in 90 %", ">naive",
-                   ">3 const"])  # fmt: skip
+                   ">3 const"],
+                  expendable=["3 const", "Spearman", *REGIMES, "parameters", "naive", "p90", "bias", "median", "role",
+                              "framework"])  # fmt: skip
     keys = ["class", "dtype", "chip", "framework", "role"]
     for key, part in found.table.groupby(keys, sort=False):
         if role is not None and key[-1] != role:
@@ -89,7 +92,8 @@ def _coverage(found: Validation) -> list[str]:
 def excluded_table(found: Validation) -> Table:
     """What the exclusion rules take, and why."""
     complete: dict[str, int] = found.excluded.attrs.get("complete", {})
-    table = Table("Rows left out by a rule", ["rule", "when", ">rows here", ">rows in all data", "reason"])
+    table = Table("Rows left out by a rule", ["rule", "when", ">rows here", ">rows in all data", "reason"],
+                  expendable=["when"], prose=["reason"])  # fmt: skip
     here: Any = found.excluded.groupby("rule")["rows"].sum() if len(found.excluded) else {}
     for rule in exclusions.RULES:
         count = int(here.get(rule.flag, 0))
@@ -160,7 +164,8 @@ def page(found: Validation, picture: str = "") -> str:
 def calibration_table(result: Calibration) -> Table:
     """The report of a fit: errors before, after and on held-out rows."""
     table = Table(f"Calibration of {result.base.name} (mean absolute error, %; regimes weighted equally)",
-                  ["class", ">rows", ">before", ">after", ">held out", ">held out: before", ">after", ""])  # fmt: skip
+                  ["class", ">rows", ">before", ">after", ">held out", ">held out: before", ">after", "outcome"],
+                  prose=["outcome"])  # fmt: skip
     for f in result.fits:
         table.rows.append([f.name, f"{f.rows + f.held_out_rows:,}", percent(f.before), percent(f.after),
                            f"{f.held_out_rows:,}", percent(f.held_out_before), percent(f.held_out),

@@ -1,0 +1,122 @@
+"""Tables on terminals of any width: no number is ever cut, what is left out is named."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import roofline as rl
+from roofline import report
+from roofline.fidelity import validation, validation_report
+
+WIDTHS = (40, 60, 80, 100, 120, 200)
+
+
+def printed(table: report.Table, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False)
+    report.show(console, table)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def figures() -> validation.Validation:
+    """A validation of one line: what matters here are its twenty columns."""
+    keys = {"class": "attention decode", "dtype": "bf16, fp8 KV", "chip": "a100-sxm-80gb < h100-sxm",
+            "framework": "trtllm", "role": "test-shapes", "parameters": "trtllm_1_3_0rc10"}  # fmt: skip
+    numbers = dict.fromkeys(("mape", "median", "p90", "bias", "spearman", "coverage", "naive", "three"), 0.9034)
+    regimes = ["all", "under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms"]
+    table = pd.DataFrame([{**keys, "regime": r, "rows": 12345, **numbers} for r in regimes])
+    rows = pd.DataFrame({"chip": ["h100"], "role": ["own"], "rule": [""], "measured_s": [1.0], "low_s": [0.5],
+                         "high_s": [2.0]})  # fmt: skip
+    none = table.iloc[:0]
+    return validation.Validation(table, rows, none, none, none, "rows")
+
+
+def tables() -> list[report.Table]:
+    est = rl.estimate("dlrm-v2", "mtia-v1", batch=4096)
+    made = [report.headline(est), report.breakdown(est.step, "Where it goes")]
+    return [*made, report.chip_table(rl.load_chip("mtia-v1"), sources=True), validation_report.classes_table(figures())]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_number_is_cut(width: int) -> None:
+    for table in tables():
+        shown = printed(table, width)
+        left_out = re.search(r"Left out for width: ([^.]*)\.$", shown, re.DOTALL)
+        gone = re.sub(r"\s+", " ", left_out[1]).split(", ") if left_out else []
+        for i, heading in enumerate(table.columns):
+            if heading.startswith(">") and heading.lstrip(">") not in gone:
+                for row in table.rows:
+                    assert re.search(rf"(^|\s){re.escape(row[i])}(\s|$)", shown), (heading, row[i])
+        assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_wide_terminal_shows_every_column() -> None:
+    for table in tables():
+        shown = printed(table, 300)
+        assert "Left out" not in shown
+        for heading in table.columns:
+            assert heading.lstrip(">") in shown
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_expendable_columns_go_and_are_named(width: int) -> None:
+    shown = printed(validation_report.classes_table(figures()), width)
+    assert "Left out for width: 3 const, Spearman" in shown
+    assert "MAPE" in shown
+    assert "12,345" in shown
+
+
+def test_sources_stand_below_their_figure_where_it_is_narrow() -> None:
+    table = report.chip_table(rl.load_chip("mtia-v1"), sources=True)
+    lines = printed(table, 80).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("memory.dram.bandwidth"))
+    assert lines[at].split()[1:4] == ["176", "GB/s", "datasheet"]
+    assert lines[at + 1].startswith("    MTIA 2i, ISCA 2025")
+    assert len(lines) < 5 * len(table.rows)
+    assert "source" in printed(table, 160).splitlines()[2]
+
+
+def test_words_wrap_and_names_stay_whole() -> None:
+    table = report.Table("", ["name", "title", ">parameters"])
+    table.rows = [["dcnv2-nvidia-t15", "DCNv2, NVIDIA examples, frequency threshold 15", "4.203 B"]]
+    first, second = printed(table, 60).splitlines()[2:4]
+    assert first.startswith("dcnv2-nvidia-t15  DCNv2, NVIDIA examples,")
+    assert first.endswith("4.203 B")
+    assert second.split() == ["frequency", "threshold", "15"]
+
+
+def test_a_measurement_tells_dtypes_apart_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from roofline import cli_measure
+
+    row = {"kind": "elementwise", "rows": 120, "before": 1.83, "after": 0.11, "unseen": 0.12, "unseen_rows": 1024}
+    rows = pd.DataFrame([{**row, "dtype": "fp32"}, {**row, "dtype": "bf16"}])
+    result: object = SimpleNamespace(
+        calibrated=rl.load_chip("epyc-9654"), validation=rows, left_out={}, refused=[], files={}
+    )
+    console = Console(file=io.StringIO(), width=80, highlight=False)
+    monkeypatch.setattr(cli_measure, "out_console", lambda: console)
+    cli_measure._show(result, console)  # type: ignore[arg-type]
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for words in ("elementwise  fp32", "elementwise  bf16", "183%", "1024", "12%"):
+        assert words in shown
+
+
+def test_a_sweep_drops_what_says_the_same_in_every_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roofline import cli
+
+    monkeypatch.setattr(cli, "out_console", lambda: Console(width=80, highlight=False))
+    arguments = ["sweep", "dlrm-v2", "-c", "mtia-v1", "-c", "mtia-2i", "-a", "batch=64,4096", "-a", "skew=0,1.05"]
+    monkeypatch.setattr("sys.argv", ["roofline", *arguments])
+    assert cli.run() == 0
+    out = capsys.readouterr().out
+    assert "Left out for width: fits" in out
+    assert "samples_per_s" in out.splitlines()[0]
+    assert "mtia-2i" in out
