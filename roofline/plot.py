@@ -346,7 +346,7 @@ def _draw_points(
             marker = _MARKERS.get(str(same["kind"].iloc[0]) if "kind" in same else "", "v")
             marks.add(marker)
             ax.scatter(spots[:, 0], spots[:, 1], s=_sizes(same["share"]), color=colour, alpha=0.75, marker=marker,
-                       edgecolor="white", linewidth=0.6, zorder=6)  # fmt: skip
+                       edgecolor="white", linewidth=0.6 if len(same) < 50 else 0, zorder=6)  # fmt: skip
             if (share := float(same["share"].sum())) >= label_share:
                 several = f" ({len(same)} points)" if len(same) > 1 else ""
                 labels.append((share, f"{op} {share:.0%}{several}", (spots[0][0], spots[0][1]), colour))
@@ -369,13 +369,13 @@ def _label_point(page: _Page, text: str, spot: tuple[float, float], colour: Any)
             box = np.array([[x, y, x + width, y + height]])
             leader = room.along(np.array([middle, middle + offset]), 0.5)[3:-1] if radius > 12 else np.empty((0, 4))
             cost = page.cost(box) + radius
-            if cost < best[0] and (cost := cost + 0.3 * page.cost(leader)) < best[0]:
+            if cost < best[0] and (cost := cost + page.cost(leader)) < best[0]:
                 best = (cost, offset, box, leader)
     _, offset, box, leader = best
     if offset is None:
         return
     page.take(room.LABEL, box)
-    page.take(room.LINE, leader)
+    page.take(room.LABEL, leader)
     arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 2} if len(leader) else None
     side = "left" if offset[0] >= 0 else "right"
     _write(page.ax, text, spot, offset, colour, ha=side, va="center", arrowprops=arrow)
