@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import units
+from roofline import room, units
 from roofline.catalog import as_chip
 from roofline.errors import BadWorkload
 
@@ -64,7 +64,8 @@ def plot_roofline(
         Breakdowns such as ``est.decode.ops``; points at (intensity, attained FLOP/s) sized by their share of time.
         Columns `op`, `intensity`, `flops`, `time_s`, `share`; `kind` is optional.
     label_share : float, optional
-        Points with at least this share of the time are labelled.
+        Operators with at least this share of the time are labelled, once however many points they have; a label that
+        finds no free place is left out.
     title : str, optional
     ax : Axes, optional
         Where to draw; default: a new figure.
@@ -93,39 +94,39 @@ def plot_roofline(
 
 
 def _draw(
-    chips: Sequence[Chip],
-    dtypes: Sequence[str] | None,
-    levels: Sequence[str] | None,
-    points: pd.DataFrame | None,
-    label_share: float,
-    title: str | None,
-    ax: Axes,
-) -> Axes:
+    chips: Sequence[Chip], dtypes: Sequence[str] | None, levels: Sequence[str] | None, points: pd.DataFrame | None,
+    label_share: float, title: str | None, ax: Axes,
+) -> Axes:  # fmt: skip
     x = _span(chips, points)
     for i, chip in enumerate(chips):
         colour = COLOURS[i % len(COLOURS)] if len(chips) > 1 else "#333333"
         # Past the colours that can be told apart, the dash does.
         main_style = ("-", "-.", ":")[(i // len(COLOURS)) % 3]
-        _draw_chip(ax, chip, x, colour, main_style, len(chips) == 1, dtypes, levels)
+        ceilings = _draw_chip(ax, chip, x, colour, main_style, len(chips) == 1, dtypes, levels)
     ax.set(xscale="log", yscale="log", xlim=(x[0], x[-1]))
     heights = [float(v) for line in ax.lines for v in (np.min(line.get_ydata()), np.max(line.get_ydata()))]
     if points is not None and len(points):
-        heights += [0.7 * float((points["flops"] / points["time_s"]).min())]
-    ax.set_ylim(min(heights), 2.5 * max(heights))
+        heights += [0.5 * float((points["flops"] / points["time_s"]).min())]
+    ax.set_ylim(min(heights), 4 * max(heights))
     ax.set_xlabel("arithmetic intensity (FLOP/byte)")
     ax.set_ylabel("attainable FLOP/s")
     ax.yaxis.set_major_formatter(lambda value, _: units.text(value, "", 3).strip() if value < 1e3 else _short(value))
     ax.grid(True, which="major", color="0.9", linewidth=0.7)
     ax.set_axisbelow(True)
     ax.set_title(title if title is not None else _title(chips), fontsize=10)
+    labels = [] if points is None else _draw_points(ax, points, label_share, 0 if len(chips) == 1 else len(chips))
+    if len(chips) > 1 or (points is not None and len(set(points["series"])) > 1):
+        ax.legend(loc="lower right", fontsize=8, frameon=False)
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # where things are on the page is settled only now
+    page = _Page(ax, points)
     if len(chips) == 1:
         names = _levels_drawn(chips[0], levels, alone=True)
         slopes = {name: _band(chips[0], f"memory.{name}.bandwidth")[0] for name in names}
-        _label_slopes(ax, x, slopes, chips[0].main_level, "#333333")
-    if points is not None:
-        _draw_points(ax, points, label_share, first=0 if len(chips) == 1 else len(chips))
-    if len(chips) > 1 or (points is not None and len(set(points["series"])) > 1):
-        ax.legend(loc="lower right", fontsize=8, frameon=False)
+        _label_slopes(page, slopes, chips[0].main_level, "#333333")
+    for text, spot, colour in labels:
+        _label_point(page, text, spot, colour)
+    for text, height in ceilings if len(chips) == 1 else []:  # last: a ceiling is long, and its label can go anywhere
+        _label_ceiling(page, text, height, "#333333")
     return ax
 
 
@@ -158,7 +159,7 @@ def _points(ops: Any) -> pd.DataFrame | None:
 
 def _span(chips: Sequence[Chip], points: pd.DataFrame | None) -> np.ndarray:
     ridges = [float(np.max(c.ridge_point(d))) for c in chips for d in c.dtypes]
-    low, high = 0.3, max(ridges) * 8
+    low, high = 0.3, max(ridges) * 16  # right of the ridge point stands what the ceiling is called
     if points is not None and len(points):
         low, high = min(low, points["intensity"].min() / 2), max(high, points["intensity"].max() * 2)
     return np.geomspace(low, high, 400)
@@ -176,15 +177,10 @@ def _band(chip: Chip, path: str) -> tuple[float, float, float]:
 
 
 def _draw_chip(
-    ax: Axes,
-    chip: Chip,
-    x: np.ndarray,
-    colour: str,
-    main_style: str,
-    alone: bool,
-    dtypes: Sequence[str] | None,
+    ax: Axes, chip: Chip, x: np.ndarray, colour: str, main_style: str, alone: bool, dtypes: Sequence[str] | None,
     levels: Sequence[str] | None,
-) -> None:
+) -> list[tuple[str, float]]:  # fmt: skip
+    """The lines of a chip; returns what its ceilings are called, and their heights, from the top."""
     main = chip.main_level
     wanted = dtypes or _default_dtypes(chip, alone)
     ceilings = []
@@ -202,12 +198,15 @@ def _draw_chip(
         style: Any = main_style if name == main else (0, (5, 1.5 + n))
         width = 1.8 if name == main else 1.1
         shown = ", ".join(c[0] for c in ceilings)
-        label = f"{chip.name} ({shown}, {name})" if not alone and n == 0 else None
+        ridges = ", ".join(f"{c[2][0] / value:.3g}" for c in ceilings if c[1].startswith("engines.matrix"))
+        label = f"{chip.name} ({shown}, {name})" + (f", ridge {ridges}" if ridges and name == main else "")
+        label = label if not alone and n == 0 else ""
         ax.plot(x, np.minimum(x * value, top), linestyle=style, color=colour, linewidth=width, label=label, zorder=3)
         peak_low, peak_high = ceilings[0][2][1:]
         if high > low or peak_high > peak_low:
             under, over = np.minimum(x * low, peak_low), np.minimum(x * high, peak_high)
             ax.fill_between(x, under, over, color=colour, alpha=0.12, linewidth=0, zorder=1)
+    named = []
     for dtype, path, (value, low, high) in ceilings:
         line = [value / widest, x[-1]]
         ax.plot(line, [value, value], main_style, color=colour, linewidth=1.6 if value == top else 1.0, zorder=3)
@@ -218,11 +217,9 @@ def _draw_chip(
         marked = main in slopes and engine == "matrix" and ridge < x[-1]
         if marked:
             ax.plot([ridge], [value], marker="o", markersize=4.5, color="white", markeredgecolor=colour, zorder=4)
-        if alone:
-            text = f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}" + (f", ridge {ridge:.3g}" if marked else "")
-            _write(ax, text, (x[-1], value), (-4, 3), colour, ha="right", va="bottom", zorder=5)  # points stay seen
-        elif marked:
-            _write(ax, f"{ridge:.3g}", (ridge, value), (-4, 3), colour, ha="right", va="bottom")
+        text = f"{dtype} {engine} {units.text(value, 'FLOP/s', 4)}" + (f", ridge {ridge:.3g}" if marked else "")
+        named.append((text, value))
+    return named
 
 
 def _rim() -> list[Any]:
@@ -232,12 +229,12 @@ def _rim() -> list[Any]:
     return [withStroke(linewidth=2.2, foreground="white")]
 
 
-def _write(
-    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], colour: str, **options: Any
-) -> Any:
+def _write(ax: Axes, text: str, at: tuple[float, float], offset: Any, colour: Any, **options: Any) -> Any:
     """Text beside a point, offset in typographic points."""
     options = {"fontsize": 7.5, "zorder": 8, "path_effects": _rim(), **options}
-    return ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
+    written = ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
+    written.set_in_layout(False)  # the page was laid out before its labels were placed
+    return written
 
 
 def _levels_drawn(chip: Chip, levels: Sequence[str] | None, alone: bool) -> list[str]:
@@ -258,73 +255,130 @@ def _default_dtypes(chip: Chip, alone: bool) -> list[str]:
     return [d for d in (wide, narrow, vector) if d is not None]
 
 
-def _label_slopes(ax: Axes, x: np.ndarray, slopes: dict[str, float], main: str, colour: str) -> None:
-    """Write each bandwidth along its slope, near the left end: main memory's below it, the others' above."""
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # the angle on the page is settled only now
+class _Page(room.Room):
+    """The axes as a page that labels are put on."""
+
+    def __init__(self, ax: Axes, points: pd.DataFrame | None) -> None:
+        self.ax, self.scale = ax, 72 / ax.figure.dpi
+        super().__init__(np.array(ax.bbox.extents) * self.scale)
+        for line in ax.lines:
+            spots = self.at(np.column_stack([line.get_xdata(), line.get_ydata()]))
+            self.take(room.LINE, room.along(spots, 1.0))
+            if line.get_marker() == "o":
+                self.take(room.POINT, room.boxes(spots, 2.5))
+        if points is not None and len(points):
+            spots = self.at(np.column_stack([points["intensity"], points["flops"] / points["time_s"]]))
+            self.take(room.POINT, room.boxes(spots, np.sqrt(_sizes(points["share"]).to_numpy()) / 2 - 0.5))
+        if legend := ax.get_legend():
+            self.take(room.LABEL, np.array([legend.get_window_extent().extents]) * self.scale)
+
+    def at(self, spots: Any) -> np.ndarray:
+        """Places in the data as places on the page."""
+        return np.asarray(self.ax.transData.transform(spots), dtype=float) * self.scale
+
+    def back(self, place: Any) -> Any:
+        """A place on the page as one in the data."""
+        return self.ax.transData.inverted().transform(np.asarray(place) / self.scale)
+
+    def size(self, text: str) -> tuple[float, float]:
+        """Width and height of a label."""
+        written = _write(self.ax, text, self.back(self.frame[:2]), (0, 0), "black")
+        box = written.get_window_extent()
+        written.remove()
+        return box.width * self.scale, box.height * self.scale
+
+
+def _label_slopes(page: _Page, slopes: dict[str, float], main: str, colour: str) -> None:
+    """Write each bandwidth along its slope, near the left end where that is free; main memory's rather below it."""
+    left = page.ax.get_xlim()[0]
     for name, bandwidth in slopes.items():
-        below = name == main and len(slopes) > 1
-        at = x[0] * (2.0 if below else 1.3)
-        near, far = (ax.transData.transform((v, v * bandwidth)) for v in (at, 10 * at))
-        angle = float(np.degrees(np.arctan2(far[1] - near[1], far[0] - near[0])))
         text = f"{name} {units.text(bandwidth, 'B/s', 3)}"
-        turned = {"rotation": angle, "rotation_mode": "anchor", "va": "top" if below else "bottom"}
-        _write(ax, text, (at, at * bandwidth), (2, -3) if below else (-1, 2), colour, **turned)
+        width, height = page.size(text)
+        start, end = page.at([(left, left * bandwidth), (10 * left, 10 * left * bandwidth)])
+        ahead = (end - start) / np.hypot(*(end - start))
+        normal = np.array([-ahead[1], ahead[0]])
+        best: tuple[float, Any, Any, float] = (np.inf, None, None, 1.0)
+        for way in (w for w in np.arange(10.0, 260.0, 8.0) if 0.2 * w < best[0]):
+            foot = start + way * ahead
+            for side in (-1.0, 1.0) if name == main and len(slopes) > 1 else (1.0, -1.0):
+                middle = foot + side * (height / 2 + 2) * normal
+                covers = room.along(np.array([middle, middle + width * ahead]), height / 2)
+                cost = page.cost(covers) + 0.2 * way
+                if cost < best[0]:
+                    best = (cost, foot, covers, side)
+        _, foot, covers, side = best
+        page.take(room.LABEL, covers)
+        turned = {"rotation": float(np.degrees(np.arctan2(ahead[1], ahead[0]))), "rotation_mode": "anchor"}
+        over = "bottom" if side > 0 else "top"
+        _write(page.ax, text, page.back(foot), 2 * side * normal, colour, va=over, **turned)
 
 
-def _draw_points(ax: Axes, points: pd.DataFrame, label_share: float, first: int) -> None:
+def _label_ceiling(page: _Page, text: str, height: float, colour: str) -> None:
+    """Write what a ceiling is on its line, as far to the right as it covers nothing, on a ground of its own."""
+    width, tall = page.size(text)
+    right, y = page.frame[2] - 4, page.at((1.0, height))[1]
+    found = []
+    for shift in np.arange(0.0, max(right - page.frame[0] - width, 1.0), 6.0):
+        for bottom in (y + 2.5, y - 2.5 - tall):
+            box = np.array([[right - shift - width, bottom, right - shift, bottom + tall]])
+            found.append((page.cost(box) + 0.2 * shift + (bottom < y), right - shift - width, bottom))
+    _, left, bottom = min(found)
+    page.take(room.LABEL, np.array([[left, bottom, left + width, bottom + tall]]))
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.3}
+    spot = (page.back((left, y))[0], height)
+    _write(page.ax, text, spot, (0, bottom - y), colour, ha="left", va="bottom", zorder=5, bbox=ground)
+
+
+def _sizes(share: Any) -> Any:
+    """Area of a point's mark (square typographic points)."""
+    return 14 + 420 * share
+
+
+def _draw_points(
+    ax: Axes, points: pd.DataFrame, label_share: float, first: int
+) -> list[tuple[str, tuple[float, float], Any]]:
+    """Draw the points; returns their labels, one an operator and series at its largest point, longest time first."""
     labels, palette = [], _palette()
     for i, (series, group) in enumerate(points.groupby("series", sort=False)):
         colour, marks = palette[(first + i) % len(palette)], set()
-        for _, row in group.sort_values("share", ascending=False).iterrows():
-            spot = (row["intensity"], row["flops"] / row["time_s"])
-            marker = _MARKERS.get(str(row.get("kind", "")), "v")
+        for op, same in group.sort_values("share", ascending=False).groupby("op", sort=False):
+            spots = np.column_stack([same["intensity"], same["flops"] / same["time_s"]])
+            marker = _MARKERS.get(str(same["kind"].iloc[0]) if "kind" in same else "", "v")
             marks.add(marker)
-            size = 14 + 420 * row["share"]
-            ax.scatter(
-                *spot, s=size, color=colour, alpha=0.75, marker=marker, edgecolor="white", linewidth=0.6, zorder=6
-            )
-            if row["share"] >= label_share:
-                labels.append((row["share"], f"{row['op']} {row['share']:.0%}", spot, colour))
+            ax.scatter(spots[:, 0], spots[:, 1], s=_sizes(same["share"]), color=colour, alpha=0.75, marker=marker,
+                       edgecolor="white", linewidth=0.6 if len(same) < 50 else 0, zorder=6)  # fmt: skip
+            if (share := float(same["share"].sum())) >= label_share:
+                several = f" ({len(same)} points)" if len(same) > 1 else ""
+                labels.append((share, f"{op} {share:.0%}{several}", (spots[0][0], spots[0][1]), colour))
         if series:
             ax.scatter([], [], color=colour, marker=marks.pop() if len(marks) == 1 else "o", label=str(series))
-    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # settles the limits that labels are placed in
-    taken: list[tuple[float, ...]] = [
-        _pixels(ax, (r["intensity"], r["flops"] / r["time_s"]), 3) for _, r in points.iterrows()
-    ]
-    for written in ax.texts:
-        extent = written.get_window_extent().extents
-        taken.append(tuple(float(v) * 72 / ax.figure.dpi for v in extent))
-    for _, text, spot, colour in sorted(labels, reverse=True):
-        _place_label(ax, text, spot, colour, taken)
+    return [rest for _, *rest in sorted(labels, key=lambda one: -one[0])]  # type: ignore[misc]
 
 
-def _pixels(ax: Axes, spot: tuple[float, float], radius: float) -> tuple[float, float, float, float]:
-    """A box (left, bottom, right, top) in typographic points around a place in the data."""
-    x, y = (float(v) * 72 / ax.figure.dpi for v in ax.transData.transform(spot))
-    return x - radius, y - radius, x + radius, y + radius
-
-
-def _place_label(ax: Axes, text: str, spot: tuple[float, float], colour: str, taken: list[tuple[float, ...]]) -> None:
-    """Put a label at the nearest place around its point where it covers no other label and no point."""
-    width, height = 4.1 * len(text), 9.0
-    left, bottom, right, top = (float(v) * 72 / ax.figure.dpi for v in ax.bbox.extents)
-    x, y, _, _ = _pixels(ax, spot, 0)
-    best: tuple[float, Any, Any] | None = None
-    for radius in (8, 18, 30, 44, 60):
-        for angle in (0, 180, -35, 35, -145, 145, -70, 70, -110, 110):
-            dx, dy = radius * np.cos(np.radians(angle)), radius * np.sin(np.radians(angle))
-            start = x + dx if dx >= 0 else x + dx - width
-            box = (start, y + dy - height / 2, start + width, y + dy + height / 2)
-            inside = left < box[0] and box[2] < right and bottom < box[1] and box[3] < top
-            covered = sum(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken)
-            cost = 100 * covered + 1000 * (not inside) + radius
-            if best is None or cost < best[0]:
-                best = (cost, (dx, dy), box)
-    assert best is not None
-    _, (dx, dy), box = best
-    taken.append(box)
-    arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 2} if np.hypot(dx, dy) > 12 else None
-    _write(ax, text, spot, (dx, dy), colour, ha="left" if dx >= 0 else "right", va="center", arrowprops=arrow)
+def _label_point(page: _Page, text: str, spot: tuple[float, float], colour: Any) -> None:
+    """Put a label at the nearest place around its point where it covers no other label and no point; else nowhere."""
+    width, height = page.size(text)
+    middle = page.at(spot)
+    best: tuple[float, Any, Any, Any] = (room.LABEL, None, None, None)
+    for radius in (r for r in (8, 18, 30, 44, 60, 80, 105) if r < best[0]):
+        for angle in np.radians(
+            [0, 180, -35, 35, -145, 145, -20, 20, -160, 160, -55, 55, -125, 125, -75, 75, -105, 105]
+        ):
+            offset = radius * np.array([np.cos(angle), np.sin(angle)])
+            x, y = middle + offset - (0 if offset[0] >= 0 else width, height / 2)
+            box = np.array([[x, y, x + width, y + height]])
+            leader = room.along(np.array([middle, middle + offset]), 0.5)[3:-1] if radius > 12 else np.empty((0, 4))
+            cost = page.cost(box) + radius
+            if cost < best[0] and (cost := cost + page.cost(leader)) < best[0]:
+                best = (cost, offset, box, leader)
+    _, offset, box, leader = best
+    if offset is None:
+        return
+    page.take(room.LABEL, box)
+    page.take(room.LABEL, leader)
+    arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkB": 2} if len(leader) else None
+    side = "left" if offset[0] >= 0 else "right"
+    _write(page.ax, text, spot, offset, colour, ha=side, va="center", arrowprops=arrow)
 
 
 def plot_breakdown(
@@ -363,16 +417,8 @@ def plot_breakdown(
         left = 0.0
         for name, share, bound in segments:
             colour = colours.setdefault(name, "0.8" if name == "other" else palette[len(colours) % 20])
-            ax.barh(
-                i,
-                share,
-                left=left,
-                height=0.62,
-                color=colour,
-                edgecolor="white",
-                linewidth=0.8,
-                label=name if name not in ax.get_legend_handles_labels()[1] else None,
-            )
+            new = name if name not in ax.get_legend_handles_labels()[1] else None
+            ax.barh(i, share, left=left, height=0.62, color=colour, edgecolor="white", linewidth=0.8, label=new)
             if share > 0.075:
                 ax.text(left + share / 2, i, f"{share:.0%}\n{bound}", ha="center", va="center", fontsize=7)
             left += share

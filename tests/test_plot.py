@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.text import Text
 
 import roofline as rl
 from roofline import plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 
 def texts(ax: object) -> str:
@@ -49,6 +58,64 @@ def test_operators_are_points_at_their_attained_rate() -> None:
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["prefill", "decode"]
 
 
+def lookups(count: int) -> pd.DataFrame:
+    """Many calls of one operator, as a profile has them."""
+    size = np.geomspace(3e5, 9e5, count)
+    time = size / 2e12 + 3e-6
+    columns = {"op": "embedding_bag", "intensity": 0.5, "flops": size / 2, "time_s": time, "share": time / time.sum()}
+    return pd.DataFrame(columns)
+
+
+def test_many_points_of_one_operator_have_one_label() -> None:
+    ax = rl.plot_roofline("h100-sxm", ops=lookups(24))
+    assert [t.get_text() for t in ax.texts if "embedding" in t.get_text()] == ["embedding_bag 100% (24 points)"]
+
+
+def boxes(ax: Axes) -> dict[str, Bbox]:
+    """Where each label that is not turned stands, in pixels."""
+    ax.figure.draw_without_rendering()
+    flat = [t for t in ax.texts if not t.get_rotation()]
+    return {f"{i} {t.get_text()}": Text.get_window_extent(t).padded(-1) for i, t in enumerate(flat)}
+
+
+def pictures() -> list[Axes]:
+    made = []
+    for dtype, batch in (("fp8", 64), ("bf16", 64), ("bf16", 1)):
+        est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, dtype=dtype, batch=batch)
+        made.append(rl.plot_roofline(est.chip, ops={"prefill": est.prefill.ops, "decode step": est.decode.ops}))
+    est = rl.estimate("dlrm-v2", "mtia-v1", batch=4096)
+    crowd = pd.concat([lookups(30).assign(op=f"bag {i}", flops=lambda t: t["flops"] * 1.01) for i in range(20)])
+    crowd["share"] /= 20
+    made += [rl.plot_roofline(est.chip, ops=est.ops), rl.plot_roofline("h100-sxm", ops=crowd, label_share=0.0)]
+    return made
+
+
+def test_no_label_lies_on_another_and_none_of_a_ceiling_on_a_point() -> None:
+    for ax in pictures():
+        found = boxes(ax)
+        for one, other in itertools.combinations(found, 2):
+            assert not found[one].overlaps(found[other]), (one, other)
+        spots = np.vstack([c.get_offsets() for c in ax.collections if isinstance(c, PathCollection)])
+        marks = ax.transData.transform(spots)
+        for text, box in found.items():
+            if "FLOP/s" in text:
+                assert box.count_contains(marks) == 0, text
+
+
+def test_labels_of_ceilings_cross_no_line() -> None:
+    for chip in ("h100-sxm", "mtia-v1", "tpu-v5p", "a100"):
+        ax = rl.plot_roofline(chip)
+        found = boxes(ax)
+        for line in ax.lines:
+            along = np.column_stack([line.get_xdata(), line.get_ydata()])
+            page = ax.transData.transform(along)
+            dense = np.column_stack(
+                [np.interp(np.linspace(0, 1, 5000), np.linspace(0, 1, len(page)), v) for v in page.T]
+            )
+            for text, box in found.items():
+                assert box.count_contains(dense) == 0, (chip, text)
+
+
 def test_an_estimated_chip_has_bands() -> None:
     sure = rl.plot_roofline(rl.load_chip("mtia-2i"), levels=["dram"], dtypes=["int8"])
     unsure = rl.plot_roofline(rl.load_chip("artemis"), levels=["dram"], dtypes=["int8"])
@@ -59,6 +126,9 @@ def test_several_chips_share_the_axes() -> None:
     ax = rl.plot_roofline(*(rl.load_chip(n) for n in ("h100-sxm", "mi300x", "tpu-v5p", "mtia-v1")))
     names = [t.get_text().split()[0] for t in ax.get_legend().get_texts()]
     assert names == ["h100-sxm", "mi300x", "tpu-v5p", "mtia-v1"]
+    # The ridge points stand in the legend: beside the lines they would lie on those of other chips.
+    assert ax.get_legend().get_texts()[0].get_text() == "h100-sxm (bf16, hbm), ridge 295"
+    assert not ax.texts
 
 
 def test_a_breakdown_fills_the_bar() -> None:
@@ -77,8 +147,6 @@ def test_odd_chips_draw(chip: str, tmp_path: Path) -> None:
 
 
 def test_bad_input_is_told(tmp_path: Path) -> None:
-    import pandas as pd
-
     chip = rl.load_chip("h100-sxm")
     with pytest.raises(rl.BadWorkload, match="at least one chip"):
         rl.plot_roofline()
