@@ -312,7 +312,7 @@ def show(console: Console, table: Table) -> None:
 
 
 def _set(table: Table, cells: Sequence[str], widths: dict[int, int]) -> list[str]:
-    """One row of a table as lines of text, cells wrapped between words."""
+    """One row of a table as lines of text, cells wrapped between words (rich cuts numbers, and spans no columns)."""
     from itertools import zip_longest
 
     columns = []

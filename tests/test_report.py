@@ -94,7 +94,7 @@ def test_a_measurement_tells_dtypes_apart_on_a_narrow_terminal(monkeypatch: pyte
 
     from roofline import cli_measure
 
-    row = {"kind": "elementwise", "rows": 120, "before": 1.83, "after": 0.11, "unseen": 0.12, "unseen_rows": 1024}
+    row = {"kind": "elementwise", "rows": 120, "before": 1.83, "after": 0.11, "test": 0.12, "test_rows": 1024}
     rows = pd.DataFrame([{**row, "dtype": "fp32"}, {**row, "dtype": "bf16"}])
     result: object = SimpleNamespace(
         calibrated=rl.load_chip("epyc-9654"), validation=rows, left_out={}, refused=[], files={}
