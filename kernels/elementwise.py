@@ -17,6 +17,7 @@ def elementwise(
     passes: float,
     cold_reads: float,
     reuse: float,
+    merged: float,
     vector_flops: float,
     memory_bandwidth: float,
     cache_bandwidth: float,
@@ -48,6 +49,7 @@ def elementwise(
         row again, from the cache.
     cold_reads : how many of the `reads` tensors come cold from main memory.
     reuse : 1.0 when the same tensors are used again and again, so that a cold one that fits is warm as well; else 0.0.
+    merged : 1.0 for what runs within another kernel, which bears the start of it and of its rows; else 0.0.
     vector_flops : FLOP/s in fp32.
     memory_bandwidth, cache_bandwidth : B/s.
     cache_capacity : B.
@@ -89,7 +91,8 @@ def elementwise(
     cache_byte_s = 1.0 / (cache_bandwidth * cache_fraction * fill)
     memory_s = memory_bytes * memory_byte_s
     cache_s = cache_bytes * cache_byte_s
-    compute_s = work / (vector_flops * compute_fraction) + rows * passes * row_cycles / (core_count * clock)
+    start_s, own_cycles = launch_s * (1.0 - merged), row_cycles * (1.0 - merged)
+    compute_s = work / (vector_flops * compute_fraction) + rows * passes * own_cycles / (core_count * clock)
     stream_s = cache_s + memory_bytes * max(0.0, memory_byte_s - cache_byte_s)
     return (
         0.0,
@@ -99,13 +102,13 @@ def elementwise(
         cache_bytes,
         0.0,
         lower_s,
-        launch_s + max(stream_s, compute_s),
-        launch_s + memory_s + cache_s + compute_s,
+        start_s + max(stream_s, compute_s),
+        start_s + memory_s + cache_s + compute_s,
         compute_s,
         memory_s,
         cache_s,
         0.0,
-        launch_s,
+        start_s,
     )
 
 

@@ -20,7 +20,8 @@ _WEIGHTS = ("gemm", "moe")
 def fused(step: Workload) -> Workload:
     """The same step with the kernels merged that every engine merges.
 
-    - A residual addition is part of the norm that follows it: one kernel that reads and writes both tensors.
+    - A residual addition is part of the norm that follows it: the norm's kernel reads the residual as well and writes
+      the sum, at an addition's rate; nothing starts for it alone.
     - Activations are quantised by the kernel that produces them (norm, gated activation, attention), at scales known
       beforehand, so that no kernel of its own stands before a product in 8 bits.
 
@@ -37,10 +38,8 @@ def fused(step: Workload) -> Workload:
         if one.kind == "gemm" and one.args["quantize"]:
             return [one.with_args(quantize=0.0)]
         if one.kind == "residual_add":
-            return [one.times((adds - both) / adds)] if adds > both else []
-        if one.name == "norm" and both:
-            joined = one.with_args(reads=2.0, writes=2.0).times(both / norms)
-            return [joined, one.times((norms - both) / norms)] if norms > both else [joined]
+            within = one.with_args(reads=1.0, writes=1.0, merged=1.0).times(both / adds)
+            return [within, one.times((adds - both) / adds)] if adds > both else [within]
         return [one]
 
     return step.map(change)

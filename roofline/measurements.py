@@ -51,7 +51,7 @@ REGIMES = ("under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms")
 MAX_FILE_BYTES = 2_000_000_000
 
 _WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
-_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse", "tuned")
+_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse", "merged", "tuned")
 _NOT_ARGUMENTS = ("name", "count", "shard", "scope")
 _MAY_BE_ZERO = ("window", "skew", "reads", "writes", "flops_per_element", "cold_reads", "value_dim")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")

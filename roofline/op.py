@@ -321,8 +321,8 @@ def embedding_bag(
 def elementwise(
     *, rows: Numeric, cols: Numeric, reads: Numeric = 1, writes: Numeric = 1, dtype: str = "bf16",
     out_dtype: str | None = None, flops_per_element: Numeric = 1, passes: Numeric = 1, cold_reads: Numeric = 0,
-    reuse: bool = False, kind: str = "elementwise", name: str = "", count: Numeric = 1, shard: str = "",
-    scope: str = "layer",
+    reuse: bool = False, merged: bool = False, kind: str = "elementwise", name: str = "", count: Numeric = 1,
+    shard: str = "", scope: str = "layer",
 ) -> Op:  # fmt: skip
     """An operation on every element of `reads` tensors of rows x cols, writing `writes` of them.
 
@@ -340,6 +340,8 @@ def elementwise(
         Sweeps over a row: 1 for a map, more where a reduction comes first.
     cold_reads : number or array
         How many of the `reads` come from main memory, not from what ran before.
+    merged : bool
+        Whether it runs within another operator's kernel, so that nothing starts for it alone.
 
     Raises
     ------
@@ -355,6 +357,7 @@ def elementwise(
     args["width"] = DTYPE_BYTES[dtype]
     args["out_width"] = DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype]
     args["reuse"] = 1.0 if reuse else 0.0
+    args["merged"] = 1.0 if merged else 0.0
     return Op(kind, name, dtype, args, count, shard, scope, "elementwise")
 
 

@@ -92,7 +92,8 @@ _BAG = st.fixed_dictionaries(
         "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
     }
 )
-_ROWS = st.fixed_dictionaries({"rows": sizes(1, 10**6), "cols": sizes(1, 131072)})
+_SHAPE = {"rows": sizes(1, 10**6), "cols": sizes(1, 131072)}
+_ROWS = st.fixed_dictionaries(_SHAPE)
 _BYTES = st.fixed_dictionaries({"bytes": sizes(1, 10**10), "devices": sizes(1, 1024)})
 
 #: Operator function -> strategy of its arguments.
@@ -102,9 +103,10 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
     op.mla_attention: _mla(),
     op.moe: _moe(),
     op.embedding_bag: _BAG,
+    op.residual_add: st.fixed_dictionaries(_SHAPE, optional={"merged": st.booleans()}),
     **dict.fromkeys(
         (
-            op.elementwise, op.residual_add, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation,
+            op.elementwise, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation,
             op.rope, op.copy, op.sampling, op.token_embedding, op.quantize, op.dequantize,
         ),
         _ROWS,

@@ -97,7 +97,7 @@ def test_a_measurement_tells_dtypes_apart_on_a_narrow_terminal(monkeypatch: pyte
     row = {"kind": "elementwise", "rows": 120, "before": 1.83, "after": 0.11, "test": 0.12, "test_rows": 1024}
     rows = pd.DataFrame([{**row, "dtype": "fp32"}, {**row, "dtype": "bf16"}])
     result: object = SimpleNamespace(
-        calibrated=rl.load_chip("epyc-9654"), validation=rows, left_out={}, refused=[], files={}
+        calibrated=rl.load_chip("epyc-9654"), validation=rows, left_out={}, notes=[], refused=[], files={}
     )
     console = Console(file=io.StringIO(), width=80, highlight=False)
     monkeypatch.setattr(cli_measure, "out_console", lambda: console)

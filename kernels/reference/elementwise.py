@@ -6,7 +6,7 @@ import numpy as np
 
 
 def elementwise(
-    rows, cols, reads, writes, width, out_width, flops_per_element, passes, cold_reads, reuse,
+    rows, cols, reads, writes, width, out_width, flops_per_element, passes, cold_reads, reuse, merged,
     vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count, clock,
     launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, row_cores, row_cycles,
 ):  # fmt: skip
@@ -15,13 +15,15 @@ def elementwise(
     The roofline model of Williams, Waterman and Patterson (2009) with two memory levels. What makes a stream slower
     than its roofline, in the order of importance for small ones:
 
-    1. `launch_s`: nothing runs before the kernel starts.
+    1. `launch_s`: nothing runs before the kernel starts. What is `merged` into another kernel starts with that, rows
+       included.
     2. fill: where a block takes a row, R rows keep only R x row_cores cores busy.
     3. rows: each row costs row_cycles a pass, however short it is.
     4. the cache: a stream of W bytes in a cache of C bytes finds all of itself again while W < share x C, and nothing
        once W = C, since a streaming pass evicts the oldest bytes just before it comes back to them.
     5. hits and misses do not overlap: W_hit / cache rate + W_miss / memory rate (never faster than the cache rate).
     """
+    launch_s, row_cycles = launch_s * (1 - merged), row_cycles * (1 - merged)
     elements = rows * cols
     read = elements * reads * width
     written = elements * writes * out_width
