@@ -23,7 +23,7 @@ import numpy as np
 
 from roofline import measurements, tomlfile
 from roofline.catalog import load_chip
-from roofline.chip import INHERITED_SPREAD, SPREADS, Chip
+from roofline.chip import SPREADS, Chip
 from roofline.descriptor import Number, parameter_schema
 from roofline.errors import BadData, RooflineError
 from roofline.inference import COST, evaluate_op
@@ -192,16 +192,10 @@ class Calibration:
         return named.numbers == self.base.numbers and named.flags == self.base.flags
 
     def _whole(self, name: str) -> str:
-        """A descriptor that stands alone: figures lose where they were inherited from, doubt of them included."""
-        numbers = {
-            path: dataclasses.replace(n, value=n.value * INHERITED_SPREAD)
-            if n.inherited and self.chip._other_hardware and path.rpartition(".")[2].startswith("spread") else n
-            for path, n in self.chip.numbers.items()
-        }  # fmt: skip
+        """A descriptor that stands alone."""
         title, note = f"{self.base.title}, calibrated", f"Efficiency parameters fitted to {self.source}."
-        return dataclasses.replace(
-            self.chip, name=name, title=title, note=note, aliases=(), numbers=numbers, bound_cache={}
-        ).to_toml()
+        whole = dataclasses.replace(self.chip, name=name, title=title, note=note, aliases=(), bound_cache={})
+        return whole.to_toml()
 
 
 def calibrate(

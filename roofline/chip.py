@@ -174,6 +174,8 @@ class Chip:
     def to_toml(self) -> str:
         """A descriptor of this chip that stands alone: it loads to the same figures, those inherited or changed too.
 
+        It no longer says what was inherited, so the spreads stand in it as wide as :meth:`spreads` takes them.
+
         Raises
         ------
         BadWorkload
@@ -185,7 +187,11 @@ class Chip:
             "name": self.name, "title": self.title, "aliases": list(self.aliases), "vendor": self.vendor,
             "family": self.family, "year": self.year, "status": self.status, "note": self.note,
         }  # fmt: skip
-        return to_toml(head, self.flags, self.numbers, self.calibration)
+        numbers = {
+            path: dataclasses.replace(n, value=n.value * self._widening(n)) if "spread" in path else n
+            for path, n in self.numbers.items()
+        }
+        return to_toml(head, self.flags, numbers, self.calibration)
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -410,9 +416,12 @@ class Chip:
                 for place in (f"efficiency.{operator}.{dtype}", f"efficiency.{operator}"):
                     found = numbers.get(f"{place}.{name}") or numbers.get(f"{place}.spread")
                     if found is not None:
-                        carried = numbers is self.numbers and found.inherited and self._other_hardware
-                        return float(found.value) * (INHERITED_SPREAD if carried else 1.0)
+                        return float(found.value) * (self._widening(found) if numbers is self.numbers else 1.0)
         return UNKNOWN_SPREAD
+
+    def _widening(self, spread: Number) -> float:
+        """What the doubt of a figure of this descriptor grows by where it was fitted on another chip."""
+        return INHERITED_SPREAD if spread.inherited and self._other_hardware else 1.0
 
     @functools.cached_property
     def _other_hardware(self) -> bool:
