@@ -69,6 +69,7 @@ def content_hash(folder: pathlib.Path | None = None) -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache
 def cache_folder() -> pathlib.Path | None:
     """Where compiled loops are kept: beside the kernels, else in the user's cache folder, else nowhere."""
     import platformdirs

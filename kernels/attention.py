@@ -49,6 +49,7 @@ def attention_cost(
     reuse: float,
     tile: float,
     decode_rows: float,
+    fetch_rows: float,
     matrix_flops: float,
     vector_flops: float,
     memory_bandwidth: float,
@@ -110,20 +111,20 @@ def attention_cost(
 
     # Decode: one block per sequence and KV head, whole, or its keys cut so that every core has an equal share.
     rows = max(group, min(group * q_len, DECODE_ROWS))
-    row_blocks = math.ceil(rows / decode_rows)
+    row_blocks, fetches = math.ceil(rows / decode_rows), math.ceil(rows / fetch_rows)
     blocks = batch * kv_heads * row_blocks
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
     pair_s = 2.0 * padded_dim / (decode_compute_fraction * matrix_flops)
     pair_s += SOFTMAX_FLOPS / (decode_vector_fraction * vector_flops)
     tile_s = decode_rows * TILE * core_count * pair_s
-    key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
+    key_s = fetches / row_blocks * kv_dim * kv_width / (cache_fraction * core_bandwidth)  # of a block
     waves = math.ceil(blocks / core_count)
     whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s + tile_s)
     pieces = max(blocks, min(core_count, blocks * tiles))
     partial_bytes = pieces * min(rows, decode_rows) * value_dim * PARTIAL_BYTES
     cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
     share = blocks / core_count
-    cache_bytes = kv_bytes * row_blocks + io_bytes
+    cache_bytes = kv_bytes * fetches + io_bytes
     time = upper = math.inf
     compute_s = cache_s = overhead_s = 0.0
     for fixed, busy, streamed in (
@@ -218,6 +219,7 @@ def attention(
     decode_split_s: float,
     narrow_tile: float,
     decode_rows: float,
+    fetch_rows: float,
 ) -> Quantities:
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
@@ -268,8 +270,11 @@ def attention(
     narrow_tile : float
         Query rows, and keys, of a prefill tile for heads of at most 96 numbers; 128 for wider ones.
     decode_rows : float
-        Queries that share a KV head and are computed together in decode, with one fetch of its keys and values; fewer
-        cost as much. 64 on a matrix engine; 1 where every query head works by itself.
+        Queries that share a KV head and are computed together in decode; fewer cost as much. 64 on a matrix engine; 1
+        where every query head works by itself.
+    fetch_rows : float
+        Queries that share one fetch of the keys and values through the cache: a block's, or all whose blocks follow
+        each other on a core whose private cache holds them.
 
     Returns
     -------
@@ -291,7 +296,7 @@ def attention(
     begin_s += causal * batch * q_len * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, tile, decode_rows,
+        width, kv_width, reuse, tile, decode_rows, fetch_rows,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,

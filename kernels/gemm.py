@@ -116,8 +116,8 @@ def gemm(
     epilogue_share : float
         Share of C's writing that a core does between its tiles; the rest goes on beside the next tile.
     throttle_share, throttle_s : float
-        Share of its speed that the matrix engine loses, in the end, to power while it is kept busy, and how long it
-        takes to lose half of that, s.
+        Share by which power in the end lengthens the work of a matrix engine that is kept busy, and how much work it
+        takes to come to half of that, s.
     split_s : float
         Fixed cost of splitting k, s: mostly the launch of the reduction.
     tail_share : float
@@ -130,7 +130,8 @@ def gemm(
     tile_min, tile_max : float
         Smallest and largest tile edge, elements; sizes between are powers of two apart.
     row_step : float
-        Rows that the matrix unit takes at a time: a lone tile of fewer rows than its edge is padded to a multiple.
+        Rows that the matrix unit takes at a time: a core's last tile of fewer rows than its edge is padded to a
+        multiple.
     quantize_s, quantize_fraction : float
         Fixed cost of the quantising kernel, s, and the share of cache (memory, once it spills) bandwidth it reaches.
 

@@ -69,7 +69,7 @@ def grouped_s(
     """
     least = matrix = 1e300
     tile = tile_min if tuned > 0.5 else tile_max
-    while tile <= tile_max:
+    while True:
         whole = floor(rows / tile)
         even = max(1.0, whole + min(1.0, rows - whole * tile))
         drawn = -1.0 / expm1(-tile / rows)
@@ -95,6 +95,8 @@ def grouped_s(
         all_s = active * (even_s + ragged * (drawn_s - even_s) + spilt_s)
         least = min(least, max(all_s, one_s + prologue_s))
         tile *= 2.0
+        if tile > tile_max:
+            break
     return least, matrix
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import measurements, tomlfile
+from roofline import measurements, tomlfile, units
 from roofline.catalog import load_chip
 from roofline.chip import SPREADS, Chip
 from roofline.descriptor import Number, parameter_schema
@@ -420,7 +420,8 @@ class _Model:
         """The parameters in SI units."""
         base = np.where(self.first > 0, self.first, 1e-7)  # a time of nothing starts from a tenth of a microsecond
         plain = np.where(self.fraction, 1 / (1 + np.exp(-np.clip(x, -6, 12))), base * np.exp(np.clip(x, -6, 6)))
-        return dict(zip(self.names, map(float, plain), strict=True))
+        least, most = np.array([units.LIMITS.get(n, (0.0, np.inf)) for n in self.names]).reshape(-1, 2).T
+        return dict(zip(self.names, map(float, np.clip(plain, least, most)), strict=True))
 
     def times(self, x: np.ndarray) -> np.ndarray:
         """Predicted times of the rows (s)."""

@@ -67,7 +67,7 @@ def calibrate(
     if as_json:
         return print_json({
             "chip": result.base.name, "source": result.source, "bad": says.bad_rows(result.bad),
-            "skipped": result.skipped,
+            "skipped": result.skipped, "notes": result.notes,
             "classes": [{"class": f.name, "rows": f.rows, "held_out_rows": f.held_out_rows, "before": f.before,
                          "after": f.after, "held_out_before": says.plain(f.held_out_before),
                          "held_out": says.plain(f.held_out), "parameters": f.parameters, "spread": f.spread,

@@ -7,8 +7,8 @@ One row is one measured (median) call of one operator. Columns, units in the nam
 ``time_s``      measured time of one call (s)
 ``dtype``       of the arithmetic (of the rows, for embedding bags); none for collectives and copies
 others          the keywords of that function in :mod:`roofline.op`: m, n, k, batch, heads, kv_len, tokens, rows ...;
-                sizes in elements, ``bytes`` in bytes; flags (causal, chunked, stored, gated, quantize, reuse, tuned) as
-                true/false; empty where a keyword does not apply, so that its default holds
+                sizes in elements, ``bytes`` in bytes; flags (causal, chunked, stored, gated, quantize, reuse, merged,
+                tuned) as true/false; empty where a keyword does not apply, so that its default holds
 ==============  =====================================================================================================
 
 A benchmark that runs the same tensors again and again has ``reuse`` true: what fits stays in the cache. Any further

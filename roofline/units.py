@@ -243,6 +243,7 @@ def dtype_bytes(name: str) -> float:
 #: Least and most that an efficiency parameter without a unit may be; others are at least 0.
 LIMITS = {
     "cache_share": (0.0, 1.0), "overlap_share": (0.0, 1.0), "tail_share": (0.0, 1.0), "decode_rows": (1.0, 1024.0),
+    "fetch_rows": (1.0, 1024.0), "epilogue_share": (0.0, 1.0), "fetch_share": (0.0, 1.0), "quantize_pairs": (0.0, 1.0),
     "narrow_tile": (1.0, 4096.0), "row_step": (1.0, 4096.0), "tile_min": (1.0, 4096.0), "tile_max": (1.0, 4096.0),
 }  # fmt: skip
 

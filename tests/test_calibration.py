@@ -25,7 +25,10 @@ TRUTH = {
 }
 
 
-def rows(kind: str, count: int = 200, noise: float = 0.02, seed: int = 0) -> tuple[pd.DataFrame, rl.Chip]:
+def rows(
+    kind: str, count: int = 200, noise: float = 0.02, seed: int = 0, chip: rl.Chip = H100,
+    parameters: dict[str, Any] | None = None,
+) -> tuple[pd.DataFrame, rl.Chip]:  # fmt: skip
     """Rows of one class, measured on a machine whose parameters we know."""
     generator = np.random.default_rng(seed)
 
@@ -37,7 +40,7 @@ def rows(kind: str, count: int = 200, noise: float = 0.02, seed: int = 0) -> tup
         "all_reduce": {"bytes": sizes(1 << 10, 1 << 30), "devices": generator.choice([2, 4, 8], count)},
         "silu_mul": {"dtype": "bf16", "rows": sizes(1, 65536), "cols": sizes(512, 16384)},
     }[kind]
-    truth = H100.what_if({f"efficiency.{kind}.{name}": value for name, value in TRUTH[kind].items()})
+    truth = chip.what_if({f"efficiency.{kind}.{n}": value for n, value in (parameters or TRUTH[kind]).items()})
     frame = pd.DataFrame({"op": kind, **columns, "time_s": 1.0})
     exact = measurements.predict(measurements.numeric(measurements.checked(frame)), truth)["predicted_s"].to_numpy()
     return frame.assign(time_s=exact * np.exp(generator.normal(0, noise, count))), truth
@@ -64,6 +67,17 @@ def test_outliers_do_not_move_the_fit() -> None:
     frame.loc[::15, "time_s"] *= 5
     fit = rl.calibrate(H100, frame).fits[0]
     assert fit.parameters["launch_s"] == pytest.approx(6e-6, rel=0.15)
+
+
+def test_a_fit_stays_within_what_a_descriptor_may_say(tmp_path: Path) -> None:
+    epyc = rl.load_chip("epyc-9654")
+    frame, _ = rows("gemm", noise=0.05, seed=1, chip=epyc, parameters={"tail_share": 1.0})
+    result = rl.calibrate(epyc, frame)
+    assert result.fits[0].parameters["tail_share"] <= 1.0
+    again = rl.load_chip(result.save(tmp_path / "mine.toml"))
+    found = again.parameter("tail_share", ("gemm", "gemm"), "bf16")
+    assert found is not None
+    assert found.value == pytest.approx(result.fits[0].parameters["tail_share"], rel=1e-3)
 
 
 def test_a_chip_that_is_right_already_is_left_alone() -> None:

@@ -73,10 +73,10 @@ def test_what_no_operator_can_be(function: Any, arguments: dict[str, Any], says:
 
 
 def test_queries_that_are_computed_alone_fetch_their_keys_each() -> None:
-    """A decode kernel of one head a block (`decode_rows` 1) reads K and V through the cache for every head."""
+    """A decode kernel of one head a block (`fetch_rows` 1) reads K and V through the cache for every head."""
     op = rl.attention(batch=256, heads=64, kv_heads=8, head_dim=128, q_len=1, kv_len=4096, dtype="bf16")
     together = rl.load_chip("h100-sxm")
-    apart = together.what_if({"efficiency.attention.decode_rows": 1})
+    apart = together.what_if({"efficiency.attention.decode_rows": 1, "efficiency.attention.fetch_rows": 1})
     a, b = rl.cost(op, together), rl.cost(op, apart)
     keys = 2 * 256 * 8 * 4096 * 128 * 2
     assert b.cache_bytes - a.cache_bytes == pytest.approx(7 * keys)
@@ -89,6 +89,23 @@ def test_a_processor_s_attention_grows_with_its_queries() -> None:
     shape = {"batch": 8, "heads": 32, "kv_heads": 8, "head_dim": 128, "kv_len": 4096, "dtype": "fp32"}
     times = [float(rl.cost(rl.attention(q_len=q, **shape), chip).time_s) for q in (1, 2, 4, 8, 16, 32, 64, 128)]
     assert all(1.0 <= later / earlier <= 2.2 for earlier, later in itertools.pairwise(times))
+
+
+@pytest.mark.parametrize("name", ["epyc-9654", "xeon-8480"])
+def test_a_processor_s_attention_computes_row_by_row_and_fetches_keys_once(name: str) -> None:
+    shape = {"batch": 8, "heads": 32, "kv_heads": 8, "head_dim": 128, "kv_len": 4096, "dtype": "bf16"}
+    for q in (1, 16, 64):
+        cost = rl.cost(rl.attention(q_len=q, **shape), rl.load_chip(name))
+        assert cost.time_s <= 1.2 * max(cost.compute_s, cost.memory_s) + cost.overhead_s
+    one = rl.cost(rl.attention(q_len=1, **shape), rl.load_chip(name))
+    assert one.cache_bytes < 1.1 * one.memory_bytes
+
+
+def test_tiles_that_do_not_meet_their_limits_still_give_a_time() -> None:
+    op = rl.moe(tokens=512, hidden=4096, inter=1024, topk=2, experts=8, dtype="bf16")
+    chip = rl.load_chip("h100-sxm")
+    most = chip.what_if({"efficiency.moe.tile_min": 256})
+    assert 1.0 <= rl.cost(op, most).time_s / rl.cost(op, chip).time_s < 4.0
 
 
 def test_lookups_wait_in_turn_or_together() -> None:

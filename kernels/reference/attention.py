@@ -45,7 +45,7 @@ def best(schedules, memory_s):
 
 def attention_cost(
     batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tile,
-    decode_rows,
+    decode_rows, fetch_rows,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
@@ -105,7 +105,8 @@ def attention_cost(
     pair_flops = 2 * DIM_STEP * (np.ceil(key_dim / DIM_STEP) + np.ceil(value_dim / DIM_STEP))
 
     # Decode.
-    row_blocks = np.ceil(np.maximum(group, np.minimum(group * q_len, DECODE_ROWS)) / decode_rows)
+    queries = np.maximum(group, np.minimum(group * q_len, DECODE_ROWS))
+    row_blocks, fetches = np.ceil(queries / decode_rows), np.ceil(queries / fetch_rows)
     rows = np.minimum(group * q_len, decode_rows)
     blocks = batch * kv_heads * row_blocks
     share = blocks / core_count
@@ -119,13 +120,13 @@ def attention_cost(
             + SOFTMAX_FLOPS / (decode_vector_fraction * core_vector)
         )
     )
-    key_s = kv_dim * kv_width / (cache_fraction * core_bandwidth)
+    key_s = fetches / row_blocks * kv_dim * kv_width / (cache_fraction * core_bandwidth)
     fill_s = waves * decode_fill_s
     pieces = np.maximum(blocks, np.minimum(core_count, blocks * tiles))
     partial_bytes = pieces * rows * value_dim * PARTIAL_BYTES
     whole_s = start_s + waves * (block_s + rows * row_s + tile_s)
     cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
-    traffic = kv_bytes * row_blocks + io_bytes
+    traffic = kv_bytes * fetches + io_bytes
     cut_keys = np.maximum(share * keys, np.minimum(keys, TILE))
     decode = best(
         [
@@ -182,7 +183,7 @@ def attention(
     launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
     memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-    decode_fill_s, decode_split_s, narrow_tile, decode_rows,
+    decode_fill_s, decode_split_s, narrow_tile, decode_rows, fetch_rows,
 ):  # fmt: skip
     """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`."""
     values = np.where(value_dim > 0, value_dim, head_dim)
@@ -193,6 +194,7 @@ def attention(
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
         width, kv_width, reuse, np.where(head_dim <= NARROW, narrow_tile, TILE), decode_rows,
+        fetch_rows,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s + write_s, convert_s, sequence_s, block_s,
         memory_fraction, cache_fraction, edge_fraction, fresh_fraction,

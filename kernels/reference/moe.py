@@ -88,9 +88,11 @@ def moe(
     ideal_bytes = ideal_bytes + reuse * np.maximum(weights + outer - cache_capacity, 0)
 
     # Matrix time: the best number of rows a tile, on a first axis; the first of the list where nothing was tuned.
-    doublings = 1 + int(np.log2(np.max(np.divide(tile_max, tile_min))) + 1e-9)
-    tile = tile_min * 2.0 ** np.arange(doublings).reshape(-1, *[1] * len(shape))
-    offered = np.where(tuned, tile <= tile_max, tile == tile_max)
+    doublings = 1 + int(max(0, np.log2(np.max(np.divide(tile_max, tile_min)))) + 1e-9)
+    first = np.arange(doublings).reshape(-1, *[1] * len(shape)) == 0
+    tile = tile_min * 2.0 ** np.arange(doublings).reshape(first.shape)
+    offered = first | (np.where(tuned, tile <= tile_max, False))
+    tile = np.where(tuned, tile, tile_max)
 
     # Tiles of an expert: all have as many rows, or they fall off exponentially and there are 1 / (1 - q) on average.
     rows = pairs / active

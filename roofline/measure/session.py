@@ -183,7 +183,7 @@ class Session:
             rounds = ROUNDS[self.size] - done.get(key(case), 0)
             if case["op"] in _COLLECTIVE:
                 if self.backend.devices < 2:
-                    self.leave_out("one device: no collectives")
+                    self._leave_out("one device: no collectives")
                     continue
                 case["devices"] = self.backend.devices
                 rounds = int(key(case) not in done)
@@ -195,10 +195,10 @@ class Session:
             try:
                 call = float(evaluate_op(operator(case), chip)[_TIME])
             except BadWorkload:
-                self.leave_out(f"no {case.get('dtype')} rate on this machine")
+                self._leave_out(f"no {case.get('dtype')} rate on this machine")
                 continue
             if call > LONGEST_S[self.size]:
-                self.leave_out(f"a call over {LONGEST_S[self.size]:g} s")
+                self._leave_out(f"a call over {LONGEST_S[self.size]:g} s")
                 continue
             flushed = flush_s if case["op"] in ("embedding_bag", "token_embedding") else 0.0
             planned.append((case, max(CASE_S[self.size], 7 * (call + flushed)) + 0.02, rounds))
@@ -209,12 +209,12 @@ class Session:
             apart = [p for p in planned if key(p[0]) in self._apart]
             others = [p for p in planned if key(p[0]) not in self._apart]
             kept = [p for part in (apart, others) if part
-                    for p in random.Random(0).sample(part, max(1, int(share * len(part))))]  # noqa: S311  # fmt: skip
-            self.leave_out("no time left in this run", len(planned) - len(kept))
+                    for p in random.Random(0).sample(part, max(1, int(share * len(part))))]  # noqa: S311  no secret  # fmt: skip
+            self._leave_out("no time left in this run", len(planned) - len(kept))
             planned = [p for p in planned if any(p is q for q in kept)]
         return planned
 
-    def leave_out(self, why: str, count: int = 1) -> None:
+    def _leave_out(self, why: str, count: int = 1) -> None:
         self.left_out[why] = self.left_out.get(why, 0) + count
 
     def run(self, chip: Chip) -> None:
@@ -226,23 +226,27 @@ class Session:
         total = max(min(left, sum(s * rounds for _, s, rounds in planned)), sum(s for _, s, _ in planned))
         self._done = 0.0
         for number in range(max((rounds for _, _, rounds in planned), default=0)):
+            if number and self._late():
+                break
             for step in self.backend.probes(self.size, ("main",)):  # what neighbours leave of it changes most of all
                 self._file(step)
             # In another order each time, so that what is measured late in one round is not in the next.
-            self._round(number, random.Random(number).sample(planned, len(planned)), chip, total)  # noqa: S311
+            self._round(number, random.Random(number).sample(planned, len(planned)), chip, total)  # noqa: S311  no secret
         if links:
             self._tell(total, "collectives")
             self.measure_links(links)
         self._tell(total, "done")
 
+    def _late(self) -> bool:
+        return time.monotonic() > self.begin + LIMIT_S[self.size]
+
     def _round(self, number: int, planned: list[tuple[Case, float, int]], chip: Chip, total: float) -> None:
-        deadline = self.begin + LIMIT_S[self.size]
         for n, (case, seconds, rounds) in enumerate(planned):
             if number >= rounds or key(case) in self._given_up:
                 continue
-            if time.monotonic() > deadline:
+            if self._late():
                 if number == 0:
-                    self.leave_out("no time left in this run", len(planned) - n)
+                    self._leave_out("no time left in this run", len(planned) - n)
                 return
             self._tell(total, f"{case['op']} {case.get('dtype', '')}")
             if not self.measure_case(case, chip, checked=number > 0):
@@ -255,7 +259,7 @@ class Session:
             for case, timing in collectives.measure(cases, self.backend.devices):
                 self.rows.append(self._row(case, timing, 0.0))
         except RooflineError as error:
-            self.leave_out(f"collectives: {error}")
+            self._leave_out(f"collectives: {error}")
 
     def _row(self, case: Case, timing: Timing, error: float) -> dict[str, Any]:
         return {
@@ -280,7 +284,7 @@ class Session:
                     raise CannotMeasure(f"a call and its check took over {MOST_S:g} s")
             timing = self.backend.time(prepared, CASE_S[self.size])
         except CannotMeasure as reason:
-            self.leave_out(str(reason))
+            self._leave_out(str(reason))
             return False
         row = self._row(case, timing, error)
         if error > prepared.tolerance:
