@@ -1,0 +1,91 @@
+"""Writing descriptors: what is written is read again as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+import roofline as rl
+from roofline import tomlfile
+from roofline.catalog import read_chip
+from roofline.chip import Chip
+from roofline.descriptor import Number
+from roofline.errors import BadWorkload
+from tests.strategies import CHIPS, changes, chip_names
+
+
+def same(number: Number) -> Number:
+    """A number as a stand-alone file can hold it: its own, and a what-if an estimate."""
+    kind = "estimated" if number.kind == "what-if" else number.kind
+    return dataclasses.replace(number, inherited="", kind=kind)
+
+
+def assert_same_figures(again: Chip, chip: Chip) -> None:
+    """What was read anew is what was written; doubt of what another chip's measurements say stands in it."""
+    assert again.numbers.keys() == chip.numbers.keys()
+    for path, number in chip.numbers.items():
+        if "spread" not in path:
+            assert again.numbers[path] == same(number)
+        elif path.startswith("efficiency."):
+            kind, _, dtype = path.removeprefix("efficiency.").rpartition(".")[0].partition(".")
+            assert again.spreads((kind,), dtype) == pytest.approx(chip.spreads((kind,), dtype), rel=1e-9), path
+
+
+def rewritten(chip: Chip, folder: Path) -> Chip:
+    path = folder / f"{chip.name}.toml"
+    path.write_text(chip.to_toml(), encoding="utf-8")
+    return read_chip(path)
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_descriptor_survives_writing_and_reading(name: str, tmp_path: Path) -> None:
+    chip = rl.load_chip(name)
+    again = rewritten(chip, tmp_path)
+    assert_same_figures(again, chip)
+    for field in ("name", "title", "vendor", "family", "status", "year", "aliases", "note", "flags", "calibration"):
+        assert getattr(again, field) == getattr(chip, field), field
+    assert again.to_toml() == chip.to_toml()
+
+
+@given(name=chip_names, data=st.data())
+def test_a_changed_chip_survives_writing_and_reading(
+    name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    chip = rl.load_chip(name)
+    path = data.draw(st.sampled_from(sorted({**chip.numbers, **chip.defaults})))
+    value = data.draw(changes(path, chip.number(path)).filter(lambda v: not isinstance(v, np.ndarray)))
+    changed = chip.what_if({path: value})
+    again = rewritten(changed, tmp_path_factory.getbasetemp())
+    assert_same_figures(again, changed)
+
+
+def test_awkward_text_survives_writing_and_reading(tmp_path: Path) -> None:
+    awkward = 'quotes " and \\ and \u00b5\u4e2d, a\ttab,\na line, {braces} = [brackets] # hash'
+    chip = dataclasses.replace(rl.load_chip("mtia-v1"), note=awkward, title=awkward)
+    assert rewritten(chip, tmp_path).note == awkward
+
+
+def test_a_sampled_chip_cannot_be_written() -> None:
+    with pytest.raises(BadWorkload, match=r"clock is an array"):
+        rl.load_chip("h100").what_if({"clock": [1e9, 2e9]}).to_toml()
+
+
+KEYS = st.text("abc_-. \"'=#\u00e9", max_size=6)
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf"]), max_size=20)
+NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+PLAIN: st.SearchStrategy[Any] = st.recursive(
+    st.booleans() | NUMBERS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text("abcvalue.", max_size=6), PLAIN, max_size=5))
+def test_any_table_survives_writing_and_reading(table: dict[str, Any]) -> None:
+    assert tomllib.loads(tomlfile.write(table)) == table
