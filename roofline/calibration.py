@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,9 @@ import numpy as np
 from roofline import measurements, tomlfile, units
 from roofline.catalog import load_chip
 from roofline.chip import SPREADS, Chip
-from roofline.descriptor import Number, parameter_schema
-from roofline.errors import BadData, RooflineError
+from roofline.descriptor import NAME, Number, parameter_schema
+from roofline.errors import BadData, BadDescriptor, RooflineError
+from roofline.explain import SPELLING
 from roofline.inference import COST, evaluate_op
 from roofline.kernels import by_name
 from roofline.kernels._jit import SMALL
@@ -178,7 +180,7 @@ class Calibration:
         software stack) it holds everything, and stands alone.
         """
         file = Path(path)
-        name = name or file.stem.lower()
+        name = name_for(file, name)
         file.write_text(self.to_toml(name) if self._extends_from(file) else self._whole(name), encoding="utf-8")
         return file
 
@@ -196,6 +198,21 @@ class Calibration:
         title, note = f"{self.base.title}, calibrated", f"Efficiency parameters fitted to {self.source}."
         whole = dataclasses.replace(self.chip, name=name, title=title, note=note, aliases=(), bound_cache={})
         return whole.to_toml()
+
+
+def name_for(path: str | os.PathLike[str], name: str = "") -> str:
+    """The name of a descriptor to be written: as given, or that of its file.
+
+    Raises
+    ------
+    BadDescriptor
+        Where no descriptor may be called so.
+    """
+    found = name or Path(path).stem.lower()
+    if not re.fullmatch(NAME, found):
+        hint = "" if name else "; --name, or `name`, gives one"
+        raise BadDescriptor(os.fspath(path), [f"name: {SPELLING}, found {found!r}{hint}"])
+    return found
 
 
 def calibrate(

@@ -258,6 +258,12 @@ def plot(
         from roofline import profiles
 
         ops = {path.name: profiles.read(path) for path in points}
+        for name, table in ops.items():
+            placed = int(((table["flops"] > 0) & (table["bytes"] > 0) & (table["time_s"] > 0)).sum())
+            if placed < len(table):
+                left = f"{len(table) - placed:,} of {len(table):,}"
+                text = f"{name}: {left} operators have no FLOP, bytes or time and are not drawn"
+                err_console().print(text, markup=False, style="yellow")
     ax = drawing.plot_roofline(*(chip_with(name, changes) for name in chips), dtypes=dtype, levels=level, ops=ops)
     drawing.save(ax, str(out))
     err_console().print(f"wrote {out}")

@@ -54,6 +54,8 @@ def calibrate(
     from roofline.catalog import load_chip
     from roofline.fidelity import validation_report as says
 
+    _apart(file, out, bad)
+    named = calibration.name_for(out, name or "") if out is not None else ""
     say = _progress()
     base = load_chip(chip)
     result = calibration.calibrate(base.on_stack(stack) if stack else base, file, progress=say)
@@ -62,7 +64,7 @@ def calibrate(
             print_csv(says.bad_rows(result.bad), stream, ("row", "reason"))
         say(f"wrote {bad}")
     if out is not None:
-        result.save(out, name or "")
+        result.save(out, named)
         say(f"wrote {out}")
     if as_json:
         return print_json({
@@ -74,6 +76,18 @@ def calibrate(
                          "note": f.note} for f in result.fits],
         })  # fmt: skip
     _show(says.calibration_table(result), says.parameters_table(result))
+
+
+def _apart(file: Path, *written: Path | None) -> None:
+    """Refuse to write over what is read, or one result over another, or into a folder that is not there."""
+    seen = {file.resolve()}
+    for path in (p for p in written if p is not None):
+        if path.resolve() in seen:
+            raise typer.BadParameter(f"{path} is read or written twice: expected files apart from each other")
+        if not path.parent.is_dir() or path.is_dir():
+            what = "is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
+            raise typer.BadParameter(f"{path}: expected a file to write; {what}")
+        seen.add(path.resolve())
 
 
 def validate(

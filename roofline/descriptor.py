@@ -26,6 +26,7 @@ Status = Literal["shipping", "announced", "estimated", "retired"]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Source = Annotated[str, Field(pattern=r"\S")]
+NAME = r"^[a-z0-9][a-z0-9.+_-]*$"
 
 
 class _Strict(BaseModel):
@@ -223,7 +224,7 @@ class Descriptor(_Strict):
     """A chip descriptor file, schema 1."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.+_-]*$", max_length=64)
+    name: str = Field(pattern=NAME, max_length=64)
     title: str = Field(default="", description="The chip's full name.")
     extends: str = Field(default="", description="Name of the chip whose figures this one starts from.")
     without: list[str] = Field(default=[], description="Inherited tables or figures that this chip does not have.")

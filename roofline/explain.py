@@ -14,7 +14,7 @@ _EXPECTED = {
     "bool_type": "expected true or false", "dict_type": "expected a table", "list_type": "expected a list",
     "float_type": "expected a number", "too_short": "expected at least one",
 }  # fmt: skip
-_SPELLING = "expected lower-case letters, digits and any of . + _ -"
+SPELLING = "expected lower-case letters, digits and any of . + _ -"
 
 
 def explain(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> list[str]:
@@ -58,7 +58,7 @@ def _sentence(problem: Any, schema: type[BaseModel]) -> tuple[str, str]:
         example = "a figure such as { value = ..., source = ..., kind = ... }" if figure else "a table"
         return key, f"expected {example}, found {shown(found)}"
     if kind == "string_pattern_mismatch":
-        return key, f"{_SPELLING if key == 'name' else 'expected some text'}, found {shown(found)}"
+        return key, f"{SPELLING if key == 'name' else 'expected some text'}, found {shown(found)}"
     return key, f"{_EXPECTED.get(kind, problem['msg'])}, found {shown(found)}"
 
 

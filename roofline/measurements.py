@@ -102,13 +102,22 @@ def read(source: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
         raise BadData(f"{file}: expected at most {MAX_FILE_BYTES:,} bytes, found {file.stat().st_size:,}")
     parquet = file.suffix.lower() in (".parquet", ".pq")
     try:
-        frame = pd.read_parquet(file) if parquet else pd.read_csv(file, low_memory=False)
+        frame = pd.read_parquet(file) if parquet else _csv(file)
     except ImportError as error:
         raise BadData(f"{file}: reading Parquet needs pyarrow: pip install 'roofline[fit]' ({error})") from None
     except Exception as error:  # pandas and pyarrow raise many types for a broken file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadData(f"{file}: cannot be read as {'Parquet' if parquet else 'CSV'}: {reason[:200]}") from None
     return checked(frame, str(file))
+
+
+def _csv(file: Path) -> pd.DataFrame:
+    """A CSV under the names that its header has: pandas renames a column that is there twice."""
+    import pandas as pd
+
+    frame = pd.read_csv(file, low_memory=False)
+    header = pd.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    return frame.set_axis(list(header), axis=1) if len(header) == frame.shape[1] else frame
 
 
 def checked(frame: pd.DataFrame, file: str = "measurements") -> pd.DataFrame:
@@ -125,10 +134,14 @@ def checked(frame: pd.DataFrame, file: str = "measurements") -> pd.DataFrame:
     for column in ("op", "time_s"):
         if column not in names:
             near = closest(column, names, 1)
-            hint = f"is it {near[0]!r}? " if near else ""
+            hint = f"is it {near[0]!r}? " if near and len(names) > 1 else ""
+            hint = "expected commas between columns; " if len(names) == 1 and set(names[0]) & set(";\t|") else hint
             raise BadData(f"{file}: no column {column!r}; {hint}found: {shown(', '.join(names))}")
     if frame.empty:
         raise BadData(f"{file}: no rows below the header")
+    times = frame.iloc[:, names.index("time_s")]
+    if times.dtype.kind in "bmM":
+        raise BadData(f"{file}: time_s: expected seconds as numbers, found {times.dtype}")
     frame = frame.set_axis(names, axis=1)
     frame = frame.set_axis(np.arange(1, len(frame) + 1), axis=0)
     if not frame["op"].isin(OPERATORS).any():

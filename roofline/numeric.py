@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -13,24 +12,36 @@ from roofline.errors import BadWorkload
 Numeric = Any
 
 
+#: No size of a tensor, and no number of bytes or calls, comes near it; products of a few of them stay finite.
+MOST = 1e18
+
+
 def positive(where: str, **values: Numeric) -> dict[str, Numeric]:
     """The values as :func:`as_numeric` makes them; refuse sizes that no tensor has."""
     for name, value in values.items():
-        if not ((type(value) is int or type(value) is float) and 0 < value < inf):
+        if not ((type(value) is int or type(value) is float) and 0 < value < MOST):
             values[name] = number = _number(where, name, value)
-            if not everywhere((number > 0) & (number < inf)):
-                raise BadWorkload(f"{where}: {name} must be positive and finite, found {value!r}")
+            if not everywhere((number > 0) & (number < MOST)):
+                raise BadWorkload(f"{where}: {name} must be positive and finite (below {MOST:g}), found {value!r}")
     return values
 
 
 def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
     """The same, with 0 allowed."""
     for name, value in values.items():
-        if not ((type(value) is int or type(value) is float) and 0 <= value < inf):
+        if not ((type(value) is int or type(value) is float) and 0 <= value < MOST):
             values[name] = number = _number(where, name, value)
-            if not everywhere((number >= 0) & (number < inf)):
-                raise BadWorkload(f"{where}: {name} must be finite and not negative, found {value!r}")
+            if not everywhere((number >= 0) & (number < MOST)):
+                raise BadWorkload(f"{where}: {name} must be finite and not negative (below {MOST:g}), found {value!r}")
     return values
+
+
+def flags(where: str, **values: Any) -> dict[str, float]:
+    """Flags as kernels take them, 1.0 or 0.0; refuse what is neither true nor false."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_) and not (isinstance(value, int | float) and value in (0, 1)):
+            raise BadWorkload(f"{where}: {name} is True or False, found {value!r}")
+    return {name: 1.0 if value else 0.0 for name, value in values.items()}
 
 
 def broadcastable(where: str, values: dict[str, Numeric]) -> None:
@@ -46,6 +57,8 @@ def broadcastable(where: str, values: dict[str, Numeric]) -> None:
 
 
 def _number(where: str, name: str, value: Numeric) -> Numeric:
+    if isinstance(value, int) and value >= MOST:  # too large for any array
+        return float(MOST)
     number = as_numeric(value)
     array = np.asarray(number)
     if array.dtype.kind not in "iuf":

@@ -21,6 +21,7 @@ from roofline.numeric import (
     anywhere,
     broadcastable,
     choose,
+    flags,
     maximum,
     minimum,
     not_negative,
@@ -65,6 +66,7 @@ class Op:
     def __post_init__(self) -> None:
         if not self.kernel:
             self.kernel = self.kind
+        not_negative(self.name, count=self.count)
 
     def times(self, count: Numeric) -> Op:
         """The same operator, run `count` times as often."""
@@ -84,7 +86,7 @@ def wide(dtype: str) -> str:
 
 def gemm(
     *, m: Numeric, n: Numeric, k: Numeric, batch: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None,
-    out_dtype: str | None = None, quantize: bool | None = None, reuse: bool = False, name: str = "gemm",
+    out_dtype: str | None = None, quantize: bool = False, reuse: bool = False, name: str = "gemm",
     count: Numeric = 1, shard: str = "", scope: str = "layer",
 ) -> Op:  # fmt: skip
     """Matrix product ``C[m, n] = A[m, k] @ B[k, n]``, `batch` of them with their own B.
@@ -116,7 +118,7 @@ def gemm(
         "width": DTYPE_BYTES[dtype],
         "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))],
-        "quantize": 1.0 if quantize else 0.0, "reuse": 1.0 if reuse else 0.0,
+        **flags(name, quantize=quantize, reuse=reuse),
     }  # fmt: skip
     return Op("gemm", name, dtype, args, count, shard, scope)
 
@@ -181,10 +183,10 @@ def attention(
         values |= _chunks(values)
     dtype = dtype_name(dtype)
     args = {
-        **values, "causal": 1.0 if causal else 0.0,
+        **values, **flags(name, causal=causal),
         "width": DTYPE_BYTES[dtype_name(query_dtype) if query_dtype else dtype],
         "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
-        "reuse": 1.0 if reuse else 0.0,
+        **flags(name, reuse=reuse),
     }  # fmt: skip
     return Op("attention", name, dtype, args, count, shard, scope)
 
@@ -228,9 +230,9 @@ def mla_attention(
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
     dtype = dtype_name(dtype)
     args = {
-        **values, "causal": 1.0 if causal else 0.0, "width": DTYPE_BYTES[dtype],
+        **values, **flags(name, causal=causal), "width": DTYPE_BYTES[dtype],
         "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
-        "reuse": 1.0 if reuse else 0.0,
+        **flags(name, reuse=reuse),
     }  # fmt: skip
     return Op("mla_attention", name, dtype, args, count, shard, scope)
 
@@ -238,7 +240,7 @@ def mla_attention(
 def moe(
     *, tokens: Numeric, hidden: Numeric, inter: Numeric, topk: Numeric, experts: Numeric, tp: Numeric = 1,
     ep: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None, gated: bool = True, skew: Numeric = 0,
-    quantize: bool | None = None, reuse: bool = False, tuned: bool = True, name: str = "moe", count: Numeric = 1,
+    quantize: bool = False, reuse: bool = False, tuned: bool = True, name: str = "moe", count: Numeric = 1,
     shard: str = "experts", scope: str = "layer",
 ) -> Op:  # fmt: skip
     """A routed mixture-of-experts feed-forward layer on one rank: permute, grouped GEMMs, activation, combine.
@@ -273,10 +275,9 @@ def moe(
         raise BadWorkload(f"{name}: ep is at most the number of experts and tp at least 1, found ep={ep!r}, tp={tp!r}")
     dtype = dtype_name(dtype)
     args = {
-        **values, "gated": 1.0 if gated else 0.0, **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
+        **values, **flags(name, gated=gated), **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
         "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
-        "out_width": DTYPE_BYTES[wide(dtype)], "quantize": 1.0 if quantize else 0.0, "reuse": 1.0 if reuse else 0.0,
-        "tuned": 1.0 if tuned else 0.0,
+        "out_width": DTYPE_BYTES[wide(dtype)], **flags(name, quantize=quantize, reuse=reuse, tuned=tuned),
     }  # fmt: skip
     return Op("moe", name, dtype, args, count, shard, scope)
 
@@ -313,7 +314,7 @@ def embedding_bag(
     dtype = dtype_name(dtype)
     args = {
         **values, **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
-        "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], "reuse": 1.0 if reuse else 0.0,
+        "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], **flags(name, reuse=reuse),
     }  # fmt: skip
     return Op("embedding_bag", name, dtype, args, count, shard, scope)
 
@@ -356,8 +357,7 @@ def elementwise(
     dtype = dtype_name(dtype)
     args["width"] = DTYPE_BYTES[dtype]
     args["out_width"] = DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype]
-    args["reuse"] = 1.0 if reuse else 0.0
-    args["merged"] = 1.0 if merged else 0.0
+    args |= flags(name, reuse=reuse, merged=merged)
     return Op(kind, name, dtype, args, count, shard, scope, "elementwise")
 
 

@@ -44,7 +44,7 @@ def plot_roofline(
     dtypes: Sequence[str] | None = None,
     levels: Sequence[str] | None = None,
     ops: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
-    label_share: float = 0.04,
+    label_share: float = 0.08,
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:

@@ -70,12 +70,14 @@ def _usable_memory(options: dict[str, Any]) -> float:
     return float(usable)
 
 
-def _whole(where: str, value: Any, least: int = 1) -> Any:
+def whole(where: str, value: Any, least: int = 1) -> Any:
     """A whole number of at least `least`, or an array of them."""
     if type(value) is int and least <= value < 2**53:
         return value
     value = as_numeric(value)
     array = np.asarray(value)
+    if type(value) is int and value >= 2**53:
+        raise BadWorkload(f"{where}: expected a whole number of at least {least} below 2^53, found {value!r}")
     if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
         raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {value!r}")
     flat = np.atleast_1d(array).ravel()
@@ -95,9 +97,9 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     BadWorkload, UnknownName
     """
     refuse_unknown(options, LANGUAGE, model.name)
-    batch, prompt = _whole("batch", options.get("batch", 1)), _whole("prompt", options.get("prompt", 1024))
-    output, prefix = _whole("output", options.get("output", 256)), _whole("prefix", options.get("prefix", 0), 0)
-    plan = Plan(**{k: _whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
+    batch, prompt = whole("batch", options.get("batch", 1)), whole("prompt", options.get("prompt", 1024))
+    output, prefix = whole("output", options.get("output", 256)), whole("prefix", options.get("prefix", 0), 0)
+    plan = Plan(**{k: whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
     sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix}
     broadcastable(model.name, sizes | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
     plan.check(model)
@@ -150,7 +152,7 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     BadWorkload, UnknownName
     """
     refuse_unknown(options, _RECOMMENDATION, name)
-    batch, devices = _whole("batch", options.get("batch", 1024)), _whole("devices", options.get("devices", 1))
+    batch, devices = whole("batch", options.get("batch", 1024)), whole("devices", options.get("devices", 1))
     dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
     chip.peak(dtype)
     if anywhere(devices > 1) and not chip.has_links:

@@ -45,13 +45,16 @@ from roofline.inference import Phase
 from roofline.language import PREFILL_TOKENS, LanguageEstimate
 from roofline.memory import Memory
 from roofline.models.llm import LanguageModel
-from roofline.numeric import as_numeric, choose, everywhere, maximum, minimum
+from roofline.numeric import anywhere, as_numeric, choose, everywhere, maximum, minimum, not_negative
 from roofline.op import Op, wide
-from roofline.request import LANGUAGE, Request, language_request, refuse_unknown
+from roofline.request import LANGUAGE, Request, language_request, refuse_unknown, whole
 from roofline.units import text
 
 #: The options of :func:`serve`.
 SERVING = ("concurrency", "prompt_sd", "output_sd", "chunk", "beams", "reserve", "whole_cache", *LANGUAGE[1:])
+
+#: Most that lengths may spread, in means: beyond lies a slip, not a distribution of lengths.
+MOST_SPREAD = 10
 
 
 @dataclass(frozen=True)
@@ -360,20 +363,18 @@ def serve(
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
     if "batch" in options:
         raise BadWorkload("serve: expected concurrency, found batch: a server has no fixed batch")
-    spread = {"prompt_sd": as_numeric(prompt_sd), "output_sd": as_numeric(output_sd)}
-    for name, value in spread.items():
-        if not np.all(np.asarray(value, dtype=float) >= 0) or not np.all(np.isfinite(value)):
-            raise BadWorkload(f"serve: {name} is a standard deviation of at least 0 tokens, found {value!r}")
+    spread = not_negative("serve", prompt_sd=prompt_sd, output_sd=output_sd)
     for name, flag in (("reserve", reserve), ("whole_cache", whole_cache)):
         if not isinstance(flag, bool | np.bool_):
             raise BadWorkload(f"serve: {name} is True or False, found {flag!r}")
     refuse_unknown(options, SERVING, f"serve({loaded.name})")
-    sizes = {"chunk": as_numeric(chunk), "beams": as_numeric(beams)}
-    for name, value in sizes.items():
-        if not np.all(np.asarray(value, dtype=float) >= 1) or not np.all(np.isfinite(value)):
-            raise BadWorkload(f"serve: {name} is at least 1, found {value!r}")
-    batch = _lanes(options) if concurrency is None else concurrency
+    sizes = {"chunk": whole("serve: chunk", chunk), "beams": whole("serve: beams", beams)}
+    batch = _lanes(options) if concurrency is None else whole("serve: concurrency", concurrency)
     asked = language_request(loaded, chip, {"batch": batch, **options})
+    for name, mean in (("prompt_sd", asked.prompt), ("output_sd", asked.output)):
+        if anywhere(spread[name] > MOST_SPREAD * np.asarray(mean)):
+            raise BadWorkload(f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, "
+                              f"found {spread[name]!r}")  # fmt: skip
     request = ServingRequest(
         **{f: getattr(asked, f) for f in Request.__dataclass_fields__}, **spread, **sizes, reserve=bool(reserve),
         whole_cache=bool(whole_cache),

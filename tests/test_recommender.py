@@ -232,7 +232,7 @@ def test_plain_numbers_stay_plain() -> None:
         ({"batch": "many"}, "batch must be a number, found 'many'"),
         ({"batch": [1, float("nan")]}, "batch must be a positive whole number"),
         ({"batch": 8, "devices": 0}, "devices must be a positive whole number, found 0"),
-        ({"batch": 8, "skew": -1}, "skew must be finite and not negative, found -1"),
+        ({"batch": 8, "skew": -1}, "skew must be finite and not negative (below 1e+18), found -1"),
         ({"batch": 8, "dtype": "fp33"}, "unknown dtype 'fp33'"),
         ({"batch": 8, "table_dtype": "int9"}, "unknown dtype 'int9'"),
     ],

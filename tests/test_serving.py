@@ -131,7 +131,9 @@ def test_ideal_is_never_beaten():
     ("options", "words"),
     [
         ({"batch": 4}, "concurrency"),
-        ({"concurrency": 0}, "batch"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"beams": 10**26}, "below 2\\^53"),
+        ({"prompt_sd": 1e12}, "10 times the mean"),
         ({"output_sd": -1}, "output_sd"),
         ({"prompt_sd": float("nan")}, "prompt_sd"),
         ({"chunk": 0}, "chunk"),

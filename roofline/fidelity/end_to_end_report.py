@@ -57,7 +57,7 @@ REASONS = (
     ),
     (
         "trtllm-overview", "", "gpt-oss",
-        "open: the experts' parameters are 16 to 20 % too fast on operator rows too (docs/validation.md), ranks of "
+        "open: experts in fp4 are the worst described of all (docs/validation.md), ranks of "
         "data-parallel attention are taken as evenly loaded, random tokens as evenly routed",
     ),
     (

@@ -146,7 +146,8 @@ def page(found: Validation, picture: str = "") -> str:
     head = [
         "# How far off the predictions are",
         "",
-        f"Predictions held against measured operator times: {found.source}, {len(found.rows):,} rows. Made by "
+        f"Predictions held against measured operator times: {found.source}, "
+        f"{(~found.rows['chip'].str.contains('<')).sum():,} rows. Made by "
         "`roofline validate --markdown docs/validation.md --plot docs/validation.png`; whose the measurements are, and "
         "how the sample was drawn, is told in `roofline/measured/README.md`.",
         "",

@@ -69,8 +69,11 @@ class Table:
 
     def rows(self) -> list[dict[str, str]]:
         """Every whole row."""
-        with self.path.open(newline="", encoding="utf-8") as stream:
-            return [row for row in csv.DictReader(stream) if None not in row and None not in row.values()]
+        try:
+            with self.path.open(newline="", encoding="utf-8") as stream:
+                return [row for row in csv.DictReader(stream) if None not in row and None not in row.values()]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise BadData(f"{self.path}: cannot be read as CSV: {error}; give another --out or --name") from None
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row; it is on disk when this returns."""

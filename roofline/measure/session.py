@@ -154,6 +154,12 @@ class Session:
             "load_average": system.load_average(),
         }  # fmt: skip
         path.write_text(json.dumps({**old, **record}, indent=2) + "\n", encoding="utf-8")
+        load, cores = system.load_average(), self.backend.system.cores
+        if load is not None and load > 1.5 * cores:
+            self.notes.append(
+                f"the load was {load:g} on {cores} cores: other programs ran, and the figures are theirs as well; "
+                "measure again when the machine is idle"
+            )
 
     def chip(self) -> Chip:
         """The machine as far as it is measured, with its family's efficiency parameters; writes the descriptor."""

@@ -101,7 +101,8 @@ def _on_device(kernels: list[dict[str, Any]], tree: list[dict[str, Any]], file: 
     owners: dict[int, dict[str, Any]] = {}
     for event in kernels:
         _, dur = _times(event, file)
-        node = by_id.get(_args(event).get("External id", event.get("id")))
+        name_of = _args(event).get("External id", event.get("id"))
+        node = by_id.get(name_of) if isinstance(name_of, int | str) else None
         owner = (node["owner"] or node) if node else None
         if owner is not None and owner["call"]:
             owners[id(owner)] = owner
