@@ -47,6 +47,8 @@ MOST_ROWS = 2000
 
 #: Fewer rows than this a class are left alone: too few to tell the parameters apart.
 FEWEST_ROWS = 20
+#: Measured over predicted, in the median, from which the unit of the times is in doubt.
+DOUBTFUL = 50
 
 #: Every fifth shape is held out of the fit to report its error.
 HELD_OUT = 5
@@ -268,6 +270,9 @@ def calibrate(
     numbers, record = dict(chip.numbers), dict(chip.calibration)
     fits, skipped = [], {}
     predicted = measurements.predict(good, chip)
+    slower = float((good["time_s"].loc[predicted.index].astype(float) / predicted["predicted_s"]).median())
+    if slower > DOUBTFUL:
+        notes.append(f"the times are {slower:,.0f} times as long as expected in the median: are they in seconds?")
     today = datetime.date.today().isoformat()
     for (kind, dtype), part in predicted.groupby(["kind", "dtype"], sort=True):
         if len(part) < FEWEST_ROWS:

@@ -349,17 +349,16 @@ def load_model(name: str | os.PathLike[str]) -> Model:
     """
     text = os.fspath(name)
     folder = os.path.isdir(os.path.expanduser(text))
-    # A folder that merely shares a model's name is not meant.
+    # A folder that merely shares a model's name is not meant; and what Hugging Face calls models holds one slash.
     is_file = text.lower().endswith(MODEL_ENDINGS) or os.path.isfile(os.path.join(text, "config.json"))
-    if is_file or (os.sep in text and folder):
+    is_path = os.sep in text and (folder or text.count("/") != 1 or text.startswith((".", "~", os.sep)))
+    if is_file or is_path:
         return _read_model(existing(os.path.join(text, "config.json") if folder else text, "model file", "*.json"))
     files = files_of("models")
     key = text.strip().lower()
     if key not in files:
         aliases = _model_aliases(tuple((k, str(p), stamp_of(p)) for k, (_, p) in files.items()))
         key = aliases.get(_squash(text), ("", ""))[0]
-        if not key and os.sep in text and text.count("/") != 1:  # what Hugging Face calls models holds one
-            return _read_model(existing(text, "model file", "*.json"))
         if not key:
             known = [*files, *(alias for _, alias in aliases.values())]
             raise UnknownName("model", text, known, f"(roofline models lists them){missing_folders('models')}")

@@ -223,3 +223,31 @@ def test_the_command_writes_the_descriptor_and_the_bad_rows(tmp_path: Path) -> N
     shown = CliRunner().invoke(app, ["calibrate", "h100", str(file)])
     assert "held out" in shown.stdout
     assert "1 rows were not used: 1 x k is missing" in shown.stdout
+
+
+def test_times_in_another_unit_are_doubted() -> None:
+    frame, _ = rows("gemm", 60)
+    assert not rl.calibrate(H100, frame).notes
+    assert any(
+        "are they in seconds?" in note for note in rl.calibrate(H100, frame.assign(time_s=frame.time_s * 900)).notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("out", "bad", "words"),
+    [
+        ("rows.csv", None, "twice"), ("new.toml", "new.toml", "twice"), ("no/new.toml", None, "does not exist"),
+        ("My Chip.toml", None, "lower-case"),
+    ],
+)  # fmt: skip
+def test_the_command_writes_over_nothing(tmp_path: Path, out: str, bad: str | None, words: str) -> None:
+    frame, _ = rows("gemm", 60)
+    file = tmp_path / "rows.csv"
+    frame.to_csv(file, index=False)
+    before = file.read_bytes()
+    options = ["--bad", str(tmp_path / bad)] if bad else []
+    done = CliRunner().invoke(app, ["calibrate", "h100", str(file), "--out", str(tmp_path / out), *options])
+    assert done.exit_code
+    assert words in done.output + str(done.exception)
+    assert file.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.csv"]

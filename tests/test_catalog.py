@@ -308,3 +308,11 @@ def test_an_unknown_model_suggests_names_that_load() -> None:
     assert "llama-3.1-70b" in error.value.close
     for close in error.value.close:
         assert rl.load_model(close)
+
+
+def test_a_model_is_known_by_what_hugging_face_calls_it() -> None:
+    assert rl.load_model("meta-llama/Llama-3.1-8B").name == "llama-3.1-8b"
+    with pytest.raises(UnknownName, match=r"no model is called 'meta-llama/Llama-3\.1-9B'; did you mean"):
+        rl.load_model("meta-llama/Llama-3.1-9B")
+    with pytest.raises(UnknownName, match="no model file is called"):
+        rl.load_model("./meta-llama/Llama-3.1-8B")

@@ -127,3 +127,17 @@ def test_tables_beyond_the_reach_of_the_address_cache_cost_a_walk() -> None:
              for rows in (reach / 256, 2 * reach / 256)]  # fmt: skip
     walked = 64 * cycles * 0.5 / (chip["cores.count"] * chip["clock"])
     assert costs[1].compute_s - costs[0].compute_s == pytest.approx(walked)
+
+
+@pytest.mark.parametrize("value", ["false", 2, float("nan"), None])
+def test_a_flag_is_true_or_false(value: Any) -> None:
+    with pytest.raises(BadWorkload, match="merged is True or False"):
+        rl.op.residual_add(rows=1, cols=1, merged=value)
+    with pytest.raises(BadWorkload, match="tuned is True or False"):
+        rl.op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=1, tuned=value)
+
+
+@pytest.mark.parametrize("count", [-1, float("nan"), float("inf")])
+def test_a_count_is_a_number_of_calls(count: float) -> None:
+    with pytest.raises(BadWorkload, match="count must be finite and not negative"):
+        rl.op.gemm(m=1, n=1, k=1, count=count)
