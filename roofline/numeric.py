@@ -58,7 +58,7 @@ def broadcastable(where: str, values: dict[str, Numeric]) -> None:
 
 def _number(where: str, name: str, value: Numeric) -> Numeric:
     if isinstance(value, int) and value >= MOST:  # too large for any array
-        return float(MOST)
+        return MOST
     number = as_numeric(value)
     array = np.asarray(number)
     if array.dtype.kind not in "iuf":

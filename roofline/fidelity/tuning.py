@@ -51,11 +51,12 @@ def tuned(frame: pd.DataFrame) -> np.ndarray:
     ndarray of bool
         True also where two files fit, the right one and another: which of them the file system names first is not told.
     """
-    if str(frame["version"].iloc[0]) not in _VERSIONS:
+    version = str(frame["version"].iloc[0])
+    if version not in _VERSIONS:
         return np.ones(len(frame), dtype=bool)
     files: dict[str, tuple[Any, ...]] = {}
     found: dict[tuple[Any, ...], bool] = {}
-    restart = RESTARTS.get(str(frame["version"].iloc[0]))
+    restart = RESTARTS.get(version)
     cases = list(frame[_CASE].itertuples(index=False, name=None))
     for case in dict.fromkeys(cases):
         kernel, dtype, hidden, inter, topk, experts, tp, ep, _ = case

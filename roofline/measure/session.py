@@ -214,10 +214,10 @@ class Session:
             share = max(left, 1.0) / once
             apart = [p for p in planned if key(p[0]) in self._apart]
             others = [p for p in planned if key(p[0]) not in self._apart]
-            kept = [p for part in (apart, others) if part
-                    for p in random.Random(0).sample(part, max(1, int(share * len(part))))]  # noqa: S311  no secret  # fmt: skip
+            kept = {id(p) for part in (apart, others) if part
+                    for p in random.Random(0).sample(part, max(1, int(share * len(part))))}  # noqa: S311  no secret  # fmt: skip
             self._leave_out("no time left in this run", len(planned) - len(kept))
-            planned = [p for p in planned if any(p is q for q in kept)]
+            planned = [p for p in planned if id(p) in kept]
         return planned
 
     def _leave_out(self, why: str, count: int = 1) -> None:
