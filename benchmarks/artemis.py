@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import roofline as rl
-from roofline import units
+from roofline.base import units
 
 SAME = [
     ("clock", "clock"),

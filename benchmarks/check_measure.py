@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from roofline import measurements
-from roofline.catalog import load_chip
+from roofline.catalog.load import load_chip
+from roofline.evidence import measurements
 from roofline.measure.cpu import Cpu
 from roofline.measure.record import TEST
 

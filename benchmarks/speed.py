@@ -16,8 +16,9 @@ from collections.abc import Callable
 import numpy as np
 
 import roofline as rl
-from roofline import inference, parallel
-from roofline.engine import fused
+from roofline.estimates import inference
+from roofline.work import parallel
+from roofline.work.engine import fused
 
 REQUEST = {"tp": 8, "batch": 64, "prompt": 1024, "output": 256}
 COMMAND = [sys.executable, "-m", "roofline", "estimate", "llama-3.1-70b", "--chip", "h100-sxm", "--tp", "8"]

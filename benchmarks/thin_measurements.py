@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from roofline import measurements
+from roofline.evidence import measurements
 from roofline.fidelity import exclusions
 from roofline.fidelity.aiconfigurator import (
     CLASSES,
@@ -32,7 +32,7 @@ from roofline.fidelity.aiconfigurator import (
     with_naive,
 )  # fmt: skip
 
-OUT = Path(__file__).parents[1] / "roofline" / "measured"
+OUT = Path(__file__).parents[1] / "roofline" / "evidence" / "measured"
 CHIPS = {"H100-SXM-80GB": "h100-sxm", "H200-SXM-141GB": "h200", "A100-SXM-80GB": "a100-sxm-80gb"}
 
 #: Rows a stratum (a regime of one framework, dtype, variant, chip and role): (H100 test shapes, everything else).

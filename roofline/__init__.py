@@ -13,15 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roofline.calibration import calibrate as calibrate
-    from roofline.catalog import (
-        list_chips as list_chips,
-        list_models as list_models,
-        load_chip as load_chip,
-        load_model as load_model,
-    )
-    from roofline.chip import Chip as Chip
-    from roofline.errors import (
+    from roofline.base.errors import (
         BadData as BadData,
         BadDescriptor as BadDescriptor,
         BadModel as BadModel,
@@ -30,14 +22,33 @@ if TYPE_CHECKING:
         RooflineError as RooflineError,
         UnknownName as UnknownName,
     )
-    from roofline.estimates import estimate as estimate
-    from roofline.fidelity.end_to_end import validate_end_to_end as validate_end_to_end
-    from roofline.fidelity.validation import validate as validate
-    from roofline.inference import (
+    from roofline.catalog.load import (
+        list_chips as list_chips,
+        list_models as list_models,
+        load_chip as load_chip,
+        load_model as load_model,
+    )
+    from roofline.estimates.estimate import estimate as estimate
+    from roofline.estimates.inference import (
         cost as cost,
         run as run,
     )
-    from roofline.op import (
+    from roofline.evidence.calibration import calibrate as calibrate
+    from roofline.fidelity.end_to_end import validate_end_to_end as validate_end_to_end
+    from roofline.fidelity.validation import validate as validate
+    from roofline.hardware.chip import Chip as Chip
+    from roofline.serving.steady import serve as serve
+    from roofline.show.plot import (
+        plot_breakdown as plot_breakdown,
+        plot_roofline as plot_roofline,
+    )
+    from roofline.study.grids import (
+        fewest_chips as fewest_chips,
+        pareto as pareto,
+        sensitivity as sensitivity,
+        sweep as sweep,
+    )
+    from roofline.work.op import (
         all_gather as all_gather,
         all_reduce as all_reduce,
         all_to_all as all_to_all,
@@ -57,64 +68,53 @@ if TYPE_CHECKING:
         silu_mul as silu_mul,
         softmax as softmax,
     )
-    from roofline.plot import (
-        plot_breakdown as plot_breakdown,
-        plot_roofline as plot_roofline,
-    )
-    from roofline.serving import serve as serve
-    from roofline.study import (
-        fewest_chips as fewest_chips,
-        pareto as pareto,
-        sensitivity as sensitivity,
-        sweep as sweep,
-    )
 
 __version__ = "0.1.0"
 
 #: The public names, and the module that each lives in.
 _MODULE_OF = {
-    "calibrate": "calibration",
-    "list_chips": "catalog",
-    "list_models": "catalog",
-    "load_chip": "catalog",
-    "load_model": "catalog",
-    "Chip": "chip",
-    "BadData": "errors",
-    "BadDescriptor": "errors",
-    "BadModel": "errors",
-    "BadWorkload": "errors",
-    "DoesNotFit": "errors",
-    "RooflineError": "errors",
-    "UnknownName": "errors",
-    "estimate": "estimates",
-    "cost": "inference",
-    "run": "inference",
-    "all_gather": "op",
-    "all_reduce": "op",
-    "all_to_all": "op",
-    "attention": "op",
-    "elementwise": "op",
-    "embedding_bag": "op",
-    "gemm": "op",
-    "host_copy": "op",
-    "layer_norm": "op",
-    "mla_attention": "op",
-    "moe": "op",
-    "quantize": "op",
-    "reduce_scatter": "op",
-    "rms_norm": "op",
-    "rope": "op",
-    "send": "op",
-    "silu_mul": "op",
-    "softmax": "op",
-    "plot_breakdown": "plot",
-    "plot_roofline": "plot",
-    "serve": "serving",
+    "calibrate": "evidence.calibration",
+    "list_chips": "catalog.load",
+    "list_models": "catalog.load",
+    "load_chip": "catalog.load",
+    "load_model": "catalog.load",
+    "Chip": "hardware.chip",
+    "BadData": "base.errors",
+    "BadDescriptor": "base.errors",
+    "BadModel": "base.errors",
+    "BadWorkload": "base.errors",
+    "DoesNotFit": "base.errors",
+    "RooflineError": "base.errors",
+    "UnknownName": "base.errors",
+    "estimate": "estimates.estimate",
+    "cost": "estimates.inference",
+    "run": "estimates.inference",
+    "all_gather": "work.op",
+    "all_reduce": "work.op",
+    "all_to_all": "work.op",
+    "attention": "work.op",
+    "elementwise": "work.op",
+    "embedding_bag": "work.op",
+    "gemm": "work.op",
+    "host_copy": "work.op",
+    "layer_norm": "work.op",
+    "mla_attention": "work.op",
+    "moe": "work.op",
+    "quantize": "work.op",
+    "reduce_scatter": "work.op",
+    "rms_norm": "work.op",
+    "rope": "work.op",
+    "send": "work.op",
+    "silu_mul": "work.op",
+    "softmax": "work.op",
+    "plot_breakdown": "show.plot",
+    "plot_roofline": "show.plot",
+    "serve": "serving.steady",
     "validate_end_to_end": "fidelity.end_to_end",
-    "fewest_chips": "study",
-    "pareto": "study",
-    "sensitivity": "study",
-    "sweep": "study",
+    "fewest_chips": "study.grids",
+    "pareto": "study.grids",
+    "sensitivity": "study.grids",
+    "sweep": "study.grids",
     "validate": "fidelity.validation",
 }
 
@@ -126,7 +126,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"roofline.{_MODULE_OF[name]}"), name)
         globals()[name] = value
         return value
-    from roofline.errors import closest
+    from roofline.base.errors import closest
 
     near = closest(name, _MODULE_OF, 1)
     raise AttributeError(

@@ -1,5 +1,5 @@
 """``python -m roofline``: the command."""
 
-from roofline.cli import main
+from roofline.command.main import main
 
 main()

@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from roofline import op
-from roofline.op import Op
+from roofline.work import op
+from roofline.work.op import Op
 
 
 def sizes(low: int, high: int) -> st.SearchStrategy[int]:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from roofline import units
-from roofline.catalog import chip_records, load_chip
-from roofline.chip import Chip
-from roofline.descriptor import Number
-from roofline.units import DIMENSIONS
+from roofline.base import units
+from roofline.base.units import DIMENSIONS
+from roofline.catalog.load import chip_records, load_chip
+from roofline.hardware.chip import Chip
+from roofline.hardware.descriptor import Number
 from tests.operators import sizes
 
 __all__ = ["CHIPS", "changes", "chip_names", "chips_and_figures", "magnitudes", "quantities", "sizes"]

@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 import roofline as rl
-from roofline import calibration, measurements
-from roofline.cli import app
-from roofline.workload import workload
+from roofline.catalog.places import files_of
+from roofline.command.main import app
+from roofline.evidence import calibration, measurements
+from roofline.work.workload import workload
 
 H100 = rl.load_chip("h100-sxm")
 TRUTH = {
@@ -89,7 +90,7 @@ def test_a_chip_that_is_right_already_is_left_alone() -> None:
 
 
 def test_parameters_of_the_hardware_are_never_fitted() -> None:
-    from roofline import op
+    from roofline.work import op
 
     free = calibration.free_parameters(H100, op.gemm(m=1, n=1, k=1))
     assert "launch_s" in free
@@ -118,7 +119,7 @@ def test_a_chip_known_only_by_its_file_is_written_whole(tmp_path: Path) -> None:
     base = rl.load_chip("h200")
     own = tmp_path / "mine" / "h200x.toml"
     own.parent.mkdir()
-    extends = Path(rl.catalog.files_of("chips")["h200"][1]).read_text()
+    extends = Path(files_of("chips")["h200"][1]).read_text()
     own.write_text(re.sub(r"(?m)^aliases = .*$", "", extends).replace('name = "h200"', 'name = "h200x"'))
     frame, _ = rows("gemm", 120)
     file = tmp_path / "rows.csv"

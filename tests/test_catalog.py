@@ -14,8 +14,8 @@ import platformdirs
 import pytest
 
 import roofline as rl
-from roofline import catalog, places
-from roofline.errors import BadDescriptor, BadModel, UnknownName
+from roofline.base.errors import BadDescriptor, BadModel, UnknownName
+from roofline.catalog import load as catalog, places
 
 CHILD = """\
 schema = 1

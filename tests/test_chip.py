@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
-from roofline.chip import Chip
-from roofline.descriptor import Number
-from roofline.errors import BadWorkload, UnknownName
+from roofline.base.errors import BadWorkload, UnknownName
+from roofline.hardware.chip import Chip
+from roofline.hardware.descriptor import Number
 from tests.strategies import CHIPS, changes, chip_names, chips_and_figures
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from roofline import cli
+from roofline.command import main as cli
 
 
 class Run:
@@ -200,7 +200,7 @@ def test_plots_in_three_forms(run: Run, tmp_path: Path) -> None:
 
 
 def test_check_accepts_the_built_in_and_refuses_the_broken(run: Run, tmp_path: Path) -> None:
-    from roofline import places
+    from roofline.catalog import places
 
     good = str(places.files_of("chips")["h100-sxm"][1])
     code, out, _ = run("check", good)

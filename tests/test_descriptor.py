@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
-from roofline import descriptor
-from roofline.catalog import read_chip
-from roofline.descriptor import Descriptor
-from roofline.errors import BadDescriptor, UnknownName
+from roofline.base.errors import BadDescriptor, UnknownName
+from roofline.catalog.load import read_chip
+from roofline.hardware import descriptor
+from roofline.hardware.descriptor import Descriptor
 from tests.strategies import CHIPS
 
 TINY = """\

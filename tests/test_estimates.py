@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
-from roofline.chip import Chip
+from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 
 GB = 1e9

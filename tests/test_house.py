@@ -46,7 +46,7 @@ def test_every_data_file_is_packaged() -> None:
     folders = {
         "roofline": ROOT / "roofline",
         "roofline.chips": ROOT / "chips",
-        "roofline.measured": ROOT / "roofline/measured",
+        "roofline.evidence.measured": ROOT / "roofline/evidence/measured",
         "roofline.models": ROOT / "roofline/models",
     }
     packaged = {path for name, globs in data.items() for glob in globs for path in folders[name].glob(glob)}

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from roofline import parallel
-from roofline.errors import BadModel
+from roofline.base.errors import BadModel
 from roofline.models.attention import Attention, Span
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.llm import LanguageModel, load
+from roofline.work import parallel
 
 CONFIGS = Path(__file__).parent.parent / "roofline" / "models" / "configs"
 MODELS = {path.stem: load(path) for path in sorted(CONFIGS.glob("*.json"))}

@@ -13,9 +13,9 @@ import pytest
 
 import roofline as rl
 from roofline import kernels
-from roofline.inference import evaluate_op
+from roofline.estimates.inference import evaluate_op
 from roofline.kernels import _jit
-from roofline.op import Op
+from roofline.work.op import Op
 
 OPERATORS = [
     rl.gemm(m=48, n=4096, k=4096),

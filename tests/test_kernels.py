@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import roofline as rl
-from roofline.errors import BadWorkload
+from roofline.base.errors import BadWorkload
+from roofline.work import op as operators
 
 
 @pytest.mark.parametrize(("experts", "topk", "falls_back"), [(512, 16, False), (513, 16, True), (512, 17, True)])
@@ -132,12 +133,12 @@ def test_tables_beyond_the_reach_of_the_address_cache_cost_a_walk() -> None:
 @pytest.mark.parametrize("value", ["false", 2, float("nan"), None])
 def test_a_flag_is_true_or_false(value: Any) -> None:
     with pytest.raises(BadWorkload, match="merged is True or False"):
-        rl.op.residual_add(rows=1, cols=1, merged=value)
+        operators.residual_add(rows=1, cols=1, merged=value)
     with pytest.raises(BadWorkload, match="tuned is True or False"):
-        rl.op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=1, tuned=value)
+        operators.moe(tokens=1, hidden=8, inter=8, topk=1, experts=1, tuned=value)
 
 
 @pytest.mark.parametrize("count", [-1, float("nan"), float("inf")])
 def test_a_count_is_a_number_of_calls(count: float) -> None:
     with pytest.raises(BadWorkload, match="count must be finite and not negative"):
-        rl.op.gemm(m=1, n=1, k=1, count=count)
+        operators.gemm(m=1, n=1, k=1, count=count)

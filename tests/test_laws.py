@@ -11,11 +11,12 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 import roofline as rl
-from roofline import kernels, op
-from roofline.catalog import chip_records
-from roofline.chip import Chip
-from roofline.inference import COST, evaluate_op
-from roofline.op import Op
+from roofline import kernels
+from roofline.catalog.load import chip_records
+from roofline.estimates.inference import COST, evaluate_op
+from roofline.hardware.chip import Chip
+from roofline.work import op
+from roofline.work.op import Op
 from tests.operators import ARGUMENTS, SIZES, operators
 
 CHIPS = [record["name"] for record in chip_records()]
@@ -103,7 +104,7 @@ def test_an_array_equals_its_points(one: Op, chip_name: str) -> None:
 
 
 def arguments_of(one: Op, chip: Chip) -> dict[str, Any]:
-    from roofline.inference import _bind
+    from roofline.estimates.inference import _bind
 
     return {name: float(value) for name, value in ({**_bind(one, chip).values, **one.args}).items()}
 

@@ -15,9 +15,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from roofline import calibration, catalog, cli_measure, measurements
-from roofline.errors import BadData, BadWorkload, UnknownName
-from roofline.inference import evaluate_op
+from roofline.base.errors import BadData, BadWorkload, UnknownName
+from roofline.catalog import load as catalog
+from roofline.command import measure as cli_measure
+from roofline.estimates.inference import evaluate_op
+from roofline.evidence import calibration, measurements
 from roofline.measure import Session, backend, levels, measure, record, suites, system, timing
 from roofline.measure.backend import CannotMeasure, Prepared, Probe
 from roofline.measure.cpu import Cpu
@@ -231,7 +233,7 @@ def test_rows_apart_are_not_fitted_by_calibrate_either(made: type[Made], tmp_pat
 
 
 def test_a_fit_that_is_not_taken_is_told(made: type[Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roofline.calibration.FEWEST_ROWS", 10**6)
+    monkeypatch.setattr("roofline.evidence.calibration.FEWEST_ROWS", 10**6)
     result = measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
     assert any("gemm" in note for note in result.notes)
 

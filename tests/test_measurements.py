@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 import roofline as rl
-from roofline import measurements, op
+from roofline.evidence import measurements
 from roofline.fidelity import exclusions, validation
+from roofline.work import op
 
 H100 = rl.load_chip("h100-sxm")
 GEMM = {"op": "gemm", "dtype": "bf16", "m": 64, "n": 4096, "k": 4096, "time_s": 2e-5}
@@ -122,7 +123,7 @@ def test_shipped_rows_are_usable_and_attributed() -> None:
     assert set(rows["chip"]) == {"h100-sxm", "h200", "a100-sxm-80gb"}
     assert set(rows["role"]) == {"calibrate", "test-shapes", "test-chip"}
     assert (rows["role"] == "test-chip").eq(rows["chip"] == "h200").all()
-    folder = Path(validation.__file__).parent.parent / "measured"
+    folder = Path(validation.__file__).parent.parent / "evidence" / "measured"
     assert sum(f.stat().st_size for f in folder.iterdir() if f.is_file()) < 3_000_000
     assert "Apache" in (folder / "README.md").read_text()
 

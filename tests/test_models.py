@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from roofline import op
-from roofline.errors import BadWorkload
+from roofline.base.errors import BadWorkload
 from roofline.models.attention import LatentAttention
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import mean_context
 from roofline.models.llm import load
-from roofline.op import Op
-from roofline.workload import Workload
+from roofline.work import op
+from roofline.work.op import Op
+from roofline.work.workload import Workload
 
 CONFIGS = Path(__file__).parent.parent / "roofline" / "models" / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.json"))

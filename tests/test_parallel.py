@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from roofline.errors import BadWorkload
+from roofline.base.errors import BadWorkload
+from roofline.base.units import dtype_bytes
 from roofline.models.llm import LanguageModel, load
-from roofline.op import Op
-from roofline.parallel import Plan, activation_bytes, kept, kv_bytes, shard, weight_bytes
-from roofline.units import dtype_bytes
-from roofline.workload import Workload
+from roofline.work.op import Op
+from roofline.work.parallel import Plan, activation_bytes, kept, kv_bytes, shard, weight_bytes
+from roofline.work.workload import Workload
 
 CONFIGS = Path(__file__).parent.parent / "roofline" / "models" / "configs"
 

@@ -13,7 +13,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 
 import roofline as rl
-from roofline import plot
+from roofline.show import plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

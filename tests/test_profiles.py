@@ -10,7 +10,7 @@ import pytest
 
 import roofline as rl
 from roofline import profiles
-from roofline.errors import BadData
+from roofline.base.errors import BadData
 
 DATA = Path(__file__).parent / "data" / "profiles"
 TRACE = DATA / "torch-2.13-cpu-shapes.json.gz"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roofline import cli
+from roofline.command import main as cli
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import roofline.models.recommender as recommender
-from roofline.errors import BadModel, BadWorkload
+from roofline.base.errors import BadModel, BadWorkload
 from roofline.models.recommender import Recommender, load
 
 FOLDER = Path(recommender.__file__).parent / "recommenders"
@@ -441,7 +441,7 @@ def test_unreadable_files_are_refused(tmp_path: Path, content: bytes, says: str)
 
 
 def test_importing_models_imports_nothing_heavy() -> None:
-    heavy = ["pydantic", "numba", "pandas", "matplotlib", "roofline.chip", "roofline.kernels"]
+    heavy = ["pydantic", "numba", "pandas", "matplotlib", "roofline.hardware.chip", "roofline.kernels"]
     code = f"import sys, roofline.models.recommender; print([m for m in sys.modules if m in {heavy!r}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 import roofline as rl
-from roofline import report
 from roofline.fidelity import validation, validation_report
+from roofline.show import report
 
 WIDTHS = (40, 60, 80, 100, 120, 200)
 
@@ -92,7 +92,7 @@ def test_words_wrap_and_names_stay_whole() -> None:
 def test_a_measurement_tells_dtypes_apart_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from roofline import cli_measure
+    from roofline.command import measure as cli_measure
 
     row = {"kind": "elementwise", "rows": 120, "before": 1.83, "after": 0.11, "test": 0.12, "test_rows": 1024}
     rows = pd.DataFrame([{**row, "dtype": "fp32"}, {**row, "dtype": "bf16"}])
@@ -110,7 +110,7 @@ def test_a_measurement_tells_dtypes_apart_on_a_narrow_terminal(monkeypatch: pyte
 def test_a_sweep_drops_what_says_the_same_in_every_row(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from roofline import cli
+    from roofline.command import main as cli
 
     monkeypatch.setattr(cli, "out_console", lambda: Console(width=80, highlight=False))
     arguments = ["sweep", "dlrm-v2", "-c", "mtia-v1", "-c", "mtia-2i", "-a", "batch=64,4096", "-a", "skew=0,1.05"]

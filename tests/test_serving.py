@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
-from roofline.engine import compiled, fused, joined
+from roofline.work.engine import compiled, fused, joined
 
 CHIP = "h100-sxm"
 COMMON = {"prompt": 1024, "output": 256}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
-from roofline.descriptor import Number
-from roofline.errors import BadWorkload, UnknownName
-from roofline.uncertainty import error_factors, quantile, ranged, sample
+from roofline.base.errors import BadWorkload, UnknownName
+from roofline.hardware.descriptor import Number
+from roofline.hardware.uncertainty import error_factors, quantile, ranged, sample
 from tests.strategies import CHIPS, chip_names
 
 

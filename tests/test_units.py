@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from roofline import units
-from roofline.errors import BadWorkload, RooflineError
-from roofline.units import DIMENSIONS, dtype_bytes, dtype_name, parse, text
+from roofline.base import units
+from roofline.base.errors import BadWorkload, RooflineError
+from roofline.base.units import DIMENSIONS, dtype_bytes, dtype_name, parse, text
 from tests.strategies import magnitudes, quantities
 
 SI = sorted({unit for unit, _ in DIMENSIONS.values()} - {""})

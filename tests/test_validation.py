@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import roofline as rl
-from roofline import measurements
-from roofline.cli import app
+from roofline.command.main import app
+from roofline.evidence import measurements
 from roofline.fidelity import aiconfigurator, exclusions, goals, tuning, validation, validation_report
 
 
@@ -120,7 +120,7 @@ def test_page_and_machine_readable_forms(found: validation.Validation) -> None:
 
 
 def test_the_picture(found: validation.Validation, tmp_path: Path) -> None:
-    from roofline import plot
+    from roofline.show import plot
 
     axes = plot.plot_validation(found.rows.head(2000))
     assert axes.get_xscale() == axes.get_yscale() == "log"

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
-from roofline import tomlfile
-from roofline.catalog import read_chip
-from roofline.chip import Chip
-from roofline.descriptor import Number
-from roofline.errors import BadWorkload
+from roofline.base import tomlfile
+from roofline.base.errors import BadWorkload
+from roofline.catalog.load import read_chip
+from roofline.hardware.chip import Chip
+from roofline.hardware.descriptor import Number
 from tests.strategies import CHIPS, changes, chip_names
 
 

@@ -1,4 +1,4 @@
-"""Operator times of NVIDIA's aiconfigurator-core 0.12.0 (Apache-2.0) in the columns of :mod:`roofline.measurements`.
+"""Operator times of NVIDIA's aiconfigurator-core 0.12.0 (Apache-2.0), as :mod:`roofline.evidence.measurements` has.
 
 The package holds one Parquet file for each chip, class, framework and version, in names of its own. What its columns
 mean, where the package does not say:
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import measurements
-from roofline.catalog import load_chip
-from roofline.errors import BadData
+from roofline.base.errors import BadData
+from roofline.catalog.load import load_chip
+from roofline.evidence import measurements
 from roofline.fidelity import exclusions, tuning
 
 if TYPE_CHECKING:
@@ -219,7 +219,8 @@ def read(place: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        In the columns of :mod:`roofline.measurements`, with chip, framework, version, kernel, variant, role and flags.
+        In the columns of :mod:`roofline.evidence.measurements`, with chip, framework, version, kernel, variant, role
+        and flags.
 
     Raises
     ------
@@ -229,7 +230,7 @@ def read(place: str | os.PathLike[str] | None = None) -> pd.DataFrame:
     import pandas as pd
 
     root = _root(Path(place)) if place is not None else folder()
-    roles = pd.read_csv(Path(__file__).parent.parent / "measured" / "roles.csv")
+    roles = pd.read_csv(Path(__file__).parent.parent / "evidence" / "measured" / "roles.csv")
     found = []
     for name, rows in _tables(root):
         keys = list(CLASSES[name])

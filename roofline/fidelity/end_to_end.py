@@ -13,9 +13,9 @@ from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from roofline.catalog import load_chip, load_model
-from roofline.estimates import estimate
-from roofline.serving import serve
+from roofline.catalog.load import load_chip, load_model
+from roofline.estimates.estimate import estimate
+from roofline.serving.steady import serve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def published() -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = resources.files("roofline.measured") / "end_to_end.csv"
+    path = resources.files("roofline.evidence.measured") / "end_to_end.csv"
     with path.open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in _NUMBERS})
 

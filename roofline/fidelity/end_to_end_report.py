@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from roofline.base.units import text
 from roofline.fidelity import end_to_end, mtia
-from roofline.units import text
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import op
-from roofline.catalog import load_chip
-from roofline.estimates import estimate
-from roofline.inference import cost
+from roofline.catalog.load import load_chip
+from roofline.estimates.estimate import estimate
+from roofline.estimates.inference import cost
+from roofline.work import op
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from roofline.chip import Chip
+    from roofline.hardware.chip import Chip
 
 #: Recommendation models that stand for "a model" in ratios, and the batch and dtype they run at.
 MODELS = ("rm1", "rm2", "rm3", "dlrm-kaggle", "dlrm-terabyte", "dlrm-v2", "mt-wnd")
@@ -146,7 +146,7 @@ def ratios() -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = resources.files("roofline.measured") / "mtia.csv"
+    path = resources.files("roofline.evidence.measured") / "mtia.csv"
     with path.open(encoding="utf-8") as file:
         table = pd.read_csv(file, keep_default_na=False, na_values={"low": [""], "high": [""]})
     table["predicted"] = [PREDICTIONS[i](load_chip(c)) for i, c in zip(table["id"], table["chip"], strict=True)]

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import measurements
-from roofline.catalog import load_chip
-from roofline.errors import BadData
+from roofline.base.errors import BadData
+from roofline.catalog.load import load_chip
+from roofline.evidence import measurements
+from roofline.evidence.measurements import REGIMES
 from roofline.fidelity import exclusions, goals
-from roofline.measurements import REGIMES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from roofline.chip import Chip
+    from roofline.hardware.chip import Chip
 
 #: The interval whose coverage is counted, and its half width in standard deviations.
 LEVEL, _Z = 0.9, 1.6448536
@@ -38,7 +38,7 @@ GROUP = ["class", "dtype", "chip", "framework", "role"]
 #: Chips that are validated with another chip's parameters as well: their own datasheet, nothing fitted.
 CARRIED = {"a100-sxm-80gb": "h100-sxm"}
 
-_MEASURED = Path(__file__).parent.parent / "measured"
+_MEASURED = Path(__file__).parent.parent / "evidence" / "measured"
 _TABLES = ("gemm", "attention", "mla_attention", "moe", "collectives", "quantize")
 _WORDS = ("chip", "framework", "version", "kernel", "role", "variant", "flags")
 _ABOUT = (*_WORDS, "naive_s", "distribution")
@@ -95,7 +95,8 @@ def validate(
     Parameters
     ----------
     data : path or DataFrame, optional
-        Measurements of your own, in the columns of :mod:`roofline.measurements`. Default: those that roofline ships.
+        Measurements of your own, in the columns of :mod:`roofline.evidence.measurements`. Default: those that
+        roofline ships.
     chip : Chip or str, optional
         The chip of rows without a column `chip`; with that column, only the rows of this chip.
     full : bool

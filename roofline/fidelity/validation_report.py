@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from roofline.evidence.measurements import REGIMES
 from roofline.fidelity import exclusions, goals
-from roofline.measurements import REGIMES
-from roofline.report import Table, markdown
+from roofline.show.report import Table, markdown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from roofline.calibration import Calibration
+    from roofline.evidence.calibration import Calibration
     from roofline.fidelity.validation import Validation
 
 
@@ -182,7 +182,7 @@ def calibration_table(result: Calibration) -> Table:
 
 def parameters_table(result: Calibration) -> Table:
     """What was fitted, beside what the chip came with."""
-    from roofline import units
+    from roofline.base import units
 
     table = Table("Parameters", ["figure", ">was", ">is"])
     for f in result.fits:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from roofline.errors import RooflineError
+from roofline.base.errors import RooflineError
 from roofline.measure.suites import Case
 from roofline.measure.timing import Timing, summary
 
@@ -26,7 +26,7 @@ def measure(cases: list[Case], devices: int, device: str = "cuda", least: int = 
     Parameters
     ----------
     cases : list of dict
-        ``op`` of :data:`KINDS` and ``bytes``, as the operators of :mod:`roofline.op` count them.
+        ``op`` of :data:`KINDS` and ``bytes``, as the operators of :mod:`roofline.work.op` count them.
     devices : int
     device : str
         ``"cuda"`` (NCCL, one GPU a process) or ``"cpu"`` (gloo).

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import calibration, catalog, measurements
-from roofline.errors import BadData, RooflineError
-from roofline.inference import COST, evaluate_op
+from roofline.base.errors import BadData, RooflineError
+from roofline.catalog import load as catalog
+from roofline.estimates.inference import COST, evaluate_op
+from roofline.evidence import calibration, measurements
 from roofline.measure.record import SHAPE, TEST, read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from roofline.chip import Chip
+    from roofline.hardware.chip import Chip
     from roofline.measure.session import Session
 
 
@@ -30,7 +31,7 @@ class Result:
         With the measured figures and its family's efficiency parameters; with fitted ones (the same where there were
         too few rows to fit).
     table : DataFrame
-        The rows, in the columns of :mod:`roofline.measurements`.
+        The rows, in the columns of :mod:`roofline.evidence.measurements`.
     refused : DataFrame
         Rows that were not believed, with the reason.
     validation : DataFrame
@@ -132,7 +133,7 @@ def points(table: pd.DataFrame, chip: Chip) -> dict[str, pd.DataFrame]:
 
 def picture(table: pd.DataFrame, chip: Chip, path: Path) -> Path:
     """The machine's roofline with its measured operators on it."""
-    from roofline import plot
+    from roofline.show import plot
 
     ceilings = [d for d in dict.fromkeys(table["dtype"].dropna()) if d in chip.dtypes]
     ax = plot.plot_roofline(

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from roofline import tomlfile
-from roofline.errors import BadData
+from roofline.base import tomlfile
+from roofline.base.errors import BadData
 from roofline.measure import levels
 from roofline.measure.backend import Probe
 from roofline.measure.system import System

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from roofline.errors import BadWorkload
+from roofline.base.errors import BadWorkload
+from roofline.base.units import DTYPE_BYTES
 from roofline.measure import system
 from roofline.measure.backend import REFERENCE, TOLERANCE, CannotMeasure, Prepared, Probe, ring_count
 from roofline.measure.suites import Case, stream_sizes
 from roofline.measure.system import Cache, System
 from roofline.measure.timing import Timing, on_host, relative_error, summary, zipf
-from roofline.units import DTYPE_BYTES
 
 _CHECKED = 8  # rows of an output that are compared with the reference
 _GRAPH = 20  # calls of a stream in one graph

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roofline.errors import BadData
+from roofline.base.errors import BadData
 from roofline.measure.system import Cache
 
 #: A level must be this much faster than the next one outward to be told from it.

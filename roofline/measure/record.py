@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from roofline.errors import BadData
+from roofline.base.errors import BadData
+from roofline.evidence.measurements import OPERATORS
 from roofline.measure.suites import Case
-from roofline.measurements import OPERATORS
 
 #: Columns of a measurement file: the documented ones, then what the measuring adds.
 SHAPE = (

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline import catalog, measurements, op as operators
-from roofline.errors import BadData, BadWorkload, RooflineError, UnknownName
-from roofline.inference import COST, evaluate_op
+from roofline.base.errors import BadData, BadWorkload, RooflineError, UnknownName
+from roofline.catalog import load as catalog
+from roofline.estimates.inference import COST, evaluate_op
+from roofline.evidence import measurements
 from roofline.measure import collectives, conclude, describe, suites, system
 from roofline.measure.backend import Backend, CannotMeasure, Probe
 from roofline.measure.record import FITTED, MEASUREMENT, PROBE, REFUSED, TEST, Table, check, key, merged, read_json
 from roofline.measure.suites import Case
 from roofline.measure.timing import Timing
+from roofline.work import op as operators
 
 if TYPE_CHECKING:
-    from roofline.chip import Chip
+    from roofline.hardware.chip import Chip
 
 #: By size: time for all but what follows the last operator, for the samples of one case in one round, and the longest
 #: call worth measuring (s).

@@ -1,6 +1,6 @@
 """What is measured, as data: operators, and the grid of shapes for each.
 
-A suite is a list of grids; a grid is one operator of :mod:`roofline.op` with a tuple of values for each of its
+A suite is a list of grids; a grid is one operator of :mod:`roofline.work.op` with a tuple of values for each of its
 keywords, of which the product is taken. Three spellings are not plain values:
 
 - ``table_share`` gives the size of an embedding table as a share of the last-level cache; `rows` follows from it, so
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from roofline.units import DTYPE_BYTES
+from roofline.base.units import DTYPE_BYTES
 
 #: A shape to measure: ``op`` and the keywords of that operator.
 Case = dict[str, Any]

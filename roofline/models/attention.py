@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from roofline import numeric, op
+from roofline.base import numeric
+from roofline.base.numeric import Numeric
 from roofline.models.forward import Pass, Weights, mean_context
-from roofline.numeric import Numeric
-from roofline.op import Op
+from roofline.work import op
+from roofline.work.op import Op
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from roofline.errors import BadModel, UnknownName
+from roofline.base.errors import BadModel, UnknownName
 from roofline.models.blocks import BLOCKS, Block, Count, Feature, Name, Strict, Width, as_list, flat
 from roofline.models.recommender import TableGroup
 from roofline.models.steps import Step

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roofline import numeric, op
+from roofline.base import numeric
+from roofline.base.numeric import Numeric
 from roofline.models.forward import Pass, Weights
-from roofline.numeric import Numeric
-from roofline.op import Op
+from roofline.work import op
+from roofline.work.op import Op
 
 
 @dataclass(frozen=True, slots=True)

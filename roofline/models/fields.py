@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from roofline.errors import BadModel, closest
+from roofline.base.errors import BadModel, closest
 
 #: A description is a few kilobytes; what is larger is no description.
 MAX_BYTES = 10_000_000

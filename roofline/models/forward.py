@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roofline import numeric, op
-from roofline.numeric import Numeric
-from roofline.units import DTYPE_BYTES
+from roofline.base import numeric
+from roofline.base.numeric import Numeric
+from roofline.base.units import DTYPE_BYTES
+from roofline.work import op
 
 
 @dataclass(frozen=True, slots=True)

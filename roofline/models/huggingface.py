@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roofline.errors import closest
+from roofline.base.errors import closest
 from roofline.models.attention import Attention, LatentAttention, Span
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.fields import Fields, read_json

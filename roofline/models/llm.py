@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from roofline import numeric, op
-from roofline.errors import BadWorkload
+from roofline.base import numeric
+from roofline.base.errors import BadWorkload
+from roofline.base.numeric import Numeric
+from roofline.base.units import dtype_bytes, dtype_name
 from roofline.models.attention import Attention, LatentAttention, Span
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
-from roofline.numeric import Numeric
-from roofline.op import Op
-from roofline.units import dtype_bytes, dtype_name
-from roofline.workload import Workload
+from roofline.work import op
+from roofline.work.op import Op
+from roofline.work.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import fnmatch
 import re
 from collections.abc import Callable
 
-from roofline.errors import BadWorkload, closest
+from roofline.base.errors import BadWorkload, closest
+from roofline.base.units import dtype_name
 from roofline.models.fields import Fields
-from roofline.units import dtype_name
 
 
 def dtypes(body: Fields, top: Fields) -> tuple[str, str, str]:

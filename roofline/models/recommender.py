@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline import op
-from roofline.errors import BadModel, BadWorkload
-from roofline.numeric import Numeric, as_numeric, ceil_div
-from roofline.op import Op
-from roofline.units import dtype_bytes, dtype_name
-from roofline.workload import Workload
+from roofline.base.errors import BadModel, BadWorkload
+from roofline.base.numeric import Numeric, as_numeric, ceil_div
+from roofline.base.units import dtype_bytes, dtype_name
+from roofline.work import op
+from roofline.work.op import Op
+from roofline.work.workload import Workload
 
 if TYPE_CHECKING:
     from roofline.models.steps import Step

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from roofline import op
-from roofline.numeric import Numeric
-from roofline.op import Op
-from roofline.units import DTYPE_BYTES
+from roofline.base.numeric import Numeric
+from roofline.base.units import DTYPE_BYTES
+from roofline.work import op
+from roofline.work.op import Op
 
 
 class Step(Protocol):

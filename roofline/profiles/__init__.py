@@ -14,16 +14,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline.errors import BadData, BadWorkload, closest, shown
-from roofline.inference import COST, evaluate_op
-from roofline.measurements import OPERATORS, arguments, keywords
+from roofline.base.errors import BadData, BadWorkload, closest, shown
+from roofline.estimates.inference import COST, evaluate_op
+from roofline.evidence.measurements import OPERATORS, arguments, keywords
 from roofline.profiles import nsight, traces
 from roofline.profiles.points import COLUMNS, csv_rows, number, operator, table, work
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from roofline.chip import Chip
+    from roofline.hardware.chip import Chip
 
 __all__ = ["COLUMNS", "measured", "predict", "read"]
 
@@ -57,7 +57,7 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
     Notes
     -----
     A plain CSV has columns `op` and `time_s`, and either `flops` and `bytes`, or those of a measurement file
-    (:mod:`roofline.measurements`); `count` is optional.
+    (:mod:`roofline.evidence.measurements`); `count` is optional.
     """
     file = Path(path)
     text = _text(file)

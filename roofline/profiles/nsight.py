@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from roofline.errors import BadData
+from roofline.base.errors import BadData
 from roofline.profiles.points import number
 
 #: Names of the metrics that are read; the second of a pair is what the report's sections call it.

@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from roofline import op as operators
-from roofline.catalog import load_chip
-from roofline.errors import BadData, BadWorkload, closest, shown
-from roofline.inference import evaluate_op
-from roofline.measurements import OPERATORS
+from roofline.base.errors import BadData, BadWorkload, closest, shown
+from roofline.catalog.load import load_chip
+from roofline.estimates.inference import evaluate_op
+from roofline.evidence.measurements import OPERATORS
+from roofline.work import op as operators
 
 if TYPE_CHECKING:
     import pandas as pd

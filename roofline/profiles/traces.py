@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from roofline.errors import BadData, BadWorkload, shown
+from roofline.base.errors import BadData, BadWorkload, shown
 from roofline.profiles.nsight import kind as kind_of_kernel, short_name
 from roofline.profiles.points import number, operator
 

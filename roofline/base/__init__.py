@@ -1,0 +1,1 @@
+"""What everything stands on: units, numbers that may be arrays, errors, bounded reading of TOML."""

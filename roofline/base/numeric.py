@@ -1,0 +1,110 @@
+"""Numbers that may be arrays: the few things done to them that numpy does not do to plain numbers, and their checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from roofline.base.errors import BadWorkload
+
+#: A number or an array of numbers; arrays broadcast against each other.
+Numeric = Any
+
+
+#: No size of a tensor, and no number of bytes or calls, comes near it; products of a few of them stay finite.
+MOST = 1e18
+
+
+def positive(where: str, **values: Numeric) -> dict[str, Numeric]:
+    """The values as :func:`as_numeric` makes them; refuse sizes that no tensor has."""
+    for name, value in values.items():
+        if not ((type(value) is int or type(value) is float) and 0 < value < MOST):
+            values[name] = number = _number(where, name, value)
+            if not everywhere((number > 0) & (number < MOST)):
+                raise BadWorkload(f"{where}: {name} must be positive and finite (below {MOST:g}), found {value!r}")
+    return values
+
+
+def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
+    """The same, with 0 allowed."""
+    for name, value in values.items():
+        if not ((type(value) is int or type(value) is float) and 0 <= value < MOST):
+            values[name] = number = _number(where, name, value)
+            if not everywhere((number >= 0) & (number < MOST)):
+                raise BadWorkload(f"{where}: {name} must be finite and not negative (below {MOST:g}), found {value!r}")
+    return values
+
+
+def flags(where: str, **values: Any) -> dict[str, float]:
+    """Flags as kernels take them, 1.0 or 0.0; refuse what is neither true nor false."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_) and not (isinstance(value, int | float) and value in (0, 1)):
+            raise BadWorkload(f"{where}: {name} is True or False, found {value!r}")
+    return {name: 1.0 if value else 0.0 for name, value in values.items()}
+
+
+def broadcastable(where: str, values: dict[str, Numeric]) -> None:
+    """Refuse arrays whose shapes do not go together."""
+    arrays = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
+    if len(arrays) > 1:
+        try:
+            np.broadcast_shapes(*arrays.values())
+        except ValueError:
+            raise BadWorkload(
+                f"{where}: arrays do not broadcast against each other: {arrays}; give each an axis of its own"
+            ) from None
+
+
+def _number(where: str, name: str, value: Numeric) -> Numeric:
+    if isinstance(value, int) and value >= MOST:  # too large for any array
+        return MOST
+    number = as_numeric(value)
+    array = np.asarray(number)
+    if array.dtype.kind not in "iuf":
+        raise BadWorkload(f"{where}: {name} must be a number, found {value!r}")
+    if not array.size:
+        raise BadWorkload(f"{where}: {name} must hold at least one number, found {value!r}")
+    return number
+
+
+def anywhere(condition: Numeric) -> bool:
+    """Whether a comparison holds anywhere; plain numbers take no detour through numpy."""
+    return bool(condition.any() if isinstance(condition, np.ndarray) else condition)
+
+
+def everywhere(condition: Numeric) -> bool:
+    """Whether a comparison holds everywhere."""
+    return bool(condition.all() if isinstance(condition, np.ndarray) else condition)
+
+
+def as_numeric(value: Numeric) -> Numeric:
+    """Lists, ranges and columns become arrays; numbers and arrays stay, and what is neither is left to be refused."""
+    if type(value) is int or type(value) is float or isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple, range)) or hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.dtype.kind in "iuf":
+            return array.astype(float) if array.ndim else float(array)
+        return array
+    return value
+
+
+def choose(condition: Numeric, a: Numeric, b: Numeric) -> Numeric:
+    """``a`` where the condition holds, else ``b``, elementwise; plain numbers stay plain."""
+    return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)
+
+
+def ceil_div(a: Numeric, b: Numeric) -> Numeric:
+    """``ceil(a / b)`` for numbers and arrays."""
+    return -(-a // b)
+
+
+def maximum(a: Numeric, b: Numeric) -> Numeric:
+    """The larger, elementwise; plain numbers stay plain."""
+    return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
+
+
+def minimum(a: Numeric, b: Numeric) -> Numeric:
+    """The smaller, elementwise; plain numbers stay plain."""
+    return np.minimum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else min(a, b)

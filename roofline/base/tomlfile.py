@@ -1,0 +1,116 @@
+"""TOML files that anybody may have written: read within bounds, every refusal naming the file; and written back."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from roofline.base.errors import BadDescriptor, shown
+
+#: Larger than any honest descriptor; a file beyond one of these is refused.
+MAX_FILE_BYTES = 500_000
+MAX_LINE = 4000
+MAX_DEPTH = 16
+
+# A key of this many dots takes the parser quadratic time, and its result is too deep to walk.
+_DEEP = re.compile(r"""\s*\[*\s*(?:(?:[\w-]+|"[^"]*"|'[^']*')\s*\.\s*){16}""")
+# What could redraw a terminal or reverse the reading order of a page.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Parse one TOML file.
+
+    Raises
+    ------
+    BadDescriptor
+        When it is no file, too large, not text, not TOML (with the line), or nested too deeply.
+    """
+    try:
+        if path.is_dir():
+            raise BadDescriptor(str(path), ["cannot be read: expected a file, found a folder"])
+        if path.exists() and not path.is_file():
+            raise BadDescriptor(str(path), ["cannot be read: expected a file, found a device or pipe"])
+        with path.open("rb") as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            size = path.stat().st_size
+            raise BadDescriptor(str(path), [f"expected at most {MAX_FILE_BYTES:,} bytes, found {size:,}"])
+        text = data.decode("utf-8-sig")  # Windows editors write the mark that this drops
+        for number, line in enumerate(text.split("\n"), 1):
+            if len(line) > MAX_LINE:
+                found = f"expected at most {MAX_LINE:,} characters, found {len(line):,}"
+                raise BadDescriptor(str(path), [f"line {number}: {found}"])
+            if _DEEP.match(line):
+                raise BadDescriptor(str(path), [f"line {number}: nested too deeply"])
+        raw = tomllib.loads(text)
+    except BadDescriptor:  # a ValueError, as what follows is
+        raise
+    except UnicodeDecodeError as error:
+        raise BadDescriptor(str(path), [f"cannot be read: expected UTF-8 text, found other bytes ({error})"]) from None
+    except OSError as error:
+        raise BadDescriptor(str(path), [f"cannot be read: {error.strerror or error}"]) from None
+    except RecursionError:
+        raise BadDescriptor(str(path), ["nested too deeply"]) from None
+    except ValueError as error:  # tomllib's own error, with the line; int() on a number of thousands of digits
+        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
+    problems = _unsafe(raw)
+    if problems:
+        raise BadDescriptor(str(path), problems)
+    return raw
+
+
+def _unsafe(raw: dict[str, Any]) -> list[str]:
+    """Nesting that nothing downstream could walk, and control characters in keys or text."""
+    problems: list[str] = []
+    waiting: list[tuple[str, Any, int]] = [("", raw, 0)]
+    while waiting:
+        path, value, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            return [f"{path[:80]}: nested too deeply"]
+        if isinstance(value, dict):
+            for key, child in value.items():
+                if _CONTROL.search(key):
+                    problems.append(f"{path or 'top level'}: control character in the key {shown(key)}")
+                else:
+                    waiting.append((f"{path}.{key}" if path else key, child, depth + 1))
+        elif isinstance(value, list):
+            waiting += [(path, child, depth + 1) for child in value]
+        elif isinstance(value, str) and _CONTROL.search(value):
+            problems.append(f"{path}: control character in {shown(value)}")
+    return problems
+
+
+def write(table: dict[str, Any]) -> str:
+    """A table as TOML text; a table with a ``value`` (a figure) stands on one line. None is left out."""
+    lines: list[str] = []
+    _write(table, "", lines)
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _write(table: dict[str, Any], path: str, lines: list[str]) -> None:
+    inner = {key: v for key, v in table.items() if isinstance(v, dict) and "value" not in v}
+    plain = {key: v for key, v in table.items() if key not in inner and v is not None}
+    if path and (plain or not inner):
+        lines += ["", f"[{path}]"]
+    lines += [f"{_key(key)} = {_value(v)}" for key, v in plain.items()]
+    for key, child in inner.items():
+        _write(child, f"{path}.{_key(key)}" if path else _key(key), lines)
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, str | bool | int | float):
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)  # TOML writes these as JSON does
+    raise TypeError(f"cannot write {type(value).__name__} as TOML")

@@ -1,0 +1,1 @@
+"""Where time meets: operators on a chip, and what follows for a request."""

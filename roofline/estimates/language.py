@@ -1,0 +1,230 @@
+"""The estimate of a language model: prefill, decode, throughput, memory."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from roofline.base.numeric import ceil_div, choose, maximum, minimum
+from roofline.base.units import text
+from roofline.estimates import inference, memory as memory_module
+from roofline.estimates.figures import Estimate, with_errors
+from roofline.estimates.inference import Phase
+from roofline.estimates.memory import Memory
+from roofline.models.llm import LanguageModel
+from roofline.work import parallel
+from roofline.work.engine import cached, fused
+from roofline.work.op import step_overhead, wide
+from roofline.work.workload import Workload, workload
+
+#: Tokens that engines prefill at a time (TensorRT-LLM's ``max_num_tokens``, vLLM's ``max_num_batched_tokens``): what
+#: activations are held for.
+PREFILL_TOKENS = 8192
+
+
+class LanguageEstimate(Estimate):
+    """A language model served on chips of one kind. Figures are per system unless the name says per chip.
+
+    Attributes
+    ----------
+    model, chip, request
+        What was asked.
+    prefill, decode : Phase
+        One prefill of the whole batch, and one decode step at the mean context; ``.ops`` is the breakdown.
+    """
+
+    FIGURES: ClassVar = {
+        "ttft_s": "s",
+        "tpot_s": "s",
+        "time_s": "s",
+        "tokens_per_s": "tokens/s",
+        "tokens_per_s_per_chip": "tokens/s",
+        "total_tokens_per_s": "tokens/s",
+        "decode_tokens_per_s": "tokens/s",
+    }
+
+    model: LanguageModel
+
+    @functools.cached_property
+    def _split(self) -> tuple[Any, Any, Any]:
+        """Sequences a data-parallel replica serves, those in one pipeline microbatch, and microbatches in flight."""
+        r = self.request
+        local = ceil_div(r.batch, r.plan.dp)
+        micro = ceil_div(local, r.plan.pp)
+        return local, micro, ceil_div(local, micro)
+
+    @functools.cached_property
+    def prefill(self) -> Phase:
+        """The prompts of the whole batch, up to the first token."""
+        r = self.request
+        _, micro, count = self._split
+        step = self.model.step(
+            micro, r.prompt - r.prefix, r.prompt, dtype=r.dtype, weight_dtype=r.weight_dtype, kv_dtype=r.kv_dtype
+        )
+        # A pipeline of pp stages passes `count` microbatches in count + pp - 1 stage times.
+        return self.run_step(step, (count + r.plan.pp - 1) / r.plan.pp)
+
+    @functools.cached_property
+    def decode(self) -> Phase:
+        """One token for every sequence, at the mean context of the output."""
+        r = self.request
+        step = self.model.step(
+            self._split[1],
+            1,
+            r.prompt + 1,
+            dtype=r.dtype,
+            weight_dtype=r.weight_dtype,
+            kv_dtype=r.kv_dtype,
+            steps=maximum(r.output - 1, 1),
+        )
+        return self.run_step(step, 1.0)
+
+    def run_step(self, step: Workload, scale: Any = 1.0) -> Phase:
+        """One step of the model as an engine runs it on this plan, kernels merged and split over chips."""
+        sharded = parallel.shard(fused(step), self.request.plan, self.model)
+        sharded = cached(sharded, self.weights_bytes, self.chip.machine["cache_capacity"])
+        return inference.run(workload(step_overhead()) + sharded, self.chip, scale)
+
+    # Time and throughput ----------------------------------------------------------------------------------------
+
+    @property
+    def ttft_s(self) -> Any:
+        """Time to first token (s): all prompts of the batch arrive together and are prefilled together."""
+        return self.prefill.time_s
+
+    @property
+    def tpot_s(self) -> Any:
+        """Time per output token after the first (s), the mean over the output."""
+        return self.decode.time_s
+
+    @property
+    def time_s(self) -> Any:
+        """Time of the whole batch of requests (s): prefill, then ``output - 1`` decode steps."""
+        return self.ttft_s + (self.request.output - 1) * self.tpot_s
+
+    @property
+    def lower_s(self) -> Any:
+        """What no machine of that description can beat for `time_s` (s)."""
+        return self.prefill.lower_s + (self.request.output - 1) * self.decode.lower_s
+
+    @property
+    def upper_s(self) -> Any:
+        """`time_s` with nothing overlapped and every overhead (s)."""
+        return self.prefill.upper_s + (self.request.output - 1) * self.decode.upper_s
+
+    @property
+    def tokens_per_s(self) -> Any:
+        """Output tokens per second of the system, prefill time included."""
+        return self.request.batch * self.request.output / self.time_s
+
+    @property
+    def tokens_per_s_per_chip(self) -> Any:
+        """`tokens_per_s` over the number of chips."""
+        return self.tokens_per_s / self.request.plan.devices
+
+    @property
+    def total_tokens_per_s(self) -> Any:
+        """Prompt and output tokens per second of the system."""
+        return self.request.batch * (self.request.prompt + self.request.output) / self.time_s
+
+    @property
+    def decode_tokens_per_s(self) -> Any:
+        """Output tokens per second of the system while it decodes."""
+        return self.request.batch / self.tpot_s
+
+    # Why --------------------------------------------------------------------------------------------------------
+
+    @property
+    def bound(self) -> Any:
+        """What bounds the longer of the two: all of prefill, or all of decode."""
+        decoding = (self.request.output - 1) * self.tpot_s > self.ttft_s
+        return choose(decoding, self.decode.bound, self.prefill.bound)
+
+    @property
+    def mfu(self) -> Any:
+        """Model FLOP utilisation over the whole request, at each operator's own peak."""
+        work = self.prefill.model_flops_s + (self.request.output - 1) * self.decode.model_flops_s
+        return work / self.time_s
+
+    @property
+    def mbu(self) -> Any:
+        """Memory bandwidth utilisation of decode: main-memory bytes moved over what the datasheet rate would move."""
+        return self.decode.mbu
+
+    # Memory -----------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def weights_bytes(self) -> Any:
+        """Weights on one chip (bytes)."""
+        r = self.request
+        return parallel.weight_bytes(self.model, r.plan, r.dtype, r.weight_dtype)
+
+    def _memory(self, batch: Any) -> Memory:
+        r = self.request
+        local = ceil_div(batch, r.plan.dp)
+        return Memory(
+            weights_bytes=self.weights_bytes,
+            cache_bytes=parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype)),
+            activations_bytes=self._activations(ceil_div(local, r.plan.pp)),
+            capacity_bytes=self.chip.level(self.chip.main_level, "capacity"),
+            usable_fraction=r.usable_memory,
+            largest_batch=0,
+        )
+
+    def _activations(self, micro: Any) -> Any:
+        """Working space of a prefill, which engines cut into pieces, or of a decode step of the same sequences."""
+        r = self.request
+        new = maximum(1, minimum(r.prompt - r.prefix, PREFILL_TOKENS // micro))
+        return parallel.activation_bytes(self.model, r.plan, micro, new, r.dtype)
+
+    @functools.cached_property
+    def _held(self) -> Memory:
+        return self._memory(self.request.batch)
+
+    @functools.cached_property
+    def memory(self) -> Memory:
+        """What one chip holds at the end of the output, and the largest batch that would fit."""
+        return replace(self._held, largest_batch=self._largest_batch(np.shape(self.fits)))
+
+    def _largest_batch(self, shape: tuple[int, ...]) -> Any:
+        if not shape:
+            return memory_module.largest_batch(lambda b: bool(self._memory(b).fits))
+        # Every point at once: bisection on the exponent, then on the batch.
+        low, high = np.zeros(shape), np.full(shape, float(1 << 40))
+        while np.any(high - low > 1):
+            middle = np.floor((low + high) / 2)
+            fits = np.broadcast_to(self._memory(middle).fits, shape)
+            low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+        return low
+
+    @property
+    def fits(self) -> Any:
+        """Whether weights, KV cache and activations fit."""
+        return self._held.fits
+
+    def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
+        ttft, tpot = with_errors(self.prefill, factors), with_errors(self.decode, factors)
+        r = self.request
+        time = ttft + (r.output - 1) * tpot
+        rate = r.batch * r.output / time
+        return {
+            "ttft_s": ttft,
+            "tpot_s": tpot,
+            "time_s": time,
+            "tokens_per_s": rate,
+            "tokens_per_s_per_chip": rate / r.plan.devices,
+            "total_tokens_per_s": r.batch * (r.prompt + r.output) / time,
+            "decode_tokens_per_s": r.batch / tpot,
+        }
+
+    def __repr__(self) -> str:
+        what = f"{self.model.name} on {self.request.plan.devices} x {self.chip.name}"
+        if np.shape(self.time_s):
+            return f"<LanguageEstimate: {what}, shape {np.shape(self.time_s)}>"
+        return (
+            f"<LanguageEstimate: {what}: {self.tokens_per_s:,.0f} tokens/s, TTFT {text(self.ttft_s, 's', 3)}, "
+            f"TPOT {text(self.tpot_s, 's', 3)}, {self.bound}>"
+        )

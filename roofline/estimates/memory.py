@@ -1,0 +1,91 @@
+"""What one chip holds: weights, KV cache or tables, activations; whether it fits, and the smallest change that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from roofline.base.errors import DoesNotFit
+from roofline.base.units import text
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one chip.
+
+    Attributes
+    ----------
+    weights_bytes, cache_bytes, activations_bytes : float or array
+        Weights (for recommendation: dense weights and tables), KV cache at the end of the output, working space.
+    capacity_bytes : float or array
+        Of main memory.
+    usable_fraction : float
+        What serving engines let the model have of it.
+    largest_batch : int or array
+        The largest batch of the whole system that fits with everything else unchanged; 0 if none does.
+    """
+
+    weights_bytes: Any
+    cache_bytes: Any
+    activations_bytes: Any
+    capacity_bytes: Any
+    usable_fraction: float
+    largest_batch: Any
+
+    @property
+    def total_bytes(self) -> Any:
+        """All of it (bytes)."""
+        return self.weights_bytes + self.cache_bytes + self.activations_bytes
+
+    @property
+    def usable_bytes(self) -> Any:
+        """The capacity that the model may use (bytes)."""
+        return self.capacity_bytes * self.usable_fraction
+
+    @property
+    def fits(self) -> Any:
+        """Whether it does; an array where the figures are arrays."""
+        return self.total_bytes <= self.usable_bytes
+
+    def __repr__(self) -> str:
+        parts = (
+            ("weights", self.weights_bytes),
+            ("KV cache", self.cache_bytes),
+            ("activations", self.activations_bytes),
+        )
+        if any(isinstance(b, np.ndarray) for _, b in parts):
+            return f"<Memory: shape {np.shape(self.total_bytes)}>"
+        held = ", ".join(f"{name} {text(b, 'B')}" for name, b in parts if b)
+        return f"<Memory: {held} of {text(self.usable_bytes, 'B')} usable; largest batch {self.largest_batch}>"
+
+
+def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 40) -> int:
+    """The largest batch, up to `limit`, for which `fits` holds; it must not hold again above one for which it fails."""
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while high <= limit and fits(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def refuse(what: str, memory: Memory, chips: str, suggestions: list[str]) -> DoesNotFit:
+    """The error for a model that does not fit: needs, has, and what would fit."""
+    needs, has = float(memory.total_bytes), float(memory.usable_bytes)
+    parts = (
+        ("weights", memory.weights_bytes),
+        ("KV cache", memory.cache_bytes),
+        ("activations", memory.activations_bytes),
+    )
+    held = " + ".join(f"{name} {text(float(b), 'B')}" for name, b in parts if b)
+    message = (
+        f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({held}) and has {text(has, 'B')} usable "
+        f"({memory.usable_fraction:.0%} of {text(float(memory.capacity_bytes), 'B')})"
+    )
+    return DoesNotFit(message, needs, has, suggestions)

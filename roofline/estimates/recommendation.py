@@ -1,0 +1,193 @@
+"""The estimate of a recommendation model: latency and samples per second by batch."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from roofline.base.numeric import ceil_div, maximum
+from roofline.base.units import DTYPE_BYTES, text
+from roofline.estimates import inference, memory as memory_module
+from roofline.estimates.figures import Estimate, with_errors
+from roofline.estimates.inference import Phase
+from roofline.estimates.memory import Memory
+from roofline.models.recommender import Recommender
+from roofline.work.engine import cached, compiled
+from roofline.work.op import step_overhead, wide
+from roofline.work.workload import workload
+
+
+class RecommendationEstimate(Estimate):
+    """A recommendation model scoring batches. Figures are per system unless the name says per chip.
+
+    Attributes
+    ----------
+    model, chip, request
+        What was asked.
+    step : Phase
+        One batch; ``.ops`` is the breakdown.
+    """
+
+    FIGURES: ClassVar = {
+        "latency_s": "s",
+        "samples_per_s": "samples/s",
+        "samples_per_s_per_chip": "samples/s",
+        "pipelined_samples_per_s": "samples/s",
+    }
+
+    model: Recommender
+
+    @functools.cached_property
+    def step(self) -> Phase:
+        """One batch, from the host's inputs to the scores."""
+        r = self.request
+        ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew)
+        ops = compiled(ops) if r.compiled else ops
+        ops = cached(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip.machine["cache_capacity"])
+        return inference.run(workload(step_overhead()) + ops, self.chip)
+
+    @property
+    def ops(self) -> Any:
+        """The breakdown of a batch by operator."""
+        return self.step.ops
+
+    @property
+    def latency_s(self) -> Any:
+        """Time of one batch (s)."""
+        return self.step.time_s
+
+    time_s = latency_s
+
+    @property
+    def lower_s(self) -> Any:
+        """What no machine of that description can beat (s)."""
+        return self.step.lower_s
+
+    @property
+    def upper_s(self) -> Any:
+        """Nothing overlapped, every overhead (s)."""
+        return self.step.upper_s
+
+    @property
+    def samples_per_s(self) -> Any:
+        """Samples (user-item pairs) per second of the system, one batch after the other."""
+        return self.request.batch / self.latency_s
+
+    @property
+    def samples_per_s_per_chip(self) -> Any:
+        """`samples_per_s` over the number of chips."""
+        return self.samples_per_s / self.request.devices
+
+    def _stages(self, which: str) -> tuple[Any, Any, Any]:
+        """Time of a batch (s) on the chip, on the way in from the host (the way out is apart), and on the host."""
+        at, device, inward, host = inference.COST.index(which), 0.0, 0.0, 0.0
+        for op, values in zip(self.step.workload, self.step.costs, strict=True):
+            time = op.count * values[at]
+            if op.kind == "host_copy":
+                inward = maximum(inward, time)
+            elif op.kind == "step_overhead":
+                host = host + time
+            else:
+                device = device + time
+        return device, inward, host
+
+    @property
+    def pipelined_samples_per_s(self) -> Any:
+        """Samples per second of the system with batches in a pipeline: the host prepares and copies the next ones
+        while the chip computes, and the slowest of the three sets the pace.
+        """
+        device, inward, host = self._stages("time_s")
+        return self.request.batch / maximum(maximum(device, inward), host)
+
+    @property
+    def ideal_samples_per_s(self) -> Any:
+        """`pipelined_samples_per_s` that no machine of that description can beat."""
+        device, inward, host = self._stages("lower_s")
+        return self.request.batch / maximum(maximum(device, inward), host)
+
+    @property
+    def pipelined_bound(self) -> Any:
+        """What sets the pace of batches in a pipeline: the link to the host, the host, or what bounds the chip most."""
+        device, inward, host = self._stages("time_s")
+        on_chip = {name: time for name, time in self.step.time_by_bound.items() if name != "network"}
+        if any(isinstance(v, np.ndarray) for v in (device, inward, host)):
+            names, times = list(on_chip), np.stack(np.broadcast_arrays(*on_chip.values()))
+            inner = np.array(names)[np.argmax(times, axis=0)]
+            return np.where(np.maximum(inward, host) > device, np.where(inward > host, "network", "overhead"), inner)
+        if max(inward, host) > device:
+            return "network" if inward > host else "overhead"
+        return max(on_chip, key=on_chip.__getitem__)
+
+    @property
+    def bound(self) -> Any:
+        """The resource that bounds the operators with the largest share of the time."""
+        return self.step.bound
+
+    @property
+    def mfu(self) -> Any:
+        """Model FLOP utilisation."""
+        return self.step.mfu
+
+    @property
+    def mbu(self) -> Any:
+        """Memory bandwidth utilisation."""
+        return self.step.mbu
+
+    @property
+    def sparse_share(self) -> Any:
+        """Share of the time that the embedding lookups and their exchange take."""
+        sparse: Any = 0.0
+        for op, values in zip(self.step.workload, self.step.costs, strict=True):
+            if op.shard == "tables" or op.kind == "all_to_all":
+                sparse = sparse + op.count * values[inference.COST.index("time_s")]
+        return sparse / self.step.time_s
+
+    def _memory(self, batch: Any) -> Memory:
+        r = self.request
+        tables = self.model.table_bytes(r.table_dtype or r.dtype) / r.devices
+        dense = self.model.dense_params * DTYPE_BYTES[r.dtype]
+        # The pooled vectors of the local samples, three times over: looked up, exchanged, read by the dense part.
+        vectors = 3 * ceil_div(batch, r.devices) * self.model.embedding_width * DTYPE_BYTES[wide(r.dtype)]
+        return Memory(
+            tables + dense,
+            vectors * 0.0,
+            vectors,
+            self.chip.level(self.chip.main_level, "capacity"),
+            r.usable_memory,
+            0,
+        )
+
+    @functools.cached_property
+    def memory(self) -> Memory:
+        """What one chip holds: its share of the tables, the dense weights, the vectors of a batch."""
+        held = self._memory(self.request.batch)
+        if np.shape(held.fits):
+            return held
+        return replace(held, largest_batch=memory_module.largest_batch(lambda b: bool(self._memory(b).fits)))
+
+    @property
+    def fits(self) -> Any:
+        """Whether tables, weights and vectors fit."""
+        return self._memory(self.request.batch).fits
+
+    def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
+        time = with_errors(self.step, factors)
+        rate = self.request.batch / time
+        return {
+            "latency_s": time,
+            "samples_per_s": rate,
+            "samples_per_s_per_chip": rate / self.request.devices,
+            "pipelined_samples_per_s": self.pipelined_samples_per_s * self.step.time_s / time,
+        }
+
+    def __repr__(self) -> str:
+        what = f"{self.model.name} on {self.request.devices} x {self.chip.name}"
+        if np.shape(self.time_s):
+            return f"<RecommendationEstimate: {what}, shape {np.shape(self.time_s)}>"
+        return (
+            f"<RecommendationEstimate: {what}: {self.samples_per_s:,.0f} samples/s, "
+            f"{text(self.latency_s, 's', 3)} a batch, {self.bound}>"
+        )

@@ -1,0 +1,171 @@
+"""What is asked of an estimate: the options of the two kinds of model, checked, with their defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from roofline.base.errors import BadWorkload, UnknownName
+from roofline.base.numeric import anywhere, as_numeric, broadcastable
+from roofline.base.units import dtype_name
+from roofline.hardware.chip import Chip
+from roofline.models.llm import LanguageModel
+from roofline.work.parallel import Plan
+
+#: Share of the main memory that the model may fill: the usual default of serving engines (vLLM's
+#: ``gpu_memory_utilization``, TensorRT-LLM's ``free_gpu_memory_fraction``).
+USABLE_MEMORY = 0.9
+
+
+#: The options of an estimate of a language model; the batch first.
+LANGUAGE = (
+    "batch",
+    "prompt",
+    "output",
+    "prefix",
+    "tp",
+    "pp",
+    "ep",
+    "dp",
+    "dtype",
+    "weight_dtype",
+    "kv_dtype",
+    "usable_memory",
+)
+_RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of an estimate, resolved: what was asked, and what the defaults made of it."""
+
+    batch: Any
+    dtype: str
+    prompt: Any = 0
+    output: Any = 0
+    prefix: Any = 0
+    plan: Plan = field(default_factory=Plan)
+    weight_dtype: str | None = None
+    kv_dtype: str | None = None
+    table_dtype: str | None = None
+    devices: Any = 1
+    skew: Any = 0.0
+    compiled: bool = False
+    usable_memory: float = USABLE_MEMORY
+
+
+def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+    """Raise UnknownName for an option that does not exist."""
+    for name in options:
+        if name not in known:
+            raise UnknownName(f"option for {what}", name, known)
+
+
+def _usable_memory(options: dict[str, Any]) -> float:
+    usable = options.get("usable_memory", USABLE_MEMORY)
+    if isinstance(usable, bool) or not isinstance(usable, int | float) or not 0 < usable <= 1:
+        raise BadWorkload(f"usable_memory: expected a fraction above 0 and at most 1, found {usable!r}")
+    return float(usable)
+
+
+def whole(where: str, value: Any, least: int = 1) -> Any:
+    """A whole number of at least `least`, or an array of them."""
+    if type(value) is int and least <= value < 2**53:
+        return value
+    value = as_numeric(value)
+    array = np.asarray(value)
+    if type(value) is int and value >= 2**53:
+        raise BadWorkload(f"{where}: expected a whole number of at least {least} below 2^53, found {value!r}")
+    if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {value!r}")
+    flat = np.atleast_1d(array).ravel()
+    fine = (flat >= least) & (flat < 2**53)
+    fine[fine] = flat[fine] % 1 == 0
+    if not fine.all():
+        limit = " below 2^53" if np.any(flat[~fine] >= 2**53) else ""
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}{limit}, found {flat[~fine][0]:g}")
+    return value if isinstance(value, np.ndarray) else int(value)
+
+
+def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
+    """The request for a language model; see :func:`roofline.estimate` for the options.
+
+    Raises
+    ------
+    BadWorkload, UnknownName
+    """
+    refuse_unknown(options, LANGUAGE, model.name)
+    batch, prompt = whole("batch", options.get("batch", 1)), whole("prompt", options.get("prompt", 1024))
+    output, prefix = whole("output", options.get("output", 256)), whole("prefix", options.get("prefix", 0), 0)
+    plan = Plan(**{k: whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
+    sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix}
+    broadcastable(model.name, sizes | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
+    plan.check(model)
+    if anywhere(prefix >= prompt):
+        raise BadWorkload(
+            f"prefix: at least one token of the prompt is new, found prefix={prefix!r} of prompt={prompt!r}"
+        )
+    if anywhere(prompt + output > model.max_positions):
+        raise BadWorkload(
+            f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for "
+            f"{int(np.max(np.asarray(prompt) + np.asarray(output))):,}"
+        )
+    if anywhere(batch < plan.dp):
+        raise BadWorkload(
+            f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}"
+        )
+    if anywhere(plan.devices > 1) and not chip.has_links:
+        raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
+    dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
+    chip.peak(dtype)
+    weight = options.get("weight_dtype")
+    kv = options.get("kv_dtype")
+    return Request(
+        batch=batch,
+        dtype=dtype,
+        prompt=prompt,
+        output=output,
+        prefix=prefix,
+        plan=plan,
+        weight_dtype=dtype_name(weight) if weight else None,
+        kv_dtype=dtype_name(kv) if kv else None,
+        usable_memory=_usable_memory(options),
+    )
+
+
+def _skew(value: Any) -> Any:
+    """A Zipf exponent: from 0 (uniform) to 5 (nearly every index the same)."""
+    value = as_numeric(value)
+    array = np.asarray(value)
+    if isinstance(value, bool) or array.dtype.kind not in "iuf" or not np.all((array >= 0) & (array <= 5)):
+        raise BadWorkload(f"skew: expected a Zipf exponent between 0 and 5, found {value!r}")
+    return value
+
+
+def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Request:
+    """The request for a recommendation model; see :func:`roofline.estimate` for the options.
+
+    Raises
+    ------
+    BadWorkload, UnknownName
+    """
+    refuse_unknown(options, _RECOMMENDATION, name)
+    batch, devices = whole("batch", options.get("batch", 1024)), whole("devices", options.get("devices", 1))
+    dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
+    chip.peak(dtype)
+    if anywhere(devices > 1) and not chip.has_links:
+        raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
+    if anywhere(batch < devices):
+        raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")
+    table = options.get("table_dtype")
+    return Request(
+        batch=batch,
+        dtype=dtype,
+        devices=devices,
+        table_dtype=dtype_name(table) if table else None,
+        skew=_skew(options.get("skew", 0.0)),
+        compiled=bool(options.get("compiled", False)),
+        usable_memory=_usable_memory(options),
+    )

@@ -1,0 +1,1 @@
+"""Measured times, the rows that ship, and the parameters fitted to them."""

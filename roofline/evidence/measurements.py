@@ -1,0 +1,384 @@
+"""Measured operator times: a table in documented columns -> operators that the model can be held to.
+
+One row is one measured (median) call of one operator. Columns, units in the names:
+
+==============  =====================================================================================================
+``op``          operator function: gemm, attention, mla_attention, moe, embedding_bag, rms_norm, all_reduce ...
+``time_s``      measured time of one call (s)
+``dtype``       of the arithmetic (of the rows, for embedding bags); none for collectives and copies
+others          the keywords of that function in :mod:`roofline.work.op`: m, n, k, batch, heads, kv_len, tokens, rows
+                ...; sizes in elements, ``bytes`` in bytes; flags (causal, chunked, stored, gated, quantize, reuse,
+                merged, tuned) as true/false; empty where a keyword does not apply, so that its default holds
+==============  =====================================================================================================
+
+A benchmark that runs the same tensors again and again has ``reuse`` true: what fits stays in the cache. Any further
+column (chip, framework, version, role ...) is carried along and ignored by the model. docs/measurements.md says it
+with examples.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline.base.errors import BadData, BadWorkload, closest, shown
+from roofline.base.units import dtype_name
+from roofline.estimates.inference import COST, evaluate_op, naive_parts, op_spread
+from roofline.hardware.chip import REGIME_EDGES_S
+from roofline.work import op as operators
+from roofline.work.op import Op
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.hardware.chip import Chip
+
+#: A measured time may undercut the lower bound by this much (timer resolution, clocks above the nominal one).
+MARGIN = 0.03
+
+#: A measured time this many times the upper bound is a mistake in the unit, or another operator.
+FAR = 1000.0
+
+#: The regimes of naive roofline time, as tables name them.
+REGIMES = ("under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms")
+
+MAX_FILE_BYTES = 2_000_000_000
+
+_WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
+_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse", "merged", "tuned")
+_NOT_ARGUMENTS = ("name", "count", "shard", "scope")
+_MAY_BE_ZERO = ("window", "skew", "reads", "writes", "flops_per_element", "cold_reads", "value_dim")
+_TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+
+OPERATORS = (
+    "gemm", "attention", "mla_attention", "moe", "embedding_bag", "elementwise", "residual_add", "rms_norm",
+    "layer_norm", "softmax", "silu_mul", "activation", "rope", "copy", "sampling", "token_embedding", "quantize",
+    "dequantize", "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send", "host_copy",
+)  # fmt: skip
+
+
+@functools.cache
+def keywords(name: str) -> dict[str, bool]:
+    """The columns that a row of an operator may have -> whether it must have them."""
+    parameters = dict(inspect.signature(getattr(operators, name)).parameters)
+    if "options" in parameters:  # the kin of elementwise take its keywords too
+        parameters = {**inspect.signature(operators.elementwise).parameters, **parameters}
+        del parameters["options"]
+    empty = inspect.Parameter.empty
+    return {k: p.default is empty for k, p in parameters.items() if k not in _NOT_ARGUMENTS}
+
+
+# Files -----------------------------------------------------------------------------------------------------------
+
+
+def read(source: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
+    """Measurements from a file, CSV (``.csv``, also compressed) or Parquet, or from a DataFrame; columns checked.
+
+    Returns
+    -------
+    DataFrame
+        Indexed 1, 2, ... : row 1 is the first below the header.
+
+    Raises
+    ------
+    BadData
+        When the file cannot be read, has no rows, or lacks a column: names the nearest right thing.
+    """
+    import pandas as pd
+
+    if isinstance(source, pd.DataFrame):
+        return checked(source)
+    file = Path(source).expanduser()
+    if not file.is_file():
+        what = "is a folder, expected a file" if file.is_dir() else "no such file"
+        raise BadData(f"{file}: {what}")
+    if file.stat().st_size > MAX_FILE_BYTES:
+        raise BadData(f"{file}: expected at most {MAX_FILE_BYTES:,} bytes, found {file.stat().st_size:,}")
+    parquet = file.suffix.lower() in (".parquet", ".pq")
+    try:
+        frame = pd.read_parquet(file) if parquet else _csv(file)
+    except ImportError as error:
+        raise BadData(f"{file}: reading Parquet needs pyarrow: pip install 'roofline[fit]' ({error})") from None
+    except Exception as error:  # pandas and pyarrow raise many types for a broken file
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadData(f"{file}: cannot be read as {'Parquet' if parquet else 'CSV'}: {reason[:200]}") from None
+    return checked(frame, str(file))
+
+
+def _csv(file: Path) -> pd.DataFrame:
+    """A CSV under the names that its header has: pandas renames a column that is there twice."""
+    import pandas as pd
+
+    frame = pd.read_csv(file, low_memory=False)
+    header = pd.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+    return frame.set_axis(list(header), axis=1) if len(header) == frame.shape[1] else frame
+
+
+def checked(frame: pd.DataFrame, file: str = "measurements") -> pd.DataFrame:
+    """The table, if it has the columns that measurements need; rows numbered from 1.
+
+    Raises
+    ------
+    BadData
+    """
+    names = [str(c).strip() for c in frame.columns]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise BadData(f"{file}: column {twice[0]!r} is there twice")
+    for column in ("op", "time_s"):
+        if column not in names:
+            near = closest(column, names, 1)
+            hint = f"is it {near[0]!r}? " if near and len(names) > 1 else ""
+            hint = "expected commas between columns; " if len(names) == 1 and set(names[0]) & set(";\t|") else hint
+            raise BadData(f"{file}: no column {column!r}; {hint}found: {shown(', '.join(names))}")
+    if frame.empty:
+        raise BadData(f"{file}: no rows below the header")
+    times = frame.iloc[:, names.index("time_s")]
+    if times.dtype.kind in "bmM":
+        raise BadData(f"{file}: time_s: expected seconds as numbers, found {times.dtype}")
+    frame = frame.set_axis(names, axis=1)
+    frame = frame.set_axis(np.arange(1, len(frame) + 1), axis=0)
+    if not frame["op"].isin(OPERATORS).any():
+        name = str(frame["op"].iloc[0])
+        near = closest(name, OPERATORS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(OPERATORS)}"
+        raise BadData(f"{file}: column 'op': unknown operator {shown(name)} (row 1); {hint}")
+    return frame
+
+
+def unused(frame: pd.DataFrame) -> list[str]:
+    """Columns that look like a keyword mistyped: ``"quantise: did you mean 'quantize'?"``."""
+    used = {k for name in frame["op"].unique() if name in OPERATORS for k in keywords(str(name))}
+    columns = {str(c) for c in frame.columns}
+    found = []
+    for column in sorted(columns - used - {"op", "time_s", "chip", "framework", "version", "role", "variant", "flags"}):
+        import difflib
+
+        near = difflib.get_close_matches(column, used - columns, 1, 0.8)
+        if near:
+            found.append(f"column {column!r} is not used; did you mean {near[0]!r}?")
+    return found
+
+
+# Rows -> operators -----------------------------------------------------------------------------------------------
+
+
+def groups(frame: pd.DataFrame, failed: dict[Any, str] | None = None) -> Iterator[tuple[Any, Op]]:
+    """The rows of a table as operators whose arguments are arrays, one for each set of equal words and flags.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    failed : dict, optional
+        Is told the rows that no operator can have, with the reason; without it they raise.
+
+    Yields
+    ------
+    index : pandas.Index
+        The rows.
+    op : Op
+        With one array element a row.
+
+    Raises
+    ------
+    BadData
+        When a row lacks an argument that its operator needs, or no operator can have it.
+    """
+    for name, rows in frame.groupby("op", sort=False, observed=True):
+        present = [k for k in keywords(str(name)) if k in rows.columns]
+        words = [k for k in present if k in _WORDS or k in _FLAGS]
+        numbers = [k for k in present if k not in words]
+        keys: list[Any] = [rows[w].astype(object).where(rows[w].notna(), "").astype(str).str.strip() for w in words]
+        keys += [rows[n].notna() for n in numbers]
+        parts = [rows] if not keys else [part for _, part in rows.groupby(keys, sort=False)]
+        for part in parts:
+            yield from _operators(str(name), part, words, numbers, failed)
+
+
+def _operators(
+    name: str, rows: pd.DataFrame, words: list[str], numbers: list[str], failed: dict[Any, str] | None
+) -> Iterator[tuple[Any, Op]]:
+    first = rows.iloc[0]
+    given: dict[str, Any] = {}
+    try:
+        for word in words:
+            text = "" if _missing(first[word]) else str(first[word]).strip()
+            if text:
+                given[word] = _word(word, text)
+        given |= {n: rows[n].to_numpy(dtype=float) for n in numbers if not _missing(first[n])}
+        yield rows.index, getattr(operators, name)(**given)
+    except (BadWorkload, TypeError, ValueError) as error:
+        if len(rows) > 1:  # find the rows at fault
+            half = len(rows) // 2
+            for part in (rows.iloc[:half], rows.iloc[half:]):
+                yield from _operators(name, part, words, numbers, failed)
+        elif failed is None:
+            raise BadData(f"row {rows.index[0]} ({name}): {_reason(name, error)}") from None
+        else:
+            failed[rows.index[0]] = _reason(name, error)
+
+
+def arguments(
+    row: Mapping[str, Any], number: Callable[[str, str], float] = lambda text, name: float(text)
+) -> dict[str, Any]:
+    """The keyword arguments of the operator of one row; empty cells leave a keyword out.
+
+    Parameters
+    ----------
+    row : mapping
+        Columns to values, as text or as they are; `op` is one of :data:`OPERATORS`.
+    number : callable, optional
+        Reads a number from its text and the name of its column.
+
+    Raises
+    ------
+    BadWorkload
+        For a flag that is neither true nor false.
+    """
+    found: dict[str, Any] = {}
+    for name in keywords(str(row["op"])):
+        text = "" if _missing(row.get(name)) else str(row[name]).strip()
+        if text:
+            found[name] = _word(name, text) if name in (*_WORDS, *_FLAGS) else number(text, name)
+    return found
+
+
+def _word(name: str, text: str) -> Any:
+    return _flag(name, text) if name in _FLAGS else text if name == "kind" else dtype_name(text)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _reason(name: str, error: Exception) -> str:
+    text = str(error).removeprefix(f"{name}: ").replace("array([", "").replace("])", "")
+    if isinstance(error, TypeError) and "required keyword" in text:
+        return "no " + text.partition(": ")[2].replace("'", "")
+    return text
+
+
+def _flag(word: str, value: str) -> bool:
+    text = value.lower()
+    if text not in (*_TRUE, *_FALSE):
+        raise BadWorkload(f"{word} must be true or false, found {shown(value)}")
+    return text in _TRUE
+
+
+def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series[str]:
+    """Why rows cannot be used: index of the bad rows -> reason.
+
+    A row is bad when its operator is unknown, its time or an argument is missing, not positive or impossible, the chip
+    has no rate for its dtype, or when it is faster than the lower bound by more than `margin`: no machine of that
+    description does that, so something other was measured. So it is when it is :data:`FAR` times slower than the upper
+    bound: most often the unit is wrong.
+    """
+    import pandas as pd
+
+    reason = pd.Series("", index=frame.index, dtype=object)
+    time = pd.to_numeric(frame["time_s"], errors="coerce")
+    reason[(time <= 0) | np.isinf(time)] = "time_s is not positive and finite"
+    reason[time.isna()] = "time_s is missing or no number"
+    for name, rows in frame.groupby("op", sort=False, observed=True, dropna=False):
+        if name not in OPERATORS:
+            near = closest(str(name), OPERATORS, 1)
+            reason[rows.index] = f"unknown operator {shown(name)}" + (f"; did you mean {near[0]!r}?" if near else "")
+            continue
+        for keyword, required in keywords(str(name)).items():
+            if keyword in (*_WORDS, *_FLAGS):
+                continue
+            if keyword not in rows.columns:
+                if required:
+                    reason[rows.index] = f"{keyword} is missing"
+                continue
+            value = pd.to_numeric(rows[keyword], errors="coerce")
+            given = rows[keyword].notna()
+            low = value.lt(0) | (value.eq(0) & (keyword not in _MAY_BE_ZERO)) | np.isinf(value)
+            _mark(reason, low, f"{keyword} is not positive and finite")
+            _mark(reason, value.isna() & given, f"{keyword} is no number")
+            _mark(reason, ~given & required, f"{keyword} is missing")
+    failed: dict[Any, str] = {}
+    good = numeric(frame[reason == ""])
+    if len(good):
+        cost = predict(good, chip, failed)
+        for row, why in failed.items():
+            reason[row] = why
+        time = time[cost.index]
+        _mark(reason, time < cost["lower_s"] * (1 - margin), f"faster than the lower bound by more than {margin:.0%}")
+        _mark(reason, time > cost["upper_s"] * FAR, f"slower than the upper bound by {FAR:,.0f} times: in seconds?")
+    return reason[reason != ""]
+
+
+def _mark(reason: pd.Series[str], bad: pd.Series[bool], text: str) -> None:
+    reason[bad[bad].index] = text
+
+
+def numeric(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with its numbers as floats: a column that held a word somewhere was read as text."""
+    import pandas as pd
+
+    words = {"op", *_WORDS, *_FLAGS}
+    known = {k for name in frame["op"].unique() if name in OPERATORS for k in keywords(str(name))} | {"time_s"}
+    changed = {c: pd.to_numeric(frame[c]).astype(float) for c in frame.columns if c in known and c not in words}
+    return frame.assign(**changed)
+
+
+# Predictions -----------------------------------------------------------------------------------------------------
+
+
+def predict(frame: pd.DataFrame, chip: Chip, failed: dict[Any, str] | None = None) -> pd.DataFrame:
+    """What the model says of each measured row.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With numbers as numbers; see :func:`numeric`.
+    chip : Chip
+    failed : dict, optional
+        Is told the rows that the chip cannot run, with the reason, and those are left out; without it they raise.
+
+    Returns
+    -------
+    DataFrame
+        Same index: `kind`, `dtype`, `lower_s`, `predicted_s`, `upper_s`, `spread` (standard deviation of the log of
+        measured over predicted), `naive_s` (largest of FLOP over peak, bytes over main-memory bandwidth, bytes over
+        link bandwidth) and the parts of it: `compute_s`, `memory_s`, `link_s`.
+
+    Raises
+    ------
+    BadData, BadWorkload
+        For a row that is no operator, or that the chip cannot run.
+    """
+    import pandas as pd
+
+    parts = []
+    for index, op in groups(frame, failed):
+        try:
+            values = evaluate_op(op, chip)
+        except BadWorkload as error:
+            if failed is None:
+                raise
+            failed.update(dict.fromkeys(index, str(error)))
+            continue
+        cost = dict(zip(COST, (np.broadcast_to(v, len(index)) for v in values), strict=True))
+        compute, memory, link = naive_parts(op, values, chip)
+        parts.append(pd.DataFrame({
+            "kind": op.kind, "dtype": op.dtype, "lower_s": cost["lower_s"], "predicted_s": cost["time_s"],
+            "upper_s": cost["upper_s"], "spread": op_spread(op, values, chip),
+            "naive_s": np.maximum(np.maximum(compute, memory), link),
+            "compute_s": compute, "memory_s": memory, "link_s": link,
+        }, index=index))  # fmt: skip
+    if not parts:
+        return pd.DataFrame(columns=["kind", "dtype", "lower_s", "predicted_s", "upper_s", "spread", "naive_s"])
+    return pd.concat(parts).reindex(frame.index.difference(list(failed or ()), sort=False))
+
+
+def regime(naive_s: Any) -> Any:
+    """The number of the regime (index into :data:`REGIMES`) of naive roofline times (s)."""
+    return np.searchsorted(REGIME_EDGES_S, naive_s, side="right")

@@ -1,0 +1,118 @@
+"""Ranges on descriptor figures, as one more axis: a chip whose uncertain numbers are arrays of samples.
+
+Nothing else in the library knows about sampling: an estimate on a sampled chip is an estimate whose figures are
+arrays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from roofline.base.errors import BadWorkload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from roofline.hardware.chip import Chip
+    from roofline.hardware.descriptor import Number
+
+
+def ranged(chip: Chip) -> dict[str, Number]:
+    """The figures of a chip, and of its family where the chip has none of its own, that carry a range."""
+    merged = {**chip.defaults, **chip.numbers}
+    return {path: n for path, n in merged.items() if n.low is not None and n.high is not None and n.low < n.high}
+
+
+def quantile(number: Number, q: np.ndarray) -> np.ndarray:
+    """The value of a ranged figure at cumulative probability `q`.
+
+    Parameters
+    ----------
+    number : Number
+        With `low`, `high` and a `shape`: uniform, loguniform, or triangular with its peak at the value.
+    q : ndarray
+        Probabilities in [0, 1].
+    """
+    low, high, peak = float(number.low or 0.0), float(number.high or 0.0), float(number.value)
+    if low == high:
+        return np.full(np.shape(q), low)
+    if number.shape == "uniform":
+        return np.clip(low + q * (high - low), low, high)
+    if number.shape == "loguniform":
+        return np.clip(low * np.exp(q * math.log(high / low)), low, high)
+    split = (peak - low) / (high - low)
+    rising = low + np.sqrt(q * (high - low) * (peak - low))
+    falling = high - np.sqrt((1 - q) * (high - low) * (high - peak))
+    return np.clip(np.where(q < split, rising, falling), low, high)
+
+
+def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only: Iterable[str] | None = None) -> Chip:
+    """A chip whose ranged figures are arrays of samples, independent of each other.
+
+    Parameters
+    ----------
+    chip : Chip
+    count : int
+        Samples. Each figure is stratified over `count` equal slices of its belief (a Latin hypercube).
+    seed : int
+        The same seed gives the same samples.
+    trailing : int
+        Axes of length 1 to append to the sample axis, so that it broadcasts against other axes.
+    only : iterable of str, optional
+        The figures to sample; default: all that have a range.
+
+    Returns
+    -------
+    Chip
+        Unchanged when nothing has a range.
+
+    Raises
+    ------
+    UnknownName
+        For a figure in `only` that the chip does not have.
+    """
+    if count < 1 or trailing < 0:
+        raise BadWorkload(f"expected at least one sample and no negative axes, found {count!r} and {trailing!r}")
+    generator = np.random.default_rng(seed)
+    wanted = None if only is None else {chip.path(path) for path in only}
+    own, family = dict(chip.numbers), dict(chip.defaults)
+    for path, number in ranged(chip).items():
+        if wanted is not None and path not in wanted:
+            continue
+        q = (generator.permutation(count) + generator.random(count)) / count
+        values: Any = quantile(number, q).reshape((count,) + (1,) * trailing)
+        place = own if path in own else family  # a family's figure must not come to outrank the chip's own
+        place[path] = dataclasses.replace(number, value=values, low=None, high=None)
+    return dataclasses.replace(chip, numbers=own, defaults=family, bound_cache={})
+
+
+def error_factors(spread: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
+    """Samples of measured over predicted time: log-normal, median 1.
+
+    Parameters
+    ----------
+    spread : ndarray
+        Standard deviation of ln(measured / predicted), any shape S.
+    count : int
+        Samples.
+
+    Returns
+    -------
+    ndarray
+        Shape (count, *S).
+    """
+    generator = np.random.default_rng(seed)
+    q = (generator.permutation(count) + 0.5) / count
+    factors: np.ndarray = np.exp(_normal_quantile(q).reshape((count,) + (1,) * np.ndim(spread)) * spread)
+    return factors
+
+
+def _normal_quantile(q: np.ndarray) -> np.ndarray:
+    from statistics import NormalDist
+
+    normal = NormalDist()
+    return np.array([normal.inv_cdf(float(p)) for p in q])

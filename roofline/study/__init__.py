@@ -1,0 +1,1 @@
+"""Many estimates at once: grids, sensitivities, frontiers, inverse questions."""

@@ -1,0 +1,128 @@
+"""What an inference engine makes of a model's step: kernels merged, prompts and decoding sequences in one pass.
+
+A model lists what is computed. Engines (TensorRT-LLM, vLLM, SGLang) run some of it together, and serve prompts and
+decoding sequences in one forward pass ("in-flight" or "continuous" batching, Yu et al., "Orca", OSDI 2022).
+"""
+
+from __future__ import annotations
+
+from roofline.base.numeric import Numeric, anywhere, choose, maximum, minimum
+from roofline.work.op import Op
+from roofline.work.workload import Workload
+
+#: The argument of each kind of operator that counts tokens, where a merged pass simply has more of them.
+_TOKENS = {"gemm": "m", "moe": "tokens"}
+
+#: The kinds of operator that read weights.
+_WEIGHTS = ("gemm", "moe")
+
+
+def fused(step: Workload) -> Workload:
+    """The same step with the kernels merged that every engine merges.
+
+    - A residual addition is part of the norm that follows it: the norm's kernel reads the residual as well and writes
+      the sum, at an addition's rate; nothing starts for it alone.
+    - Activations are quantised by the kernel that produces them (norm, gated activation, attention), at scales known
+      beforehand, so that no kernel of its own stands before a product in 8 bits.
+
+    Parameters
+    ----------
+    step : Workload
+        As :meth:`roofline.models.llm.LanguageModel.step` returns it, not yet split over chips.
+    """
+    adds = sum(one.count for one in step if one.kind == "residual_add")
+    norms = sum(one.count for one in step if one.name == "norm")
+    both = minimum(adds, norms)
+
+    def change(one: Op) -> list[Op]:
+        if one.kind == "gemm" and one.args["quantize"]:
+            return [one.with_args(quantize=0.0)]
+        if one.kind == "residual_add":
+            within = one.with_args(reads=1.0, writes=1.0, merged=1.0).times(both / adds)
+            return [within, one.times((adds - both) / adds)] if adds > both else [within]
+        return [one]
+
+    return step.map(change)
+
+
+def cached(step: Workload, weight_bytes: Numeric, capacity_bytes: Numeric) -> Workload:
+    """The same step where a cache of some capacity that holds all its weights keeps them from one step to the next."""
+    held = weight_bytes <= capacity_bytes
+    if not anywhere(held):
+        return step
+    reuse = choose(held, 1.0, 0.0)
+    return step.map(lambda one: one.with_args(reuse=reuse) if one.kind in _WEIGHTS else one)
+
+
+def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
+    """One pass in which sequences decode while prompts, or pieces of them, are prefilled.
+
+    Products, norms and collectives run once over the tokens of both; attention runs apart for the two.
+
+    Parameters
+    ----------
+    decode, prefill : Workload
+        Steps of the same model, not yet split over chips; `decode` at one sequence or more.
+    decoding : number or array
+        Sequences that decode; below one, the share of such passes that have a sequence at all.
+    """
+    share = decoding / maximum(decoding, 1)
+    waiting: dict[tuple[str, str], list[Op]] = {}
+    for one in decode:
+        waiting.setdefault((one.kind, one.name), []).append(one)
+    out: list[Op] = []
+    for other in prefill:
+        same = waiting.get((other.kind, other.name))
+        met: Op | None = same.pop(0) if same else None
+        key = _TOKENS.get(other.kind, "rows" if "rows" in other.args else "")
+        if met is None:
+            out.append(other)
+        elif key:
+            out.append(other.with_args(**{key: other.args[key] + share * met.args[key]}))
+        else:
+            out += [met.times(share), other]
+    # What only decoding runs: latent attention multiplies by other matrices there.
+    out += [one.times(share) for left in waiting.values() for one in left]
+    return Workload(tuple(out))
+
+
+def compiled(step: Workload) -> Workload:
+    """A recommendation step whose dense part is compiled whole, as TensorRT does.
+
+    - Activations stay in the 8 bits of the arithmetic from layer to layer, at scales calibrated beforehand; embedding
+      bags hand over their sums in the same. With wider arithmetic nothing changes here.
+    - Concatenations are not copied: what is concatenated is written where it belongs.
+    - Elementwise work on a product's result runs in its epilogue. What it reads besides passes by as the result does,
+      and is counted with it.
+
+    Parameters
+    ----------
+    step : Workload
+        As :meth:`roofline.models.recommender.Recommender.step` returns it.
+    """
+    narrow = {one.args["width"] for one in step if one.kind == "gemm" and one.args["quantize"]}
+    out: list[Op] = []
+    for one in step:
+        before = out[-1] if out else None
+        if one.kind == "gemm" and one.args["quantize"]:
+            out.append(one.with_args(quantize=0.0, out_width=one.args["width"]))
+        elif one.kind == "embedding_bag" and narrow:
+            out.append(one.with_args(out_width=min(narrow)))
+        elif one.name.endswith(".concat"):
+            continue
+        elif one.kind == "elementwise" and before is not None and _follows(one, before):
+            # One tensor read is the product itself, one written stands for the product's own result.
+            passing = one.args["reads"] + one.args["writes"] - 1
+            out[-1] = before.with_args(out_width=before.args["out_width"] * passing)
+        else:
+            out.append(one)
+    return Workload(tuple(out))
+
+
+def _follows(one: Op, product: Op) -> bool:
+    """Whether `one` works on the elements of a product's result."""
+    args = product.args
+    return product.kind == "gemm" and product.count is one.count and one.args["cols"] is args["n"]
+
+
+__all__ = ["cached", "compiled", "fused", "joined"]
