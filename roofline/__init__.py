@@ -42,12 +42,10 @@ if TYPE_CHECKING:
         plot_breakdown as plot_breakdown,
         plot_roofline as plot_roofline,
     )
-    from roofline.study.grids import (
-        fewest_chips as fewest_chips,
-        pareto as pareto,
-        sensitivity as sensitivity,
-        sweep as sweep,
-    )
+    from roofline.study.frontiers import pareto as pareto
+    from roofline.study.grids import sweep as sweep
+    from roofline.study.sensitivity import sensitivity as sensitivity
+    from roofline.study.solving import fewest_chips as fewest_chips
     from roofline.work.op import (
         all_gather as all_gather,
         all_reduce as all_reduce,
@@ -111,9 +109,9 @@ _MODULE_OF = {
     "plot_roofline": "show.plot",
     "serve": "serving.steady",
     "validate_end_to_end": "fidelity.end_to_end",
-    "fewest_chips": "study.grids",
-    "pareto": "study.grids",
-    "sensitivity": "study.grids",
+    "fewest_chips": "study.solving",
+    "pareto": "study.frontiers",
+    "sensitivity": "study.sensitivity",
     "sweep": "study.grids",
     "validate": "fidelity.validation",
 }

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from roofline.base.errors import BadModel
+from roofline.models import huggingface
 from roofline.models.attention import Attention, Span
 from roofline.models.feed_forward import Experts, FeedForward
-from roofline.models.llm import LanguageModel, load
+from roofline.models.huggingface import load
+from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 
 CONFIGS = Path(__file__).parent.parent / "roofline" / "models" / "configs"
@@ -61,7 +63,7 @@ def _attention(model: LanguageModel) -> Attention:
 )
 def test_attention_that_a_checkpoint_leaves_in_16_bits(left_alone: list[str], wide: bool) -> None:
     config = {**LLAMA, "quantization_config": {"quant_method": "fbgemm_fp8", "modules_to_not_convert": left_alone}}
-    model = LanguageModel.from_config(config)
+    model = huggingface.read(config)
     assert model.wide_attention is wide
     step = {one.name: one for one in model.step(1, 1, 128, dtype="fp8")}
     assert step["qkv_proj"].args["weight_width"] == (2 if wide else 1)
@@ -80,30 +82,30 @@ def test_meta_s_fp8_checkpoint_weighs_what_a_run_reported() -> None:
 
 
 def test_llama_as_published() -> None:
-    assert LanguageModel.from_config(LLAMA).params == 8_030_261_248
+    assert huggingface.read(LLAMA).params == 8_030_261_248
     # Llama 1 and 2 files leave out the key/value heads of their multi-head models.
     older = {k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}
-    assert LanguageModel.from_config(older).kv_heads == 32
-    biased = LanguageModel.from_config({**LLAMA, "attention_bias": True, "mlp_bias": True})
+    assert huggingface.read(older).kv_heads == 32
+    biased = huggingface.read({**LLAMA, "attention_bias": True, "mlp_bias": True})
     assert biased.params - 8_030_261_248 == 32 * (6144 + 4096 + 2 * 14336 + 4096)
 
 
 def test_mistral_window_absent_or_null() -> None:
     config = {**LLAMA, "architectures": ["MistralForCausalLM"], "model_type": "mistral"}
-    assert LanguageModel.from_config(config).layers[0].span.window == 4096
-    assert LanguageModel.from_config({**config, "sliding_window": None}).layers[0].span.window is None
-    nemo = LanguageModel.from_config({**config, "hidden_size": 5120, "head_dim": 128, "sliding_window": None})
+    assert huggingface.read(config).layers[0].span.window == 4096
+    assert huggingface.read({**config, "sliding_window": None}).layers[0].span.window is None
+    nemo = huggingface.read({**config, "hidden_size": 5120, "head_dim": 128, "sliding_window": None})
     assert _attention(nemo).head_dim == 128
 
 
 def test_qwen_bias_norm_and_experts() -> None:
     qwen2 = {**LLAMA, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "sliding_window": 131072,
              "use_sliding_window": False, "max_window_layers": 28}  # fmt: skip
-    model = LanguageModel.from_config(qwen2)
+    model = huggingface.read(qwen2)
     assert (_attention(model).qkv_bias, _attention(model).out_bias, model.layers[0].span.window) == (True, False, None)
-    windowed = LanguageModel.from_config({**qwen2, "use_sliding_window": True, "sliding_window": 4096})
+    windowed = huggingface.read({**qwen2, "use_sliding_window": True, "sliding_window": 4096})
     assert {g.span.window: g.count for g in windowed.layers} == {None: 28, 4096: 4}
-    qwen3 = LanguageModel.from_config({**LLAMA, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"})
+    qwen3 = huggingface.read({**LLAMA, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"})
     assert (_attention(qwen3).qk_norm, _attention(qwen3).head_dim) == (True, 128)
     moe = {
         **LLAMA, "architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "num_experts": 60,
@@ -112,9 +114,9 @@ def test_qwen_bias_norm_and_experts() -> None:
         "num_key_value_heads": 16, "num_hidden_layers": 24, "vocab_size": 151936,
     }  # fmt: skip
     # Qwen1.5-MoE-A2.7B: 14.3 B parameters, 2.7 B active (model card).
-    assert LanguageModel.from_config(moe).params / 1e9 == pytest.approx(14.3, abs=0.05)
-    assert LanguageModel.from_config(moe).active_params / 1e9 == pytest.approx(2.7, abs=0.05)
-    sparse = LanguageModel.from_config({**moe, "decoder_sparse_step": 2, "mlp_only_layers": [1]})
+    assert huggingface.read(moe).params / 1e9 == pytest.approx(14.3, abs=0.05)
+    assert huggingface.read(moe).active_params / 1e9 == pytest.approx(2.7, abs=0.05)
+    sparse = huggingface.read({**moe, "decoder_sparse_step": 2, "mlp_only_layers": [1]})
     assert {type(g.feed_forward): g.count for g in sparse.layers} == {FeedForward: 13, Experts: 11}
 
 
@@ -127,18 +129,18 @@ def test_gemma_3_leaves_fields_out_and_nests_its_text() -> None:
         "vision_config": {"hidden_size": 1152, "num_hidden_layers": 27},
     }  # fmt: skip
     before = copy.deepcopy(config)
-    assert LanguageModel.from_config(config).params == MODELS["gemma-3-4b"].params
+    assert huggingface.read(config).params == MODELS["gemma-3-4b"].params
     assert config == before
     named_layers = copy.deepcopy(config)
     pattern = [["sliding_attention", "full_attention"][(i + 1) % 6 == 0] for i in range(34)]
     named_layers["text_config"] |= {"layer_types": pattern, "_sliding_window_pattern": 6}  # type: ignore[operator]
-    assert LanguageModel.from_config(named_layers).layers == LanguageModel.from_config(config).layers
+    assert huggingface.read(named_layers).layers == huggingface.read(config).layers
 
 
 def test_gemma_2_phi_and_falcon() -> None:
     gemma = {**LLAMA, "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2"}
     del gemma["tie_word_embeddings"]
-    model = LanguageModel.from_config(gemma)
+    model = huggingface.read(gemma)
     assert (model.tied, model.norms_per_layer, _attention(model).head_dim) == (True, 4, 256)
     assert _attention(MODELS["phi-2"]).rope_dim == 32
     assert (MODELS["phi-2"].norm, MODELS["phi-2"].norms_per_layer) == ("layer_norm", 1)
@@ -148,11 +150,11 @@ def test_gemma_2_phi_and_falcon() -> None:
 
 def test_llama_4_rules_by_step_or_by_list() -> None:
     text = {k: v for k, v in LLAMA4["text_config"].items() if k != "no_rope_layers"}
-    by_step = LanguageModel.from_config({**LLAMA4, "text_config": {**text, "interleave_moe_layer_step": 2}})
-    by_list = LanguageModel.from_config({**LLAMA4, "text_config": {**text, "moe_layers": list(range(1, 48, 2))}})
+    by_step = huggingface.read({**LLAMA4, "text_config": {**text, "interleave_moe_layer_step": 2}})
+    by_list = huggingface.read({**LLAMA4, "text_config": {**text, "moe_layers": list(range(1, 48, 2))}})
     assert by_step.layers == by_list.layers
     assert by_step.layers[0].span == Span(8192, chunked=True)
-    unchunked = LanguageModel.from_config({**LLAMA4, "text_config": {**text, "attention_chunk_size": None}})
+    unchunked = huggingface.read({**LLAMA4, "text_config": {**text, "attention_chunk_size": None}})
     assert {g.span.window for g in unchunked.layers} == {None}
 
 
@@ -174,7 +176,7 @@ def test_llama_4_rules_by_step_or_by_list() -> None:
     ],
 )  # fmt: skip
 def test_quantised_checkpoints(quantization: dict[str, Any] | None, dtypes: tuple[str, str, str]) -> None:
-    model = LanguageModel.from_config({**LLAMA, "quantization_config": quantization})
+    model = huggingface.read({**LLAMA, "quantization_config": quantization})
     assert (model.dtype, model.weight_dtype, model.expert_dtype) == dtypes
 
 
@@ -235,7 +237,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 def test_a_config_that_is_no_model(start: dict[str, Any], changes: dict[str, Any], message: str) -> None:
     config = {k: v for k, v in {**start, **changes}.items() if v is not ...}
     with pytest.raises(BadModel, match=message) as error:
-        LanguageModel.from_config(config, "mine", "models/mine.json")
+        huggingface.read(config, "mine", "models/mine.json")
     assert error.value.file == "models/mine.json"
     assert str(error.value).startswith("models/mine.json: ")
 

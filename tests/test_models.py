@@ -14,7 +14,7 @@ from roofline.base.errors import BadWorkload
 from roofline.models.attention import LatentAttention
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import mean_context
-from roofline.models.llm import load
+from roofline.models.huggingface import load
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.workload import Workload

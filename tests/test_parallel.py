@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 
 from roofline.base.errors import BadWorkload
 from roofline.base.units import dtype_bytes
-from roofline.models.llm import LanguageModel, load
+from roofline.models.huggingface import load
+from roofline.models.llm import LanguageModel
 from roofline.work.op import Op
 from roofline.work.parallel import Plan, activation_bytes, kept, kv_bytes, shard, weight_bytes
 from roofline.work.workload import Workload

@@ -15,7 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 import roofline.models.recommender as recommender
 from roofline.base.errors import BadModel, BadWorkload
-from roofline.models.recommender import Recommender, load
+from roofline.models import description
+from roofline.models.description import load
 
 FOLDER = Path(recommender.__file__).parent / "recommenders"
 MODELS = {path.stem: load(path) for path in sorted(FOLDER.glob("*.toml"))}
@@ -170,7 +171,7 @@ def test_tables_keep_their_own_dtype() -> None:
 def test_towers_and_shared_tables() -> None:
     raw = tomllib.loads((FOLDER / "mt-wnd.toml").read_text())
     raw["block"][-1]["tasks"] = 4
-    four = Recommender.from_dict(raw, "mine")
+    four = description.read(raw, "mine")
     assert four.flops_per_sample - MODELS["mt-wnd"].flops_per_sample == 3 * 2 * (512 * 256 + 256 * 128)
     v3 = MODELS["dlrm-v3"]
     assert [g.name for g in v3.tables if not g.owned] == ["candidate_item", "candidate_category"]
@@ -400,7 +401,7 @@ NOT_MODELS = {
 def test_what_is_no_model_says_what_is_wrong(what: str) -> None:
     change, says = NOT_MODELS[what]
     with pytest.raises(BadModel) as caught:
-        Recommender.from_dict(broken(change), "mine", "mine.toml")
+        description.read(broken(change), "mine", "mine.toml")
     assert str(caught.value).startswith("mine.toml: ")
     assert says in str(caught.value)
 
@@ -409,13 +410,13 @@ def test_what_nothing_takes_is_named() -> None:
     raw = broken(lambda raw: raw["block"].__setitem__(1, {"type": "dot", "input": "embedding"}))
     raw["block"][2]["layers"] = [325, 1]
     with pytest.raises(BadModel, match=r"nothing takes the output of \['bottom_mlp'\]"):
-        Recommender.from_dict(raw, "mine")
+        description.read(raw, "mine")
 
 
 def test_every_problem_of_a_file_is_told_at_once() -> None:
     raw = broken(lambda raw: (raw.pop("title"), raw["tables"][0].update(rows=-5)))
     with pytest.raises(BadModel) as caught:
-        Recommender.from_dict(raw, "mine")
+        description.read(raw, "mine")
     assert "title: " in str(caught.value)
     assert "rows[0]: " in str(caught.value)
 

@@ -373,9 +373,9 @@ def _cached_model(path: str, stamp: Stamp) -> Model:
 
 
 def _read_model(path: Path) -> Model:
-    from roofline.models import llm, recommender
+    from roofline.models import description, huggingface
 
-    return recommender.load(path) if path.suffix == ".toml" else llm.load(path)
+    return description.load(path) if path.suffix == ".toml" else huggingface.load(path)
 
 
 @functools.lru_cache(maxsize=4)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from roofline.base.errors import BadData, BadWorkload, RooflineError, UnknownNam
 from roofline.catalog import load as catalog
 from roofline.estimates.inference import COST, evaluate_op
 from roofline.evidence import measurements
-from roofline.measure import collectives, conclude, describe, suites, system
+from roofline.measure import collectives, describe, suites, system
 from roofline.measure.backend import Backend, CannotMeasure, Probe
 from roofline.measure.record import FITTED, MEASUREMENT, PROBE, REFUSED, TEST, Table, check, key, merged, read_json
 from roofline.measure.suites import Case
@@ -338,51 +338,3 @@ def operator(case: Case | dict[str, str]) -> operators.Op:
 def too_fast(case: Case | dict[str, str], time_s: float, chip: Chip) -> bool:
     """Whether a time beats what the machine's ceilings allow, by more than the margin of a measurement."""
     return time_s < float(evaluate_op(operator(case), chip)[_LOWER]) * (1 - measurements.MARGIN)
-
-
-def measure(
-    device: str = "cpu", *, out: str | Path = "measured", name: str = "", size: str = "full",
-    names: Sequence[str] = (), resume: bool = False, engine: str = "", progress: Progress | None = None,
-    using: Backend | None = None,
-) -> conclude.Result:  # fmt: skip
-    """Measure the machine this runs on: ceilings, operators, a descriptor, its calibration, a validation.
-
-    Parameters
-    ----------
-    device : str
-        ``"cpu"`` or ``"cuda"`` (needs the extra ``gpu``).
-    out : path
-        Folder; the files go into ``out/name``.
-    name : str, optional
-        Of the descriptor; default: made from what the machine calls itself.
-    size : str
-        ``"full"`` (under ten minutes), ``"quick"`` (under two) or ``"tiny"`` (a trial of the loop).
-    names : sequence of str, optional
-        Of :data:`roofline.measure.suites.NAMES`; default: all.
-    resume : bool
-        Go on with the rows of an interrupted run.
-    engine : str, optional
-        ``"torch"`` measures a processor through PyTorch.
-    progress : callable, optional
-        Called with (done, total, what) in seconds of work.
-    using : Backend, optional
-        In place of `device` and `engine`.
-
-    Returns
-    -------
-    conclude.Result
-
-    Raises
-    ------
-    BadWorkload
-        When the folder holds an earlier run, or the device is not there.
-    BadData
-        When the files of the run to go on with are damaged, or nothing could be measured.
-    """
-    machine = using or backend(device, engine)
-    name = describe.identifier(name or machine.system.title)
-    session = Session(machine, Path(out) / name, name, size, tuple(names), resume, progress)
-    session.probe()
-    chip = session.chip()
-    session.run(chip)
-    return conclude.finish(session, session.judge())

@@ -1,19 +1,22 @@
 """The description of a recommendation model: the schema of its file, and the planning of its blocks.
 
-Read by ``recommender.py``, which holds what comes out; kept apart so that a program that loads no such model never
-imports pydantic for it.
+Makes the :class:`~roofline.models.recommender.Recommender` of ``recommender.py``; kept apart so that a program that
+loads no such model never imports pydantic for it.
 """
 
 from __future__ import annotations
 
+import os
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from roofline.base.errors import BadModel, UnknownName
 from roofline.models.blocks import BLOCKS, Block, Count, Feature, Name, Strict, Width, as_list, flat
-from roofline.models.recommender import TableGroup
+from roofline.models.recommender import Recommender, TableGroup
 from roofline.models.steps import Step
 
 Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
@@ -21,6 +24,9 @@ Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)
 
 #: More than any model has; a bound on what a few bytes of a hostile file can ask for.
 MAX_TABLES = 100_000
+
+#: Larger than any honest description; a file beyond it is refused unread.
+MAX_FILE_BYTES = 1_000_000
 
 
 class Tables(Strict):
@@ -71,14 +77,44 @@ class Description(Strict):
     block: Annotated[list[Block], Field(min_length=1, max_length=200)]
 
 
-def read(raw: dict[str, Any], file: str) -> dict[str, Any]:
-    """Check a description and plan its blocks: the fields of :class:`~roofline.models.recommender.Recommender`.
+def load(path: str | os.PathLike[str]) -> Recommender:
+    """Read a model from its TOML file; the file's name is the model's.
+
+    Raises
+    ------
+    BadModel
+        When the file is too large, is no TOML, or does not describe a model.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadModel(str(path), f"expected at most {MAX_FILE_BYTES} bytes, found {path.stat().st_size}")
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadModel(str(path), f"cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadModel(str(path), f"expected TOML: {error}") from None
+    return read(raw, path.stem, str(path))
+
+
+def read(raw: dict[str, Any], name: str, file: str = "") -> Recommender:
+    """Check a description and plan its blocks.
+
+    Parameters
+    ----------
+    raw : dict
+        The description, as a TOML file holds it.
+    name : str
+        The model's name.
+    file : str, optional
+        Where it was read, for messages. Default: `name`.
 
     Raises
     ------
     BadModel
         Naming the key, what was found and what was expected.
     """
+    file = file or name
     if not isinstance(raw, dict):
         raise BadModel(file, f"expected a table of keys, found {type(raw).__name__}")
     try:
@@ -91,12 +127,19 @@ def read(raw: dict[str, Any], file: str) -> dict[str, Any]:
         last, steps = _plan(described, groups)
     except _Misfit as error:
         raise BadModel(file, str(error)) from None
-    return {
-        "title": described.title, "source": described.source, "note": described.note,
-        "aliases": tuple(described.aliases), "dense_features": described.dense_features,
-        "pairs_per_request": described.pairs_per_request, "tables": groups,
-        "blocks": tuple((b.label, b.type) for b in described.block), "steps": tuple(steps), "outputs": last.width,
-    }  # fmt: skip
+    return Recommender(
+        name=name,
+        title=described.title,
+        source=described.source,
+        note=described.note,
+        aliases=tuple(described.aliases),
+        dense_features=described.dense_features,
+        pairs_per_request=described.pairs_per_request,
+        tables=groups,
+        blocks=tuple((b.label, b.type) for b in described.block),
+        steps=tuple(steps),
+        outputs=last.width,
+    )
 
 
 class _Misfit(Exception):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from roofline.base import numeric
 from roofline.base.errors import BadWorkload
@@ -83,13 +81,6 @@ class LanguageModel:
     source: str = ""
     aliases: tuple[str, ...] = ()
     published_params_b: float | None = None
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], name: str = "model", file: str = "config.json") -> LanguageModel:
-        """Read a Hugging Face ``config.json``, as it is; see :func:`roofline.models.huggingface.read`."""
-        from roofline.models import huggingface
-
-        return huggingface.read(config, name, file)
 
     # -- Shape ---------------------------------------------------------------------------------------------------
 
@@ -301,10 +292,3 @@ class LanguageModel:
             op.sampling(rows=scored, cols=self.vocab, dtype=wide, scope="model"),
         ]
         return Workload(tuple(ops))
-
-
-def load(path: str | Path) -> LanguageModel:
-    """Read a ``config.json``, or the one of a folder; see :func:`roofline.models.huggingface.load`."""
-    from roofline.models import huggingface
-
-    return huggingface.load(path)

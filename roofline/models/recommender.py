@@ -19,15 +19,12 @@ one it is what the block before hands on. A file is data: nothing in it is evalu
 from __future__ import annotations
 
 import math
-import os
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadModel, BadWorkload
+from roofline.base.errors import BadWorkload
 from roofline.base.numeric import Numeric, as_numeric, ceil_div
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.work import op
@@ -37,8 +34,6 @@ from roofline.work.workload import Workload
 if TYPE_CHECKING:
     from roofline.models.steps import Step
 
-#: Larger than any honest description; a file beyond it is refused unread.
-MAX_FILE_BYTES = 1_000_000
 
 #: Dense features arrive, and predictions leave, as fp32.
 HOST_BYTES = 4
@@ -145,28 +140,6 @@ class Recommender:
     aliases: tuple[str, ...] = ()
     note: str = ""
     bags: tuple[Bag, ...] = ()
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any], name: str, file: str = "") -> Recommender:
-        """Build a model from its description.
-
-        Parameters
-        ----------
-        raw : dict
-            The description, as a TOML file holds it.
-        name : str
-            The model's name.
-        file : str, optional
-            Where it was read, for messages. Default: `name`.
-
-        Raises
-        ------
-        BadModel
-            Naming the key, what was found and what was expected.
-        """
-        from roofline.models import description
-
-        return cls(name=name, **description.read(raw, file or name))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bags", _bags(self.tables))
@@ -299,26 +272,6 @@ class Recommender:
             ops.extend(step.ops(own, dtype, fused))
         ops.append(op.host_copy(bytes=own * (self.outputs * HOST_BYTES), name="output_copy"))
         return Workload(tuple(ops))
-
-
-def load(path: str | os.PathLike[str]) -> Recommender:
-    """Read a model from its TOML file; the file's name is the model's.
-
-    Raises
-    ------
-    BadModel
-        When the file is too large, is no TOML, or does not describe a model.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BadModel(str(path), f"expected at most {MAX_FILE_BYTES} bytes, found {path.stat().st_size}")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadModel(str(path), f"cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadModel(str(path), f"expected TOML: {error}") from None
-    return Recommender.from_dict(raw, path.stem, str(path))
 
 
 def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:

@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -41,10 +41,8 @@ from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.work import op
 from roofline.work.op import Op
+from roofline.work.splittable import Splittable
 from roofline.work.workload import Workload
-
-if TYPE_CHECKING:
-    from roofline.models.llm import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Plan:
         """Chips that share one expert."""
         return numeric.maximum(1, self.tp // self.ep)
 
-    def check(self, model: LanguageModel) -> None:
+    def check(self, model: Splittable) -> None:
         """Refuse a split that the model's sizes do not allow.
 
         Raises
@@ -142,7 +140,7 @@ def _nearest(degree: str, found: int, fine: list[int], why: str) -> str:
 # -- Operators --------------------------------------------------------------------------------------------------------
 
 
-def shard(workload: Workload, plan: Plan, model: LanguageModel) -> Workload:
+def shard(workload: Workload, plan: Plan, model: Splittable) -> Workload:
     """One chip's share of a workload, with the collectives that join the shares.
 
     Pipeline stages: the result is one microbatch's way through all stages on one chip of each, at the pace of the
@@ -154,7 +152,7 @@ def shard(workload: Workload, plan: Plan, model: LanguageModel) -> Workload:
         Of one data-parallel replica, unsplit, such as :meth:`roofline.models.llm.LanguageModel.step` returns.
     plan : Plan
         Refused by :meth:`Plan.check` where it does not suit the model; this does not check again.
-    model : LanguageModel
+    model : Splittable
         Whose workload it is.
     """
     split = workload if _is_one(plan.tp) and _is_one(plan.ep) else workload.map(lambda one: _split(one, plan))
@@ -224,7 +222,7 @@ def _collective(make: Any, after: Op, size: Numeric, devices: Numeric, label: st
     return [make(bytes=size, devices=devices, name=name, count=after.count, scope=after.scope)]
 
 
-def _stages(split: Workload, pp: Numeric, model: LanguageModel) -> Workload:
+def _stages(split: Workload, pp: Numeric, model: Splittable) -> Workload:
     pace = _stage_share(model, pp) * pp
     paced = split.map(lambda one: one.times(pace) if one.scope == "layer" else one)
     # The token embedding writes what travels on: the hidden state of every token.
@@ -254,12 +252,12 @@ def kept(tag: str, tp: Numeric) -> Numeric:
 # -- Memory of one chip -----------------------------------------------------------------------------------------------
 
 
-def weight_bytes(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str | None = None) -> Numeric:
+def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | None = None) -> Numeric:
     """Bytes of weights on the fullest chip.
 
     Parameters
     ----------
-    model : LanguageModel
+    model : Splittable
     plan : Plan
     dtype, weight_dtype : str
         Of the arithmetic and of the linear layers in memory; as for ``LanguageModel.step``.
@@ -286,7 +284,7 @@ def weight_bytes(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str
 
 
 def kv_bytes(
-    model: LanguageModel, plan: Plan, batch_per_replica: Numeric, context: Numeric, kv_dtype: str = "bf16"
+    model: Splittable, plan: Plan, batch_per_replica: Numeric, context: Numeric, kv_dtype: str = "bf16"
 ) -> Numeric:
     """Bytes of KV cache on the fullest chip, for `batch_per_replica` sequences of `context` tokens.
 
@@ -296,12 +294,12 @@ def kv_bytes(
     return model.kv_bytes(batch_per_replica, context, kv_dtype) * share * _stage_share(model, plan.pp)
 
 
-def _stage_share(model: LanguageModel, pp: Numeric) -> Numeric:
+def _stage_share(model: Splittable, pp: Numeric) -> Numeric:
     return numeric.ceil_div(model.num_layers, pp) / model.num_layers
 
 
 def activation_bytes(
-    model: LanguageModel, plan: Plan, batch: Numeric, q_len: Numeric, dtype: str = "bf16", logits: str = "last"
+    model: Splittable, plan: Plan, batch: Numeric, q_len: Numeric, dtype: str = "bf16", logits: str = "last"
 ) -> Numeric:
     """Bytes of activations on one chip at the peak of a forward step: an estimate.
 
@@ -311,7 +309,7 @@ def activation_bytes(
 
     Parameters
     ----------
-    model : LanguageModel
+    model : Splittable
     plan : Plan
     batch, q_len : number or array
         Sequences that one replica runs at a time, and new tokens of each.
