@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 import roofline as rl
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.work import op
 
 GB = 1e9
 
@@ -185,6 +186,29 @@ def test_a_cached_prefix_saves_prefill_only(h100: Chip) -> None:
     warm = rl.estimate("llama-3.1-8b", h100, batch=4, prompt=4096, prefix=3072)
     assert warm.ttft_s < 0.5 * cold.ttft_s
     assert warm.tpot_s == cold.tpot_s
+
+
+@pytest.mark.parametrize("chip_name", ["h100-sxm", "mi300x", "tpu-v5p", "mtia-v1", "artemis"])
+@pytest.mark.parametrize("batch", [1, 4096])
+def test_what_computes_nothing_is_not_bound_by_compute(chip_name: str, batch: int) -> None:
+    chip = rl.load_chip(chip_name)
+    idle = []
+    for name in rl.list_models().index:
+        est = rl.estimate(name, chip, batch=batch, dtype=chip.widest_matrix, check=False)
+        for phase in (est.prefill, est.decode) if isinstance(est.model, LanguageModel) else (est.step,):
+            idle += [record for record in phase.records if record["flops"] == 0]
+    assert {"copy", "token_embedding"} <= {record["kind"] for record in idle}
+    assert {record["op"] for record in idle if record["bound"] == "compute"} == set()
+
+
+def test_the_bound_of_no_flop_is_the_same_in_arrays(h100: Chip) -> None:
+    rows = [1, 64, 10**6]
+    together = rl.cost(op.copy(rows=rows, cols=2, dtype="bf16"), h100)
+    assert together.bound.tolist() == [rl.cost(op.copy(rows=r, cols=2, dtype="bf16"), h100).bound for r in rows]
+    assert together.bound.tolist()[0] == "overhead"
+    # One device has nothing to exchange: no time, so no resource either.
+    assert rl.cost(rl.all_reduce(bytes=1e6, devices=[1, 8]), h100).bound.tolist() == ["overhead", "network"]
+    assert rl.cost(rl.all_reduce(bytes=1e6, devices=1), h100).bound == "overhead"
 
 
 # Doubt -------------------------------------------------------------------------------------------------------------

@@ -98,6 +98,48 @@ def test_arrays_equal_points():
                 assert getattr(grid, name)[i, j] == pytest.approx(getattr(point, name), rel=1e-9), name
 
 
+def test_latent_attention_in_arrays_equals_its_points():
+    """Where prompts expand the latents at one point and absorb them at the next, decoding absorbs at both."""
+    options = {"output": 32, "chunk": 2, "concurrency": 64, "tp": 8, "check": False}
+    grid = rl.serve("deepseek-v2-lite", "h200", prompt=[2, 1000], **options)
+    for i, prompt in enumerate((2, 1000)):
+        point = rl.serve("deepseek-v2-lite", "h200", prompt=prompt, **options)
+        for name in point.FIGURES:
+            assert getattr(grid, name)[i] == pytest.approx(getattr(point, name), rel=1e-12), name
+
+
+SERVED = ["llama-3.1-8b", "gemma-2-9b", "deepseek-v2-lite", "deepseek-v3", "mixtral-8x7b", "gpt-oss-20b"]
+LENGTHS = st.lists(st.integers(1, 3000), min_size=1, max_size=3)
+
+
+@given(
+    name=st.sampled_from(SERVED), chip=st.sampled_from(["h200", "mi300x", "tpu-v5p"]), data=st.data(),
+    concurrency=st.lists(st.integers(1, 5000), min_size=1, max_size=3), prompt=LENGTHS, output=LENGTHS,
+    chunk=st.lists(st.sampled_from([1, 2, 64, 500, 8192]), min_size=1, max_size=2), tp=st.sampled_from([1, 2, 8]),
+    pp=st.sampled_from([1, 2]), beams=st.sampled_from([[1], [2], [1, 4]]), reserve=st.booleans(),
+    spread=st.sampled_from([0.0, 0.7]), whole_cache=st.booleans(),
+)  # fmt: skip
+def test_any_server_in_arrays_equals_its_points(
+    name, chip, data, concurrency, prompt, output, chunk, tp, pp, beams, reserve, spread, whole_cache
+):
+    axes = {"concurrency": concurrency, "prompt": prompt, "output": output, "chunk": chunk, "beams": beams}
+    arrays = {
+        axis: np.reshape(values, [-1 if i == j else 1 for j in range(len(axes))])
+        for i, (axis, values) in enumerate(axes.items())
+    }
+    fixed = {"tp": tp, "pp": pp, "reserve": reserve, "whole_cache": whole_cache, "check": False}
+    fixed |= {"prompt_sd": spread * min(prompt), "output_sd": spread * min(output)}
+    grid = rl.serve(name, chip, **fixed, **arrays)
+    at = tuple(data.draw(st.integers(0, len(values) - 1)) for values in axes.values())
+    here = {axis: values[i] for i, (axis, values) in zip(at, axes.items(), strict=True)}
+    point = rl.serve(name, chip, **fixed, **here)
+    shape = tuple(len(values) for values in axes.values())
+    for figure in (*point.FIGURES, "mixed_share", "active"):
+        found = np.broadcast_to(getattr(grid, figure), shape)[at]
+        assert found == pytest.approx(getattr(point, figure), rel=1e-9), figure
+    assert np.broadcast_to(grid.memory.largest_batch, shape)[at] == point.memory.largest_batch
+
+
 def test_replicas_multiply():
     one, four = served(concurrency=16), served(concurrency=64, dp=4)
     assert four.tokens_per_s == pytest.approx(4 * one.tokens_per_s, rel=1e-9)

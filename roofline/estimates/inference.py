@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 COST = kernels.COST
 _FIELD = {name: i for i, name in enumerate(COST)}
+_FLOPS, _VECTOR_FLOPS = _FIELD["flops"], _FIELD["vector_flops"]
 _LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
 _BUSY = slice(_FIELD["compute_s"], _FIELD["overhead_s"] + 1)  # compute, memory, cache, network, overhead
+_INSTANT = 1e-300  # s: above zero, below every time
 
 
 @functools.cache
@@ -100,9 +102,24 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
     return tuple(evaluate(function, columns, int(np.prod(shape))).reshape(len(COST), *shape))
 
 
+def _busy(cost: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Busy times (s) of compute, memory, cache, network and overhead, as far as each can bound the operator.
+
+    Without FLOP there is nothing to compute: cycles that cores spend all the same (to begin a row) are overhead, and so
+    is, for want of another word, what takes no time at all.
+    """
+    compute, memory, cache, network, overhead = cost[_BUSY]
+    work = cost[_FLOPS] + cost[_VECTOR_FLOPS]
+    if not isinstance(work, np.ndarray):
+        return cost[_BUSY] if work else (0.0, memory, cache, network, (overhead + compute) or _INSTANT)
+    without = work == 0
+    starting = np.where(without, np.maximum(overhead + compute, _INSTANT), overhead)
+    return np.where(without, 0.0, compute), memory, cache, network, starting
+
+
 def _bound(cost: tuple[Any, ...], chip: Chip) -> Any:
     names = bound_names(chip)
-    busy = cost[_BUSY]
+    busy = _busy(cost)
     if isinstance(cost[_TIME], np.ndarray):
         return np.array(names)[np.argmax(np.stack(np.broadcast_arrays(*busy)), axis=0)]
     return names[busy.index(max(busy))]
@@ -326,10 +343,9 @@ class Phase:
         """The breakdown as plain records, one an operator; :attr:`ops` has the same as a DataFrame."""
         if isinstance(self.time_s, np.ndarray):
             raise RooflineError("a breakdown shows one point; take one from the sweep and estimate it alone")
-        rows, whole, names = [], self.time_s, bound_names(self.chip)
-        for op, (flops, vector_flops, size, _, _, _, lower, time, upper, *busy) in zip(
-            self.workload, self.costs, strict=True
-        ):
+        rows, whole = [], self.time_s
+        for op, values in zip(self.workload, self.costs, strict=True):
+            flops, vector_flops, size, _, _, _, lower, time, upper, *_ = values
             n, s, work = op.count, op.count * self.scale, flops + vector_flops
             rows.append(
                 {
@@ -342,7 +358,7 @@ class Phase:
                     "intensity": work / size if size else 0.0,
                     "time_s": s * time,
                     "share": s * time / whole,
-                    "bound": names[busy.index(max(busy))],
+                    "bound": _bound(values, self.chip),
                     "lower_s": s * lower,
                     "upper_s": s * upper,
                 }

@@ -6,6 +6,8 @@ decoding sequences in one forward pass ("in-flight" or "continuous" batching, Yu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from roofline.base.numeric import Numeric, anywhere, choose, maximum, minimum
 from roofline.work.op import Op
 from roofline.work.workload import Workload
@@ -78,12 +80,22 @@ def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
         if met is None:
             out.append(other)
         elif key:
-            out.append(other.with_args(**{key: other.args[key] + share * met.args[key]}))
+            out.append(_together(other, met, share, key))
         else:
             out += [met.times(share), other]
     # What only decoding runs: latent attention multiplies by other matrices there.
     out += [one.times(share) for left in waiting.values() for one in left]
     return Workload(tuple(out))
+
+
+def _together(prefill: Op, decode: Op, share: Numeric, key: str) -> Op:
+    """One operator over the tokens of both; where prefill does without it (a count of 0), what decoding runs alone."""
+    both = prefill.args[key] + share * decode.args[key]
+    absent = prefill.count == 0
+    if not anywhere(absent):
+        return prefill.with_args(**{key: both})
+    tokens = choose(absent, decode.args[key], both)
+    return replace(prefill.with_args(**{key: tokens}), count=choose(absent, share * decode.count, prefill.count))
 
 
 def compiled(step: Workload) -> Workload:
