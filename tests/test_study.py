@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import roofline as rl
+
+MODEL, CHIP = "llama-3.1-8b", "h100-sxm"
 
 
 def test_a_sweep_equals_its_points() -> None:
@@ -27,13 +31,72 @@ def test_a_sweep_marks_what_does_not_fit() -> None:
     assert data["fits"].values.tolist() == [False, True, True, True]
 
 
-def test_sweeps_refuse_nonsense() -> None:
-    with pytest.raises(rl.BadWorkload, match="axis batch is empty"):
-        rl.sweep("llama-3.1-8b", "h100-sxm", batch=[])
-    with pytest.raises(rl.BadWorkload, match="at least one model"):
-        rl.sweep([], "h100-sxm")
-    with pytest.raises(rl.BadWorkload, match="sweep them apart"):
-        rl.sweep(["llama-3.1-8b", "dlrm-v2"], "h100-sxm")
+BAD_SWEEPS: list[tuple[tuple[Any, Any], dict[str, Any], str]] = [
+    ((MODEL, CHIP), {"batch": []}, "axis batch is empty"),
+    (([], CHIP), {}, "at least one model"),
+    ((MODEL, []), {}, "at least one chip"),
+    (([MODEL, "dlrm-v2"], CHIP), {}, "sweep them apart"),
+    ((MODEL, ["h100", CHIP]), {}, "axis chip has h100-sxm more than once"),
+    (([MODEL, MODEL], CHIP), {}, "axis model has llama-3.1-8b more than once"),
+    ((MODEL, CHIP), {"batch": [1, 4, 1.0]}, "axis batch has 1 more than once"),
+    ((MODEL, CHIP), {"usable_memory": [0.5, 0.5]}, "axis usable_memory has 0.5 more than once"),
+    ((MODEL, CHIP), {"dtype": ["bf16", "bfloat16"]}, "axis dtype has bf16 more than once"),
+    ((MODEL, CHIP), {"batch": np.ones((2, 2))}, r"flat list, found batch of shape \(2, 2\)"),
+    ((MODEL, CHIP), {"batch": [[1, 2], [3]]}, r"batch: expected a number or rows of one length, found \[\[1, 2\]"),
+    ((MODEL, CHIP), {"batch": [1, None]}, "batch: expected a whole number of at least 1"),
+    ((MODEL, CHIP), {"batch": np.ma.array([1, 2], mask=[0, 1])}, "batch: expected a plain array, found a masked one"),
+    ((MODEL, CHIP), {"usable_memory": [0.5, 1.5]}, "usable_memory: expected a fraction above 0 and at most 1"),
+    ((MODEL, CHIP), {"chip": CHIP}, "chip is no option, found chip='h100-sxm': chips come second"),
+    ((MODEL, CHIP), {"model": MODEL}, "model is no option, .* models come first"),
+    ((MODEL, CHIP), {"check": False}, "check is no option, .* marked in `fits`"),
+    ((MODEL, 8), {}, "expected a chip, its name or its path, or several, found 8"),
+    ((None, CHIP), {}, "expected a model, its name or its path, or several, found None"),
+    (("rm1", CHIP), {"compiled": "no"}, "compiled is True or False, found 'no'"),
+    ((MODEL, CHIP), {"weight_dtype": 0}, "unknown dtype 0"),
+    ((MODEL, CHIP), {"kv_dtype": False}, "unknown dtype False"),
+    ((MODEL, CHIP), {"kv_dtype": ""}, "unknown dtype ''"),
+]
+
+
+@pytest.mark.parametrize(("given", "options", "message"), BAD_SWEEPS, ids=[m for *_, m in BAD_SWEEPS])
+def test_sweeps_refuse_nonsense(given: tuple[Any, Any], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(rl.BadWorkload, match=message):
+        rl.sweep(*given, **options)
+
+
+def test_an_unknown_option_of_a_sweep_is_told() -> None:
+    with pytest.raises(rl.UnknownName, match="did you mean 'batch'"):
+        rl.sweep(MODEL, CHIP, bacth=[1, 2])
+
+
+@pytest.mark.parametrize("batch", [4, np.int64(4), np.array(4), 4.0])
+def test_a_sweep_of_one_point_has_no_dimensions(batch: Any) -> None:
+    data = rl.sweep(MODEL, CHIP, batch=batch)
+    assert dict(data.sizes) == {}
+    assert data["tokens_per_s"].item() == rl.estimate(MODEL, CHIP, batch=4).tokens_per_s
+    assert (data["model"].item(), data["chip"].item()) == (MODEL, CHIP)
+
+
+def test_usable_memory_and_compiled_are_axes_too() -> None:
+    data = rl.sweep("llama-3.1-70b", CHIP, usable_memory=[0.3, 0.5, 0.9], tp=[2, 4])
+    for usable in (0.3, 0.5, 0.9):
+        for tp in (2, 4):
+            alone = rl.estimate("llama-3.1-70b", CHIP, usable_memory=usable, tp=tp, check=False)
+            assert bool(data["fits"].sel(usable_memory=usable, tp=tp)) == alone.fits
+    assert data["fits"].values.tolist() == [[False, False], [False, True], [True, True]]
+    whole = rl.sweep("rm1", CHIP, compiled=[False, True], dtype="int8", batch=1024)
+    alone = [rl.estimate("rm1", CHIP, compiled=c, dtype="int8", batch=1024).latency_s for c in (False, True)]
+    assert whole["latency_s"].values.tolist() == alone
+
+
+def test_the_memory_of_an_array_of_shares_is_that_of_each() -> None:
+    est = rl.estimate(MODEL, CHIP, usable_memory=np.array([0.5, 0.9]))
+    each = [rl.estimate(MODEL, CHIP, usable_memory=usable) for usable in (0.5, 0.9)]
+    assert est.memory.largest_batch.tolist() == [one.memory.largest_batch for one in each]
+    served = rl.serve(MODEL, CHIP, usable_memory=np.array([0.5, 0.9]), concurrency=5000)
+    for i, usable in enumerate((0.5, 0.9)):
+        alone = rl.serve(MODEL, CHIP, usable_memory=usable, concurrency=5000)
+        assert served.tokens_per_s[i] == pytest.approx(alone.tokens_per_s, rel=1e-12)
 
 
 def test_recommendation_sweeps_have_their_own_figures() -> None:

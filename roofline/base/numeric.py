@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload
+from roofline.base.errors import BadWorkload, shown
 
 #: A number or an array of numbers; arrays broadcast against each other.
 Numeric = Any
@@ -59,7 +59,7 @@ def broadcastable(where: str, values: dict[str, Numeric]) -> None:
 def _number(where: str, name: str, value: Numeric) -> Numeric:
     if isinstance(value, int) and value >= MOST:  # too large for any array
         return MOST
-    number = as_numeric(value)
+    number = as_numeric(value, f"{where}: {name}")
     array = np.asarray(number)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {value!r}")
@@ -78,12 +78,30 @@ def everywhere(condition: Numeric) -> bool:
     return bool(condition.all() if isinstance(condition, np.ndarray) else condition)
 
 
-def as_numeric(value: Numeric) -> Numeric:
-    """Lists, ranges and columns become arrays; numbers and arrays stay, and what is neither is left to be refused."""
+def as_numeric(value: Numeric, where: str = "") -> Numeric:
+    """Lists, ranges and columns become arrays; numbers and arrays stay, and what is neither is left to be refused.
+
+    Parameters
+    ----------
+    value : number, array, list, range or column
+    where : str, optional
+        What it is, for the error.
+
+    Raises
+    ------
+    BadWorkload
+        For a masked array, whose mask no arithmetic here would heed, and for rows of unequal length.
+    """
     if type(value) is int or type(value) is float or isinstance(value, str):
         return value
     if isinstance(value, (list, tuple, range)) or hasattr(value, "__array__"):
-        array = np.asarray(value)
+        prefix = f"{where}: " if where else ""
+        if isinstance(value, np.ma.MaskedArray):
+            raise BadWorkload(f"{prefix}expected a plain array, found a masked one: fill its gaps, or leave them out")
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            raise BadWorkload(f"{prefix}expected a number or rows of one length, found {shown(value)}") from None
         if array.dtype.kind in "iuf":
             return array.astype(float) if array.ndim else float(array)
         return array

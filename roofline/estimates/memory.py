@@ -22,7 +22,7 @@ class Memory:
         Weights (for recommendation: dense weights and tables), KV cache at the end of the output, working space.
     capacity_bytes : float or array
         Of main memory.
-    usable_fraction : float
+    usable_fraction : float or array
         What serving engines let the model have of it.
     largest_batch : int or array
         The largest batch of the whole system that fits with everything else unchanged; 0 if none does.
@@ -32,7 +32,7 @@ class Memory:
     cache_bytes: Any
     activations_bytes: Any
     capacity_bytes: Any
-    usable_fraction: float
+    usable_fraction: Any
     largest_batch: Any
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, UnknownName
+from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import anywhere, as_numeric, broadcastable
 from roofline.base.units import dtype_name
 from roofline.hardware.chip import Chip
@@ -34,7 +35,9 @@ LANGUAGE = (
     "kv_dtype",
     "usable_memory",
 )
-_RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
+
+#: The options of an estimate of a recommendation model.
+RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Request:
     devices: Any = 1
     skew: Any = 0.0
     compiled: bool = False
-    usable_memory: float = USABLE_MEMORY
+    usable_memory: Any = USABLE_MEMORY
 
 
 def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
@@ -63,18 +66,44 @@ def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -
             raise UnknownName(f"option for {what}", name, known)
 
 
-def _usable_memory(options: dict[str, Any]) -> float:
+def _between(where: str, value: Any, expected: str, fine: Callable[[Any], Any]) -> Any:
+    """A number, or an array of numbers, that is fine everywhere; else an error that says what is expected."""
+    value = as_numeric(value, where)
+    array = np.asarray(value)
+    is_number = not isinstance(value, bool | np.bool_) and array.dtype.kind in "iuf" and array.size
+    if not (is_number and np.all(fine(array))):
+        raise BadWorkload(f"{where}: expected {expected}, found {shown(value)}")
+    return value if isinstance(value, np.ndarray) else float(value)
+
+
+def _usable_memory(options: dict[str, Any]) -> Any:
     usable = options.get("usable_memory", USABLE_MEMORY)
-    if isinstance(usable, bool) or not isinstance(usable, int | float) or not 0 < usable <= 1:
-        raise BadWorkload(f"usable_memory: expected a fraction above 0 and at most 1, found {usable!r}")
-    return float(usable)
+    return _between("usable_memory", usable, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
+
+
+def _skew(value: Any) -> Any:
+    """A Zipf exponent: from 0 (uniform) to 5 (nearly every index the same)."""
+    return _between("skew", value, "a Zipf exponent between 0 and 5", lambda v: (v >= 0) & (v <= 5))
+
+
+def flag(where: str, value: Any) -> bool:
+    """What is True or False and nothing else."""
+    if not isinstance(value, bool | np.bool_):
+        raise BadWorkload(f"{where} is True or False, found {shown(value)}")
+    return bool(value)
+
+
+def _dtype(options: dict[str, Any], name: str) -> str | None:
+    """The dtype of an option; None where it was left out."""
+    value = options.get(name)
+    return None if value is None else dtype_name(value)
 
 
 def whole(where: str, value: Any, least: int = 1) -> Any:
     """A whole number of at least `least`, or an array of them."""
     if type(value) is int and least <= value < 2**53:
         return value
-    value = as_numeric(value)
+    value = as_numeric(value, where)
     array = np.asarray(value)
     if type(value) is int and value >= 2**53:
         raise BadWorkload(f"{where}: expected a whole number of at least {least} below 2^53, found {value!r}")
@@ -100,7 +129,8 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     batch, prompt = whole("batch", options.get("batch", 1)), whole("prompt", options.get("prompt", 1024))
     output, prefix = whole("output", options.get("output", 256)), whole("prefix", options.get("prefix", 0), 0)
     plan = Plan(**{k: whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
-    sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix}
+    usable = _usable_memory(options)
+    sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix, "usable_memory": usable}
     broadcastable(model.name, sizes | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
     plan.check(model)
     if anywhere(prefix >= prompt):
@@ -118,10 +148,8 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         )
     if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
+    dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
-    weight = options.get("weight_dtype")
-    kv = options.get("kv_dtype")
     return Request(
         batch=batch,
         dtype=dtype,
@@ -129,19 +157,10 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         output=output,
         prefix=prefix,
         plan=plan,
-        weight_dtype=dtype_name(weight) if weight else None,
-        kv_dtype=dtype_name(kv) if kv else None,
-        usable_memory=_usable_memory(options),
+        weight_dtype=_dtype(options, "weight_dtype"),
+        kv_dtype=_dtype(options, "kv_dtype"),
+        usable_memory=usable,
     )
-
-
-def _skew(value: Any) -> Any:
-    """A Zipf exponent: from 0 (uniform) to 5 (nearly every index the same)."""
-    value = as_numeric(value)
-    array = np.asarray(value)
-    if isinstance(value, bool) or array.dtype.kind not in "iuf" or not np.all((array >= 0) & (array <= 5)):
-        raise BadWorkload(f"skew: expected a Zipf exponent between 0 and 5, found {value!r}")
-    return value
 
 
 def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Request:
@@ -151,21 +170,22 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     ------
     BadWorkload, UnknownName
     """
-    refuse_unknown(options, _RECOMMENDATION, name)
+    refuse_unknown(options, RECOMMENDATION, name)
     batch, devices = whole("batch", options.get("batch", 1024)), whole("devices", options.get("devices", 1))
-    dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
+    skew, usable = _skew(options.get("skew", 0.0)), _usable_memory(options)
+    broadcastable(name, {"batch": batch, "devices": devices, "skew": skew, "usable_memory": usable})
+    dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
     if anywhere(devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
     if anywhere(batch < devices):
         raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")
-    table = options.get("table_dtype")
     return Request(
         batch=batch,
         dtype=dtype,
         devices=devices,
-        table_dtype=dtype_name(table) if table else None,
-        skew=_skew(options.get("skew", 0.0)),
-        compiled=bool(options.get("compiled", False)),
-        usable_memory=_usable_memory(options),
+        table_dtype=_dtype(options, "table_dtype"),
+        skew=skew,
+        compiled=flag("compiled", options.get("compiled", False)),
+        usable_memory=usable,
     )
