@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 import roofline as rl
+from roofline.study.frontiers import unbeaten
 
 MODEL, CHIP = "llama-3.1-8b", "h100-sxm"
 
@@ -123,6 +125,49 @@ def test_the_frontier_has_no_dominated_point() -> None:
         rl.pareto(data)
     with pytest.raises(rl.BadWorkload, match="no 'cost'"):
         rl.pareto(data, minimise=["cost"])
+
+
+def naive_frontier(points: np.ndarray) -> list[int]:
+    """The definition: a point stays unless another is nowhere above it and somewhere below."""
+    order = np.lexsort(points.T[::-1])
+    return [
+        int(i) for i in order if not any(np.all(p <= points[i]) and np.any(p < points[i]) for p in points)
+    ]  # fmt: skip
+
+
+#: Few values, so that ties and duplicates abound; infinities and zeros of both signs among them.
+COORDINATES = st.one_of(st.integers(0, 4).map(float), st.sampled_from([-0.0, np.inf, -np.inf, 0.5]))
+
+
+@given(st.integers(1, 4).flatmap(lambda k: st.lists(st.lists(COORDINATES, min_size=k, max_size=k), max_size=40)))
+def test_the_frontier_is_that_of_the_definition(rows: list[list[float]]) -> None:
+    points = np.array(rows).reshape(len(rows), -1 if rows else 2)
+    assert unbeaten(points).tolist() == naive_frontier(points)
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+def test_a_large_frontier_is_that_of_the_definition(objectives: int) -> None:
+    points = np.random.default_rng(objectives).integers(0, 12, (1500, objectives)).astype(float)
+    assert unbeaten(points).tolist() == naive_frontier(points)
+
+
+def test_the_frontier_of_many_points() -> None:
+    # All of them unbeaten, which is the most work that there can be.
+    x = np.arange(24_576.0)
+    assert unbeaten(np.stack([x, -x], axis=1)).tolist() == x.tolist()
+    assert len(unbeaten(np.stack([x, -x, x % 7], axis=1))) == len(x)
+
+
+def test_a_frontier_of_one_point_and_of_no_sweep() -> None:
+    one = rl.sweep(MODEL, CHIP, batch=8)
+    assert len(rl.pareto(one, maximise="tokens_per_s")) == 1
+    with pytest.raises(rl.BadWorkload, match=r"expected an xarray\.Dataset, as sweep returns it, found DataFrame"):
+        rl.pareto(one.expand_dims("batch").to_dataframe(), maximise="tokens_per_s")  # type: ignore[arg-type]
+    with pytest.raises(rl.BadWorkload, match="maximise: expected the names of variables, found 1"):
+        rl.pareto(one, maximise=1)  # type: ignore[arg-type]
+    several = rl.sweep(MODEL, CHIP, batch=[1, 8])
+    with pytest.raises(rl.BadWorkload, match="tpot_s is not a number at 1 points"):
+        rl.pareto(several.where(several["batch"] > 1), minimise=["tpot_s"])
 
 
 def test_fewest_chips_meet_the_limits() -> None:
