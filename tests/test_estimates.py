@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,27 @@ def test_tables_too_large_for_one_chip_are_refused_and_spread() -> None:
         rl.estimate("dlrm-v2", "h100-sxm", dtype="bf16", table_dtype="fp32")
     est = rl.estimate("dlrm-v2", "h100-sxm", dtype="bf16", table_dtype="fp32", devices=2)
     assert "all_to_all" in set(est.ops["kind"])
+
+
+@pytest.mark.parametrize(
+    ("model", "chip", "options"),
+    [
+        ("llama-3.1-405b", "h100-sxm", {"tp": 8}),
+        ("deepseek-v3", "h100-sxm", {"tp": 4, "dp": 2, "ep": 8, "batch": 64}),
+        ("llama-3.1-8b", "h100-sxm", {"batch": 5000, "dp": 2}),
+        ("qwen2.5-14b", "l4", {"batch": 40}),
+        ("dlrm-v2", "h100-sxm", {"batch": 4096, "dtype": "bf16", "table_dtype": "fp32"}),
+        ("dlrm-v2", "h100-sxm", {"batch": 2, "dtype": "bf16", "table_dtype": "fp32"}),
+        ("rm1", "h100-sxm", {"batch": 10**9}),
+    ],
+)
+def test_what_is_said_to_fit_does(model: str, chip: str, options: dict[str, Any]) -> None:
+    with pytest.raises(rl.DoesNotFit) as refused:
+        rl.estimate(model, chip, **options)
+    assert refused.value.suggestions
+    for suggestion in refused.value.suggestions:
+        name, value = re.match(r"(\w+)='?(\w+)", suggestion).groups()  # type: ignore[union-attr]
+        assert rl.estimate(model, chip, **{**options, name: int(value) if value.isdigit() else value}).fits
 
 
 # Laws --------------------------------------------------------------------------------------------------------------

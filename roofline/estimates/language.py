@@ -13,7 +13,7 @@ from roofline.base.units import text
 from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
-from roofline.estimates.memory import Memory
+from roofline.estimates.memory import Memory, narrower
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import cached, fused
@@ -204,6 +204,33 @@ class LanguageEstimate(Estimate):
     def fits(self) -> Any:
         """Whether weights, KV cache and activations fit."""
         return self._held.fits
+
+    @property
+    def devices(self) -> Any:
+        """Chips in all."""
+        return self.request.plan.devices
+
+    @property
+    def held_in(self) -> str:
+        """What decides how much memory the model takes, in words."""
+        return f"in {self.request.weight_dtype or self.request.dtype}"
+
+    def changes(self) -> list[list[tuple[str, dict[str, Any]]]]:
+        """Changes of the request that take less memory of a chip, by kind: in words and as its fields, smallest first.
+
+        Narrower weights, or more chips to split the model over.
+        """
+        plan, chips = self.request.plan, self.devices
+        widths = [plan.tp * factor for factor in (2, 4, 8, 16)] if self.chip.has_links else []
+        wider = [
+            (f"tp={width} ({width * chips // plan.tp} chips)", {"plan": changed})
+            for width in widths
+            if (changed := replace(plan, tp=width)).suits(self.model)
+        ]
+        same = f"on the same {chips} chip{'s' if chips > 1 else ''}"
+        own = self.request.weight_dtype or self.request.dtype
+        dtypes = narrower(own, ("fp8", "int8", "int4"))
+        return [wider, [(f"weight_dtype={d!r} {same}", {"weight_dtype": d}) for d in dtypes]]
 
     def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
         ttft, tpot = with_errors(self.prefill, factors), with_errors(self.decode, factors)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from roofline.base.errors import DoesNotFit
-from roofline.base.units import text
+from roofline.base.numeric import everywhere
+from roofline.base.units import DTYPE_BYTES, text
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,26 @@ def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 40) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def narrower(dtype: str, others: tuple[str, ...]) -> list[str]:
+    """Those of the others that take fewer bytes than a dtype."""
+    return [other for other in others if DTYPE_BYTES[other] < DTYPE_BYTES[dtype]]
+
+
+def require(result: Any, refusal: Callable[[Any], Exception]) -> None:
+    """Raise where an estimate does not fit: the error that `refusal` makes of it, which has room for one point.
+
+    Raises
+    ------
+    DoesNotFit
+    """
+    if everywhere(result.fits):
+        return
+    if np.shape(result.fits):
+        message = f"{result.model.name} does not fit at every point; check=False marks them in `fits`"
+        raise DoesNotFit(message, 0.0, 0.0, [])
+    raise refusal(result)
 
 
 def refuse(what: str, memory: Memory, chips: str, suggestions: list[str]) -> DoesNotFit:

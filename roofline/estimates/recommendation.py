@@ -13,7 +13,7 @@ from roofline.base.units import DTYPE_BYTES, text
 from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
-from roofline.estimates.memory import Memory
+from roofline.estimates.memory import Memory, narrower
 from roofline.models.recommender import Recommender
 from roofline.work.engine import cached, compiled
 from roofline.work.op import step_overhead, wide
@@ -172,6 +172,29 @@ class RecommendationEstimate(Estimate):
     def fits(self) -> Any:
         """Whether tables, weights and vectors fit."""
         return self._memory(self.request.batch).fits
+
+    @property
+    def devices(self) -> Any:
+        """Chips in all."""
+        return self.request.devices
+
+    @property
+    def held_in(self) -> str:
+        """What decides how much memory the model takes, in words."""
+        return f"with {self.request.table_dtype or self.request.dtype} tables"
+
+    def changes(self) -> list[list[tuple[str, dict[str, Any]]]]:
+        """Changes of the request that take less memory of a chip, by kind: in words and as its fields, smallest first.
+
+        Narrower rows, or more chips to spread the tables over.
+        """
+        most = self.request.batch if self.chip.has_links else 1
+        counts = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256) if self.devices < n <= most]
+        dtypes = narrower(self.request.table_dtype or self.request.dtype, ("fp16", "int8", "int4"))
+        return [
+            [(f"devices={n}", {"devices": n}) for n in counts],
+            [(f"table_dtype={d!r}", {"table_dtype": d}) for d in dtypes],
+        ]
 
     def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
         time = with_errors(self.step, factors)

@@ -1,307 +1,28 @@
-"""``serve(model, chip, concurrency=...)``: in-flight batching in its steady state.
-
-A static batch (``estimate``) prefills its prompts together and decodes until all are done. A server keeps a number of
-requests in flight: as one ends the next is prefilled, in the same forward pass in which the others decode. Passes then
-come in two kinds, those that only decode and those that carry prompt tokens as well, and everything a server shows
-follows from how often each comes.
-
-With `C` requests in flight, mean output `O`, and a prompt that needs `k` passes (1 where it fits into the `chunk` of
-prompt tokens that a pass takes, else prompt / chunk):
-
-- a request stays for ``R = O - 1 + k`` passes, so ``r = C / R`` requests start in each pass (Little's law), but no more
-  than ``chunk / prompt``: beyond that, prefill is the bottleneck and requests wait;
-- a pass with a prompt carries ``n = max(1, r)`` of them, and is a share ``f = k r / n`` of all passes;
-- a mean pass takes ``T = (1 - f) T_decode + f T_mixed``; throughput is ``r O / T``;
-- a request is not delayed by its own prefill: of a request's ``O - 1`` decoding passes, the share
-  ``(f R - k) / (O - 1)`` is mixed. That mean is TPOT;
-- the first token comes after half a pass, if any is under way, and `k` mixed ones.
-
-Lengths vary. Of their distributions the mean and the second moment count, because a step's cost is linear in the
-context that is attended and the work of causal attention quadratic in the prompt:
-
-- a request that is in flight is a long one more often than not: the mean position in its output is not ``O / 2`` but
-  ``O (1 + v^2) / 2``, `v` being the output's standard deviation over its mean;
-- the attention of `n` prompts is that of ``n / (1 + u^2)`` prompts of ``P (1 + u^2)`` tokens, `u` being the prompt's.
-
-One constant is a host's and not the chip's: what the scheduler takes between two passes, ``overheads.step``.
-"""
+"""``serve(model, chip, concurrency=...)``: what is asked of a server, checked; ``server.py`` answers."""
 
 from __future__ import annotations
 
-import functools
 import os
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, DoesNotFit
-from roofline.base.numeric import anywhere, as_numeric, choose, everywhere, maximum, minimum, not_negative
-from roofline.base.units import text
-from roofline.catalog.load import Model, load_chip, load_model
+from roofline.base.errors import BadWorkload
+from roofline.base.numeric import anywhere, broadcastable, maximum, not_negative
+from roofline.catalog.load import Model, as_chip, as_model
 from roofline.estimates import memory as memory_module
-from roofline.estimates.figures import Estimate, with_errors
-from roofline.estimates.inference import Phase
-from roofline.estimates.language import PREFILL_TOKENS, LanguageEstimate
-from roofline.estimates.memory import Memory
-from roofline.estimates.request import LANGUAGE, Request, language_request, refuse_unknown, whole
+from roofline.estimates.language import PREFILL_TOKENS
+from roofline.estimates.request import LANGUAGE, Request, flag, language_request, refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
-from roofline.work import parallel
-from roofline.work.engine import joined
-from roofline.work.op import Op, wide
+from roofline.serving.server import ServingEstimate, ServingRequest
 
 #: The options of :func:`serve`.
 SERVING = ("concurrency", "prompt_sd", "output_sd", "chunk", "beams", "reserve", "whole_cache", *LANGUAGE[1:])
 
 #: Most that lengths may spread, in means: beyond lies a slip, not a distribution of lengths.
 MOST_SPREAD = 10
-
-
-@dataclass(frozen=True)
-class ServingRequest(Request):
-    """The arguments of :func:`serve`, resolved. `batch` is the concurrency.
-
-    Attributes
-    ----------
-    prompt_sd, output_sd : number or array
-        Standard deviations of the lengths (tokens).
-    chunk : number or array
-        Prompt tokens that one pass takes.
-    beams : number or array
-        Sequences that decode for each request.
-    reserve : bool
-        Whether a request starts only when its whole output has room.
-    whole_cache : bool
-        Whether layers with a window keep the whole context all the same.
-    """
-
-    prompt_sd: Any = 0.0
-    output_sd: Any = 0.0
-    chunk: Any = PREFILL_TOKENS
-    beams: Any = 1
-    reserve: bool = False
-    whole_cache: bool = False
-
-
-class ServingEstimate(Estimate):
-    """A language model under a constant number of requests. Figures are per system unless the name says per chip.
-
-    Attributes
-    ----------
-    model, chip, request
-        What was asked.
-    decoding, mixed : Phase
-        A pass that only decodes, and one that prefills as well; ``.ops`` is the breakdown.
-    """
-
-    FIGURES: ClassVar = {
-        "tokens_per_s": "tokens/s",
-        "tokens_per_s_per_chip": "tokens/s",
-        "total_tokens_per_s": "tokens/s",
-        "requests_per_s": "1/s",
-        "tpot_s": "s",
-        "ttft_s": "s",
-    }
-
-    model: LanguageModel
-    request: ServingRequest
-
-    @functools.cached_property
-    def _static(self) -> LanguageEstimate:
-        return LanguageEstimate(self.model, self.chip, self.request)
-
-    # How many requests are where --------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _output(self) -> tuple[Any, Any]:
-        """Mean output, and the mean output of a request found in flight (tokens)."""
-        r = self.request
-        return r.output, r.output + r.output_sd**2 / r.output
-
-    @functools.cached_property
-    def memory(self) -> Memory:
-        """What one chip holds when the requests are halfway through their output, paged as they grow.
-
-        Or, of an engine that reserves it, with room for all of their output.
-        """
-        r = self.request
-        plan, kv_dtype = r.plan, r.kv_dtype or wide(r.dtype)
-        held = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
-        model = self.model.without_windows if r.whole_cache else self.model
-        per_request = parallel.kv_bytes(model, plan, 1, held, kv_dtype)
-        weights, capacity = self._static.weights_bytes, self.chip.level(self.chip.main_level, "capacity")
-        room = minimum(r.chunk, r.prompt)
-        activations = parallel.activation_bytes(self.model, plan, maximum(1, r.chunk // r.prompt), room, r.dtype)
-        free = maximum(capacity * r.usable_memory - weights - activations, 0.0)
-        largest = np.floor(free / per_request) * plan.dp
-        largest = largest if isinstance(largest, np.ndarray) and largest.ndim else int(largest)
-        return Memory(
-            weights_bytes=weights,
-            cache_bytes=minimum(r.batch, largest) / plan.dp * per_request,
-            activations_bytes=activations,
-            capacity_bytes=capacity,
-            usable_fraction=r.usable_memory,
-            largest_batch=largest,
-        )
-
-    @property
-    def fits(self) -> Any:
-        """Whether at least one request fits on every replica."""
-        return self.memory.largest_batch >= self.request.plan.dp
-
-    @functools.cached_property
-    def _flow(self) -> tuple[Any, Any, Any, Any]:
-        """Of one lane: requests in flight, passes that a prompt takes, prompts in a mixed pass, their share.
-
-        A lane is what shares a pass: one of `pp` microbatches of one of `dp` replicas.
-        """
-        r = self.request
-        lanes = r.plan.dp * r.plan.pp
-        in_flight = minimum(r.batch, maximum(self.memory.largest_batch, lanes)) / lanes
-        passes = maximum(r.prompt / r.chunk, 1.0)
-        stay = self._output[0] - 1 + passes
-        starts = minimum(in_flight / stay, r.chunk / r.prompt)
-        at_once = maximum(starts, 1.0)
-        return starts * stay, passes, at_once, passes * starts / at_once
-
-    @property
-    def active(self) -> Any:
-        """Requests in flight on the system; the others wait for memory or for their prefill."""
-        return self._flow[0] * (self.request.plan.dp * self.request.plan.pp)
-
-    @property
-    def mixed_share(self) -> Any:
-        """Share of the passes that carry prompt tokens."""
-        return self._flow[3]
-
-    # The two kinds of pass --------------------------------------------------------------------------------------
-
-    def _decode_step(self, sequences: Any) -> Any:
-        r = self.request
-        steps = maximum(self._output[1] - 1, 1)
-        options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
-        step = self.model.step(sequences, 1, r.prompt + 1, steps=steps, **options)
-        return step.map(self._shared) if np.any(np.asarray(r.beams) > 1) else step
-
-    def _shared(self, one: Op) -> Op:
-        """Beams decode side by side, so that the pages of their prompt are fetched once and those of each output apart.
-
-        As heads that share keys: all beams of a request on the prompt and everything that follows it.
-        """
-        r = self.request
-        if one.kind != "attention":
-            return one
-        args = one.args
-        apart = (r.beams - 1) * maximum(args["kv_len"] - r.prompt, 0)
-        return one.with_args(
-            batch=args["batch"] / r.beams, heads=args["heads"] * r.beams, kv_len=args["kv_len"] + apart
-        )
-
-    @functools.cached_property
-    def decoding(self) -> Phase:
-        """A pass in which every request in flight decodes."""
-        return self._static.run_step(self._decode_step(maximum(self._flow[0] * self.request.beams, 1)), 1.0)
-
-    @functools.cached_property
-    def mixed(self) -> Phase:
-        """A pass in which prompts are prefilled, or a piece of one, and the other requests decode."""
-        r = self.request
-        in_flight, _, at_once, _ = self._flow
-        longer = 1 + (r.prompt_sd / r.prompt) ** 2
-        options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
-        piece = minimum(r.prompt - r.prefix, r.chunk)
-        # The pieces of a long prompt attend, in the mean, over half of it more than a prompt of their own length.
-        seen = maximum((r.prompt + piece) / 2, piece) + r.prefix / 2
-        prefill = self.model.step(at_once, piece, seen, **options)
-        attending = {"batch": at_once / longer, "q_len": piece * longer, "kv_len": seen * longer}
-        prefill = prefill.map(lambda one: one.with_args(**attending) if "q_len" in one.args else one)
-        decoding = maximum(in_flight - at_once, 0.0) * r.beams
-        return self._static.run_step(joined(self._decode_step(maximum(decoding, 1)), prefill, decoding), 1.0)
-
-    # Figures ----------------------------------------------------------------------------------------------------
-
-    def _figures(self, decoding: Any, mixed: Any) -> dict[str, Any]:
-        """The headline figures, from the times of the two kinds of pass (s)."""
-        r = self.request
-        lanes = r.plan.dp * r.plan.pp
-        in_flight, passes, _, share = self._flow
-        stay = self._output[0] - 1 + passes
-        delayed = maximum(share * stay - passes, 0.0) / maximum(self._output[0] - 1, 1)
-        period = (1 - share) * decoding + share * mixed
-        requests = lanes * in_flight / stay / period
-        tokens = requests * self._output[0]
-        return {
-            "tokens_per_s": tokens,
-            "tokens_per_s_per_chip": tokens / r.plan.devices,
-            "total_tokens_per_s": requests * (self._output[0] + r.prompt),
-            "requests_per_s": requests,
-            "tpot_s": (1 - delayed) * decoding + delayed * mixed,
-            "ttft_s": passes * mixed + 0.5 * period * (1 - 1 / maximum(in_flight, 1)),
-        }
-
-    @functools.cached_property
-    def _expected(self) -> dict[str, Any]:
-        return self._figures(self.decoding.time_s, self.mixed.time_s)
-
-    def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
-        return self._figures(with_errors(self.decoding, factors), with_errors(self.mixed, factors))
-
-    @property
-    def tokens_per_s(self) -> Any:
-        """Output tokens per second of the system."""
-        return self._expected["tokens_per_s"]
-
-    @property
-    def tokens_per_s_per_chip(self) -> Any:
-        """`tokens_per_s` over the number of chips."""
-        return self._expected["tokens_per_s_per_chip"]
-
-    @property
-    def total_tokens_per_s(self) -> Any:
-        """Prompt and output tokens per second of the system."""
-        return self._expected["total_tokens_per_s"]
-
-    @property
-    def requests_per_s(self) -> Any:
-        """Requests that the system answers in a second."""
-        return self._expected["requests_per_s"]
-
-    @property
-    def tpot_s(self) -> Any:
-        """Time per output token after the first (s), the mean over requests."""
-        return self._expected["tpot_s"]
-
-    @property
-    def ttft_s(self) -> Any:
-        """Time to first token (s) of a request that finds a free place; queueing is not in it."""
-        return self._expected["ttft_s"]
-
-    @property
-    def time_s(self) -> Any:
-        """Time of a request (s), from its start to its last token."""
-        return self.ttft_s + (self._output[0] - 1) * self.tpot_s
-
-    @functools.cached_property
-    def ideal(self) -> dict[str, Any]:
-        """The same figures from the lower bounds of the passes: a naive roofline, and what no machine beats."""
-        return self._figures(self.decoding.lower_s, self.mixed.lower_s)
-
-    @property
-    def bound(self) -> Any:
-        """What bounds the kind of pass in which most of the time goes."""
-        share = self.mixed_share
-        mixing = share * self.mixed.time_s > (1 - share) * self.decoding.time_s
-        return choose(mixing, self.mixed.bound, self.decoding.bound)
-
-    def __repr__(self) -> str:
-        what = f"{self.model.name} served on {self.request.plan.devices} x {self.chip.name}"
-        if np.shape(self.time_s):
-            return f"<ServingEstimate: {what}, shape {np.shape(self.time_s)}>"
-        return (
-            f"<ServingEstimate: {what}: {self.tokens_per_s:,.0f} tokens/s with {self.active:,.0f} requests in flight, "
-            f"TPOT {text(self.tpot_s, 's', 3)}, {self.bound}>"
-        )
 
 
 def serve(
@@ -358,50 +79,45 @@ def serve(
     BadWorkload, UnknownName, DoesNotFit
         As :func:`roofline.estimate`; also for a recommendation model, or a spread below zero.
     """
-    loaded = load_model(model) if isinstance(model, str | os.PathLike) else model
-    chip = chip if isinstance(chip, Chip) else load_chip(chip)
+    loaded, chip, check = as_model(model), as_chip(chip), flag("serve: check", check)
     if not isinstance(loaded, LanguageModel):
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
     if "batch" in options:
         raise BadWorkload("serve: expected concurrency, found batch: a server has no fixed batch")
     spread = not_negative("serve", prompt_sd=prompt_sd, output_sd=output_sd)
-    for name, flag in (("reserve", reserve), ("whole_cache", whole_cache)):
-        if not isinstance(flag, bool | np.bool_):
-            raise BadWorkload(f"serve: {name} is True or False, found {flag!r}")
+    policy: dict[str, Any] = {
+        "reserve": flag("serve: reserve", reserve),
+        "whole_cache": flag("serve: whole_cache", whole_cache),
+    }
     refuse_unknown(options, SERVING, f"serve({loaded.name})")
     sizes = {"chunk": whole("serve: chunk", chunk), "beams": whole("serve: beams", beams)}
-    batch = _lanes(options) if concurrency is None else whole("serve: concurrency", concurrency)
+    lanes = whole("dp", options.get("dp", 1)) * whole("pp", options.get("pp", 1))
+    batch = lanes if concurrency is None else whole("serve: concurrency", concurrency)
     asked = language_request(loaded, chip, {"batch": batch, **options})
+    lengths = {"batch": batch, "prompt": asked.prompt, "output": asked.output, "devices": asked.plan.devices}
+    broadcastable(f"serve({loaded.name})", lengths | spread | sizes)
     for name, mean in (("prompt_sd", asked.prompt), ("output_sd", asked.output)):
         if anywhere(spread[name] > MOST_SPREAD * np.asarray(mean)):
             raise BadWorkload(f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, "
                               f"found {spread[name]!r}")  # fmt: skip
-    request = ServingRequest(
-        **{f: getattr(asked, f) for f in Request.__dataclass_fields__}, **spread, **sizes, reserve=bool(reserve),
-        whole_cache=bool(whole_cache),
-    )  # fmt: skip
+    plain = {name: getattr(asked, name) for name in Request.__dataclass_fields__}
+    request = ServingRequest(**plain, **spread, **sizes, **policy)
     result = ServingEstimate(loaded, chip, request)
     if concurrency is None:
-        most = maximum(result.memory.largest_batch, _lanes(options))
+        most = maximum(result.memory.largest_batch, lanes)
         result = ServingEstimate(loaded, chip, replace(request, batch=most))
-    if check and not everywhere(result.fits):
-        if np.shape(result.fits):
-            raise DoesNotFit(
-                f"{loaded.name}: at some points not even one request fits; check=False marks them in `fits`",
-                0.0,
-                0.0,
-                [],
-            )
-        # What one request a replica would hold if there were room for it.
-        roomy = replace(request, batch=request.plan.dp, usable_memory=1e6)
-        needs = replace(ServingEstimate(loaded, chip, roomy).memory, usable_fraction=request.usable_memory)
-        chips = f"{request.plan.devices} x {chip.name}"
-        raise memory_module.refuse(f"{loaded.name} with one request", needs, chips, [])
+    if check:
+        memory_module.require(result, _refusal)
     return result
 
 
-def _lanes(options: dict[str, Any]) -> Any:
-    return as_numeric(options.get("dp", 1)) * as_numeric(options.get("pp", 1))
+def _refusal(result: ServingEstimate) -> Exception:
+    """The error where not even one request fits: what one a replica would hold if there were room for it."""
+    request = result.request
+    roomy = replace(request, batch=request.plan.dp, usable_memory=1e6)
+    needs = replace(ServingEstimate(result.model, result.chip, roomy).memory, usable_fraction=request.usable_memory)
+    chips = f"{request.plan.devices} x {result.chip.name}"
+    return memory_module.refuse(f"{result.model.name} with one request", needs, chips, [])
 
 
 __all__ = ["ServingEstimate", "ServingRequest", "serve"]

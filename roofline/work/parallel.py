@@ -89,6 +89,14 @@ class Plan:
         """Chips that share one expert."""
         return numeric.maximum(1, self.tp // self.ep)
 
+    def suits(self, model: Splittable) -> bool:
+        """Whether :meth:`check` lets it pass."""
+        try:
+            self.check(model)
+        except BadWorkload:
+            return False
+        return True
+
     def check(self, model: Splittable) -> None:
         """Refuse a split that the model's sizes do not allow.
 
