@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from roofline.fidelity.end_to_end import validate_end_to_end as validate_end_to_end
     from roofline.fidelity.validation import validate as validate
     from roofline.hardware.chip import Chip as Chip
+    from roofline.serving.capacity import fewest_chips as fewest_chips
     from roofline.serving.steady import serve as serve
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from roofline.study.frontiers import pareto as pareto
     from roofline.study.grids import sweep as sweep
     from roofline.study.sensitivity import sensitivity as sensitivity
-    from roofline.study.solving import fewest_chips as fewest_chips
     from roofline.work.op import (
         all_gather as all_gather,
         all_reduce as all_reduce,
@@ -109,7 +109,7 @@ _MODULE_OF = {
     "plot_roofline": "show.plot",
     "serve": "serving.steady",
     "validate_end_to_end": "fidelity.end_to_end",
-    "fewest_chips": "study.solving",
+    "fewest_chips": "serving.capacity",
     "pareto": "study.frontiers",
     "sensitivity": "study.sensitivity",
     "sweep": "study.grids",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -258,3 +261,96 @@ def test_rows_that_come_together_repeat_less_often():
     assert lists.lower_s <= lists.time_s
     with pytest.raises(rl.BadWorkload, match="together"):
         rl.embedding_bag(**bag, together=33)
+
+
+# How many chips it takes -------------------------------------------------------------------------------------------
+
+LARGE = "llama-3.1-70b"
+
+
+def test_fewest_chips_are_those_of_a_server():
+    """A second to the first token: met by prefilling as requests come, not a batch at once."""
+    limits = {"ttft_s": 1.0, "tpot_s": 0.03}
+    table = rl.fewest_chips(LARGE, CHIP, **limits, tokens_per_s=50_000)
+    best = table.iloc[0]
+    assert (best["tp"], best["replicas"], best["chips"]) == (8, 16, 128)
+    assert table.attrs["why"] == ""
+    for row in table.to_dict("records"):
+        est = rl.serve(LARGE, CHIP, tp=row["tp"], concurrency=row["concurrency"])
+        assert est.active == pytest.approx(row["concurrency"])
+        for name in ("ttft_s", "tpot_s", "tokens_per_s", "tokens_per_s_per_chip"):
+            assert row[name] == pytest.approx(getattr(est, name), rel=1e-12)
+        assert est.bound == row["bound"]
+        assert est.ttft_s <= limits["ttft_s"]
+        assert est.tpot_s <= limits["tpot_s"]
+        assert row["replicas"] == math.ceil(50_000 / est.tokens_per_s)
+        assert row["chips"] == row["replicas"] * row["tp"]
+        # A sixteenth of the way to the next power of two is already too many, or the memory's end.
+        more = rl.serve(LARGE, CHIP, tp=row["tp"], concurrency=math.ceil(row["concurrency"] * 1.07))
+        assert more.tpot_s > limits["tpot_s"] or more.active < more.request.batch
+    # A batch that is prefilled together is held up by its own prompts: three times the chips.
+    static = rl.sweep(LARGE, CHIP, tp=[2, 4, 8, 16, 32], batch=[2**i for i in range(13)]).to_dataframe().reset_index()
+    static = static[static["fits"] & (static["ttft_s"] <= 1.0) & (static["tpot_s"] <= 0.03)]
+    chips = np.ceil(50_000 / static["tokens_per_s"]) * static["tp"]
+    assert chips.min() == 384
+
+
+def test_chips_of_all_kinds_of_parallelism_are_counted():
+    table = rl.fewest_chips(LARGE, CHIP, tokens_per_s=50_000, tpot_s=0.1, pp=2, most=4)
+    assert set(table["tp"]) == {1, 2, 4}
+    assert (table["chips"] == table["replicas"] * table["tp"] * 2).all()
+    spread = rl.fewest_chips("deepseek-v3", "h200", tokens_per_s=1000, ep=8, dp=2, most=16)
+    assert set(spread["tp"]) == {4, 8, 16}
+    assert (spread["chips"] == spread["replicas"] * spread["tp"] * 2).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ttft_s": 1e-3}, r"^ttft_s: the limit is 1 ms, the least there is [\d.]+ ms \(tp=\d+, 1 in flight\)$"),
+        ({"ttft_s": 10, "tpot_s": 1e-6}, r"^tpot_s: the limit is 1 us, the least there is [\d.]+ ms \(tp="),
+        ({"ttft_s": 1e-3, "tpot_s": 1e-6}, r"^ttft_s: .*; tpot_s: "),
+        ({"most": 1}, r"^memory: llama-3.1-70b with one request does not fit on 1 x h100-sxm"),
+    ],
+)
+def test_the_limit_that_nothing_meets_is_named(options, words):
+    table = rl.fewest_chips(LARGE, CHIP, **options)
+    assert table.empty
+    assert {"tp", "concurrency", "chips"} <= set(table.columns)
+    assert re.search(words, table.attrs["why"])
+
+
+def test_limits_that_are_met_apart_and_not_together_are_named():
+    one = rl.serve(LARGE, CHIP, tp=[8, 16, 32, 64], concurrency=1)
+    fastest, first = one.tpot_s.min(), one.ttft_s.min()
+    assert np.argmin(one.tpot_s) != np.argmin(one.ttft_s)
+    table = rl.fewest_chips(LARGE, CHIP, ttft_s=first * 1.0001, tpot_s=fastest * 1.0001)
+    assert table.empty
+    assert re.match("ttft_s and tpot_s are met apart, not together: under .* tpot_s: the limit is", table.attrs["why"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tokens_per_s": math.inf}, "tokens_per_s: expected a positive, finite number, found inf"),
+        ({"tpot_s": math.nan}, "tpot_s: expected a positive, finite number, found nan"),
+        ({"ttft_s": 0}, "ttft_s: expected a positive, finite number, found 0"),
+        ({"ttft_s": True}, "ttft_s: expected a positive, finite number, found True"),
+        ({"most": math.inf}, "most: expected a whole number"),
+        ({"most": [2, 4]}, "expected one width"),
+        ({"tp": 2}, "tp is what it looks for"),
+        ({"batch": 2}, "batch is what it looks for"),
+        ({"prompt": [512, 1024]}, r"expected one prompt, found \[512, 1024\]"),
+        ({"pp": 1000}, "pp=1000 is more than the 80 layers"),
+    ],
+)
+def test_questions_that_cannot_be_are_refused(options, words):
+    with pytest.raises(rl.BadWorkload, match=words):
+        rl.fewest_chips(LARGE, CHIP, **options)
+
+
+def test_only_what_has_tokens_is_asked_about():
+    with pytest.raises(rl.BadWorkload, match="fewest_chips is for language models; dlrm-v2 is none"):
+        rl.fewest_chips("dlrm-v2", CHIP)
+    with pytest.raises(rl.UnknownName, match="fewest_chips is called 'check'"):
+        rl.fewest_chips(LARGE, CHIP, check=False)

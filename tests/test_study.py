@@ -168,12 +168,3 @@ def test_a_frontier_of_one_point_and_of_no_sweep() -> None:
     several = rl.sweep(MODEL, CHIP, batch=[1, 8])
     with pytest.raises(rl.BadWorkload, match="tpot_s is not a number at 1 points"):
         rl.pareto(several.where(several["batch"] > 1), minimise=["tpot_s"])
-
-
-def test_fewest_chips_meet_the_limits() -> None:
-    table = rl.fewest_chips("llama-3.1-70b", "h100-sxm", tpot_s=0.03, tokens_per_s=5000, prompt=512, output=256)
-    assert len(table)
-    assert np.all(table["tpot_s"] <= 0.03)
-    assert np.all(table["replicas"] * table["tokens_per_s"] >= 5000)
-    assert np.all(np.diff(table["chips"]) >= 0)
-    assert rl.fewest_chips("llama-3.1-70b", "h100-sxm", tpot_s=1e-6).empty
