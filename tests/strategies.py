@@ -11,7 +11,7 @@ from roofline.base import units
 from roofline.base.units import DIMENSIONS
 from roofline.catalog.load import chip_records, load_chip
 from roofline.hardware.chip import Chip
-from roofline.hardware.descriptor import Number
+from roofline.hardware.number import Number
 from tests.operators import sizes
 
 __all__ = ["CHIPS", "changes", "chip_names", "chips_and_figures", "magnitudes", "quantities", "sizes"]

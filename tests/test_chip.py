@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 import roofline as rl
 from roofline.base.errors import BadWorkload, UnknownName
 from roofline.hardware.chip import Chip
-from roofline.hardware.descriptor import Number
+from roofline.hardware.number import Number
 from tests.strategies import CHIPS, changes, chip_names, chips_and_figures
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, strategies as st
 import roofline as rl
 from roofline.base.errors import BadDescriptor, UnknownName
 from roofline.catalog.load import read_chip
-from roofline.hardware import descriptor
-from roofline.hardware.descriptor import Descriptor
+from roofline.hardware import plausible
+from roofline.hardware.schema import Descriptor
 from tests.strategies import CHIPS
 
 TINY = """\
@@ -104,7 +104,7 @@ def test_a_valid_descriptor_loads(tiny: Path) -> None:
     assert chip.number("power.tdp").source == "an earlier press report"
     assert chip["efficiency.gemm.bf16.launch_s"] == 2e-6
     assert chip.calibration["gemm"]["rows"] == 12
-    assert descriptor.warnings(chip.numbers) == []
+    assert plausible.warnings(chip.numbers) == []
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_harmless(tiny: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_long_chain_is_refused(tiny: Path) -> None:
 
 @pytest.mark.parametrize("name", CHIPS)
 def test_built_in_chips_are_plausible(name: str) -> None:
-    assert descriptor.warnings(rl.load_chip(name).numbers) == []
+    assert plausible.warnings(rl.load_chip(name).numbers) == []
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_built_in_chips_are_plausible(name: str) -> None:
     ],
 )
 def test_an_implausible_figure_is_a_warning(change: dict[str, str], words: str) -> None:
-    found = descriptor.warnings(rl.load_chip("h100-sxm").what_if(change).numbers)
+    found = plausible.warnings(rl.load_chip("h100-sxm").what_if(change).numbers)
     assert any(words in line for line in found), found
 
 

@@ -309,7 +309,7 @@ def test_unknown_names_suggest_the_nearest(h100: Chip) -> None:
 def test_a_chip_without_links_stands_alone() -> None:
     chip = rl.load_chip("h100-sxm")
     own = {path: n for path, n in chip.numbers.items() if not path.startswith("links.")}
-    alone = dataclasses.replace(chip, numbers=own, bound_cache={})
+    alone = dataclasses.replace(chip, numbers=own)
     assert rl.estimate("llama-3.1-8b", alone).tokens_per_s > 0
     with pytest.raises(rl.BadWorkload, match="describes no link"):
         rl.estimate("llama-3.1-8b", alone, tp=2)

@@ -141,7 +141,7 @@ def test_a_ring_all_reduce_is_a_reduce_scatter_and_an_all_gather(name: str, argu
     shot = dataclasses.replace(chip.number("efficiency.all_reduce.shot_share"), value=0.0)
     numbers = {**chip.numbers, "efficiency.all_reduce.shot_share": shot}
     flags = {**chip.flags, "links.scale_up.switch_reduction": False}
-    chip = dataclasses.replace(chip, numbers=numbers, flags=flags, bound_cache={})
+    chip = dataclasses.replace(chip, numbers=numbers, flags=flags)
     whole, first, second = (
         evaluate_op(f(**arguments), chip) for f in (op.all_reduce, op.reduce_scatter, op.all_gather)
     )

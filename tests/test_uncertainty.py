@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 import roofline as rl
 from roofline.base.errors import BadWorkload, UnknownName
-from roofline.hardware.descriptor import Number
+from roofline.hardware.number import Number
 from roofline.hardware.uncertainty import error_factors, quantile, ranged, sample
 from tests.strategies import CHIPS, chip_names
 

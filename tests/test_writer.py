@@ -16,7 +16,7 @@ from roofline.base import tomlfile
 from roofline.base.errors import BadWorkload
 from roofline.catalog.load import read_chip
 from roofline.hardware.chip import Chip
-from roofline.hardware.descriptor import Number
+from roofline.hardware.number import Number
 from tests.strategies import CHIPS, changes, chip_names
 
 

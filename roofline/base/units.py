@@ -238,17 +238,3 @@ def dtype_name(name: str) -> str:
 def dtype_bytes(name: str) -> float:
     """Bytes of one element of a dtype: ``dtype_bytes("fp4") == 0.5``."""
     return DTYPE_BYTES[dtype_name(name)]
-
-
-#: Least and most that an efficiency parameter without a unit may be; others are at least 0.
-LIMITS = {
-    "cache_share": (0.0, 1.0), "overlap_share": (0.0, 1.0), "tail_share": (0.0, 1.0), "decode_rows": (1.0, 1024.0),
-    "fetch_rows": (1.0, 1024.0), "epilogue_share": (0.0, 1.0), "fetch_share": (0.0, 1.0), "quantize_pairs": (0.0, 1.0),
-    "narrow_tile": (1.0, 4096.0), "row_step": (1.0, 4096.0), "tile_min": (1.0, 4096.0), "tile_max": (1.0, 4096.0),
-}  # fmt: skip
-
-
-def out_of_limits(path: str, lowest: float, highest: float) -> str:
-    """What is expected of an efficiency parameter that these values are outside of; empty if they are not."""
-    least, most = LIMITS.get(path.rpartition(".")[2], (0.0, math.inf)) if "efficiency." in path else (0.0, math.inf)
-    return "" if least <= lowest and highest <= most else f"expected from {least:g} to {most:g}"

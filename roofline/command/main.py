@@ -362,7 +362,7 @@ def check(
     """Check chip descriptors: the schema, the units, the sources, and whether the figures are plausible."""
     from roofline.base.errors import BadDescriptor
     from roofline.catalog.load import read_chip
-    from roofline.hardware.descriptor import warnings
+    from roofline.hardware.plausible import warnings
 
     bad = 0
     for path in files:
@@ -385,7 +385,7 @@ def check(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of chip descriptors, for editors."""
-    from roofline.hardware.descriptor import Descriptor
+    from roofline.hardware.schema import Descriptor
 
     print_json(Descriptor.model_json_schema())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +47,4 @@ def chip_with(name: str, changes: list[str] | None, stack: str | None = None) ->
                 )
             pairs[path.strip()] = value.strip().strip("\"'")
         chip = chip.what_if(pairs)
-    if stack:
-        on = chip.on_stack(stack)
-        chip = dataclasses.replace(on, title=f"{on.title} [stack {stack}]", bound_cache={})
-    return chip
+    return chip.on_stack(stack) if stack else chip

@@ -19,7 +19,7 @@ import numpy as np
 from roofline import kernels
 from roofline.base.errors import BadWorkload, RooflineError
 from roofline.base.numeric import anywhere, broadcastable
-from roofline.hardware.chip import LINK_NUMBERS, REGIME_EDGES_S
+from roofline.hardware.machine import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.kernels._jit import evaluate
 from roofline.work.op import Op
 

@@ -22,15 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base import tomlfile, units
+from roofline.base import tomlfile
 from roofline.base.errors import BadData, BadDescriptor, RooflineError
 from roofline.catalog.load import load_chip
 from roofline.catalog.places import files_of
 from roofline.estimates.inference import COST, evaluate_op
 from roofline.evidence import measurements
-from roofline.hardware.chip import SPREADS, Chip
-from roofline.hardware.descriptor import NAME, Number, parameter_schema
+from roofline.hardware import ranges
+from roofline.hardware.chip import Chip
 from roofline.hardware.explain import SPELLING
+from roofline.hardware.machine import SPREADS
+from roofline.hardware.number import Number
+from roofline.hardware.schema import NAME, parameter_schema
 from roofline.hardware.writer import figure
 from roofline.kernels import by_name
 from roofline.kernels._jit import SMALL
@@ -199,7 +202,7 @@ class Calibration:
     def _whole(self, name: str) -> str:
         """A descriptor that stands alone."""
         title, note = f"{self.base.title}, calibrated", f"Efficiency parameters fitted to {self.source}."
-        whole = dataclasses.replace(self.chip, name=name, title=title, note=note, aliases=(), bound_cache={})
+        whole = dataclasses.replace(self.chip, name=name, title=title, note=note, aliases=())
         return whole.to_toml()
 
 
@@ -294,7 +297,7 @@ def calibrate(
             record[key] = {"data": source, "rows": fit.rows, "error": round(error, 4), "date": today}
     if not fits:
         raise BadData(f"{source}: too few rows of any class: " + "; ".join(f"{c}: {w}" for c, w in skipped.items()))
-    fitted = dataclasses.replace(chip, numbers=numbers, calibration=record, bound_cache={})
+    fitted = dataclasses.replace(chip, numbers=numbers, calibration=record)
     return Calibration(fitted, chip, fits, bad, skipped, source, notes)
 
 
@@ -443,15 +446,16 @@ class _Model:
         """The parameters in SI units."""
         base = np.where(self.first > 0, self.first, 1e-7)  # a time of nothing starts from a tenth of a microsecond
         plain = np.where(self.fraction, 1 / (1 + np.exp(-np.clip(x, -6, 12))), base * np.exp(np.clip(x, -6, 6)))
-        least, most = np.array([units.LIMITS.get(n, (0.0, np.inf)) for n in self.names]).reshape(-1, 2).T
-        return dict(zip(self.names, map(float, np.clip(plain, least, most)), strict=True))
+        allowed = [ranges.of(n, parameter_schema(n).dimension) for n in self.names]
+        clipped = np.clip(plain, [r.least for r in allowed], [r.most for r in allowed])
+        return dict(zip(self.names, map(float, clipped), strict=True))
 
     def times(self, x: np.ndarray) -> np.ndarray:
         """Predicted times of the rows (s)."""
         numbers = dict(self.chip.numbers)
         for name, value in self.values(x).items():
             numbers[f"{self.place}.{name}"] = Number(value, parameter_schema(name).dimension, "measured", "fit")
-        chip = dataclasses.replace(self.chip, numbers=numbers, bound_cache={})
+        chip = dataclasses.replace(self.chip, numbers=numbers)
         out = np.empty(len(self.measured))
         for places, op in self.groups:
             out[places] = evaluate_op(op, chip)[_TIME]

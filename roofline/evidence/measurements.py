@@ -30,7 +30,7 @@ import numpy as np
 from roofline.base.errors import BadData, BadWorkload, closest, shown
 from roofline.base.units import dtype_name
 from roofline.estimates.inference import COST, evaluate_op, naive_parts, op_spread
-from roofline.hardware.chip import REGIME_EDGES_S
+from roofline.hardware.machine import REGIME_EDGES_S
 from roofline.work import op as operators
 from roofline.work.op import Op
 

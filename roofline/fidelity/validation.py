@@ -177,7 +177,7 @@ def carried(chip: Chip, source: Chip) -> Chip:
     lent = {p: dataclasses.replace(n, inherited=source.name, value=n.value * slower if _in_cycles(p) else n.value)
             for p, n in source.numbers.items()
             if p.startswith(("efficiency.", "stack.")) and ".spread" not in p}  # fmt: skip
-    return dataclasses.replace(chip, numbers={**numbers, **lent}, bound_cache={})
+    return dataclasses.replace(chip, numbers={**numbers, **lent})
 
 
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:

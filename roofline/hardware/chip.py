@@ -1,137 +1,53 @@
-"""A chip: a set of named numbers, each with its source, and what a kernel asks of it.
+"""A chip: a set of named numbers, each with its source, and the variants that a what-if makes of it.
 
-``load_chip`` (in ``catalog.py``) makes one from a descriptor file; :meth:`Chip.what_if` makes variants.
+``load_chip`` (in ``catalog/load.py``) makes one from a descriptor file.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName, shown
+from roofline.hardware import variants
+from roofline.hardware.machine import Machine
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from roofline.hardware.descriptor import Number
-
-#: Where each machine number of a kernel comes from, for those that are one figure of the descriptor.
-LINK_NUMBERS = {
-    "link_bandwidth": "links.scale_up.bandwidth", "link_latency": "links.scale_up.latency",
-    "link_domain": "links.scale_up.domain", "network_bandwidth": "links.network.bandwidth",
-    "network_latency": "links.network.latency", "host_bandwidth": "links.host.bandwidth",
-    "host_latency": "links.host.latency",
-}  # fmt: skip
-
-#: The regimes of an operator's naive roofline time: their upper ends (s) and the names of their spreads.
-REGIME_EDGES_S = (5e-6, 20e-6, 100e-6, 1000e-6)
-SPREADS = ("spread_under_5us", "spread_5_20us", "spread_20_100us", "spread_100_1000us", "spread_over_1ms")
-
-#: Standard deviation of ln(measured / predicted) where an operator class has no `spread` of its own.
-UNKNOWN_SPREAD = 0.5
-
-#: Parameters fitted on the chip that this one extends are doubted by this factor more. Decided beforehand (a quarter
-#: more for the same cores with other memory or clocks), and checked, never fitted, on a chip that no fit has seen.
-INHERITED_SPREAD = 1.25
+    from roofline.hardware.number import Number
 
 
 @dataclass(frozen=True, eq=False)
-class Chip:
-    """A chip description.
+class Chip(Machine):
+    """A chip description. Nothing of it can be changed: :meth:`what_if` makes changed copies.
 
     Attributes
     ----------
     name, title, vendor, family, status, note : str
-        `family` is one of gpu, tpu, npu, cpu, dataflow; `status` shipping, announced, estimated or retired.
+        `family` is one of gpu, tpu, npu, cpu, dataflow; `status` shipping, announced, estimated or retired. The name
+        of a variant says what it is: ``h100-sxm[memory.hbm.bandwidth=4.8TB/s]``.
     year : int
     aliases : tuple of str
-    numbers : dict of str to Number
-        The chip's own figures: ``"memory.hbm.bandwidth"`` and so on, in SI units, with provenance.
-    defaults : dict of str to Number
-        The figures of its family, used where the chip has none of its own.
-    flags : dict
-        What is not a number: level types, topology, core name, process.
+    numbers, defaults, flags : mapping
+        Its figures, those of its family, and what is no number: see :class:`~roofline.hardware.machine.Machine`.
+    calibration : mapping
+        What its efficiency parameters were fitted on.
+    changes : mapping of str to str
+        What makes it a variant of the chip that was loaded: figure -> new value, as its name shows it.
     """
 
-    name: str
     title: str
     vendor: str
-    family: str
     status: str
     year: int
-    numbers: dict[str, Number]
-    defaults: dict[str, Number]
-    flags: dict[str, Any]
     aliases: tuple[str, ...] = ()
     note: str = ""
-    calibration: dict[str, Any] = field(default_factory=dict)
-    bound_cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Chip {self.name}: {self.title}>"
-
-    # Figures ----------------------------------------------------------------------------------------------------
-
-    def __getitem__(self, path: str) -> Any:
-        """The value of a figure in SI units: ``chip["memory.hbm.bandwidth"]``; ``memory.main`` is the last level."""
-        return self.number(path).value
-
-    def number(self, path: str) -> Number:
-        """A figure with its provenance.
-
-        Raises
-        ------
-        UnknownName
-            With the nearest paths.
-        """
-        path = self.path(path)
-        return self.numbers.get(path) or self.defaults[path]
-
-    def path(self, path: str) -> str:
-        """The figure's own path: ``memory.main.bandwidth`` is ``memory.hbm.bandwidth`` on a chip with HBM.
-
-        Raises
-        ------
-        UnknownName
-            With the nearest paths.
-        """
-        resolved = self._resolve(str(path))
-        if resolved not in self.numbers and resolved not in self.defaults:
-            known = [*self.numbers, *self.defaults]
-            raise UnknownName(f"figure of {self.name}", resolved, known, f"(roofline chips {self.name} lists them)")
-        return resolved
-
-    def get(self, path: str, default: Any = None) -> Any:
-        """The value of a figure, or `default` where neither the chip nor its family has it."""
-        path = self._resolve(path)
-        found = self.numbers.get(path) or self.defaults.get(path)
-        return default if found is None else found.value
-
-    def _resolve(self, path: str) -> str:
-        for alias, level in (("memory.main.", self.levels[-1]), ("memory.cache.", self.cache_level)):
-            if path.startswith(alias):
-                return f"memory.{level}." + path.removeprefix(alias)
-        return path
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """Every figure of the chip and its family: value, range, kind, source, note."""
-        import pandas as pd
-
-        rows = []
-        for path, n in {**self.defaults, **self.numbers}.items():
-            unit = units.DIMENSIONS[n.dimension][0]
-            rows.append({
-                "figure": path, "value": n.value, "unit": unit, "low": n.low, "high": n.high, "kind": n.kind,
-                "from": n.inherited or self.name, "source": n.source, "note": n.note,
-            })  # fmt: skip
-        return pd.DataFrame.from_records(rows).set_index("figure")
 
     def what_if(self, changes: dict[str, Any]) -> Chip:
         """The same chip with some figures changed.
@@ -152,39 +68,47 @@ class Chip:
         """
         if not isinstance(changes, dict) or not changes:
             raise BadWorkload(f"what-if: expected {{figure: value}}, found {shown(changes)}")
-        numbers = dict(self.numbers)
         paths = {self.path(path): value for path, value in changes.items()}
         if len(paths) < len(changes):
             raise BadWorkload(f"what-if: one figure is changed twice, under two names: {', '.join(map(str, changes))}")
-        for path, value in paths.items():
-            old = self.number(path)
-            numbers[path] = _changed(old, _read_values(path, value, old), f"what-if: was {_show(old)}")
-            _plausible(path, numbers[path], old)
+        new = {path: variants.changed(path, value, self.number(path)) for path, value in paths.items()}
+        numbers = {**self.numbers, **new}
         for driver in ("clock", "cores.count"):
             if driver in paths and driver in self.numbers:
-                ratio = numbers[driver].value / self.numbers[driver].value
+                ratio = new[driver].value / self.numbers[driver].value
                 for path in self._follows(driver):
-                    if path not in paths:
-                        old = self.number(path)
-                        numbers[path] = _changed(old, old.value * ratio, f"what-if: scaled with {driver}")
-        what = ", ".join(f"{path} = {_show(numbers[path])}" for path in paths)
-        title = f"{self.title} [{what if len(what) <= 80 else f'{len(paths)} figures changed'}]"
-        return dataclasses.replace(self, title=title, numbers=numbers, bound_cache={})
+                    if path not in paths:  # an engine follows both the clock and the cores
+                        numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), ratio, driver)
+        return self._variant(numbers, {path: variants.text_of(number) for path, number in new.items()})
+
+    def _variant(self, numbers: dict[str, Number], changes: dict[str, str]) -> Chip:
+        """The chip with other figures, called after what was changed so far."""
+        changes = {**self.changes, **changes}
+        return dataclasses.replace(
+            self,
+            name=variants.name_of(self.name.partition("[")[0], changes),
+            title=variants.title_of(variants.base_title(self.title, self.changes), changes),
+            numbers=numbers,
+            changes=changes,
+        )
 
     def to_toml(self) -> str:
         """A descriptor of this chip that stands alone: it loads to the same figures, those inherited or changed too.
 
-        It no longer says what was inherited, so the spreads stand in it as wide as :meth:`spreads` takes them.
+        It no longer says what was inherited, so the spreads stand in it as wide as :meth:`spreads` takes them. The name
+        of a variant is written in letters that a descriptor's may have.
 
         Raises
         ------
         BadWorkload
-            When a what-if or sampling has made a figure an array.
+            When a what-if or sampling has made a figure an array, or a figure has no source.
         """
-        from roofline.hardware.writer import to_toml
+        from roofline.hardware.writer import identifier, to_toml
 
         head = {
-            "name": self.name, "title": self.title, "aliases": list(self.aliases), "vendor": self.vendor,
+            "name": identifier(self.name), "title": self.title,
+            "aliases": [] if self.changes else list(self.aliases),  # another name of the chip, not of its variants
+            "vendor": self.vendor,
             "family": self.family, "year": self.year, "status": self.status, "note": self.note,
         }  # fmt: skip
         numbers = {
@@ -210,13 +134,14 @@ class Chip:
             With the stacks that the descriptor has.
         """
         laid: dict[str, Number] = {}
+        stacks = [self.changes[variants.STACK]] if variants.STACK in self.changes else []
         for one in name.split("+"):
             prefix = f"stack.{one.strip()}."
             figures = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
             if not figures:
                 raise UnknownName(f"software stack of {self.name}", one.strip(), self.stacks)
             laid |= figures
-        return dataclasses.replace(self, numbers={**self.numbers, **laid}, bound_cache={})
+        return self._variant({**self.numbers, **laid}, {variants.STACK: "+".join([*stacks, name])})
 
     def _follows(self, driver: str) -> list[str]:
         """The figures that grow with the clock (engines, on-chip bandwidth) or with the number of cores (engines)."""
@@ -226,271 +151,3 @@ class Chip:
             return engines + [p for p in (*self.numbers, *self.defaults) if p.endswith(".row_cores")]
         on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
         return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]
-
-    # What a kernel asks -----------------------------------------------------------------------------------------
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Names of the memory levels, from the core outward; the last is main memory."""
-        return self.flags["levels"]  # type: ignore[no-any-return]
-
-    @property
-    def main_level(self) -> str:
-        """Name of main memory."""
-        return self.levels[-1]
-
-    @functools.cached_property
-    def cache_level(self) -> str:
-        """Name of the last level before main memory: last-level cache or shared scratchpad; main memory if none."""
-        return self.levels[-2] if len(self.levels) > 1 else self.levels[-1]
-
-    def level(self, name: str, what: str) -> Any:
-        """Capacity, bandwidth or latency of a memory level, summed over the cores where it is given per core."""
-        value = self.get(f"memory.{name}.{what}")
-        if value is not None and what != "latency" and self.flags[f"memory.{name}.per"] == "core":
-            value = value * self["cores.count"]
-        return value
-
-    def peak(self, dtype: str, sparse: bool = False) -> Any:
-        """Dense peak FLOP/s for a dtype: of the matrix engine if it has that dtype, else of the vector engine.
-
-        With `sparse`, the rate at 2:4 sparsity, where the descriptor has one.
-
-        Raises
-        ------
-        BadWorkload
-            When the chip has no rate for that dtype, with the ones it has.
-        """
-        dtype = units.dtype_name(dtype)
-        if sparse:
-            found = self.numbers.get(f"engines.matrix.sparse.{dtype}")
-            if found is None:
-                has = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.matrix.sparse.")]
-                raise BadWorkload(f"{self.name} has no sparse {dtype} rate; it has {', '.join(has) or 'none'}")
-            return found.value
-        found = self.numbers.get(f"engines.matrix.{dtype}") or self.numbers.get(f"engines.vector.{dtype}")
-        if found is None:
-            raise BadWorkload(
-                f"{self.name} has no {dtype} rate; it has {', '.join(self.dtypes)}. "
-                f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
-            )
-        return found.value
-
-    def rate(self, dtype: str) -> Any:
-        """The peak that an operator runs at: :meth:`peak`, where bf16 and fp16 stand in for each other.
-
-        What stays in 16 bits beside narrower arithmetic (attention, output projection) takes the 16-bit format that
-        the chip has.
-        """
-        other = {"bf16": "fp16", "fp16": "bf16"}.get(dtype, dtype)
-        return self.peak(dtype if dtype in self.dtypes or other not in self.dtypes else other)
-
-    @functools.cached_property
-    def dtypes(self) -> list[str]:
-        """The dtypes that the matrix engine (else the vector engine) has a dense rate for."""
-        own = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.matrix.") and p.count(".") == 2]
-        return own or [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.vector.")]
-
-    @functools.cached_property
-    def widest_matrix(self) -> str:
-        """The 16-bit dtype of the matrix engine, or what it has that is nearest."""
-        return next((d for d in ("bf16", "fp16", "tf32", "fp32", "int8") if d in self.dtypes), self.dtypes[0])
-
-    def ridge_point(self, dtype: str, level: str = "main") -> Any:
-        """Arithmetic intensity (FLOP per byte) at which a level's bandwidth just feeds the peak of a dtype.
-
-        Parameters
-        ----------
-        dtype : str
-        level : str
-            Name of a memory level; ``"main"`` and ``"cache"`` are understood on every chip.
-
-        Raises
-        ------
-        UnknownName
-            For a level the chip does not have.
-        """
-        name = {"main": self.main_level, "cache": self.cache_level}.get(level, level)
-        bandwidth = self.level(name, "bandwidth") if name in self.levels else None
-        if bandwidth is None:
-            known = [v for v in self.levels if self.get(f"memory.{v}.bandwidth") is not None]
-            raise UnknownName(f"memory level with a bandwidth on {self.name}", level, ["main", *known])
-        return self.peak(dtype) / bandwidth
-
-    @functools.cached_property
-    def machine(self) -> dict[str, Any]:
-        """The machine numbers that kernels take by name (SI units), all but the dtype's own ``matrix_flops``."""
-        main, cache = self.main_level, self.cache_level
-        bandwidth = self.level(main, "bandwidth")
-        has_cache = cache != main and self.level(cache, "bandwidth") is not None
-        cores = self["cores.count"]
-        inner = self.levels[0]
-        inner_capacity = self.get(f"memory.{inner}.capacity")
-        vector = next(
-            n.value for d in units.VECTOR_DTYPES if (n := self.numbers.get(f"engines.vector.{d}")) is not None
-        )
-        latency = self.get(f"memory.{main}.latency")
-        numbers = {
-            "vector_flops": vector,
-            "memory_bandwidth": bandwidth,
-            "memory_latency": self["latency.memory"] if latency is None else latency,
-            "cache_bandwidth": self.level(cache, "bandwidth") if has_cache else bandwidth,
-            "cache_capacity": self.level(cache, "capacity") if has_cache else 0.0,
-            "core_count": cores,
-            "core_memory": inner_capacity if self.flags[f"memory.{inner}.per"] == "core" else inner_capacity / cores,
-            "clock": self.get("clock", 1e9),
-            "switch_reduction": 1.0 if self.flags.get("links.scale_up.switch_reduction") else 0.0,
-            "step_s": self["overheads.step"],
-        }
-        return numbers | self._link_numbers()
-
-    def _link_numbers(self) -> dict[str, Any]:
-        """Links by name. A chip without a link of some kind goes the next way out: scale-up, network, host.
-
-        What it has no way of doing at all is left out.
-        """
-        numbers = {name: self.get(path) for name, path in LINK_NUMBERS.items()}
-        host = numbers["host_bandwidth"]
-        if numbers["network_bandwidth"] is None:
-            numbers["network_bandwidth"] = host if host is not None else numbers["link_bandwidth"]
-            if numbers["network_latency"] is None:
-                numbers["network_latency"] = self["latency.host"]
-        if numbers["link_bandwidth"] is None:
-            numbers["link_bandwidth"], numbers["link_domain"] = numbers["network_bandwidth"], 1.0
-        for name, family in (("link", "link"), ("network", "network"), ("host", "host")):
-            if numbers[f"{name}_latency"] is None:
-                numbers[f"{name}_latency"] = self[f"latency.{family}"]
-        if numbers["link_domain"] is None:
-            numbers["link_domain"] = 1.0
-        return {name: value for name, value in numbers.items() if value is not None}
-
-    @functools.cached_property
-    def has_links(self) -> bool:
-        """Whether any way off the chip is described."""
-        return any(p.startswith("links.") for p in self.numbers)
-
-    def parameter(self, name: str, classes: tuple[str, ...], dtype: str) -> Number | None:
-        """An efficiency parameter of an operator class, looked up from the special to the general.
-
-        The chip's own figure for each class (its dtype's first), its ``overheads.launch`` for launches, then the same
-        of its family.
-
-        Parameters
-        ----------
-        name : str
-            ``"compute_fraction"``.
-        classes : tuple of str
-            Operator classes, the most particular first: ``("rms_norm", "elementwise")``.
-        dtype : str
-            A figure for this dtype alone goes before the figure of the class.
-        """
-        for numbers in (self.numbers, self.defaults):
-            for operator in classes:
-                for path in (f"efficiency.{operator}.{dtype}.{name}", f"efficiency.{operator}.{name}"):
-                    if path in numbers:
-                        return numbers[path]
-            if name == "launch_s" and "overheads.launch" in numbers:
-                return numbers["overheads.launch"]
-        return None
-
-    def spreads(self, classes: tuple[str, ...], dtype: str) -> tuple[float, ...]:
-        """Standard deviation of ln(measured / predicted) of an operator class in each regime of :data:`SPREADS`.
-
-        A place in the descriptor is asked for the regime's own figure, then for its plain `spread`, before the next
-        one is. Figures from the chip that this one extends are multiplied by :data:`INHERITED_SPREAD`, unless the two
-        differ in parameters alone.
-
-        Parameters
-        ----------
-        classes, dtype
-            As for :meth:`parameter`.
-        """
-        key = ("spreads", classes, dtype)
-        if key not in self.bound_cache:
-            self.bound_cache[key] = tuple(self._spread(name, classes, dtype) for name in SPREADS)
-        return self.bound_cache[key]  # type: ignore[no-any-return]
-
-    def _spread(self, name: str, classes: tuple[str, ...], dtype: str) -> float:
-        for numbers in (self.numbers, self.defaults):
-            for operator in classes:
-                for place in (f"efficiency.{operator}.{dtype}", f"efficiency.{operator}"):
-                    found = numbers.get(f"{place}.{name}") or numbers.get(f"{place}.spread")
-                    if found is not None:
-                        return float(found.value) * (self._widening(found) if numbers is self.numbers else 1.0)
-        return UNKNOWN_SPREAD
-
-    def _widening(self, spread: Number) -> float:
-        """What the doubt of a figure of this descriptor grows by where it was fitted on another chip."""
-        return INHERITED_SPREAD if spread.inherited and self._other_hardware else 1.0
-
-    @functools.cached_property
-    def _other_hardware(self) -> bool:
-        """Whether any hardware figure is the chip's own, and not that of the chip it extends."""
-        hardware = ("engines.", "memory.", "cores.", "clock", "links.")
-        return any(not n.inherited and path.startswith(hardware) for path, n in self.numbers.items())
-
-
-def _changed(old: Number, value: Any, source: str) -> Number:
-    return dataclasses.replace(
-        old, value=value, kind="what-if", source=source, low=None, high=None, shape="triangular", inherited=""
-    )
-
-
-def _read_values(path: str, value: Any, old: Number) -> Any:
-    """A what-if's new value in SI units, a float or an array; :class:`BadWorkload` if it cannot be one."""
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        parts = [_read_values(path, v, old) for v in value]
-        try:
-            result: Any = np.array(parts, dtype=float)
-        except ValueError:
-            raise BadWorkload(f"what-if {path}: expected rows of one length, found {shown(value)}") from None
-    elif isinstance(value, np.ndarray):
-        result = value.astype(float)
-    else:
-        result = _read_value(path, value, old)
-    if np.size(result) == 0:
-        raise BadWorkload(f"what-if {path}: expected at least one {old.dimension}, found {shown(value)}")
-    lowest, highest = np.min(result), np.max(result)  # NaN if any is
-    nothing = lowest == 0 and (old.dimension == "time" or (old.dimension == "count" and "efficiency." in path))
-    if not (lowest > 0 or nothing) or not math.isfinite(highest):
-        raise BadWorkload(f"what-if {path}: expected a positive, finite {old.dimension}, found {shown(value)}")
-    wanted = units.out_of_limits(path, lowest, highest)
-    if wanted:
-        raise BadWorkload(f"what-if {path}: {wanted}, found {shown(value)}")
-    if old.dimension == "fraction" and highest > 1:
-        raise BadWorkload(f"what-if {path}: expected a fraction of at most 1, found {shown(value)}")
-    if (path == "cores.count" or path.endswith(".domain")) and np.any(np.asarray(result) % 1):
-        raise BadWorkload(f"what-if {path}: expected a whole number, found {shown(value)}")
-    return result
-
-
-def _read_value(path: str, value: Any, old: Number) -> Any:
-    try:
-        if isinstance(value, str):
-            text = value.strip()
-            if text[:1] in ("x", "*", "\u00d7"):
-                return old.value * units.parse(text[1:], "count")
-            return units.parse(text, old.dimension)
-        if not isinstance(value, bool):
-            return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        if isinstance(value, str):
-            raise BadWorkload(f"what-if {path}: {error}") from None
-    raise BadWorkload(f"what-if {path}: expected a {old.dimension}, found {shown(value)}")
-
-
-def _plausible(path: str, new: Number, old: Number) -> None:
-    """Refuse a change by more than nine orders of magnitude: a slip of units, not a what-if."""
-    if np.any(np.asarray(old.value) > 0):
-        ratio = np.asarray(new.value, dtype=float) / np.max(np.asarray(old.value))
-        if np.any((ratio > 1e9) | ((ratio < 1e-9) & (ratio > 0))):
-            raise BadWorkload(f"what-if {path}: {_show(new)} is more than 10^9 away from the present {_show(old)}")
-
-
-def _show(number: Number) -> str:
-    value = number.value
-    if isinstance(value, np.ndarray):
-        return f"{value.size} values"
-    return units.text(value, units.DIMENSIONS[number.dimension][0])

@@ -14,6 +14,7 @@ _EXPECTED = {
     "bool_type": "expected true or false", "dict_type": "expected a table", "list_type": "expected a list",
     "float_type": "expected a number", "too_short": "expected at least one",
 }  # fmt: skip
+ONCE = "once for its table or for the file"
 SPELLING = "expected lower-case letters, digits and any of . + _ -"
 
 
@@ -44,8 +45,10 @@ def _sentence(problem: Any, schema: type[BaseModel]) -> tuple[str, str]:
         siblings = _known_keys(schema, location[:-1])
         near = closest(location[-1], siblings, 1)
         return key, "unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(siblings)}")
-    if location and location[-1] == "source" and kind in ("missing", "string_pattern_mismatch"):
-        return key, "every figure needs a source"
+    if location and kind == "missing" and location[-1] in ("source", "kind"):
+        return key, f"every figure needs a {location[-1]}, its own or {ONCE}"
+    if location and location[-1] == "source" and kind == "string_pattern_mismatch":
+        return key, f"every figure needs a source, found {shown(found)}"
     if kind == "missing":
         return key, "is required but missing"
     if kind == "value_error":
@@ -55,8 +58,10 @@ def _sentence(problem: Any, schema: type[BaseModel]) -> tuple[str, str]:
     if kind == "model_type":
         model, _ = _model_at(schema, location)
         figure = model is not None and "source" in model.model_fields
-        example = "a figure such as { value = ..., source = ..., kind = ... }" if figure else "a table"
-        return key, f"expected {example}, found {shown(found)}"
+        if figure:
+            own = "{ value = ..., source = ..., kind = ... }"
+            return key, f"expected a figure such as {own}, or `source` and `kind` {ONCE}; found {shown(found)}"
+        return key, f"expected a table, found {shown(found)}"
     if kind == "string_pattern_mismatch":
         return key, f"{SPELLING if key == 'name' else 'expected some text'}, found {shown(found)}"
     return key, f"{_EXPECTED.get(kind, problem['msg'])}, found {shown(found)}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from roofline.hardware.chip import Chip
-    from roofline.hardware.descriptor import Number
+    from roofline.hardware.number import Number
 
 
 def ranged(chip: Chip) -> dict[str, Number]:
@@ -87,7 +87,7 @@ def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only:
         values: Any = quantile(number, q).reshape((count,) + (1,) * trailing)
         place = own if path in own else family  # a family's figure must not come to outrank the chip's own
         place[path] = dataclasses.replace(number, value=values, low=None, high=None)
-    return dataclasses.replace(chip, numbers=own, defaults=family, bound_cache={})
+    return dataclasses.replace(chip, numbers=own, defaults=family)
 
 
 def error_factors(spread: np.ndarray, count: int, seed: int = 1) -> np.ndarray:

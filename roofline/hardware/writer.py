@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from roofline.base import tomlfile, units
 from roofline.base.errors import BadWorkload
+from roofline.hardware.schema import LONGEST_NAME, NAME
 
 if TYPE_CHECKING:
-    from roofline.hardware.descriptor import Number
+    from roofline.hardware.number import Number
 
 
 def to_toml(
-    head: dict[str, Any], flags: dict[str, Any], numbers: dict[str, Number], calibration: dict[str, Any]
+    head: dict[str, Any], flags: Mapping[str, Any], numbers: Mapping[str, Number], calibration: Mapping[str, Any]
 ) -> str:
     """The text of a descriptor that loads to the same figures; see :meth:`roofline.hardware.chip.Chip.to_toml`.
 
@@ -49,9 +52,25 @@ def _put(table: dict[str, Any], path: str, value: Any) -> None:
     table[last] = value
 
 
+def identifier(text: str) -> str:
+    """A name that a descriptor may have, made of a title or of the name of a variant."""
+    if re.fullmatch(NAME, text) and len(text) <= LONGEST_NAME:
+        return text
+    return re.sub(r"[^a-z0-9.+_-]+", "-", text.lower()).strip(".+_-")[:LONGEST_NAME] or "machine"
+
+
 def figure(path: str, number: Number) -> dict[str, Any]:
+    """A figure as the table that a descriptor has of it.
+
+    Raises
+    ------
+    BadWorkload
+        For an array, or a figure without a source.
+    """
     if not isinstance(number.value, int | float):
         raise BadWorkload(f"{path} is an array: a descriptor holds one value for each figure")
+    if not number.source.strip():
+        raise BadWorkload(f"{path} has no source: a descriptor says of every figure where it was read")
     figure: dict[str, Any] = {"value": _quantity(number.value, number.dimension)}
     if number.low is not None and number.high is not None:
         figure |= {"low": _quantity(number.low, number.dimension), "high": _quantity(number.high, number.dimension)}

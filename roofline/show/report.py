@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from roofline.estimates.inference import Phase
     from roofline.hardware.chip import Chip
-    from roofline.hardware.descriptor import Number
+    from roofline.hardware.number import Number
 
 Estimate = LanguageEstimate | RecommendationEstimate | ServingEstimate
 

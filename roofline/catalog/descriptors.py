@@ -1,0 +1,100 @@
+"""Reading a chip's file: its figures checked, what it inherits marked, and its family's behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roofline.base import tomlfile
+from roofline.base.errors import BadDescriptor, closest
+from roofline.catalog import extends
+from roofline.catalog.places import HERE, Stamp
+from roofline.hardware.chip import Chip
+from roofline.hardware.machine import SPREADS
+from roofline.work import op
+
+if TYPE_CHECKING:
+    from roofline.hardware.number import Number
+
+
+def read_chip(path: Path) -> Chip:
+    """Read one descriptor file, following ``extends``.
+
+    Raises
+    ------
+    BadDescriptor
+        For anything wrong with it or with what it extends.
+    """
+    return read_with_files(path, {})
+
+
+def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
+    """Read one descriptor as :func:`read_chip`; `files` is told every file that went into it, as it stands."""
+    from roofline.hardware import descriptor
+
+    raw, inherited = extends.merged(path, files)
+    numbers = descriptor.validate(raw, str(path))
+    own = {p: _mark(n, inherited.get(p, "")) for p, n in numbers.items()}
+    defaults = _family(raw["family"])
+    problems = _unknown_parameters(own, defaults)
+    if problems:
+        raise BadDescriptor(str(path), problems)
+    return Chip(
+        name=raw["name"], title=raw.get("title") or raw["name"], vendor=raw["vendor"], family=raw["family"],
+        status=raw["status"], year=raw["year"], numbers=own, defaults=defaults, flags=_flags(raw),
+        aliases=tuple(raw.get("aliases", ())), note=raw.get("note", ""), calibration=raw.get("calibration", {}),
+    )  # fmt: skip
+
+
+def _flags(raw: dict[str, Any]) -> dict[str, Any]:
+    """What a descriptor says that is no number."""
+    levels = tuple(raw["memory"])
+    flags: dict[str, Any] = {"levels": levels, "core": raw["cores"]["name"]}
+    for level in levels:
+        flags[f"memory.{level}.type"] = raw["memory"][level]["type"]
+        flags[f"memory.{level}.per"] = raw["memory"][level].get("per", "chip")
+    for link, table in raw.get("links", {}).items():
+        for key in ("topology", "switch_reduction", "name"):
+            if key in table:
+                flags[f"links.{link}.{key}"] = table[key]
+    if "process" in raw:
+        flags |= {"process": raw["process"]["value"]}
+        flags |= {f"process.{key}": raw["process"][key] for key in ("source", "kind", "note") if key in raw["process"]}
+        flags["process.source"] = raw.get("sources", {}).get(flags["process.source"], flags["process.source"])
+    return flags
+
+
+def _unknown_parameters(own: dict[str, Number], defaults: dict[str, Number]) -> list[str]:
+    """Efficiency figures that no operator or kernel would ever ask for."""
+    paths = [p.split(".") for p in defaults if p.startswith("efficiency.")]
+    operators = {p[1] for p in paths} | {n for n, f in vars(op).items() if callable(f) and n.islower() and n[0] != "_"}
+    parameters = {p[-1] for p in paths} | {"launch_s", "spread", *SPREADS}
+    problems = []
+    for path in own:
+        parts = path.split(".")
+        parts = parts[2:] if parts[0] == "stack" else parts
+        if parts[0] == "efficiency":
+            for name, known, what in ((parts[1], operators, "operator"), (parts[-1], parameters, "parameter")):
+                if name not in known:
+                    near = closest(name, known, 1)
+                    hint = f"; did you mean {near[0]!r}?" if near else ""
+                    problems.append(f"{path}: unknown {what} {name!r}{hint}")
+    return problems
+
+
+@functools.cache
+def _family(family: str) -> dict[str, Number]:
+    """The figures that every chip of a family inherits."""
+    from roofline.hardware import descriptor, provenance
+    from roofline.hardware.schema import FamilyDefaults
+
+    path = HERE / "chips" / "families" / f"{family}.toml"
+    raw = provenance.filled(tomlfile.read(path), str(path), FamilyDefaults)
+    numbers = descriptor.validate(raw, str(path), FamilyDefaults)
+    return {p: _mark(n, f"family {family}") for p, n in numbers.items()}
+
+
+def _mark(number: Number, origin: str) -> Number:
+    return dataclasses.replace(number, inherited=origin) if origin else number

@@ -1,0 +1,132 @@
+"""``extends``: the table of a chip's file with those of the chips that it is a variant of merged in."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from roofline.base import tomlfile
+from roofline.base.errors import BadDescriptor, UnknownName, shown
+from roofline.catalog.places import Stamp, files_of, stamp_of
+
+#: What a variant says for itself, or not at all.
+_NOT_INHERITED = ("name", "title", "aliases", "extends", "without", "note", "status")
+
+#: Chips that one may extend, one after the other.
+_LONGEST_CHAIN = 8
+
+
+@functools.lru_cache(maxsize=256)
+def parsed(path: Path, stamp: Stamp) -> dict[str, Any]:
+    """A parsed file, which several others may extend: not to be changed."""
+    return tomlfile.read(path)
+
+
+@functools.lru_cache(maxsize=256)
+def _filled(path: Path, stamp: Stamp) -> dict[str, Any]:
+    """The same, each figure a table with its own source and kind."""
+    from roofline.hardware import provenance
+
+    return provenance.filled(parsed(path, stamp), str(path))
+
+
+def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+    """The table of a file with its parents' merged in, and which figures came from which parent.
+
+    Parameters
+    ----------
+    path : Path
+    files : dict
+        Is told every file that was read, as it stands.
+    seen : tuple of str
+        The chips that were extended on the way here.
+
+    Raises
+    ------
+    BadDescriptor
+        When a file cannot be read, or what it extends or leaves out does not exist.
+    """
+    files[path] = stamp_of(path)
+    raw = _filled(path, files[path])
+    parent, without = raw.get("extends", ""), raw.get("without", [])
+    if not isinstance(without, list) or not all(isinstance(key, str) for key in without):
+        raise BadDescriptor(str(path), [f"without: expected a list of keys in quotes, found {shown(without)}"])
+    if not parent:
+        if without:
+            raise BadDescriptor(str(path), ["without: only a chip that extends another can leave something out"])
+        return raw, {}
+    source = _parent_file(path, parent, seen)
+    base, inherited = merged(source, files, (*seen, parent))
+    kept = {k: v for k, v in base.items() if k not in _NOT_INHERITED}
+    for dropped in without:
+        known = set(_tables_and_figures(kept))
+        if dropped not in known:
+            raise BadDescriptor(str(path), [f"without: {UnknownName('inherited key', dropped, known)}"])
+        kept = _drop(kept, dropped)
+    whole = {"status": base.get("status"), **_merge(kept, raw)}
+    mine = set(_figure_paths(raw))
+    return whole, {p: inherited.get(p, parent) for p in _figure_paths(kept) if p not in mine}
+
+
+def _parent_file(path: Path, parent: Any, seen: tuple[str, ...]) -> Path:
+    """The file of the chip that the one in `path` extends: beside it, or known by name."""
+
+    def refused(why: str) -> BadDescriptor:
+        return BadDescriptor(str(path), [f"extends: {why}"])
+
+    if not isinstance(parent, str) or os.sep in parent:
+        raise refused(f"expected the name of a chip, found {shown(parent)}")
+    if len(seen) > _LONGEST_CHAIN or parent in seen:
+        raise refused(f"goes round in a circle: {' -> '.join((*seen, parent))}")
+    if parent == path.stem:
+        raise refused(f"the chip {parent!r} extends itself")
+    source = path.parent / f"{parent}.toml"
+    if not source.is_file():
+        known = files_of("chips")
+        if parent.lower() not in known:
+            raise refused(str(UnknownName("chip", parent, [*known, *(p.stem for p in path.parent.glob("*.toml"))])))
+        source = known[parent.lower()][1]
+    if source.resolve() == path.resolve():
+        raise refused(f"the chip {parent!r} extends itself")
+    return source
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid upon `base`; a figure (a table with a value) is replaced whole."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and "value" not in value and "value" not in old:
+            out[key] = _merge(old, value)
+        else:
+            out[key] = value
+    return out
+
+
+def _drop(raw: dict[str, Any], dropped: str) -> dict[str, Any]:
+    """The raw descriptor without one table or figure."""
+    key, _, rest = dropped.partition(".")
+    if not rest:
+        return {k: v for k, v in raw.items() if k != key}
+    return {**raw, key: _drop(raw[key], rest)}
+
+
+def _tables_and_figures(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The paths of everything that a chip can be without."""
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            yield prefix + key
+            if "value" not in value:
+                yield from _tables_and_figures(value, f"{prefix}{key}.")
+
+
+def _figure_paths(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            if "value" in value:
+                yield prefix + key
+            else:
+                yield from _figure_paths(value, f"{prefix}{key}.")

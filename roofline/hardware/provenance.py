@@ -1,0 +1,130 @@
+"""Sources and kinds, said once: a table's `source` and `kind` hold for the figures in it and below that have none.
+
+Done to each file by itself, before ``extends`` merges it with another: what one file says once is not said for another.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel
+
+from roofline.base.errors import BadDescriptor, shown
+from roofline.hardware.schema import Calibration, Descriptor, Figure, Kind, Text
+
+_KINDS = typing.get_args(Kind)
+
+
+class _Said(NamedTuple):
+    """What the nearest tables say of the figures in them; empty: nothing."""
+
+    source: str = ""
+    kind: str = ""
+
+
+class _Place(NamedTuple):
+    """What the schema has under a key: a figure, a table, tables with names of one's own, efficiency parameters."""
+
+    form: Literal["figure", "table", "tables", "efficiency"]
+    model: type[BaseModel] = BaseModel
+
+    def inner(self, key: str) -> _Place | None:
+        """What it has under a key of this one; None for what is no figure and holds none."""
+        if self.form == "table":
+            return _places(self.model).get(key)
+        return _Place("table", self.model) if self.form == "tables" else self
+
+
+def filled(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descriptor) -> dict[str, Any]:
+    """The raw descriptor with every figure a table of its own, and `source` and `kind` in each.
+
+    What has no source or kind in reach is left as it is, for the schema to refuse.
+
+    Parameters
+    ----------
+    raw : dict
+        One parsed file; not changed. Figures that say all themselves are the same objects in the result.
+    file : str
+        For error messages.
+    schema : type, optional
+        :class:`~roofline.hardware.schema.Descriptor` or ``FamilyDefaults``.
+
+    Raises
+    ------
+    BadDescriptor
+        For a `source` that is no text or a `kind` that there is not.
+    """
+    problems: list[str] = []
+    found = _table(raw, _Place("table", schema), _Said(), "", problems)
+    if problems:
+        raise BadDescriptor(file, problems)
+    return found
+
+
+def _table(table: dict[str, Any], place: _Place, above: _Said, path: str, problems: list[str]) -> dict[str, Any]:
+    """A table whose figures have been told what it says, and what those around it say."""
+    said = _said(table, above, path, problems)
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        if key in _Said._fields:
+            continue  # handed down, and not to be inherited by another file
+        inner = place.inner(key)
+        if inner is None:
+            found[key] = value
+        elif inner.form == "figure" or (inner.form == "efficiency" and not _is_table(value)):
+            found[key] = _figure(value, said)
+        else:
+            where = f"{path}.{key}" if path else key
+            found[key] = _table(value, inner, said, where, problems) if isinstance(value, dict) else value
+    return found
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and "value" not in value
+
+
+def _said(table: dict[str, Any], above: _Said, path: str, problems: list[str]) -> _Said:
+    source, kind = table.get("source", above.source), table.get("kind", above.kind)
+    if "source" in table and not (isinstance(source, str) and source.strip()):
+        problems.append(f"{path}.source: expected some text, found {shown(source)}".lstrip("."))
+        source = above.source
+    if "kind" in table and kind not in _KINDS:
+        problems.append(f"{path}.kind: expected {' or '.join(map(repr, _KINDS))}, found {shown(kind)}".lstrip("."))
+        kind = above.kind
+    return _Said(source, kind)
+
+
+def _figure(value: Any, said: _Said) -> Any:
+    """A figure that says what is said of it around it, where it does not say so itself."""
+    plain = isinstance(value, str | int | float) and not isinstance(value, bool)
+    table = {"value": value} if plain else value
+    if not isinstance(table, dict) or "value" not in table:
+        return value
+    missing = {name: text for name, text in said._asdict().items() if text and name not in table}
+    return {**table, **missing} if missing else value
+
+
+@functools.cache
+def _places(model: type[BaseModel]) -> dict[str, _Place]:
+    """The keys of a table under which the schema has figures."""
+    found = {}
+    for name, field in model.model_fields.items():
+        place = _place(field.annotation)
+        if place is not None:
+            found[field.alias or name] = place
+    return found
+
+
+def _place(annotation: Any) -> _Place | None:
+    if typing.get_origin(annotation) is dict:
+        inner = typing.get_args(annotation)[1]
+        if typing.get_origin(inner) is dict:
+            return _Place("efficiency")
+        is_table = isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Calibration
+        return _Place("tables", inner) if is_table else None
+    for option in (annotation, *typing.get_args(annotation)):
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return _Place("figure" if issubclass(option, Figure | Text) else "table", option)
+    return None

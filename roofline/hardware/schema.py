@@ -1,0 +1,305 @@
+"""The schema of a chip descriptor: the tables and figures of the file, what each may say, and why it is refused.
+
+Every table may give a `source` and a `kind` for the plain numbers in it and below; ``provenance.py`` hands them down
+before the schema sees a file, so that each figure it checks names its own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from roofline.base import units
+from roofline.base.errors import shown
+
+Kind = Literal["datasheet", "measured", "derived", "estimated"]
+Family = Literal["gpu", "tpu", "npu", "cpu", "dataflow"]
+Status = Literal["shipping", "announced", "estimated", "retired"]
+
+
+#: A word that can stand between the dots of a figure's path.
+Word = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
+LevelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+Source = Annotated[str, Field(pattern=r"\S")]
+NAME = r"^[a-z0-9][a-z0-9.+_-]*$"
+LONGEST_NAME = 64
+
+
+class _Strict(BaseModel):
+    # Strict: `year = "2022"` and `value = true` are mistakes, not numbers.
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+
+def _or_plain(found: dict[str, Any], handler: Any, types: list[str]) -> dict[str, Any]:
+    """The JSON Schema of a figure: its table, whose source and kind may stand further out, or its value alone."""
+    handler.resolve_ref_schema(found)["required"] = ["value"]
+    return {"anyOf": [found, *({"type": name} for name in types)]}
+
+
+class _Table(_Strict):
+    """A table of figures, and what holds for those in it and below that do not say it themselves."""
+
+    source: Source | None = Field(default=None, description="Where the figures below were read that do not say it.")
+    kind: Kind | None = Field(default=None, description="The kind of the figures below that do not say it.")
+
+
+def _also_defaults(found: dict[str, Any]) -> None:
+    """In the JSON Schema of tables with names of one's own: `source` and `kind` are none of them."""
+    found["properties"] = {"source": {"type": "string", "pattern": r"\S"}, "kind": {"enum": list(get_args(Kind))}}
+    for pattern in list(found.get("patternProperties", {})):
+        own = pattern.replace("^", "^(?!(?:source|kind)$)", 1)
+        found["patternProperties"][own] = found["patternProperties"].pop(pattern)
+
+
+class Figure(_Strict):
+    """One figure of a chip: a quantity in human units, where it comes from, and how sure it is."""
+
+    dimension: ClassVar[str] = "count"
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        return _or_plain(handler(core), handler, ["string", "number"])
+
+    value: str | float = Field(description='The figure with its unit, such as "3.35 TB/s"; counts and fractions bare.')
+    source: Source = Field(description="Where it was read: a key of [sources], or the reference itself.")
+    kind: Kind = Field(description="datasheet, measured, derived (by arithmetic) or estimated.")
+    low: str | float | None = Field(default=None, description="The lowest value that is believed possible.")
+    high: str | float | None = Field(default=None, description="The highest value that is believed possible.")
+    shape: Literal["uniform", "triangular", "loguniform"] | None = Field(
+        default=None, description="Shape of the belief from low to high; triangular (the default) peaks at value."
+    )
+    note: str = Field(default="", description="Why a range; which sources disagree; what was assumed.")
+
+    _numbers: dict[str, float] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Figure:
+        given = [name for name in ("value", "low", "high") if getattr(self, name) is not None]
+        numbers = self._numbers = {name: self._si(name) for name in given}
+        if ("low" in numbers) != ("high" in numbers):
+            raise ValueError("a range needs both low and high")
+        if "low" in numbers and not numbers["low"] <= numbers["value"] <= numbers["high"]:
+            raise ValueError(f"expected low <= value <= high, found {self.low!r}, {self.value!r}, {self.high!r}")
+        if self.shape is not None and "low" not in numbers:
+            raise ValueError("a shape needs low and high")
+        if self.shape == "loguniform" and not numbers["low"] > 0:
+            raise ValueError(f"expected a low above zero for shape loguniform, found {self.low!r}")
+        return self
+
+    def _si(self, name: str) -> float:
+        number = units.parse(getattr(self, name), self.dimension)
+        if number < 0 or (number == 0 and self.dimension not in ("time", "count")):
+            raise ValueError(f"{name}: expected a positive {self.dimension}, found {shown(getattr(self, name))}")
+        if self.dimension == "fraction" and number > 1:
+            raise ValueError(f"{name}: expected a fraction of at most 1, found {getattr(self, name)!r}")
+        return number
+
+
+class Bandwidth(Figure):
+    dimension = "bandwidth"
+
+
+class Rate(Figure):
+    dimension = "rate"
+
+
+class Capacity(Figure):
+    dimension = "capacity"
+
+
+class Duration(Figure):
+    dimension = "time"
+
+
+class Frequency(Figure):
+    dimension = "frequency"
+
+
+class Power(Figure):
+    dimension = "power"
+
+
+class Area(Figure):
+    dimension = "area"
+
+
+class Money(Figure):
+    dimension = "money"
+
+
+class Fraction(Figure):
+    dimension = "fraction"
+
+
+class Text(_Strict):
+    """A fact in words, with its source."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
+        return _or_plain(handler(core), handler, ["string"])
+
+    value: str
+    source: Source
+    kind: Kind
+    note: str = ""
+
+
+class Cores(_Table):
+    """The units that run tiles in parallel: SM, CU, PE, TensorCore, CPU core."""
+
+    name: str = Field(description="What the vendor calls one: SM, CU, PE, TensorCore, core.")
+    count: Figure
+
+
+class Engine(_Table):
+    """Dense peak rates by dtype; `sparse` holds the 2:4 structured-sparsity rates where they exist."""
+
+    fp64: Rate | None = None
+    fp32: Rate | None = None
+    tf32: Rate | None = None
+    bf16: Rate | None = None
+    fp16: Rate | None = None
+    fp8: Rate | None = None
+    int8: Rate | None = None
+    fp6: Rate | None = None
+    fp4: Rate | None = None
+    int4: Rate | None = None
+
+
+class MatrixEngine(Engine):
+    sparse: Engine | None = None
+
+
+class Engines(_Table):
+    matrix: MatrixEngine | None = None
+    vector: Engine
+
+
+class Level(_Table):
+    """One memory level. Levels are listed from the core outward; the last is main memory."""
+
+    type: Literal["scratchpad", "cache", "dram"]
+    per: Literal["core", "chip"] = Field(default="chip", description="Whether the figures are of one core or the chip.")
+    capacity: Capacity
+    bandwidth: Bandwidth | None = Field(default=None, description="Read bandwidth.")
+    latency: Duration | None = None
+
+
+class Link(_Table):
+    """A way off the chip. Bandwidth is per direction and per chip."""
+
+    bandwidth: Bandwidth
+    latency: Duration | None = None
+    domain: Figure | None = Field(default=None, description="Chips that reach each other over this link.")
+    topology: Literal["switch", "mesh", "ring", "torus2d", "torus3d", "bridge", "tree"] | None = None
+    switch_reduction: bool = Field(default=False, description="The switch adds all-reduce operands in flight.")
+    name: str = ""
+
+
+class Links(_Table):
+    scale_up: Link | None = None
+    network: Link | None = None
+    host: Link | None = None
+
+
+class Overheads(_Table):
+    launch: Duration | None = Field(default=None, description="Fixed cost of one kernel (job) on the device.")
+    step: Duration | None = Field(default=None, description="Fixed cost of one inference step: framework and host.")
+    engine_spread: Figure | None = Field(
+        default=None, description="Standard deviation of ln(measured / predicted) of a model, beyond its operators'."
+    )
+
+
+class Latencies(_Table):
+    """What a way in or out takes where its own table gives no latency."""
+
+    memory: Duration | None = None
+    link: Duration | None = None
+    network: Duration | None = None
+    host: Duration | None = None
+
+
+class PowerTable(_Table):
+    tdp: Power | None = None
+    typical: Power | None = None
+
+
+class Price(_Table):
+    purchase: Money | None = None
+
+
+#: Operator class -> parameter -> figure, or dtype -> parameter -> figure. Checked one by one: see ``descriptor.py``.
+Efficiency = Annotated[dict[Word, dict[Word, Any]], Field(json_schema_extra=_also_defaults)]
+
+
+class Stack(_Table):
+    """Efficiency parameters under one software stack (engine, library); the others stay as they are."""
+
+    note: str = ""
+    efficiency: Efficiency = {}
+
+
+class Calibration(_Strict):
+    """What the efficiency parameters of an operator class were fitted on."""
+
+    data: str
+    rows: int = Field(ge=1)
+    error: float = Field(ge=0, description="Mean absolute error (fraction) on rows that were not fitted.")
+    date: str = ""
+    note: str = ""
+
+
+class Descriptor(_Table):
+    """A chip descriptor file, schema 1."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
+    title: str = Field(default="", description="The chip's full name.")
+    extends: str = Field(default="", description="Name of the chip whose figures this one starts from.")
+    without: list[str] = Field(default=[], description="Inherited tables or figures that this chip does not have.")
+    aliases: list[str] = []
+    vendor: str = Field(pattern=r"\S")
+    family: Family
+    year: int = Field(ge=1990, le=2100, description="Year of availability, or of the estimate.")
+    status: Status
+    note: str = ""
+    sources: dict[str, Source] = {}
+    process: Text | None = None
+    die_area: Area | None = None
+    clock: Frequency | None = None
+    cores: Cores
+    engines: Engines
+    memory: dict[LevelName, Level] = Field(min_length=1, json_schema_extra=_also_defaults)
+    latency: Latencies = Latencies()
+    links: Links = Links()
+    overheads: Overheads = Overheads()
+    power: PowerTable = PowerTable()
+    price: Price = Price()
+    efficiency: Efficiency = {}
+    stack: dict[Word, Stack] = Field(
+        default={}, description="Parameters that differ by software: on_stack(NAME).", json_schema_extra=_also_defaults
+    )
+    calibration: dict[Word, Calibration] = {}
+
+
+class FamilyDefaults(_Table):
+    """Defaults of a family of chips (``chips/families/``): what a chip without its own figures inherits."""
+
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    family: Family
+    note: str = ""
+    sources: dict[str, Source] = {}
+    latency: Latencies = Latencies()
+    overheads: Overheads = Overheads()
+    efficiency: Efficiency = {}
+
+
+def parameter_schema(name: str) -> type[Figure]:
+    """The schema of an efficiency parameter, told by the ending of its name."""
+    return next((schema for ending, schema in _ENDINGS.items() if name.endswith(ending)), Figure)
+
+
+_ENDINGS: dict[str, type[Figure]] = {
+    "_s": Duration, "_fraction": Fraction, "_Bps": Bandwidth, "_bytes": Capacity,
+}  # fmt: skip
