@@ -2,13 +2,19 @@
 
 `bytes` is the whole buffer of one device, as the nccl-tests count it: what every device holds before an all-reduce,
 a reduce-scatter or an all-to-all, and after an all-gather. One device alone has nothing to do and pays nothing.
+
+What is sent is read from main memory, and what is received is written there, so no transfer is faster than that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil, log2, sqrt
 
 from roofline.kernels._jit import Quantities, inner, kernel
+
+#: Bandwidth of a wire per direction (B/s), the sustained share of it, and what a step over it takes (s).
+Wire = tuple[float, float, float]
 
 
 @inner
@@ -19,12 +25,32 @@ def steps(members: float) -> float:
 
 @inner
 def transfer(
-    sent: float, lower_s: float, overhead_s: float, network_s: float, hidden_s: float, copied: float, copy_s: float
+    sent: float,
+    lower_s: float,
+    overhead_s: float,
+    network_s: float,
+    hidden_s: float,
+    copied: float,
+    copy_s: float,
+    passing_s: float,
 ) -> Quantities:
-    """The cost of `sent` bytes, `hidden_s` of whose time on links or network is hidden behind the other."""
+    """The cost of `sent` bytes, `hidden_s` of whose time on links or network is hidden behind the other.
+
+    `passing_s` is how long main memory takes to give and take them, all the while that they are on their way.
+    """
     time_s = overhead_s + network_s + copy_s
+    memory_s = copy_s
+    if passing_s > network_s + copy_s:
+        time_s = overhead_s + passing_s
+        memory_s = passing_s
     upper_s = time_s + hidden_s
-    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, upper_s, 0.0, copy_s, 0.0, network_s, overhead_s
+    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, upper_s, 0.0, memory_s, 0.0, network_s, overhead_s
+
+
+@inner
+def nothing() -> Quantities:
+    """The cost of a collective of one device."""
+    return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @inner
@@ -38,60 +64,61 @@ def exchange(
     phases: float,
     bytes: float,
     devices: float,
+    domain: float,
     scattered: float,
-    link_bandwidth: float,
-    link_latency: float,
-    link_domain: float,
-    switch_reduction: float,
-    network_bandwidth: float,
-    network_latency: float,
+    link: Wire,
+    network: Wire,
+    switch_rate: float,
     memory_bandwidth: float,
+    memory_fraction: float,
     launch_s: float,
-    hop_s: float,
-    link_fraction: float,
-    switch_fraction: float,
-    network_fraction: float,
     chunk_s: float,
-    copy_fraction: float,
 ) -> Quantities:
     """`phases` times: pass on all of the buffer but the own shard, inside the domain and then across domains.
 
     Across, each device and its peers of the same rank exchange the shard, or if `scattered` the buffer. Links and
-    network work on different chunks at once. The own shard is copied in memory, before or after.
+    network work on different chunks at once. The own shard is copied in memory, before or after. `switch_rate` is the
+    sustained bandwidth of the link while its switch reduces, 0.0 where it does not.
     """
     if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    local = min(devices, max(link_domain, 1.0))
+        return nothing()
+    link_bandwidth, link_share, link_step_s = link
+    network_bandwidth, network_share, network_step_s = network
+    local = min(devices, max(domain, 1.0))
     domains = ceil(devices / local)
     shard = bytes / local
     inside = bytes - shard
     across = (bytes if scattered > 0.0 else shard) * (domains - 1.0) / domains
 
-    link_rate = link_bandwidth * link_fraction
-    network_rate = network_bandwidth * network_fraction
+    link_rate = link_bandwidth * link_share
+    network_rate = network_bandwidth * network_share
     link_s = inside / link_rate
     across_s = across / network_rate
     network_s = pipelined(max(link_s, across_s), chunk_s)
     # The copy is never slower than a detour over the wire.
     copied = shard if local > 1.0 else bytes / domains
-    copy_s = copied * min(2.0 / (memory_bandwidth * copy_fraction), 1.0 / (link_rate if local > 1.0 else network_rate))
-    if switch_reduction > 0.0 and local > 1.0:
+    # Scattered, all but the own part is read and written; else a phase reads or writes the whole buffer.
+    passing = 2.0 * (bytes - bytes / devices) if scattered > 0.0 else bytes
+    wire_rate = link_rate if local > 1.0 else network_rate
+    copy_s = copied * min(2.0 / (memory_bandwidth * memory_fraction), 1.0 / wire_rate)
+    if switch_rate > 0.0 and local > 1.0:
         # Over all phases a device sends its buffer once and receives the sum once, whatever the number of devices.
         inside = min(inside, bytes / phases)
-        switch_s = bytes / phases / (link_bandwidth * switch_fraction)
+        switch_s = bytes / phases / switch_rate
         link_s = min(link_s, switch_s)
         switched_s = pipelined(max(switch_s, across_s), chunk_s)
         if switched_s < network_s + copy_s:
             network_s, copied, copy_s = switched_s, 0.0, 0.0
-    hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
+    wires_s = max(inside / link_bandwidth, across / network_bandwidth)
     return transfer(
         phases * (inside + across),
-        phases * max(inside / link_bandwidth, across / network_bandwidth),
-        launch_s + phases * hops_s,
+        phases * max(wires_s, passing / memory_bandwidth),
+        launch_s + phases * (steps(local) * link_step_s + steps(domains) * network_step_s),
         phases * network_s,
         phases * min(link_s, across_s),
         phases * 2.0 * copied,
         phases * copy_s,
+        phases * passing / (memory_bandwidth * memory_fraction),
     )
 
 
@@ -143,94 +170,61 @@ def all_reduce(
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
     cost = exchange(
-        2.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, switch_reduction, network_bandwidth,
-        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s,
-        copy_fraction,
+        2.0, bytes, devices, link_domain, 0.0, (link_bandwidth, link_fraction, link_latency + hop_s),
+        (network_bandwidth, network_fraction, network_latency + hop_s),
+        link_bandwidth * switch_fraction if switch_reduction > 0.0 else 0.0,
+        memory_bandwidth, copy_fraction, launch_s, chunk_s,
     )  # fmt: skip
     if shot_share > 0.0 and 1.0 < devices <= link_domain:
         peers = devices - 1.0
         overhead_s = launch_s + link_latency + peers * peer_s
         link_s = peers * bytes / (link_bandwidth * shot_share)
-        if overhead_s + link_s < cost[7]:
-            return transfer(peers * bytes, cost[6], overhead_s, link_s, 0.0, 0.0, 0.0)
+        passing_s = 2.0 * bytes / (memory_bandwidth * copy_fraction)
+        if overhead_s + max(link_s, passing_s) < cost[7]:
+            return transfer(peers * bytes, cost[6], overhead_s, link_s, 0.0, 0.0, 0.0, passing_s)
     return cost
 
 
-@kernel
-def all_gather(
-    bytes: float,
-    devices: float,
-    link_bandwidth: float,
-    link_latency: float,
-    link_domain: float,
-    network_bandwidth: float,
-    network_latency: float,
-    memory_bandwidth: float,
-    launch_s: float,
-    hop_s: float,
-    link_fraction: float,
-    network_fraction: float,
-    chunk_s: float,
-    copy_fraction: float,
-) -> Quantities:
-    """Cost of collecting every device's shard of `bytes` on each device; the arguments are those of `all_reduce`."""
-    return exchange(
-        1.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
-    )  # fmt: skip
+def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantities]:
+    """A collective of a single phase: what it is called, whether parts go to their own devices, what it does."""
+
+    def collective(
+        bytes: float,
+        devices: float,
+        link_bandwidth: float,
+        link_latency: float,
+        link_domain: float,
+        network_bandwidth: float,
+        network_latency: float,
+        memory_bandwidth: float,
+        launch_s: float,
+        hop_s: float,
+        link_fraction: float,
+        network_fraction: float,
+        chunk_s: float,
+        copy_fraction: float,
+    ) -> Quantities:
+        return exchange(
+            1.0, bytes, devices, link_domain, scattered, (link_bandwidth, link_fraction, link_latency + hop_s),
+            (network_bandwidth, network_fraction, network_latency + hop_s), 0.0, memory_bandwidth, copy_fraction,
+            launch_s, chunk_s,
+        )  # fmt: skip
+
+    collective.__name__ = collective.__qualname__ = name
+    collective.__doc__ = f"{doc}\n\n    The other arguments are those of `all_reduce`.\n    "
+    return kernel(collective)
 
 
-@kernel
-def reduce_scatter(
-    bytes: float,
-    devices: float,
-    link_bandwidth: float,
-    link_latency: float,
-    link_domain: float,
-    network_bandwidth: float,
-    network_latency: float,
-    memory_bandwidth: float,
-    launch_s: float,
-    hop_s: float,
-    link_fraction: float,
-    network_fraction: float,
-    chunk_s: float,
-    copy_fraction: float,
-) -> Quantities:
-    """Cost of summing `bytes` over devices, a shard on each; the arguments are those of `all_reduce`."""
-    return exchange(
-        1.0, bytes, devices, 0.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
-    )  # fmt: skip
-
-
-@kernel
-def all_to_all(
-    bytes: float,
-    devices: float,
-    link_bandwidth: float,
-    link_latency: float,
-    link_domain: float,
-    network_bandwidth: float,
-    network_latency: float,
-    memory_bandwidth: float,
-    launch_s: float,
-    hop_s: float,
-    link_fraction: float,
-    network_fraction: float,
-    chunk_s: float,
-    copy_fraction: float,
-) -> Quantities:
+all_gather = _one_phase("all_gather", 0.0, "Cost of collecting every device's shard of `bytes` on each device.")
+reduce_scatter = _one_phase("reduce_scatter", 0.0, "Cost of summing `bytes` over devices, a shard on each.")
+all_to_all = _one_phase(
+    "all_to_all",
+    1.0,
     """Cost of sending each device its own part of every other's buffer of `bytes`.
 
     What leaves the domain goes to the device of the same rank there and is passed on inside, so the links carry
-    (l-1)/l of the buffer in a domain of l devices and the network (d-1)/d of it among d domains. The other arguments
-    are those of `all_reduce`.
-    """
-    return exchange(
-        1.0, bytes, devices, 1.0, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
-    )  # fmt: skip
+    (l-1)/l of the buffer in a domain of l devices and the network (d-1)/d of it among d domains.""",
+)
 
 
 @kernel
@@ -242,6 +236,7 @@ def send(
     link_domain: float,
     network_bandwidth: float,
     network_latency: float,
+    memory_bandwidth: float,
     launch_s: float,
     hop_s: float,
     link_fraction: float,
@@ -253,24 +248,27 @@ def send(
     The other arguments are those of `all_reduce`.
     """
     if devices <= 1.0:
-        return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    link_s = lower_s = latency_s = across_s = 0.0
+        return nothing()
+    passing_s = lower_s = bytes / memory_bandwidth
+    link_s = latency_s = across_s = 0.0
     if link_domain > 1.0:
-        lower_s = bytes / link_bandwidth
-        link_s = lower_s / link_fraction
+        wire_s = bytes / link_bandwidth
+        lower_s = max(lower_s, wire_s)
+        link_s = wire_s / link_fraction
         latency_s = link_latency + hop_s
     if devices > link_domain:
         lower_s = max(lower_s, bytes / network_bandwidth)
         across_s = bytes / (network_bandwidth * network_fraction)
         latency_s += network_latency + hop_s
     network_s = pipelined(max(link_s, across_s), chunk_s)
-    return transfer(bytes, lower_s, launch_s + latency_s, network_s, min(link_s, across_s), 0.0, 0.0)
+    return transfer(bytes, lower_s, launch_s + latency_s, network_s, min(link_s, across_s), 0.0, 0.0, passing_s)
 
 
 @kernel
 def host_copy(
-    bytes: float, host_bandwidth: float, host_latency: float, launch_s: float, host_fraction: float
-) -> Quantities:
+    bytes: float, host_bandwidth: float, host_latency: float, memory_bandwidth: float, launch_s: float,
+    host_fraction: float,
+) -> Quantities:  # fmt: skip
     """Cost of copying `bytes` between the host's memory and the chip's.
 
     Parameters
@@ -278,6 +276,7 @@ def host_copy(
     bytes : B.
     host_bandwidth : B/s, per direction.
     host_latency : s.
+    memory_bandwidth : B/s.
     launch_s : s, the driver's cost of a copy.
     host_fraction : sustained share of the bandwidth, in (0, 1].
 
@@ -285,5 +284,6 @@ def host_copy(
     -------
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
-    lower_s = bytes / host_bandwidth
-    return transfer(bytes, lower_s, launch_s + host_latency, lower_s / host_fraction, 0.0, bytes, 0.0)
+    host_s, passing_s = bytes / host_bandwidth, bytes / memory_bandwidth
+    overhead_s = launch_s + host_latency
+    return transfer(bytes, max(host_s, passing_s), overhead_s, host_s / host_fraction, 0.0, bytes, 0.0, passing_s)

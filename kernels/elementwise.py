@@ -94,6 +94,12 @@ def elementwise(
     start_s, own_cycles = launch_s * (1.0 - merged), row_cycles * (1.0 - merged)
     compute_s = work / (vector_flops * compute_fraction) + rows * passes * own_cycles / (core_count * clock)
     stream_s = cache_s + memory_bytes * max(0.0, memory_byte_s - cache_byte_s)
+    time_s = start_s + max(stream_s, compute_s)
+    upper_s = start_s + memory_s + cache_s + compute_s
+    if work <= 0.0:  # nothing is computed: what the rows cost beyond the stream is the cost of starting them
+        if compute_s > stream_s:
+            start_s += compute_s
+        compute_s = 0.0
     return (
         0.0,
         work,
@@ -102,8 +108,8 @@ def elementwise(
         cache_bytes,
         0.0,
         lower_s,
-        start_s + max(stream_s, compute_s),
-        start_s + memory_s + cache_s + compute_s,
+        time_s,
+        upper_s,
         compute_s,
         memory_s,
         cache_s,

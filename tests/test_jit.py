@@ -113,7 +113,7 @@ def test_nothing_writable_means_no_cache_but_the_same_answer(tmp_path: Path, mon
     assert _jit.cache_folder() is None
     function = kernels.by_name()["host_copy"]
     _jit._compile.cache_clear()
-    arguments = [np.linspace(1e3, 1e6, 5000), 64e9, 1e-6, 8e-6, 0.85]
+    arguments = [np.linspace(1e3, 1e6, 5000), 64e9, 1e-6, 3e12, 8e-6, 0.85]
     together = _jit.evaluate(function, arguments, 5000)
     assert together[7, 42] == pytest.approx(function(arguments[0][42], *arguments[1:])[7], rel=1e-12)
     _jit._compile.cache_clear()

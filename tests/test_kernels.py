@@ -5,11 +5,19 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 import roofline as rl
 from roofline.base.errors import BadWorkload
+from roofline.estimates.inference import evaluate_op
+from roofline.kernels import COST
 from roofline.work import op as operators
+from roofline.work.op import Op
+from tests.operators import operators as any_operator
+from tests.strategies import chip_names
+from tests.test_laws import suited
 
 
 @pytest.mark.parametrize(("experts", "topk", "falls_back"), [(512, 16, False), (513, 16, True), (512, 17, True)])
@@ -142,3 +150,67 @@ def test_a_flag_is_true_or_false(value: Any) -> None:
 def test_a_count_is_a_number_of_calls(count: float) -> None:
     with pytest.raises(BadWorkload, match="count must be finite and not negative"):
         operators.gemm(m=1, n=1, k=1, count=count)
+
+
+# Main memory -------------------------------------------------------------------------------------------------------
+
+SLOW = st.sampled_from([1.0, 1e-2, 1e-4, 1e-6])  # of main memory's bandwidth
+
+
+@given(any_operator(), chip_names, SLOW)
+def test_no_operator_moves_more_than_main_memory_does(one: Op, name: str, slow: float) -> None:
+    """Memory bandwidth utilisation is at most 1, however little of it a chip has."""
+    chip = rl.load_chip(name)
+    one = suited(one, chip)
+    chip = chip.what_if({"memory.main.bandwidth": f"x{slow!r}"})
+    values = dict(zip(COST, evaluate_op(one, chip), strict=True))
+    assert values["memory_bytes"] <= values["time_s"] * chip.machine["memory_bandwidth"] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("slow", [1.0, 1e-3, 1e-6])
+@pytest.mark.parametrize("name", ["h100-sxm", "mi300x", "mtia-v1", "tpu-v5e"])
+def test_no_estimate_moves_more_than_main_memory_does(name: str, slow: float) -> None:
+    chip = rl.load_chip(name).what_if({"memory.main.bandwidth": f"x{slow!r}"})
+    served = rl.estimate("llama-3.1-70b", chip, tp=8, batch=[1, 64, 512], check=False)
+    assert np.all(np.concatenate([served.mbu, served.prefill.mbu]) <= 1 + 1e-9)
+    assert rl.estimate("dlrm-v2", chip, devices=8, batch=4096, check=False).mbu <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("function", "passes"),
+    [  # what one device reads and writes of a buffer of 1 GB among eight
+        (rl.all_reduce, 2.0), (rl.all_gather, 1.0), (rl.reduce_scatter, 1.0), (rl.all_to_all, 2 * 7 / 8),
+        (rl.send, 1.0), (rl.host_copy, 1.0),
+    ],
+)  # fmt: skip
+def test_a_transfer_waits_for_main_memory(function: Any, passes: float) -> None:
+    """Where memory is slower than every wire, its bytes at its bandwidth are the lower bound, and it is what bounds."""
+    others = {} if function is rl.host_copy else {"devices": 8}
+    chip = rl.load_chip("h100-sxm").what_if({"memory.main.bandwidth": "5 GB/s"})
+    cost = rl.cost(function(bytes=1e9, **others), chip)
+    assert cost.lower_s == pytest.approx(passes * 1e9 / 5e9)
+    assert cost.bound == "memory:hbm"
+    assert cost.time_s >= cost.overhead_s + cost.lower_s
+    assert rl.cost(function(bytes=1e9, **others), rl.load_chip("h100-sxm")).bound == "network"
+
+
+# Operators without FLOP --------------------------------------------------------------------------------------------
+
+
+@given(any_operator(), chip_names)
+def test_what_computes_nothing_is_not_bound_by_computing(one: Op, name: str) -> None:
+    chip = rl.load_chip(name)
+    cost = rl.cost(suited(one, chip), chip)
+    if cost.flops + cost.vector_flops == 0:
+        assert cost.compute_s == 0
+        assert cost.bound != "compute" or cost.time_s == 0  # nothing bounds what costs nothing
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "bound"),
+    [(1, 1024, "overhead"), (2**20, 1, "overhead"), (4096, 1024, "memory:l2")],
+)
+def test_a_copy_is_bound_by_its_start_its_rows_or_its_stream(rows: int, cols: int, bound: str) -> None:
+    cost = rl.cost(operators.copy(rows=rows, cols=cols), rl.load_chip("h100-sxm"))
+    assert cost.bound == bound
+    assert cost.time_s <= cost.overhead_s + cost.memory_s + cost.cache_s

@@ -7,6 +7,9 @@ With n devices and a buffer of S bytes on each (nccl-tests' convention), one dev
     all-reduce in the switch                    S
     all-reduce in one shot                      S (n-1)
 
+Each device also reads its memory once for what it sends and writes it once for what it gets: S a phase, or in an
+all-to-all, where the own part stays, 2 S (n-1)/n.
+
 Across d domains of l devices the first three run inside a domain first, and then each device with its d-1 peers:
 on S/l bytes, or for an all-to-all on S. Thakur, Rabenseifner and Gropp (2005) derive the first two rows.
 """
@@ -32,19 +35,28 @@ def pipelined(seconds, chunk_s):
     return seconds + 2 * np.sqrt(seconds * chunk_s)
 
 
-def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s):
-    """The 14 quantities; `hidden_s` is the time of links or network that the other one hides. One device: nothing."""
-    time_s = overhead_s + network_s + copy_s
-    quantities = (0, 0, sent, copied, 0, sent, lower_s, time_s, time_s + hidden_s, 0, copy_s, 0, network_s, overhead_s)
+def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s):
+    """The 14 quantities; `hidden_s` is the time of links or network that the other one hides. One device: nothing.
+
+    Main memory gives and takes what passes in `passing_s`, at the same time as the wires carry it.
+    """
+    slow = passing_s > network_s + copy_s
+    time_s = overhead_s + np.where(slow, passing_s, network_s + copy_s)
+    memory_s = np.where(slow, passing_s, copy_s)
+    upper_s = time_s + hidden_s
+    quantities = (0, 0, sent, copied, 0, sent, lower_s, time_s, upper_s, 0, memory_s, 0, network_s, overhead_s)
     return tuple(np.where(devices > 1, *np.broadcast_arrays(q, np.zeros_like(time_s))) for q in quantities)
 
 
 def exchange(
-    phases, across_buffer, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
+    phases, across_buffer, passing, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
     network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
     network_fraction, chunk_s, copy_fraction,
 ):  # fmt: skip
-    """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains."""
+    """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains.
+
+    Main memory is read or written for `passing` bytes a phase.
+    """
     local, domains = shape(devices, link_domain)
     inside = bytes * (1 - 1 / local)
     across = across_buffer * (1 - 1 / domains)
@@ -67,15 +79,17 @@ def exchange(
     link_s = np.where(can, np.minimum(ring_link_s, switch_link_s), ring_link_s)
 
     hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
+    ideal_s = np.maximum(inside / link_bandwidth, across / network_bandwidth)
     return cost(
         devices,
         phases * (inside + across),
-        phases * np.maximum(inside / link_bandwidth, across / network_bandwidth),
+        phases * np.maximum(ideal_s, passing / memory_bandwidth),
         launch_s + phases * hops_s,
         phases * np.where(better, switch_s, ring_s),
         phases * np.minimum(link_s, across_s),
         phases * np.where(better, 0.0, 2 * copied),
         phases * np.where(better, 0.0, copy_s),
+        phases * passing / (copy_fraction * memory_bandwidth),
     )
 
 
@@ -87,14 +101,17 @@ def all_reduce(
     """The sum of all buffers on each device: ring or switch for the bandwidth, one shot for the latency."""
     local, _ = shape(devices, link_domain)
     ring = exchange(
-        2, bytes / local, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
+        2, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
         network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
         network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
     peers = devices - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         read_s = peers * bytes / (shot_share * link_bandwidth)
-    shot = cost(devices, peers * bytes, ring[6], launch_s + link_latency + peers * peer_s, read_s, 0.0, 0.0, 0.0)
+    # In one shot, too, the buffer is read and the sum written.
+    passing_s = 2 * bytes / (copy_fraction * memory_bandwidth)
+    overhead_s = launch_s + link_latency + peers * peer_s
+    shot = cost(devices, peers * bytes, ring[6], overhead_s, read_s, 0.0, 0.0, 0.0, passing_s)
     better = (np.asarray(shot_share) > 0) & (devices <= link_domain) & (shot[7] < ring[7])
     return tuple(np.where(better, s, r) for s, r in zip(shot, ring, strict=True))
 
@@ -106,7 +123,7 @@ def all_gather(
     """Every device's shard on each device."""
     local, _ = shape(devices, link_domain)
     return exchange(
-        1, bytes / local, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth,
+        1, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth,
         network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
         copy_fraction,
     )  # fmt: skip
@@ -128,29 +145,34 @@ def all_to_all(
     launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
 ):  # fmt: skip
     """A part of each buffer to every device; what arrives from another domain is passed on inside."""
+    passing = 2 * bytes * (1 - 1 / devices)  # the own part stays where it is
     return exchange(
-        1, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s, copy_fraction,
+        1, bytes, passing, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth,
+        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
+        copy_fraction,
     )  # fmt: skip
 
 
 def send(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
+    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
     launch_s, hop_s, link_fraction, network_fraction, chunk_s,
 ):  # fmt: skip
     """The whole buffer to one peer: over the links of the domain, and over the network if the group is larger."""
     linked = np.asarray(link_domain) > 1
     leaves = devices > np.asarray(link_domain)
+    passing_s = bytes / memory_bandwidth
     lower_s = np.maximum(linked * bytes / link_bandwidth, leaves * bytes / network_bandwidth)
+    lower_s = np.maximum(lower_s, passing_s)
     link_s = linked * bytes / (link_fraction * link_bandwidth)
     across_s = leaves * bytes / (network_fraction * network_bandwidth)
     latency_s = linked * (link_latency + hop_s) + leaves * (network_latency + hop_s)
     network_s = pipelined(np.maximum(link_s, across_s), chunk_s)
     hidden_s = np.minimum(link_s, across_s)
-    return cost(devices, bytes, lower_s, launch_s + latency_s, network_s, hidden_s, 0.0, 0.0)
+    return cost(devices, bytes, lower_s, launch_s + latency_s, network_s, hidden_s, 0.0, 0.0, passing_s)
 
 
-def host_copy(bytes, host_bandwidth, host_latency, launch_s, host_fraction):
+def host_copy(bytes, host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction):
     """A buffer between the host's memory and the chip's."""
-    ideal_s = bytes / host_bandwidth
-    return cost(2, bytes, ideal_s, launch_s + host_latency, ideal_s / host_fraction, 0.0, bytes, 0.0)
+    ideal_s, passing_s = bytes / host_bandwidth, bytes / memory_bandwidth
+    lower_s = np.maximum(ideal_s, passing_s)
+    return cost(2, bytes, lower_s, launch_s + host_latency, ideal_s / host_fraction, 0.0, bytes, 0.0, passing_s)

@@ -55,6 +55,10 @@ def elementwise(
     stream_s = hits / cache_rate + memory_bytes / np.minimum(memory_rate, cache_rate)
     time = launch_s + np.maximum(stream_s, compute_s)
     upper = launch_s + memory_s + cache_s + compute_s
+    # Without FLOP there is no computing: where rows hold up the stream, that is overhead.
+    rows_s = np.where(work > 0, 0.0, compute_s)
+    compute_s = np.where(work > 0, compute_s, 0.0)
+    launch_s = launch_s + np.where(rows_s > stream_s, rows_s, 0.0)
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(

@@ -1,0 +1,122 @@
+"""Attention over a KV cache: of heads with keys of their own, and over one latent that all heads share."""
+
+from __future__ import annotations
+
+from roofline.base.errors import BadWorkload
+from roofline.base.numeric import Numeric, anywhere, broadcastable, choose, flags, minimum, not_negative, positive
+from roofline.base.units import DTYPE_BYTES, dtype_name
+from roofline.work.operator import Op
+
+
+def attention(
+    *, batch: Numeric, heads: Numeric, head_dim: Numeric, q_len: Numeric, kv_len: Numeric,
+    kv_heads: Numeric | None = None, dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True,
+    window: Numeric | None = None, chunked: bool = False, value_dim: Numeric | None = None,
+    query_dtype: str | None = None, stored: bool = True, reuse: bool = False, name: str = "attention",
+    count: Numeric = 1, shard: str = "heads", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """Scaled dot-product attention over a KV cache, prefill (``q_len > 1``) or decode (``q_len == 1``).
+
+    Parameters
+    ----------
+    batch, heads, kv_heads, head_dim : number or array
+        Sequences, query heads, key/value heads (default: `heads`; 1 is MQA, fewer than `heads` GQA), head size.
+    q_len, kv_len : number or array
+        New tokens, and tokens attended to including the new ones; a cached prefix is ``kv_len - q_len``.
+    dtype, kv_dtype : str
+        Of the arithmetic, and of the KV cache in memory (default: `dtype`).
+    causal : bool
+        Whether a query sees only itself and what came before.
+    window : number or array, optional
+        Sliding-window length; a query sees at most this many tokens.
+    chunked : bool
+        Whether the window is a chunk with fixed borders instead (Llama 4), which begins with the new tokens: each chunk
+        is a sequence of its own, a shorter last one counted by its pairs.
+    value_dim : number or array, optional
+        Size of a head's value where it is not `head_dim` (DeepSeek's expanded keys are longer than its values).
+    query_dtype : str, optional
+        Of the query as it arrives, where it is converted to `dtype` first (FlashAttention 3 over an fp8 cache).
+    stored : bool
+        Whether causal attention writes its new keys and values to a KV cache. Values of another size than the keys
+        are written by plain kernels.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive or do not broadcast, `kv_len` below `q_len` under a causal mask, heads not a
+        multiple of `kv_heads`, chunks without a length.
+    """
+    kv_heads = heads if kv_heads is None else kv_heads
+    values = positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
+    values |= {"window": 0.0, "value_dim": 0.0, "scattered": 0.0}  # 0: none
+    if window is not None:
+        values |= positive(name, window=window)
+    elif chunked:
+        raise BadWorkload(f"{name}: chunked attention needs the length of a chunk: window")
+    if value_dim is not None:
+        values |= not_negative(name, value_dim=value_dim)
+    broadcastable(name, values)
+    if value_dim is not None:
+        apart = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
+        values["scattered"] = choose(apart, 1.0, 0.0) if stored and causal else 0.0
+    if causal and anywhere(values["kv_len"] < values["q_len"]):
+        raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
+                          f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
+    if anywhere(values["heads"] % values["kv_heads"]):
+        raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {heads!r} and {kv_heads!r}")
+    if chunked:
+        values |= _chunks(values)
+    dtype = dtype_name(dtype)
+    args = {
+        **values, **flags(name, causal=causal),
+        "width": DTYPE_BYTES[dtype_name(query_dtype) if query_dtype else dtype],
+        "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
+        **flags(name, reuse=reuse),
+    }  # fmt: skip
+    return Op("attention", name, dtype, args, count, shard, scope)
+
+
+def _chunks(values: dict[str, Numeric]) -> dict[str, Numeric]:
+    """Attention within chunks of `window` tokens as sequences of that length."""
+    q_len, window = values["q_len"], values["window"]
+    rest = q_len % window
+    sequences = q_len // window + rest * (rest + 1) / (window * (window + 1))
+    return {
+        "batch": values["batch"] * choose(q_len > window, sequences, 1), "q_len": minimum(q_len, window),
+        "kv_len": minimum(values["kv_len"], window), "window": 0.0,
+    }  # fmt: skip
+
+
+def mla_attention(
+    *, batch: Numeric, heads: Numeric, q_len: Numeric, kv_len: Numeric, kv_lora_rank: Numeric, rope_dim: Numeric,
+    dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True, reuse: bool = False,
+    name: str = "mla_attention", count: Numeric = 1, shard: str = "heads", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """Multi-head latent attention (DeepSeek): every head attends over one shared latent per token.
+
+    Parameters
+    ----------
+    batch, heads, q_len, kv_len : number or array
+        As for :func:`attention`.
+    kv_lora_rank, rope_dim : number or array
+        Size of the latent and of the shared rotary key: the cache holds ``kv_lora_rank + rope_dim`` elements a token.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive or `kv_len` below `q_len` under a causal mask.
+    """
+    values = positive(
+        name, batch=batch, heads=heads, q_len=q_len, kv_len=kv_len, kv_lora_rank=kv_lora_rank, rope_dim=rope_dim
+    )
+    broadcastable(name, values)
+    if causal and anywhere(values["kv_len"] < values["q_len"]):
+        raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
+                          f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
+    dtype = dtype_name(dtype)
+    args = {
+        **values, **flags(name, causal=causal), "width": DTYPE_BYTES[dtype],
+        "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
+        **flags(name, reuse=reuse),
+    }  # fmt: skip
+    return Op("mla_attention", name, dtype, args, count, shard, scope)

@@ -1,0 +1,42 @@
+"""What passes between chips, and between a chip and its host; and the fixed cost of a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roofline.base.numeric import Numeric, positive
+from roofline.work.operator import Op
+
+
+def _collective(kind: str, doc: str) -> Any:
+    def function(*, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer") -> Op:
+        return Op(kind, name, "", positive(name, bytes=bytes, devices=devices), count, "", scope)
+
+    function.__name__ = function.__qualname__ = kind
+    function.__doc__ = f"""{doc}
+
+    Parameters
+    ----------
+    bytes : number or array
+        The full buffer of one device, as nccl-tests counts it.
+    devices : number or array
+        Devices that take part; with 1 it costs nothing.
+    """
+    return function
+
+
+all_reduce = _collective("all_reduce", "Every device ends with the sum of all buffers.")
+all_gather = _collective("all_gather", "Every device ends with all shards; `bytes` is the gathered whole.")
+reduce_scatter = _collective("reduce_scatter", "Every device ends with its shard of the sum; `bytes` is the whole.")
+all_to_all = _collective("all_to_all", "Every device sends a different shard to every other; `bytes` is all it sends.")
+send = _collective("send", "One device passes a buffer to another; `devices` says how many are in the chain.")
+
+
+def host_copy(*, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, scope: str = "model") -> Op:
+    """A transfer of `bytes` between host memory and the chip."""
+    return Op("host_copy", name, "", positive(name, bytes=bytes), count, "", scope)
+
+
+def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:
+    """The fixed cost of one inference step (scheduler, launch of the graph): the chip's ``overheads.step``."""
+    return Op("step_overhead", name, "", {}, count, "", scope)

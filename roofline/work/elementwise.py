@@ -1,0 +1,97 @@
+"""Operators that stream tensors past the vector engine: norms, activations, copies, conversions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roofline.base.errors import BadWorkload
+from roofline.base.numeric import Numeric, anywhere, flags, not_negative, positive
+from roofline.base.units import DTYPE_BYTES, dtype_name
+from roofline.work.operator import Op
+
+
+def elementwise(
+    *, rows: Numeric, cols: Numeric, reads: Numeric = 1, writes: Numeric = 1, dtype: str = "bf16",
+    out_dtype: str | None = None, flops_per_element: Numeric = 1, passes: Numeric = 1, cold_reads: Numeric = 0,
+    reuse: bool = False, merged: bool = False, kind: str = "elementwise", name: str = "", count: Numeric = 1,
+    shard: str = "", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """An operation on every element of `reads` tensors of rows x cols, writing `writes` of them.
+
+    Parameters
+    ----------
+    rows, cols : number or array
+        Shape; a row is what a reduction (norm, softmax) runs over.
+    reads, writes : number or array
+        Tensors of that shape read and written; fractions for smaller ones.
+    dtype, out_dtype : str
+        Of what is read and what is written.
+    flops_per_element : number or array
+        Vector-engine FLOP for each element of rows x cols.
+    passes : number or array
+        Sweeps over a row: 1 for a map, more where a reduction comes first.
+    cold_reads : number or array
+        How many of the `reads` come from main memory, not from what ran before.
+    merged : bool
+        Whether it runs within another operator's kernel, so that nothing starts for it alone.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive.
+    """
+    name = name or kind
+    args = positive(name, rows=rows, cols=cols, passes=passes)
+    if anywhere(args["passes"] < 1):
+        raise BadWorkload(f"{name}: passes is at least 1, found {passes!r}")
+    args |= not_negative(name, reads=reads, writes=writes, flops_per_element=flops_per_element, cold_reads=cold_reads)
+    dtype = dtype_name(dtype)
+    args["width"] = DTYPE_BYTES[dtype]
+    args["out_width"] = DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype]
+    args |= flags(name, reuse=reuse, merged=merged)
+    return Op(kind, name, dtype, args, count, shard, scope, "elementwise")
+
+
+def _kin(kind: str, doc: str, **defaults: float) -> Any:
+    usual = {"kind": kind, **defaults}
+
+    def function(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", **options: Any) -> Op:
+        return elementwise(rows=rows, cols=cols, dtype=dtype, **{**usual, **options})
+
+    function.__name__ = function.__qualname__ = kind
+    function.__doc__ = f"""{doc}
+
+    Takes `rows`, `cols` and `dtype`, and the keywords of :func:`elementwise`, here by default
+    {", ".join(f"{name}={value:g}" for name, value in defaults.items())}.
+    """
+    return function
+
+
+# FLOP an element: counted from the textbook definition, an exponential or a square root as one operation each.
+residual_add = _kin("residual_add", "Sum of two tensors: the residual connection.", reads=2, flops_per_element=1)
+rms_norm = _kin(
+    "rms_norm", "Root-mean-square norm over each row (Zhang & Sennrich 2019).", flops_per_element=4, passes=2
+)
+layer_norm = _kin("layer_norm", "Layer norm over each row (Ba et al. 2016).", flops_per_element=8, passes=2)
+softmax = _kin("softmax", "Softmax over each row: maximum, sum, division.", flops_per_element=5, passes=3)
+silu_mul = _kin("silu_mul", "Gated activation, ``silu(a) * b`` (Shazeer 2020); cols is the width of a.", reads=2,
+                flops_per_element=5)  # fmt: skip
+activation = _kin("activation", "A pointwise nonlinearity (ReLU, GELU, SiLU).", flops_per_element=4)
+rope = _kin("rope", "Rotary embedding, in place (Su et al. 2021); cols is heads x head_dim.", flops_per_element=3)
+copy = _kin("copy", "Concatenation, transposition, KV-cache write: bytes moved, nothing computed.", flops_per_element=0)
+sampling = _kin("sampling", "Softmax and choice over the vocabulary; rows is sequences, cols the vocabulary.", writes=0,
+                flops_per_element=6, passes=2)  # fmt: skip
+token_embedding = _kin("token_embedding", "Rows gathered from the token table; cols is the model width.",
+                       flops_per_element=0, cold_reads=1)  # fmt: skip
+
+
+def quantize(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", to: str = "fp8", **options: Any) -> Op:
+    """Convert a tensor of `dtype` to the narrower `to`, with its scale; keywords as for :func:`elementwise`."""
+    options = {"flops_per_element": 3, "kind": "quantize", **options}
+    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)
+
+
+def dequantize(*, rows: Numeric, cols: Numeric, dtype: str = "int8", to: str = "bf16", **options: Any) -> Op:
+    """Convert a tensor of the narrow `dtype` to the wider `to`; keywords as for :func:`elementwise`."""
+    options = {"flops_per_element": 2, "kind": "dequantize", **options}
+    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)

@@ -1,0 +1,126 @@
+"""Matrix products: plain ones, a recommendation model's interactions, and the grouped ones of routed experts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from roofline.base.errors import BadWorkload
+from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, not_negative, positive
+from roofline.base.units import DTYPE_BYTES, dtype_name
+from roofline.work.elementwise import elementwise
+from roofline.work.operator import Op, wide
+
+
+def gemm(
+    *, m: Numeric, n: Numeric, k: Numeric, batch: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None,
+    out_dtype: str | None = None, quantize: bool = False, reuse: bool = False, name: str = "gemm",
+    count: Numeric = 1, shard: str = "", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """Matrix product ``C[m, n] = A[m, k] @ B[k, n]``, `batch` of them with their own B.
+
+    Parameters
+    ----------
+    m, n, k, batch : number or array
+        Sizes; 2 * m * n * k * batch FLOP.
+    dtype : str
+        Of the arithmetic, and of A.
+    weight_dtype : str, optional
+        Of B in memory; narrower than `dtype` for weight-only quantisation. Default: `dtype`.
+    out_dtype : str, optional
+        Of C. Default: `dtype`, but at least 16 bits.
+    quantize : bool, optional
+        Whether A arrives in 16 bits and is quantised to `dtype` by a kernel of its own first.
+        Default: no; the language models pass True for 8-bit arithmetic.
+    reuse : bool, optional
+        Whether the same tensors are used again and again, as in a benchmark loop.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive, or unknown dtypes.
+    """
+    dtype = dtype_name(dtype)
+    args = {
+        **positive(name, m=m, n=n, k=k, batch=batch),
+        "width": DTYPE_BYTES[dtype],
+        "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
+        "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))],
+        **flags(name, quantize=quantize, reuse=reuse),
+    }  # fmt: skip
+    return Op("gemm", name, dtype, args, count, shard, scope)
+
+
+def moe(
+    *, tokens: Numeric, hidden: Numeric, inter: Numeric, topk: Numeric, experts: Numeric, tp: Numeric = 1,
+    ep: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None, gated: bool = True, skew: Numeric = 0,
+    quantize: bool = False, reuse: bool = False, tuned: bool = True, name: str = "moe", count: Numeric = 1,
+    shard: str = "experts", scope: str = "layer",
+) -> Op:  # fmt: skip
+    """A routed mixture-of-experts feed-forward layer on one rank: permute, grouped GEMMs, activation, combine.
+
+    Parameters
+    ----------
+    tokens : number or array
+        Tokens before top-k that the expert-parallel group receives.
+    hidden, inter : number or array
+        Model width and the width of one expert (before tensor sharding).
+    topk, experts : number or array
+        Experts a token goes to, and experts in all.
+    tp, ep : number or array
+        Ranks that share one expert, and ranks over which experts are spread.
+    gated : bool
+        Three matrices an expert (gate, up, down) rather than two.
+    skew : number or array
+        Imbalance of the routing; 0 is balanced.
+    tuned : bool
+        Whether the library has timed its kernels for this layer, as engines do when they start, and takes the best.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes that are not positive or more active experts than there are.
+    """
+    values = positive(name, tokens=tokens, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)
+    broadcastable(name, values)
+    if anywhere(values["topk"] > values["experts"]):
+        raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
+    if anywhere(np.asarray(values["ep"]) > np.asarray(values["experts"])) or anywhere(np.asarray(values["tp"]) < 1):
+        raise BadWorkload(f"{name}: ep is at most the number of experts and tp at least 1, found ep={ep!r}, tp={tp!r}")
+    dtype = dtype_name(dtype)
+    args = {
+        **values, **flags(name, gated=gated), **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
+        "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
+        "out_width": DTYPE_BYTES[wide(dtype)], **flags(name, quantize=quantize, reuse=reuse, tuned=tuned),
+    }  # fmt: skip
+    return Op("moe", name, dtype, args, count, shard, scope)
+
+
+def interaction_dot(*, batch: Numeric, features: Numeric, dim: Numeric, dtype: str = "bf16", **options: Any) -> Op:
+    """DLRM's dot interaction: the features x features Gram matrix of each sample (Naumov et al. 2019).
+
+    Counted as the batched product that libraries run; a sample uses the lower triangle of it.
+    Keywords as for :func:`gemm`.
+    """
+    options = {"name": "interaction_dot", "scope": "model", **options}
+    return gemm(m=features, n=features, k=dim, batch=batch, dtype=dtype, **options)
+
+
+def interaction_cross(
+    *, batch: Numeric, width: Numeric, rank: Numeric, dtype: str = "bf16", **options: Any
+) -> tuple[Op, ...]:
+    """One low-rank layer of a DCN-v2 cross network, ``x0 * (W (V x) + b) + x`` (Wang et al. 2021).
+
+    Parameters
+    ----------
+    batch, width, rank : number or array
+        Samples, width of x, and rank of the factorised weight.
+    """
+    options = {"scope": "model", **options}
+    return (
+        gemm(m=batch, n=rank, k=width, dtype=dtype, name="cross_down", **options),
+        gemm(m=batch, n=width, k=rank, dtype=dtype, name="cross_up", **options),
+        elementwise(rows=batch, cols=width, reads=3, writes=1, dtype=wide(dtype_name(dtype)), flops_per_element=3,
+                    name="cross_combine", scope="model"),
+    )  # fmt: skip
