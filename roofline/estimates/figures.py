@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload
+from roofline.base.numeric import broadcastable
 from roofline.catalog.load import Model
+from roofline.estimates import grids
 from roofline.estimates.inference import Phase
 from roofline.estimates.request import Request
 from roofline.hardware import uncertainty
@@ -16,6 +20,9 @@ from roofline.hardware.chip import Chip
 
 #: Samples behind an interval.
 SAMPLES = 256
+
+#: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
+MOST_VALUES, MOST_BYTES = 2**20, 2**28
 
 
 class Estimate:
@@ -28,11 +35,23 @@ class Estimate:
         self.model = model
         self.chip = chip
         self.request = request
+        if grids.varied(chip):
+            broadcastable(f"{model.name} on {chip.name}", grids.arrays(request, chip))
 
     time_s: Any
 
     def _on(self, chip: Chip) -> Any:
         return type(self)(self.model, chip, self.request)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the estimate is made of."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _shape(self) -> tuple[int, ...]:
+        """The shape of the whole grid: of all arrays that were asked for or that the chip has."""
+        return np.broadcast_shapes(*(array.shape for array in grids.arrays(self.request, self.chip).values()))
 
     def figures(self) -> dict[str, Any]:
         """The headline figures by name."""
@@ -67,20 +86,56 @@ class Estimate:
         if figure is not None and figure not in self.FIGURES:
             raise BadWorkload(f"interval: no figure {figure!r}; there are {', '.join(self.FIGURES)}")
         names = list(self.FIGURES) if figure is None else [figure]
-        out = {}
-        for name in names:
-            samples = self._samples[name]
-            low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
-            out[name] = (_plain(low), _plain(high))
+        found = {name: np.empty((2, *np.shape(getattr(self, name)))) for name in names}
+        for part, samples in self._parts():
+            for name in names:
+                ends = _quantiles(samples[name], ((1 - level) / 2, (1 + level) / 2))
+                whole = found[name]
+                place = whole[:, *grids.place(whole[0], part)]
+                place[...] = np.reshape(ends, place.shape)
+        out = {name: tuple(map(_plain, ends)) for name, ends in found.items()}
         return out if figure is None else out[figure]
+
+    def _parts(self) -> Iterator[tuple[grids.Part, dict[str, Any]]]:
+        """The grid in parts whose samples fit into memory, each with the samples of every headline figure."""
+        size = math.prod(self._shape)
+        if size == 1:
+            yield (slice(None),) * len(self._shape), self._samples
+            return
+        first = self._part((slice(0, 1),) * len(self._shape))._sampled
+        most = min(MOST_VALUES // SAMPLES, MOST_BYTES // sum(phase.nbytes for phase in first.phases))
+        for part in grids.parts(self._shape, max(1, most)):
+            yield part, self._part(part)._samples
+
+    def _part(self, part: grids.Part) -> Any:
+        """The same estimate for a part of its grid."""
+        request, chip = grids.cut(self.request, self.chip, part)
+        return type(self)(self.model, chip, request)
+
+    @functools.cached_property
+    def _sampled(self) -> Any:
+        """The same estimate on a chip whose ranges are samples, along the first axis."""
+        return self._on(uncertainty.sample(self.chip, SAMPLES, trailing=len(self._shape)))
 
     @functools.cached_property
     def _samples(self) -> dict[str, Any]:
         """Samples of every headline figure, along the first axis."""
-        axes = (1,) * len(np.shape(self.time_s))
-        sampled = self._on(uncertainty.sample(self.chip, SAMPLES, trailing=len(axes)))
-        factors = uncertainty.error_factors(np.ones(()), SAMPLES).reshape(-1, *axes)
-        return dict(sampled._figures_with_errors(factors))
+        factors = uncertainty.error_factors(np.ones(()), SAMPLES).reshape(-1, *(1,) * len(self._shape))
+        return dict(self._sampled._figures_with_errors(factors))
+
+
+def _quantiles(samples: np.ndarray, quantiles: tuple[float, ...]) -> list[np.ndarray]:
+    """Quantiles along the first axis, interpolated between the two samples beside each.
+
+    As ``np.quantile(samples, quantiles, axis=0)``, to the bit, in a fraction of its time.
+    """
+    ordered = np.sort(np.ascontiguousarray(np.moveaxis(samples, 0, -1)), axis=-1)
+    found = []
+    for q in quantiles:
+        place = (len(samples) - 1) * q
+        beside = ordered[..., int(place) : int(place) + 2]
+        found.append(np.asarray(np.quantile(beside, place - int(place), axis=-1)))
+    return found
 
 
 def _plain(value: Any) -> Any:

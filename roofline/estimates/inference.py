@@ -242,6 +242,11 @@ class Phase:
         self.scale = scale
         self.costs = [evaluate_op(op, chip) for op in workload]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the costs that the phase holds, where they are arrays."""
+        return sum(value.nbytes for values in self.costs for value in values if isinstance(value, np.ndarray))
+
     def _sum(self, index: int) -> Any:
         by_shape: dict[Any, Any] = {}  # in a sweep most operators vary along few of the axes: these are small sums
         for op, values in zip(self.workload, self.costs, strict=True):

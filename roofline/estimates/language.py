@@ -206,6 +206,11 @@ class LanguageEstimate(Estimate):
         return self._held.fits
 
     @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the estimate is made of."""
+        return (self.prefill, self.decode)
+
+    @property
     def devices(self) -> Any:
         """Chips in all."""
         return self.request.plan.devices

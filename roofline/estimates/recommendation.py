@@ -174,6 +174,11 @@ class RecommendationEstimate(Estimate):
         return self._memory(self.request.batch).fits
 
     @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the estimate is made of."""
+        return (self.step,)
+
+    @property
     def devices(self) -> Any:
         """Chips in all."""
         return self.request.devices

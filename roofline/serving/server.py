@@ -208,6 +208,11 @@ class ServingEstimate(Estimate):
         decoding = maximum(in_flight - at_once, 0.0) * r.beams
         return self._static.run_step(joined(self._decode_step(maximum(decoding, 1)), prefill, decoding), 1.0)
 
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the estimate is made of."""
+        return self.decoding, self.mixed
+
     # Figures ----------------------------------------------------------------------------------------------------
 
     def _figures(self, decoding: Any, mixed: Any) -> dict[str, Any]:
