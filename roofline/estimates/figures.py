@@ -43,7 +43,8 @@ class Estimate:
 
         Two doubts are added: the ranges of the chip's figures (sampled, a Latin hypercube of 256), and the error of
         the model itself on each operator class (log-normal; see :attr:`roofline.estimates.inference.Phase.spread`).
-        No sample is faster than the lower bound of its chip.
+        No sample is faster than the lower bound of its chip, and the expected value is always inside: see
+        :func:`roofline.hardware.uncertainty.central`.
 
         Parameters
         ----------
@@ -69,8 +70,7 @@ class Estimate:
         names = list(self.FIGURES) if figure is None else [figure]
         out = {}
         for name in names:
-            samples = self._samples[name]
-            low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2], axis=0)
+            low, high = uncertainty.central(self._samples[name], level, getattr(self, name))
             out[name] = (_plain(low), _plain(high))
         return out if figure is None else out[figure]
 
