@@ -32,7 +32,8 @@ def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
         if not ((type(value) is int or type(value) is float) and 0 <= value < MOST):
             values[name] = number = _number(where, name, value)
             if not everywhere((number >= 0) & (number < MOST)):
-                raise BadWorkload(f"{where}: {name} must be finite and not negative (below {MOST:g}), found {shown(value)}")
+                expected = f"must be finite and not negative (below {MOST:g})"
+                raise BadWorkload(f"{where}: {name} {expected}, found {shown(value)}")
     return values
 
 
