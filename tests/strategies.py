@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from roofline.base import units
 from roofline.base.units import DIMENSIONS
 from roofline.catalog.load import chip_records, load_chip
+from roofline.hardware import ranges
 from roofline.hardware.chip import Chip
 from roofline.hardware.number import Number
 from tests.operators import sizes
@@ -61,13 +61,11 @@ def chips_and_figures(draw: Any) -> tuple[Chip, str, Number]:
 @st.composite
 def changes(draw: Any, path: str, number: Number) -> Any:
     """A value that a what-if may give to this figure: a float, "x2", or an array."""
-    limits = units.LIMITS.get(path.rpartition(".")[2]) if "efficiency." in path else None
-    if limits:
-        return draw(st.floats(max(limits[0], 0.01), limits[1]))
-    if number.dimension == "fraction":
-        return draw(st.floats(0.01, 1.0))
-    if number.dimension == "count":
-        return draw(st.integers(1, 1024))
+    allowed = ranges.of(path, number.dimension)
+    if number.dimension in ("fraction", "count") or ("efficiency." in path and number.dimension == "time"):
+        near = number.value or allowed.most
+        value = draw(st.floats(max(allowed.least, near * 1e-6), min(allowed.most, near * 1e6)))
+        return max(1, round(value)) if allowed.whole else value
     factors = st.floats(0.1, 10.0)
     return draw(
         st.one_of(

@@ -42,6 +42,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("ROOFLINE_MODELS", raising=False)
     monkeypatch.setattr(platformdirs, "user_data_dir", lambda *args, **options: str(tmp_path / "data"))
     monkeypatch.setattr(places, "_plugins", lambda group: [])
+    places._warn_once.cache_clear()
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -105,6 +106,18 @@ def test_a_path_to_nothing_names_what_lies_beside_it(tmp_path: Path) -> None:
     put(tmp_path, "mine")
     with pytest.raises(UnknownName, match=r"beside it lies 'mine\.toml'"):
         rl.load_chip(tmp_path / "mien.toml")
+
+
+def test_a_folder_for_a_file_is_called_one_and_says_what_it_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "dir.toml"
+    folder.mkdir()
+    with pytest.raises(UnknownName) as error:
+        rl.load_chip(folder)
+    assert "did you mean" not in str(error.value)
+    assert str(error.value).endswith("dir.toml' (that is a folder, expected a file; it holds no *.toml)")
+    put(folder, "mine")
+    with pytest.raises(UnknownName, match=r"\(that is a folder, expected a file; it holds mine\.toml\)"):
+        rl.load_chip(str(folder))
 
 
 # Places ---------------------------------------------------------------------------------------------------------
@@ -253,13 +266,62 @@ def test_a_plug_in_package_brings_chips(tmp_path: Path, monkeypatch: pytest.Monk
     assert "acme_chips" not in sys.modules
 
 
-def test_a_broken_plug_in_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_plug_in_hides_nothing_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "acme_data", "acme-2")
     (tmp_path / "acme_data" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    plug_in(monkeypatch, "absent_package", "absent.inner", "", "not a name", "acme_data:thing", "__main__.x")
-    assert rl.load_chip("acme-2")
+    broken = ["absent_package", "absent.inner", "", "not a name", "__main__.x"]
+    plug_in(monkeypatch, *broken, "acme_data:thing")
+    with pytest.warns(UserWarning, match="left out") as told:
+        assert rl.load_chip("acme-2")
+    whose = {str(warning.message).partition(" are left out: ")[0] for warning in told}
+    assert whose == {f"the chips of plug-in p{i} ({value})" for i, value in enumerate(broken)}
+    assert len(told) == len(broken)  # once each
     assert rl.load_chip("h100")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("raise RuntimeError('no licence\\nat all')", "RuntimeError: no licence at all"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("class Odd(Exception):\n    def __str__(self): return 'x' * 10_000\nraise Odd", "Odd: xxx"),
+        ("assert False", "AssertionError"),
+        ("__path__ = 3", "Error"),
+    ],
+)  # fmt: skip
+def test_a_plug_in_that_fails_on_import_hides_nothing_and_is_named(
+    body: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"acme_{abs(hash(body)):x}"
+    put(tmp_path / name / "inner", "acme-3")
+    (tmp_path / name / "__init__.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    plug_in(monkeypatch, f"{name}.inner")
+    with pytest.warns(UserWarning, match=rf"the chips of plug-in p0 \({name}\.inner\) are left out: ") as told:
+        assert "h100-sxm" in rows()
+    assert why in str(told[0].message)
+    assert len(str(told[0].message)) < 250
+
+
+@pytest.mark.parametrize("value", ["sys", "builtins", "zipimport"])
+def test_a_plug_in_without_a_folder_brings_not_the_files_of_this_one(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "stray")
+    monkeypatch.chdir(tmp_path)
+    plug_in(monkeypatch, value)
+    with pytest.warns(UserWarning, match="has no folder"):
+        assert "stray" not in rows()
+
+
+def test_a_list_of_plug_ins_that_cannot_be_read_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(group: str) -> None:
+        raise TypeError("entry_points.txt: what is that?")
+
+    monkeypatch.setattr(places, "entry_points", fails)
+    with pytest.warns(UserWarning, match=r"the chips of all plug-ins are left out: TypeError: entry_points\.txt"):
+        assert places._entry_points("roofline.chips", (("nowhere", (1, 1)),)) == ()
 
 
 # Models ---------------------------------------------------------------------------------------------------------

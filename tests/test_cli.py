@@ -223,6 +223,8 @@ ERRORS: list[tuple[list[str], int, str]] = [
     (["estimate", "llama-3.1-8b", "-c", "h100", "--batch", "x"], 2, "integer"),
     (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "bandwidth"], 2, "expected FIGURE=VALUE"),
     (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "memory.hbm.bandwith=x2"], 2, "memory.hbm.bandwidth"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "clock=x2x"], 2, "expected a factor such as 'x2'"),
+    (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "clock=x2", "--set", "clock=x3"], 2, "clock is changed twice"),
     (["estimate", "llama-3.1-8b", "-c", "h100", "--set", "memory.hbm.bandwidth=3 W"], 2, "found the unit 'W'"),
     (["estimate", "llama-3.1-8b", "-c", "h100", "--devices", "2"], 2, "no option for llama-3.1-8b is called 'devices'"),
     (["estimate", "missing.json", "-c", "h100"], 2, "no model file"),

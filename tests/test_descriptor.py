@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -158,8 +159,8 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "fraction above one": ("value = 0.8", "value = 80", ["compute_fraction", "fraction of at most 1", "found 80"]),
     "percent above one": ("value = 0.8", 'value = "120 %"', ["compute_fraction", "fraction of at most 1", "'120 %'"]),
     "fractional cores": ("value = 16", "value = 16.5", ["cores.count", "a whole number", "16.5"]),
-    "no cores": ("value = 16", "value = 0", ["cores.count", "at least 1", "found 0"]),
-    "no chip in the domain": ("value = 8", "value = 0", ["links.scale_up.domain", "at least 1", "found 0"]),
+    "no cores": ("value = 16", "value = 0", ["cores.count", "a whole number from 1 to 1,000,000,000", "found 0"]),
+    "no chip in the domain": ("value = 8", "value = 0", ["links.scale_up.domain", "from 1 to", "found 0"]),
     "range the wrong way round": ("0.9 TB/s", "1.2 TB/s", ["memory.hbm.bandwidth", "low <= value <= high", "1.2 TB/s"]),
     "value outside its range": ('"1 TB/s"', '"2 TB/s"', ["memory.hbm.bandwidth", "low <= value <= high", "2 TB/s"]),
     "half a range": (', high = "1.1 TB/s"', "", ["memory.hbm.bandwidth", "both low and high"]),
@@ -170,9 +171,43 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "missing source": ('16, source = "sheet"', "16", ["cores.count.source", "every figure needs a source"]),
     "empty source": ('16, source = "sheet"', '16, source = " "', ["cores.count.source", "figure needs a source"]),
     "mistyped source": ('16, source = "sheet"', '16, source = "shet"', ["count.source", "did you mean 'sheet'"]),
-    "missing kind": (FP32, 'fp32 = { value = "2 TFLOP/s", source = "sheet" }', ["vector.fp32.kind", "missing"]),
+    "missing kind": (FP32, 'fp32 = { value = "2 TFLOP/s", source = "sheet" }', ["vector.fp32.kind", "needs a kind"]),
     "bad kind": ('kind = "measured" }\n\n[eff', 'kind = "guess" }\n\n[eff', ["tdp.kind", "'guess'", "'estimated'"]),
-    "a bare figure": (TDP, 'tdp = "120 W"', ["power.tdp", "expected a figure such as {", "'120 W'"]),
+    "a bare figure": (TDP, 'tdp = "120 W"', ["power.tdp", "expected a figure such as {", "or `source` and `kind` once "
+                                             "for its table or for the file; found '120 W'"]),
+    "a bare figure with a source in reach": ("[power]", '[power]\nsource = "s"\ntypical = "1 W"', [
+        "power.typical.kind: every figure needs a kind, its own or once for its table or for the file"]),
+    "a bare figure with a kind in reach": ("[power]", '[power]\nkind = "derived"\ntypical = "1 W"', [
+        "power.typical.source: every figure needs a source, its own or once for its table or for the file"]),
+    "a kind that there is not, for a table": ("[power]", '[power]\nkind = "guess"', [
+        "power.kind: expected 'datasheet' or 'measured' or 'derived' or 'estimated', found 'guess'"]),
+    "a kind that there is not, for the file": ("[sources]", 'kind = 3\n[sources]', [": kind: expected", "found 3"]),
+    "a blank source for a table": ("[memory.hbm]", '[memory]\nsource = " "\n[memory.hbm]', ["memory.source: "]),
+    "a blank source in the list": ("Acme Tiny data sheet, 2025", " ", ["sources.sheet: expected some text, found ' '"]),
+    "a mistyped source for a table": ("[power]", '[power]\nsource = "shet"\nkind = "derived"\ntypical = "1 W"', [
+        "power.typical.source: [sources] has no 'shet'; did you mean 'sheet'"]),
+    "an absurd bandwidth": ('"4 TB/s"', '"1e308 B/s"', ["sram.bandwidth: expected from 1 B/s to 1000 EB/s", "EB/s"]),
+    "a bandwidth of nothing": ('"4 TB/s"', '"1e-300 B/s"', ["sram.bandwidth: expected from 1 B/s", "1e-300 B/s"]),
+    "an absurd count": ("value = 16", "value = 1e300", ["cores.count: expected a whole number from 1", "1e+300"]),
+    "an absurd range": ("0.9 TB/s", "1e-9 B/s", ["memory.hbm.bandwidth: expected from 1 B/s", "1e-09 B/s"]),
+    "no operands": (FRACTION, 'operand_share = { value = 0, source = "sheet", kind = "measured" }', [
+        "efficiency.gemm.operand_share: expected from 0.001 to 1,000, found 0"]),
+    "a memory that answers at once": ("[power]", '[latency]\nmemory = { value = "0 s", source = "s", kind = "derived" }'
+                                      "\n[power]", ["latency.memory: expected from 0.001 ns to 1 s, found 0 s"]),
+    "a shot at ten times the link": ("[calibration", "[efficiency.all_reduce]\nshot_share = { value = 10, "
+                                     'source = "s", kind = "measured" }\n[calibration',
+                                     ["all_reduce.shot_share: expected from 0 to 1, found 10"]),
+    "a range of a spread": (FRACTION, 'spread = { value = 0.3, low = 0.2, high = 0.4, source = "s", kind = "derived" }',
+                            ["gemm.spread: expected one value without low and high"]),
+    "two main memories": ("[memory.hbm]", '[memory.ddr]\ntype = "dram"\ncapacity = { value = "1 GB", source = "s", '
+                          'kind = "measured" }\n[memory.hbm]', ["memory.hbm: expected one main memory, found ddr",
+                          'without = ["memory.ddr"]', "in front of the main one is of type cache"]),
+    "a number of 5,000 digits": ("value = 16", "value = " + "9" * 5000, ["line", "at most 4,000 characters"]),
+    "a number of 5,000 digits on lines": ("value = 16", "value = [\n" + "1,\n" * 2500 + "]", ["cores"]),
+    "1,000 lists in lists, on lines": ("[sources]", "a = " + "[\n" * 1000 + "]\n" * 1000 + "[sources]", ["too deeply"]),
+    "1,000 tables in tables": ("[sources]", "a = " + "{a=" * 990 + "1" + "}" * 990 + "\n[sources]", ["too deeply"]),
+    "1,000 tables by name": ("[sources]", "[a" + ".a" * 1000 + "]\n[sources]", ["line 10", "too deeply"]),
+    "1,000 tables by quoted name": ("[sources]", "[a" + '."a"' * 900 + "]\n[sources]", ["line 10", "too deeply"]),
     "a bare efficiency": (FRACTION, "compute_fraction = 0.8", ["gemm.compute_fraction", "expected a figure", "0.8"]),
     "efficiency without a source": (FRACTION, 'operand_share = { value = 0.8, kind = "measured" }', ["needs a source"]),
     "efficiency in another unit": ('"2 us"', '"2 GB"', ["efficiency.gemm.bf16.launch_s", "expected a time", "'GB'"]),
@@ -220,12 +255,26 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "deep arrays": ("[sources]", "a = " + "[" * 3000 + "\n[sources]", ["nested too deeply"]),
     "deep tables": ("[sources]", "a = {" + "a." * 30 + "a = 1}\n[sources]", ["nested too deeply"]),
     "a digit too many": ("year = 2025", "year = " + "9" * 4400, ["line 7"]),
-    "a very long number": ("value = 16", "value = " + "9" * 3000, ["cores.count", "a quantity", "999...999"]),
+    "a very long number": ("value = 16", "value = " + "9" * 3000, ["cores.count.value", "at most 64 bits"]),
     "a very long text": ('"120 W"', '"' + "9" * 3000 + ' W"', ["power.tdp", "expected a power", "..."]),
     "terminal escape": ('vendor = "Acme"', r'vendor = "\u001b[2J"', ["vendor", "control character", r"\x1b"]),
     "terminal escape in a key": ("[sources]", '[sources]\n"\\u001b[2J" = "x"', ["control character", r"\x1b"]),
     "huge": ("[sources]", "#\n" * 300_000 + "[sources]", ["at most 500,000 bytes", "found 60"]),
 }
+
+
+#: A number of too many digits wherever there is a number: what stands there, and its key.
+NUMBERS = {"year": "year = 2025", "schema": "schema = 1", "cores.count.value": "value = 16",
+           "calibration.gemm.rows": "rows = 12", "calibration.gemm.error": "error = 0.08",
+           "efficiency.gemm.compute_fraction.value": "value = 0.8"}  # fmt: skip
+
+
+@pytest.mark.parametrize("digits", ["9" * 400, "-" + "9" * 400, "0x" + "f" * 3900])
+@pytest.mark.parametrize("key", NUMBERS)
+def test_numbers_that_nothing_holds_are_refused(tiny: Path, key: str, digits: str) -> None:
+    old = NUMBERS[key]
+    tiny.write_text(TINY.replace(old, f"{old.partition(' = ')[0]} = {digits}", 1))
+    assert f"{key}: expected a number of at most 64 bits, found" in refusal(tiny)
 
 
 @pytest.mark.parametrize(("old", "new", "words"), MISTAKES.values(), ids=MISTAKES)
@@ -376,26 +425,32 @@ def test_an_implausible_figure_is_a_warning(change: dict[str, str], words: str) 
 # JSON Schema ----------------------------------------------------------------------------------------------------
 
 
+TYPES = {"object": dict, "string": str, "number": (int, float), "integer": int, "boolean": bool, "array": list,
+         "null": type(None)}  # fmt: skip
+
+
 def conform(value: Any, schema: dict[str, Any], definitions: dict[str, Any], path: str = "") -> list[str]:
-    """Keys of `value` that the JSON Schema does not know, and required ones that are missing."""
+    """What the JSON Schema has against a value: types, keys that it does not know, required ones that are missing."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rpartition("/")[2]]
-    for option in schema.get("anyOf", []):
-        if "$ref" in option:
-            schema = definitions[option["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        refusals = [conform(value, option, definitions, path) for option in schema["anyOf"]]
+        return min(refusals, key=lambda r: (any(line.startswith(f"{path} is no") for line in r), len(r)))
+    if "type" in schema and not isinstance(value, TYPES[schema["type"]]):
+        return [f"{path} is no {schema['type']}"]
+    if "enum" in schema and value not in schema["enum"]:
+        return [f"{path} is none of {schema['enum']}"]
     if not isinstance(value, dict):
         return []
-    properties, other = schema.get("properties", {}), schema.get("additionalProperties", True)
-    for pattern in schema.get("patternProperties", {}).values():  # names of one's own
-        other = pattern
+    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     problems = [f"{path}.{key} is missing" for key in schema.get("required", []) if key not in value]
     for key, child in value.items():
-        if key in properties:
-            problems += conform(child, properties[key], definitions, f"{path}.{key}")
-        elif other is False:
+        fitting = [properties[key]] if key in properties else []
+        fitting += [inner for pattern, inner in patterns.items() if re.search(pattern, key)]
+        if not fitting and schema.get("additionalProperties", True) is False:
             problems.append(f"{path}.{key} is unknown")
-        elif isinstance(other, dict):
-            problems += conform(child, other, definitions, f"{path}.{key}")
+        for inner in fitting:
+            problems += conform(child, inner, definitions, f"{path}.{key}")
     return problems
 
 
@@ -410,12 +465,12 @@ def test_the_json_schema_tells_bad_keys() -> None:
     assert schema["additionalProperties"] is False
     raw = tomllib.loads(TINY)
     assert conform(raw, schema, schema["$defs"]) == []
-    del raw["memory"]["hbm"]["capacity"], raw["cores"]["count"]["source"]
+    del raw["memory"]["hbm"]["capacity"], raw["links"]["scale_up"]["bandwidth"]["value"]
     raw["clok"] = {}
     raw["engines"]["matrix"]["bf61"] = {}
     assert set(conform(raw, schema, schema["$defs"])) == {
         ".memory.hbm.capacity is missing",
-        ".cores.count.source is missing",
+        ".links.scale_up.bandwidth.value is missing",
         ".clok is unknown",
         ".engines.matrix.bf61 is unknown",
     }

@@ -11,8 +11,9 @@ from hypothesis import given, strategies as st
 
 import roofline as rl
 from roofline.base.errors import BadWorkload, UnknownName
+from roofline.hardware.chip import Chip
 from roofline.hardware.number import Number
-from roofline.hardware.uncertainty import error_factors, quantile, ranged, sample
+from roofline.hardware.uncertainty import central, error_factors, quantile, ranged, sample
 from tests.strategies import CHIPS, chip_names
 
 
@@ -150,3 +151,58 @@ def test_nine_tenths_of_the_error_factors_lie_where_a_normal_puts_them() -> None
     factors = error_factors(np.array(0.3), 10_000)
     inside = np.abs(np.log(factors)) <= 1.6449 * 0.3
     assert inside.mean() == pytest.approx(0.9, abs=0.001)
+
+
+# Beliefs that lean to one side ----------------------------------------------------------------------------------
+
+
+@given(st.floats(0.05, 0.99), st.floats(0.0, 1.0), st.integers(2, 300))
+def test_the_interval_of_a_belief_holds_its_value(level: float, place: float, count: int) -> None:
+    belief = Number(1.0 + 8.0 * place, "bandwidth", "estimated", "s", low=1.0, high=9.0)
+    samples = quantile(belief, (np.arange(count) + 0.5) / count)
+    low, high = central(samples, level, belief.value)
+    assert low <= belief.value <= high
+    assert low <= np.quantile(samples, (1 - level) / 2)
+    assert high >= np.quantile(samples, (1 + level) / 2)
+
+
+def test_an_interval_that_holds_the_value_is_not_widened() -> None:
+    samples = np.linspace(0.0, 1.0, 101)
+    assert central(samples, 0.9, 0.5) == pytest.approx((0.05, 0.95))
+    assert central(samples, 0.9, 1.2) == pytest.approx((0.05, 1.2))
+    low, high = central(np.stack([samples, samples], axis=1), 0.9, np.array([-1.0, 0.5]))
+    assert low == pytest.approx([-1.0, 0.05])
+    assert high == pytest.approx([0.95, 0.95])
+
+
+def leaning(chip: Chip, places: list[float]) -> Chip:
+    """The chip with a wide belief about each hardware figure, whose peak lies so far up its range."""
+    numbers = dict(chip.numbers)
+    for i, (path, n) in enumerate(chip.numbers.items()):
+        if path.startswith(("engines.", "memory.", "links.")) and n.dimension in ("rate", "bandwidth"):
+            low = n.value / (1 + 3 * places[i % len(places)])
+            numbers[path] = dataclasses.replace(n, low=low, high=low * 4, shape="triangular")
+    return dataclasses.replace(chip, numbers=numbers)
+
+
+@pytest.mark.parametrize("places", [[0.0], [1.0], [0.0, 1.0], [1.0, 1.0, 0.3]])
+@pytest.mark.parametrize(("model", "options"), [("llama-3.1-8b", {}), ("dlrm-v2", {"batch": 512})])
+def test_every_estimate_lies_in_its_own_interval(model: str, options: dict[str, Any], places: list[float]) -> None:
+    est = rl.estimate(model, leaning(rl.load_chip("b200"), places), check=False, **options)
+    for level in (0.05, 0.5, 0.9):
+        for figure, (low, high) in est.interval(level).items():
+            assert low <= getattr(est, figure) <= high, (figure, level)
+
+
+def test_every_point_of_a_sweep_lies_in_its_own_interval() -> None:
+    est = rl.estimate("llama-3.1-8b", leaning(rl.load_chip("b200"), [1.0]), batch=[1, 8, 64], check=False)
+    low, high = est.interval(0.9, "tpot_s")
+    assert low.shape == high.shape == (3,)
+    assert np.all((low <= est.tpot_s) & (est.tpot_s <= high))
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_every_built_in_chip_has_its_estimate_in_its_interval(name: str) -> None:
+    est = rl.estimate("dlrm-v2", name, batch=256, check=False)
+    low, high = est.interval(0.9, "latency_s")
+    assert low <= est.latency_s <= high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tomllib
 from pathlib import Path
@@ -38,7 +39,7 @@ def assert_same_figures(again: Chip, chip: Chip) -> None:
 
 
 def rewritten(chip: Chip, folder: Path) -> Chip:
-    path = folder / f"{chip.name}.toml"
+    path = folder / "written.toml"
     path.write_text(chip.to_toml(), encoding="utf-8")
     return read_chip(path)
 
@@ -58,9 +59,12 @@ def test_a_changed_chip_survives_writing_and_reading(
     name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     chip = rl.load_chip(name)
-    path = data.draw(st.sampled_from(sorted({**chip.numbers, **chip.defaults})))
-    value = data.draw(changes(path, chip.number(path)).filter(lambda v: not isinstance(v, np.ndarray)))
-    changed = chip.what_if({path: value})
+    stack = data.draw(st.sampled_from(["", *chip.stacks]))
+    changed = chip.on_stack(stack) if stack else chip
+    for path in data.draw(st.lists(st.sampled_from(sorted({**chip.numbers, **chip.defaults})), min_size=1, max_size=3)):
+        value = data.draw(changes(path, changed.number(path)).filter(lambda v: not isinstance(v, np.ndarray)))
+        with contextlib.suppress(BadWorkload):  # what follows a figure has a range, too
+            changed = changed.what_if({path: value})
     again = rewritten(changed, tmp_path_factory.getbasetemp())
     assert_same_figures(again, changed)
 
@@ -74,6 +78,28 @@ def test_awkward_text_survives_writing_and_reading(tmp_path: Path) -> None:
 def test_a_sampled_chip_cannot_be_written() -> None:
     with pytest.raises(BadWorkload, match=r"clock is an array"):
         rl.load_chip("h100").what_if({"clock": [1e9, 2e9]}).to_toml()
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"memory.hbm.bandwidth": "4.8 TB/s"}, "h100-sxm-memory.hbm.bandwidth-4.8tb-s"),
+        ({"clock": "1 GHz", "cores.count": 144}, "h100-sxm-clock-1ghz-cores.count-144"),
+        ({"efficiency.gemm.compute_fraction": 0.7512345678}, "h100-sxm-efficiency.gemm.compute_fraction-0.7512345678"),
+    ],
+)
+def test_a_variant_is_written_under_a_name_that_loads(changes: dict[str, Any], name: str, tmp_path: Path) -> None:
+    again = rewritten(rl.load_chip("h100").what_if(changes), tmp_path)
+    assert again.name == name
+    assert again.aliases == ()  # `h100` stays the chip as it is
+    assert again.changes == {}
+
+
+def test_a_figure_without_a_source_is_not_written() -> None:
+    chip = rl.load_chip("h100")
+    blank = dataclasses.replace(chip.number("clock"), source=" ")
+    with pytest.raises(BadWorkload, match=r"clock has no source"):
+        dataclasses.replace(chip, numbers={**chip.numbers, "clock": blank}).to_toml()
 
 
 KEYS = st.text("abc_-. \"'=#\u00e9", max_size=6)

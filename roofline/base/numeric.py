@@ -22,7 +22,7 @@ def positive(where: str, **values: Numeric) -> dict[str, Numeric]:
         if not ((type(value) is int or type(value) is float) and 0 < value < MOST):
             values[name] = number = _number(where, name, value)
             if not everywhere((number > 0) & (number < MOST)):
-                raise BadWorkload(f"{where}: {name} must be positive and finite (below {MOST:g}), found {value!r}")
+                raise BadWorkload(f"{where}: {name} must be positive and finite (below {MOST:g}), found {shown(value)}")
     return values
 
 
@@ -32,7 +32,8 @@ def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
         if not ((type(value) is int or type(value) is float) and 0 <= value < MOST):
             values[name] = number = _number(where, name, value)
             if not everywhere((number >= 0) & (number < MOST)):
-                raise BadWorkload(f"{where}: {name} must be finite and not negative (below {MOST:g}), found {value!r}")
+                expected = f"must be finite and not negative (below {MOST:g})"
+                raise BadWorkload(f"{where}: {name} {expected}, found {shown(value)}")
     return values
 
 
@@ -40,7 +41,7 @@ def flags(where: str, **values: Any) -> dict[str, float]:
     """Flags as kernels take them, 1.0 or 0.0; refuse what is neither true nor false."""
     for name, value in values.items():
         if not isinstance(value, bool | np.bool_) and not (isinstance(value, int | float) and value in (0, 1)):
-            raise BadWorkload(f"{where}: {name} is True or False, found {value!r}")
+            raise BadWorkload(f"{where}: {name} is True or False, found {shown(value)}")
     return {name: 1.0 if value else 0.0 for name, value in values.items()}
 
 
@@ -62,9 +63,9 @@ def _number(where: str, name: str, value: Numeric) -> Numeric:
     number = as_numeric(value, f"{where}: {name}")
     array = np.asarray(number)
     if array.dtype.kind not in "iuf":
-        raise BadWorkload(f"{where}: {name} must be a number, found {value!r}")
+        raise BadWorkload(f"{where}: {name} must be a number, found {shown(value)}")
     if not array.size:
-        raise BadWorkload(f"{where}: {name} must hold at least one number, found {value!r}")
+        raise BadWorkload(f"{where}: {name} must hold at least one number, found {shown(value)}")
     return number
 
 
@@ -126,3 +127,17 @@ def maximum(a: Numeric, b: Numeric) -> Numeric:
 def minimum(a: Numeric, b: Numeric) -> Numeric:
     """The smaller, elementwise; plain numbers stay plain."""
     return np.minimum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else min(a, b)
+
+
+def quantiles(samples: np.ndarray, *at: float) -> list[np.ndarray]:
+    """Quantiles along the first axis, interpolated between the two samples beside each.
+
+    As ``np.quantile(samples, at, axis=0)``, to the bit, in a fraction of its time.
+    """
+    ordered = np.sort(np.ascontiguousarray(np.moveaxis(samples, 0, -1)), axis=-1)
+    found = []
+    for q in at:
+        place = (len(samples) - 1) * q
+        beside = ordered[..., int(place) : int(place) + 2]
+        found.append(np.asarray(np.quantile(beside, place - int(place), axis=-1)))
+    return found

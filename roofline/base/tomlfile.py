@@ -14,6 +14,7 @@ from roofline.base.errors import BadDescriptor, shown
 MAX_FILE_BYTES = 500_000
 MAX_LINE = 4000
 MAX_DEPTH = 16
+MAX_BITS = 64  # of a whole number, as TOML has it
 
 # A key of this many dots takes the parser quadratic time, and its result is too deep to walk.
 _DEEP = re.compile(r"""\s*\[*\s*(?:(?:[\w-]+|"[^"]*"|'[^']*')\s*\.\s*){16}""")
@@ -65,7 +66,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _unsafe(raw: dict[str, Any]) -> list[str]:
-    """Nesting that nothing downstream could walk, and control characters in keys or text."""
+    """Nesting that nothing downstream could walk, numbers that no float holds, control characters in keys or text."""
     problems: list[str] = []
     waiting: list[tuple[str, Any, int]] = [("", raw, 0)]
     while waiting:
@@ -80,6 +81,8 @@ def _unsafe(raw: dict[str, Any]) -> list[str]:
                     waiting.append((f"{path}.{key}" if path else key, child, depth + 1))
         elif isinstance(value, list):
             waiting += [(path, child, depth + 1) for child in value]
+        elif type(value) is int and value.bit_length() >= MAX_BITS:
+            problems.append(f"{path}: expected a number of at most {MAX_BITS} bits, found {shown(value)}")
         elif isinstance(value, str) and _CONTROL.search(value):
             problems.append(f"{path}: control character in {shown(value)}")
     return problems

@@ -7,11 +7,12 @@ import importlib.util
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from roofline.base.errors import UnknownName, closest
+from roofline.base.errors import UnknownName, closest, shown
 
 HERE = Path(__file__).parents[1]
 MODEL_ENDINGS = (".json", ".toml")
@@ -42,18 +43,40 @@ def _folders(what: str) -> Iterator[tuple[str, Path]]:
 
     yield "user", Path(platformdirs.user_data_dir("roofline", appauthor=False)) / what
     for entry in _plugins(f"roofline.{what}"):
-        try:
-            spec = importlib.util.find_spec(entry.value.partition(":")[0])
-        except (ImportError, ValueError):
-            continue  # a plug-in that is broken or half removed must not take the others with it
-        if spec is not None:
-            for place in spec.submodule_search_locations or ([str(Path(spec.origin).parent)] if spec.origin else []):
-                yield f"plug-in {entry.name}", Path(place)
+        for folder in _plugin_folders(entry, what):
+            yield f"plug-in {entry.name}", folder
     if what == "chips":
         yield "built in", HERE / "chips"
     else:
         yield "built in", HERE / "models" / "configs"
         yield "built in", HERE / "models" / "recommenders"
+
+
+def _plugin_folders(entry: EntryPoint, what: str) -> list[Path]:
+    """The folders of a plug-in; none, and a warning, where it is broken or half removed: the others go on."""
+    try:
+        spec = importlib.util.find_spec(entry.value.partition(":")[0])  # imports the packages around it
+        if spec is None:
+            raise ModuleNotFoundError(f"there is no {entry.value!r}")
+        named = list(spec.submodule_search_locations or ())
+        if not named and spec.has_location and spec.origin:
+            named = [os.path.dirname(spec.origin)]
+        folders = [Path(place) for place in named]
+        if not any(folder.is_dir() for folder in folders):
+            raise FileNotFoundError(f"{entry.value!r} has no folder")
+    except (Exception, SystemExit) as error:
+        _warn(f"plug-in {entry.name} ({entry.value})", what, error)
+        return []
+    return folders
+
+
+def _warn(whose: str, what: str, error: BaseException) -> None:
+    _warn_once(whose, what, " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+@functools.cache
+def _warn_once(whose: str, what: str, why: str) -> None:
+    warnings.warn(f"the {what} of {whose} are left out: {shown(why)[1:-1]}", stacklevel=3)
 
 
 def _plugins(group: str) -> tuple[EntryPoint, ...]:
@@ -63,7 +86,11 @@ def _plugins(group: str) -> tuple[EntryPoint, ...]:
 
 @functools.lru_cache(maxsize=8)
 def _entry_points(group: str, places: tuple[tuple[str, Stamp], ...]) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=group))
+    try:
+        return tuple(entry_points(group=group))
+    except Exception as error:  # a package whose list of entry points cannot be read
+        _warn("all plug-ins", group.rpartition(".")[2], error)
+        return ()
 
 
 def files_of(what: str) -> dict[str, tuple[str, Path]]:
@@ -106,9 +133,13 @@ def existing(text: str, what: str, pattern: str) -> Path:
         path = Path(text).expanduser()
         if path.is_file():
             return path
-        beside = [p.name for p in path.parent.glob(pattern)]
+        inside = sorted(p.name for p in path.glob(pattern) if p.is_file()) if path.is_dir() else None
+        beside = [p.name for p in path.parent.glob(pattern) if p.is_file()]
     except (OSError, RuntimeError, ValueError):  # a name too long, no such user, no permission
-        beside = []
+        inside, beside = None, []
+    if inside is not None:
+        held = f"it holds {', '.join(inside[:8])}" if inside else f"it holds no {pattern}"
+        raise UnknownName(what, text, (), f"(that is a folder, expected a file; {held})")
     near = closest(os.path.basename(text), beside, 1)
     raise UnknownName(what, text, beside, f"(beside it lies {near[0]!r})" if near else "")
 

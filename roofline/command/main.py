@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ import typer
 from roofline.base.errors import DoesNotFit, RooflineError
 from roofline.command import data as cli_data, measure as cli_measure, serve as cli_serve
 from roofline.command.options import Csv, Json, Ops, Set, Stack, chip_with
-from roofline.command.output import err_console, out_console, plain, print_csv, print_estimate, print_json
+from roofline.command.output import err_console, out_console, plain, print_csv, print_estimate, print_json, warning_line
 
 app = typer.Typer(
     help="How fast inference runs on a chip, why, and how sure that is.",
@@ -397,6 +398,7 @@ cli_serve.register(app)
 
 def run() -> int:
     """Run the command on ``sys.argv``; errors of ours become one message and an exit code."""
+    warnings.formatwarning = warning_line
     try:
         app()
     except SystemExit as stop:

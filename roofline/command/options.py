@@ -45,6 +45,8 @@ def chip_with(name: str, changes: list[str] | None, stack: str | None = None) ->
                 raise typer.BadParameter(
                     f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}"
                 )
+            if path.strip() in pairs:
+                raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
             pairs[path.strip()] = value.strip().strip("\"'")
         chip = chip.what_if(pairs)
     return chip.on_stack(stack) if stack else chip

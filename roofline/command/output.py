@@ -22,6 +22,13 @@ def err_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """How the command formats Python's warnings on stderr: a line, without where in the code it arose."""
+    return f"warning: {message}\n"
+
+
 def plain(value: Any) -> Any:
     """What JSON has no form for, as plain Python.
 

@@ -59,7 +59,8 @@ class Figure(_Strict):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
-        return _or_plain(handler(core), handler, ["string", "number"])
+        bare = [] if units.DIMENSIONS[cls.dimension][0] else ["number"]  # counts and fractions have no unit
+        return _or_plain(handler(core), handler, ["string", *bare])
 
     value: str | float = Field(description='The figure with its unit, such as "3.35 TB/s"; counts and fractions bare.')
     source: Source = Field(description="Where it was read: a key of [sources], or the reference itself.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload
+from roofline.base.numeric import quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,13 +78,15 @@ def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only:
     """
     if count < 1 or trailing < 0:
         raise BadWorkload(f"expected at least one sample and no negative axes, found {count!r} and {trailing!r}")
-    generator = np.random.default_rng(seed)
+    from scipy.stats import qmc
+
     wanted = None if only is None else {chip.path(path) for path in only}
+    beliefs = {path: number for path, number in ranged(chip).items() if wanted is None or path in wanted}
+    if not beliefs:
+        return chip
     own, family = dict(chip.numbers), dict(chip.defaults)
-    for path, number in ranged(chip).items():
-        if wanted is not None and path not in wanted:
-            continue
-        q = (generator.permutation(count) + generator.random(count)) / count
+    draws = qmc.LatinHypercube(len(beliefs), seed=np.random.default_rng(seed)).random(count)
+    for (path, number), q in zip(beliefs.items(), draws.T, strict=True):
         values: Any = quantile(number, q).reshape((count,) + (1,) * trailing)
         place = own if path in own else family  # a family's figure must not come to outrank the chip's own
         place[path] = dataclasses.replace(number, value=values, low=None, high=None)
@@ -105,14 +108,33 @@ def error_factors(spread: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
     ndarray
         Shape (count, *S).
     """
-    generator = np.random.default_rng(seed)
-    q = (generator.permutation(count) + 0.5) / count
-    factors: np.ndarray = np.exp(_normal_quantile(q).reshape((count,) + (1,) * np.ndim(spread)) * spread)
+    from scipy.special import ndtri
+
+    q = (np.random.default_rng(seed).permutation(count) + 0.5) / count
+    factors: np.ndarray = np.exp(ndtri(q).reshape((count,) + (1,) * np.ndim(spread)) * spread)
     return factors
 
 
-def _normal_quantile(q: np.ndarray) -> np.ndarray:
-    from statistics import NormalDist
+def central(samples: np.ndarray, level: float, value: Any) -> tuple[Any, Any]:
+    """The central interval of samples, widened where it has to be to hold the expected value.
 
-    normal = NormalDist()
-    return np.array([normal.inv_cdf(float(p)) for p in q])
+    A belief whose peak lies at an end of its range puts nothing beyond that end, so that its central interval leaves
+    the peak itself out; so does the sum of many that lean to one side. What is expected is among what is likely: the
+    interval reaches to it, and holds at least as often as it says.
+
+    Parameters
+    ----------
+    samples : ndarray
+        Along the first axis.
+    level : float
+        Probability, such as 0.9.
+    value : float or ndarray
+        What is expected, of the samples' remaining shape.
+
+    Returns
+    -------
+    tuple
+        (low, high), shaped as the samples without their first axis.
+    """
+    low, high = quantiles(samples, (1 - level) / 2, (1 + level) / 2)
+    return np.minimum(low, value), np.maximum(high, value)
