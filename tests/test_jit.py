@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import roofline as rl
 from roofline import kernels
 from roofline.estimates.inference import evaluate_op
 from roofline.kernels import _jit
+from roofline.work import sizes
 from roofline.work.op import Op
 
 OPERATORS = [
@@ -40,6 +42,39 @@ def test_compiled_loops_agree_with_plain_python(op: Op) -> None:
     for i in (0, 1, 777, len(values) - 1):
         alone = np.array(evaluate_op(op.with_args(**{name: float(values[i])}), chip))
         np.testing.assert_allclose(together[:, i], alone, rtol=1e-12)
+
+
+MOST = sizes.MOST
+EXTREMES = [
+    rl.gemm(m=10**12, n=10**12, k=1),
+    rl.gemm(m=MOST, n=MOST, k=MOST, batch=MOST),
+    rl.attention(batch=MOST, heads=MOST, kv_heads=1, head_dim=MOST, q_len=MOST, kv_len=MOST),
+    rl.attention(batch=MOST, heads=MOST, head_dim=128, q_len=1, kv_len=MOST),
+    rl.mla_attention(batch=MOST, heads=MOST, q_len=MOST, kv_len=MOST, kv_lora_rank=MOST, rope_dim=MOST),
+    rl.moe(tokens=MOST, hidden=MOST, inter=MOST, topk=MOST, experts=MOST, skew=sizes.MOST_IMBALANCE),
+    rl.moe(tokens=MOST, hidden=MOST, inter=MOST, topk=1, experts=MOST, ep=MOST, tp=MOST, tuned=False),
+    rl.embedding_bag(batch=MOST, tables=MOST, rows=MOST, dim=MOST, pooling=sizes.MOST_AMOUNT, skew=sizes.MOST_SKEW),
+    rl.embedding_bag(batch=MOST, tables=MOST, rows=1, dim=1, pooling=sizes.LEAST_AMOUNT, skew=sizes.MOST_SKEW),
+    rl.rms_norm(rows=MOST, cols=MOST),
+    rl.all_reduce(bytes=sizes.MOST_AMOUNT, devices=MOST),
+    rl.host_copy(bytes=sizes.MOST_AMOUNT),
+]
+
+
+@pytest.mark.parametrize("chip_name", ["h100-sxm", "mtia-v1", "epyc-9654"])
+@pytest.mark.parametrize("op", EXTREMES, ids=lambda o: o.kind)
+def test_the_largest_sizes_overflow_nowhere(op: Op, chip_name: str) -> None:
+    """At the bounds of ``sizes.py`` plain Python and the compiled loop, whose integers have 64 bits, agree."""
+    chip = rl.load_chip(chip_name)
+    op = dataclasses.replace(op, dtype=chip.widest_matrix) if op.dtype == "bf16" else op
+    alone = np.array(evaluate_op(op, chip), dtype=float)
+    name = next(iter(op.args))
+    many = evaluate_op(op.with_args(**{name: np.full(_jit.SMALL, float(op.args[name]))}), chip)
+    together = np.array(np.broadcast_arrays(*many))[:, 77]
+    assert np.all(np.isfinite(alone) & (alone >= 0))
+    lower, time, upper = alone[6:9]
+    assert lower <= time * (1 + 1e-9) <= upper * (1 + 2e-9)
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
 def test_several_threads_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:

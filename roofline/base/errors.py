@@ -98,7 +98,13 @@ def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     return [by_fold[k] for k in dict.fromkeys(found)][:count]
 
 
-_SHORT = reprlib.Repr()
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write out an integer of thousands of digits."""
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length()} bits"
+
+
+_SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 

@@ -15,6 +15,7 @@ from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
 from roofline.work import op
 from roofline.work.op import Op
+from roofline.work.sizes import mean
 from roofline.work.workload import Workload
 
 
@@ -258,11 +259,11 @@ class LanguageModel:
         Raises
         ------
         BadWorkload
-            For sizes that are not positive, `kv_len` below `q_len`, or an unknown dtype or `logits`.
+            For sizes below one or absurd, `kv_len` below `q_len`, or an unknown dtype or `logits`.
         """
         if logits not in ("last", "all"):
             raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {logits!r}")
-        sizes = numeric.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
+        sizes = mean(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
         batch, q_len, kv_len, steps = sizes.values()
         dtype = dtype_name(dtype or self.dtype)
         run = Pass(

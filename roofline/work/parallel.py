@@ -41,6 +41,7 @@ from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.work import op
 from roofline.work.op import Op
+from roofline.work.sizes import MOST, whole
 from roofline.work.splittable import Splittable
 from roofline.work.workload import Workload
 
@@ -68,16 +69,9 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("tp", "pp", "ep", "dp"):
             value = getattr(self, name)
-            if type(value) is int and value >= 1:
-                continue
-            try:
-                array = np.asarray(value, dtype=float)
-            except (TypeError, ValueError):
-                raise BadWorkload(f"{name} must be a whole number of chips, found {value!r}") from None
-            whole = (array >= 1) & (array < np.inf) & (array == np.floor(array))
-            if isinstance(value, bool) or array.size == 0 or not whole.all():
-                raise BadWorkload(f"{name} must be a whole number of chips, at least 1; found {value!r}")
-            object.__setattr__(self, name, array.astype(int) if array.ndim else int(array))
+            if type(value) is not int or not 1 <= value <= MOST:
+                degree = whole("a plan's split", **{name: value})[name]
+                object.__setattr__(self, name, degree.astype(int) if isinstance(degree, np.ndarray) else int(degree))
 
     @property
     def devices(self) -> Numeric:
