@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -95,11 +96,17 @@ def test_every_kernel_returns_the_cost_quantities() -> None:
 
 
 SCRIPT = """
-import sys
+import resource, sys, warnings
 sys.path.insert(0, {folder!r})
 import numpy as np
 from fake import kernel_file, _jit
-print(_jit.evaluate(kernel_file.twice, [np.arange(10_000.0)], 10_000)[0, 3], _jit.cache_folder())
+{before}
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    for function in (kernel_file.thrice, kernel_file.twice)[-{loops}:]:
+        value = _jit.evaluate(function, [np.arange(10_000.0)], 10_000)[0, 3]
+hits = sum(_jit._compile(kernel_file.twice).stats.cache_hits.values())
+print(value, _jit.cache_folder(), hits, *[f"{{w.category.__name__}} {{w.message}}" for w in told], sep="|")
 """
 
 
@@ -115,28 +122,94 @@ def fake_package(folder: Path, factor: float) -> None:
     )
     (package / "kernel_file.py").write_text(
         "from fake._jit import kernel\nfrom fake.helper_file import scaled\n\n"
-        "@kernel\ndef twice(x):\n    y = scaled(x)\n    return (" + "y, " * len(kernels.COST) + ")\n"
+        "@kernel\ndef twice(x):\n    y = scaled(x)\n    return (" + "y, " * len(kernels.COST) + ")\n\n"
+        "@kernel\ndef thrice(x):\n    y = 1.5 * scaled(x)\n    return (" + "y, " * len(kernels.COST) + ")\n"
     )
 
 
-def run(folder: Path) -> tuple[float, str]:
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", SCRIPT.format(folder=str(folder))], capture_output=True, text=True, check=True
-    )
-    value, _, where = done.stdout.strip().partition(" ")
-    return float(value), where
+def command(folder: Path, before: str = "", loops: int = 1) -> list[str]:
+    return [sys.executable, "-B", "-c", SCRIPT.format(folder=str(folder), before=before, loops=loops)]
+
+
+def run(folder: Path, before: str = "", loops: int = 1) -> tuple[float, str, int, list[str]]:
+    """The value, the cache's folder, how often the loop was found there, and the warnings."""
+    done = subprocess.run(command(folder, before, loops), capture_output=True, text=True, check=True)
+    value, where, hits, *told = done.stdout.strip().split("|")
+    return float(value), where, int(hits), told
 
 
 def test_a_cached_loop_follows_a_helper_in_another_file(tmp_path: Path) -> None:
     fake_package(tmp_path, 2.0)
-    first, where = run(tmp_path)
-    assert first == 6.0
+    first, where, hits, told = run(tmp_path)
+    assert (first, hits, told) == (6.0, 0, [])
     assert list(Path(where).rglob("*.nbi")), "nothing was cached, so this test would show nothing"
-    assert run(tmp_path) == (6.0, where)
+    assert run(tmp_path) == (6.0, where, 1, [])
     fake_package(tmp_path, 5.0)
-    changed, elsewhere = run(tmp_path)
-    assert changed == 15.0
+    changed, elsewhere, _, told = run(tmp_path)
+    assert (changed, told) == (15.0, [])
     assert elsewhere != where
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "garbage": lambda content: b"\x80\x05garbage" + content[:200],
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+}
+
+
+def test_what_is_damaged_in_the_cache_is_made_anew(tmp_path: Path) -> None:
+    fake_package(tmp_path, 2.0)
+    where = run(tmp_path, loops=2)[1]
+    for suffix, damage in ((".nbi", "garbage"), (".nbc", "empty"), (".nbc", "truncated")):
+        files = list(Path(where).rglob(f"*{suffix}"))
+        assert len(files) == 2  # one of each loop
+        for file in files:
+            file.write_bytes(DAMAGE[damage](file.read_bytes()))
+        value, same, hits, told = run(tmp_path, loops=2)
+        assert (value, same, hits) == (6.0, where, 0)
+        assert len(told) == 1  # for both loops
+        assert told[0].startswith(f"RuntimeWarning a compiled loop in {where} was damaged")
+    assert run(tmp_path, loops=2) == (6.0, where, 1, [])
+    source = Path(where) / "kernel_file_twice_loop.py"
+    written = source.read_bytes()
+    source.write_bytes(DAMAGE["truncated"](written))
+    value, same, _, told = run(tmp_path)
+    assert (value, same, told) == (6.0, where, [])
+    assert source.read_bytes() == written
+
+
+@pytest.mark.parametrize("room", [10, 3000])  # bytes that a file may have: not even the source fits, or only that does
+def test_without_room_for_the_cache_loops_are_compiled_in_memory(tmp_path: Path, room: int) -> None:
+    fake_package(tmp_path, 2.0)
+    full = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))"
+    value, where, hits, told = run(tmp_path, full, loops=2)
+    assert (value, hits) == (6.0, 0)
+    assert len(told) == 1
+    assert told[0].startswith(f"RuntimeWarning {where} cannot keep compiled loops")
+    assert "File too large" in told[0]
+    assert not list(Path(where).rglob("*.nbc"))
+    assert run(tmp_path) == (6.0, where, 0, [])  # with room again, all is well
+
+
+def test_a_cache_that_cannot_be_written_any_more(tmp_path: Path) -> None:
+    """The folder was there when it was looked for, and is a file by the time that a loop is put there."""
+    fake_package(tmp_path, 2.0)
+    value, where, _, told = run(tmp_path, "folder = _jit.cache_folder(); folder.rmdir(); folder.write_text('')")
+    assert value == 6.0
+    assert len(told) == 1
+    assert told[0].startswith(f"RuntimeWarning {where} cannot keep compiled loops")
+
+
+def test_processes_that_start_together_share_the_cache(tmp_path: Path) -> None:
+    fake_package(tmp_path, 2.0)
+    where = run(tmp_path)[1]
+    for file in Path(where).rglob("*.nb*"):
+        file.write_bytes(b"")
+    started = [subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = [process.communicate()[0].split("|") for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert {float(value) for value, *_ in outputs} == {6.0}
+    assert run(tmp_path) == (6.0, where, 1, [])
 
 
 def test_nothing_writable_means_no_cache_but_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName
 from roofline.base.numeric import anywhere, as_numeric, broadcastable
-from roofline.base.units import dtype_name
+from roofline.base.units import dtype_bytes, dtype_name
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
+from roofline.work.sizes import MOST_SKEW
 
 #: Share of the main memory that the model may fill: the usual default of serving engines (vLLM's
 #: ``gpu_memory_utilization``, TensorRT-LLM's ``free_gpu_memory_fraction``).
@@ -39,7 +40,10 @@ _RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of an estimate, resolved: what was asked, and what the defaults made of it."""
+    """The arguments of an estimate, resolved: what was asked, and what the defaults made of it.
+
+    `notes` say, in a sentence each, what was taken where nothing was asked and a reader may have expected otherwise.
+    """
 
     batch: Any
     dtype: str
@@ -54,6 +58,7 @@ class Request:
     skew: Any = 0.0
     compiled: bool = False
     usable_memory: float = USABLE_MEMORY
+    notes: tuple[str, ...] = ()
 
 
 def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
@@ -118,7 +123,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         )
     if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype = dtype_name(chip.widest_matrix if options.get("dtype") is None else options["dtype"])
+    dtype, notes = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     weight = options.get("weight_dtype")
     kv = options.get("kv_dtype")
@@ -132,15 +137,31 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         weight_dtype=dtype_name(weight) if weight else None,
         kv_dtype=dtype_name(kv) if kv else None,
         usable_memory=_usable_memory(options),
+        notes=notes,
     )
 
 
+def _arithmetic(model: LanguageModel, chip: Chip, asked: Any) -> tuple[str, tuple[str, ...]]:
+    """The dtype to compute in, and what is to be said of it.
+
+    Where nothing is asked: a quantised checkpoint's own where the chip has a rate for it, else the chip's 16-bit one.
+    """
+    if asked is not None:
+        return dtype_name(asked), ()
+    usual, own = chip.widest_matrix, model.dtype
+    if dtype_bytes(own) >= dtype_bytes(usual):
+        return usual, ()
+    if own in chip.dtypes:
+        return own, (f"computes in {own}, as its checkpoint does; dtype={usual!r} for 16 bits",)
+    return usual, (f"computes in {usual}: its checkpoint is made for {own}, which {chip.name} has no rate for",)
+
+
 def _skew(value: Any) -> Any:
-    """A Zipf exponent: from 0 (uniform) to 5 (nearly every index the same)."""
+    """A Zipf exponent: from 0 (uniform) to the most (nearly every index the same)."""
     value = as_numeric(value)
     array = np.asarray(value)
-    if isinstance(value, bool) or array.dtype.kind not in "iuf" or not np.all((array >= 0) & (array <= 5)):
-        raise BadWorkload(f"skew: expected a Zipf exponent between 0 and 5, found {value!r}")
+    if isinstance(value, bool) or array.dtype.kind not in "iuf" or not np.all((array >= 0) & (array <= MOST_SKEW)):
+        raise BadWorkload(f"skew: expected a Zipf exponent between 0 and {MOST_SKEW}, found {value!r}")
     return value
 
 

@@ -299,7 +299,7 @@ def activation_bytes(
 
     Counted: the residual stream and one copy of it (norm or block output), the widest block in between (queries, keys,
     values and attention output; or gate, up and their product; or, for routed experts, a token's top-k copies and the
-    same), and the logits in fp32. An engine's workspace and its memory pool's slack are not.
+    same), and the logits in fp32 (or what is wider). An engine's workspace and its memory pool's slack are not.
 
     Parameters
     ----------
@@ -318,4 +318,4 @@ def activation_bytes(
             widest = numeric.maximum(widest, block.live_elements(model.hidden, plan.tp, plan.ep))
     scored = batch * q_len if logits == "all" else batch
     width = dtype_bytes(op.wide(dtype_name(dtype)))
-    return batch * q_len * (2 * model.hidden + widest) * width + 4 * scored * model.vocab
+    return batch * q_len * (2 * model.hidden + widest) * width + max(4, width) * scored * model.vocab
