@@ -6,11 +6,12 @@ which compiles on demand: numba is imported only then.
 
 The compiled loops are cached on disk under a key made of the content of *all* kernel files: numba's own cache looks
 at one file's time stamp, and returns stale results after a helper in another file changes. Where nothing can be
-written the loop is compiled in memory.
+written the loop is compiled in memory, and what is damaged is made anew; either is told once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -19,6 +20,7 @@ import pathlib
 import sys
 import tempfile
 import types
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, get_args
@@ -94,20 +96,85 @@ def _compile(function: Callable[..., Any]) -> Any:
     """The loop over points around one kernel, compiled; the GIL is released while it runs."""
     import numba
 
-    source, name = _loop_source(function)
     folder = cache_folder()
+    loop = None if folder is None else _kept(function, folder)
+    if loop is None:
+        source, name = _loop_source(function)
+        loop = numba.njit(nogil=True)(_defined(function, source, name, f"<{name}>"))
+    return loop
+
+
+def _defined(function: Callable[..., Any], source: str, name: str, file: str) -> Any:
     namespace = _jitted_globals(function)
-    if folder is None:
-        exec(compile(source, f"<{name}>", "exec"), namespace)  # our own text, made of argument names
-        return numba.njit(nogil=True)(namespace[name])
-    # numba finds the cache through the file that holds the function, so the loop gets a file of its own.
+    exec(compile(source, file, "exec"), namespace)  # our own text, made of argument names
+    return namespace[name]
+
+
+def _kept(function: Callable[..., Any], folder: pathlib.Path) -> Any:
+    """The loop as the cache has it, or compiled and put there; None where neither can be.
+
+    What is damaged there is thrown away and made anew: reading garbage raises whatever it likes.
+    """
+    import numba
+
+    source, name = _loop_source(function)
     path = folder / f"{name}.py"
-    if not path.exists():
-        scratch = path.with_suffix(f".{os.getpid()}")
-        scratch.write_text(source)
+    f8, i8 = numba.float64, numba.int64
+    columns = [f8[::1]] * len(inspect.signature(function).parameters)
+    signature = (f8[:, ::1], i8, i8, i8[::1], *columns)
+    for _ in range(2):
+        places = [folder]
+        try:
+            _put(path, source)
+            loop = numba.njit(nogil=True, cache=True)(_defined(function, source, name, str(path)))
+            places.append(pathlib.Path(loop.stats.cache_path or folder))  # elsewhere if NUMBA_CACHE_DIR says so
+            try:
+                loop.compile(signature)
+            except OSError as error:
+                if not loop.signatures:  # not even compiled
+                    raise
+                _tell("keep", f"{folder} cannot keep compiled loops ({error}): every process compiles them anew")
+            return loop
+        except numba.core.errors.NumbaError:
+            raise
+        except OSError as error:
+            _tell("keep", f"{folder} cannot keep compiled loops ({error}): they are compiled in memory")
+            return None
+        except Exception as error:
+            _tell("damage", f"a compiled loop in {folder} was damaged ({name}: {error!r}) and is made anew")
+            _discard(name, places)
+    return None
+
+
+def _put(path: pathlib.Path, source: str) -> None:
+    """Give the loop a file of its own: numba finds the cache through the file that holds the function."""
+    if path.exists() and path.read_bytes() == source.encode():
+        return
+    scratch = path.with_suffix(f".{os.getpid()}")
+    try:
+        scratch.write_bytes(source.encode())
         os.replace(scratch, path)
-    exec(compile(source, str(path), "exec"), namespace)
-    return numba.njit(nogil=True, cache=True)(namespace[name])
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _discard(name: str, folders: Sequence[pathlib.Path]) -> None:
+    """Remove what is kept of one loop; other processes may be doing the same."""
+    for folder in folders:
+        for file in folder.rglob(f"{name}*"):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _tell(what: str, message: str) -> None:
+    """Warn, once a process of each kind of trouble."""
+    if what not in _TOLD:
+        _TOLD.add(what)
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+_TOLD: set[str] = set()
 
 
 def _loop_source(function: Callable[..., Any]) -> tuple[str, str]:
@@ -170,7 +237,7 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
         lists = [a.tolist() if isinstance(a, np.ndarray) else [a] * size for a in arguments]
         points = zip(*lists, strict=True) if lists else iter([()] * size)
         return np.array([function(*point) for point in points], dtype=np.float64).T.reshape(-1, size)
-    columns = [np.ascontiguousarray(a, dtype=np.float64).reshape(-1) for a in arguments]
+    columns = [_column(a) for a in arguments]
     steps = np.array([int(isinstance(a, np.ndarray)) for a in arguments], dtype=np.int64)
     loop = _compile(function)
     _COMPILED.add(function)
@@ -183,6 +250,12 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
     with ThreadPoolExecutor(parts) as threads:  # the loops give the interpreter's lock back
         list(threads.map(lambda first, last: loop(out, first, last, steps, *columns), edges[:-1], edges[1:]))
     return out
+
+
+def _column(argument: Any) -> np.ndarray:
+    """An argument as the compiled loop takes it: what cannot be written to would be another type to numba."""
+    column = np.ascontiguousarray(argument, dtype=np.float64).reshape(-1)
+    return column if column.flags.writeable else column.copy()
 
 
 def _worth_compiling(function: Callable[..., Any], size: int) -> bool:

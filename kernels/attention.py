@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from roofline.kernels._jit import Quantities, inner, kernel
+from roofline.kernels.rounding import rounded_up
 
 TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix engines
 NARROW = 96.0  # head dimension up to which libraries may take larger tiles: the registers allow it
@@ -111,14 +112,14 @@ def attention_cost(
 
     # Decode: one block per sequence and KV head, whole, or its keys cut so that every core has an equal share.
     rows = max(group, min(group * q_len, DECODE_ROWS))
-    row_blocks, fetches = math.ceil(rows / decode_rows), math.ceil(rows / fetch_rows)
+    row_blocks, fetches = rounded_up(rows / decode_rows), rounded_up(rows / fetch_rows)
     blocks = batch * kv_heads * row_blocks
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
     pair_s = 2.0 * padded_dim / (decode_compute_fraction * matrix_flops)
     pair_s += SOFTMAX_FLOPS / (decode_vector_fraction * vector_flops)
     tile_s = decode_rows * TILE * core_count * pair_s
     key_s = fetches / row_blocks * kv_dim * kv_width / (cache_fraction * core_bandwidth)  # of a block
-    waves = math.ceil(blocks / core_count)
+    waves = rounded_up(blocks / core_count)
     whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s + tile_s)
     pieces = max(blocks, min(core_count, blocks * tiles))
     partial_bytes = pieces * min(rows, decode_rows) * value_dim * PARTIAL_BYTES
@@ -150,7 +151,7 @@ def attention_cost(
             if packed and group == 1.0:
                 break
             block_rows = group * q_len if packed else q_len
-            row_tiles = math.ceil(block_rows / tile)
+            row_tiles = rounded_up(block_rows / tile)
             blocks = batch * (kv_heads if packed else heads) * row_tiles
             work = blocks * longest
             if causal > 0.0 and not packed:
@@ -158,7 +159,7 @@ def attention_cost(
             even = work / core_count
             traffic = max(kv_bytes, work * tile * tile / SHARED_ROWS * kv_dim * kv_width) + io_bytes
             stream = traffic / (cache_fraction * cache_bandwidth)
-            fixed = start_s + math.ceil(blocks / core_count) * (block_s + min(block_rows, tile) * row_s)
+            fixed = start_s + rounded_up(blocks / core_count) * (block_s + min(block_rows, tile) * row_s)
             # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
             whole = tile_s * max(longest, even + longest * (1.0 - min(core_count / blocks, 1.0)))
             cut = tile_s * (even + 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil, sqrt
 
 from roofline.kernels._jit import Quantities, inner, kernel
+from roofline.kernels.rounding import rounded_up
 
 K_STEP = 64.0  # elements of k between two loads: k is padded to it, and a split is never thinner
 THRASH = 3.0  # bytes lost per byte too many: evicting the oldest first loses more than the excess
@@ -189,7 +190,7 @@ def gemm(
             if work < filled:
                 work = filled
             if tail_share > 0.0:
-                whole = ceil(waves)
+                whole = rounded_up(waves)
                 waves += tail_share * (whole - waves)
                 work += tail_share * (whole * filled - work)
             compute = 2.0 * work * cols * padded_k / core_flops + waves * steps * k_step_s

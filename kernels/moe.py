@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import exp, expm1, floor, log, log1p, sqrt
+from math import exp, expm1, log, log1p, sqrt
 
 from roofline.kernels._jit import Quantities, inner, kernel
 from roofline.kernels.gemm import K_STEP, lost_share
+from roofline.kernels.rounding import rounded_down
 
 SORTED_TOKENS = 256.0  # tokens whose pairs one block of threads sorts by expert
 NARROWEST = 16.0  # columns of the narrowest tile
@@ -70,7 +71,7 @@ def grouped_s(
     least = matrix = 1e300
     tile = tile_min if tuned > 0.5 else tile_max
     while True:
-        whole = floor(rows / tile)
+        whole = rounded_down(rows / tile)
         even = max(1.0, whole + min(1.0, rows - whole * tile))
         drawn = -1.0 / expm1(-tile / rows)
         tiles = even + ragged * (drawn - even)

@@ -173,35 +173,71 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "mistyped source": ('16, source = "sheet"', '16, source = "shet"', ["count.source", "did you mean 'sheet'"]),
     "missing kind": (FP32, 'fp32 = { value = "2 TFLOP/s", source = "sheet" }', ["vector.fp32.kind", "needs a kind"]),
     "bad kind": ('kind = "measured" }\n\n[eff', 'kind = "guess" }\n\n[eff', ["tdp.kind", "'guess'", "'estimated'"]),
-    "a bare figure": (TDP, 'tdp = "120 W"', ["power.tdp", "expected a figure such as {", "or `source` and `kind` once "
-                                             "for its table or for the file; found '120 W'"]),
-    "a bare figure with a source in reach": ("[power]", '[power]\nsource = "s"\ntypical = "1 W"', [
-        "power.typical.kind: every figure needs a kind, its own or once for its table or for the file"]),
-    "a bare figure with a kind in reach": ("[power]", '[power]\nkind = "derived"\ntypical = "1 W"', [
-        "power.typical.source: every figure needs a source, its own or once for its table or for the file"]),
-    "a kind that there is not, for a table": ("[power]", '[power]\nkind = "guess"', [
-        "power.kind: expected 'datasheet' or 'measured' or 'derived' or 'estimated', found 'guess'"]),
-    "a kind that there is not, for the file": ("[sources]", 'kind = 3\n[sources]', [": kind: expected", "found 3"]),
+    "a bare figure": (
+        TDP,
+        'tdp = "120 W"',
+        [
+            "power.tdp",
+            "expected a figure such as {",
+            "or `source` and `kind` once for its table or for the file; found '120 W'",
+        ],
+    ),
+    "a bare figure with a source in reach": (
+        "[power]",
+        '[power]\nsource = "s"\ntypical = "1 W"',
+        ["power.typical.kind: every figure needs a kind, its own or once for its table or for the file"],
+    ),
+    "a bare figure with a kind in reach": (
+        "[power]",
+        '[power]\nkind = "derived"\ntypical = "1 W"',
+        ["power.typical.source: every figure needs a source, its own or once for its table or for the file"],
+    ),
+    "a kind that there is not, for a table": (
+        "[power]",
+        '[power]\nkind = "guess"',
+        ["power.kind: expected 'datasheet' or 'measured' or 'derived' or 'estimated', found 'guess'"],
+    ),
+    "a kind that there is not, for the file": ("[sources]", "kind = 3\n[sources]", [": kind: expected", "found 3"]),
     "a blank source for a table": ("[memory.hbm]", '[memory]\nsource = " "\n[memory.hbm]', ["memory.source: "]),
     "a blank source in the list": ("Acme Tiny data sheet, 2025", " ", ["sources.sheet: expected some text, found ' '"]),
-    "a mistyped source for a table": ("[power]", '[power]\nsource = "shet"\nkind = "derived"\ntypical = "1 W"', [
-        "power.typical.source: [sources] has no 'shet'; did you mean 'sheet'"]),
+    "a mistyped source for a table": (
+        "[power]",
+        '[power]\nsource = "shet"\nkind = "derived"\ntypical = "1 W"',
+        ["power.typical.source: [sources] has no 'shet'; did you mean 'sheet'"],
+    ),
     "an absurd bandwidth": ('"4 TB/s"', '"1e308 B/s"', ["sram.bandwidth: expected from 1 B/s to 1000 EB/s", "EB/s"]),
     "a bandwidth of nothing": ('"4 TB/s"', '"1e-300 B/s"', ["sram.bandwidth: expected from 1 B/s", "1e-300 B/s"]),
     "an absurd count": ("value = 16", "value = 1e300", ["cores.count: expected a whole number from 1", "1e+300"]),
     "an absurd range": ("0.9 TB/s", "1e-9 B/s", ["memory.hbm.bandwidth: expected from 1 B/s", "1e-09 B/s"]),
-    "no operands": (FRACTION, 'operand_share = { value = 0, source = "sheet", kind = "measured" }', [
-        "efficiency.gemm.operand_share: expected from 0.001 to 1,000, found 0"]),
-    "a memory that answers at once": ("[power]", '[latency]\nmemory = { value = "0 s", source = "s", kind = "derived" }'
-                                      "\n[power]", ["latency.memory: expected from 0.001 ns to 1 s, found 0 s"]),
-    "a shot at ten times the link": ("[calibration", "[efficiency.all_reduce]\nshot_share = { value = 10, "
-                                     'source = "s", kind = "measured" }\n[calibration',
-                                     ["all_reduce.shot_share: expected from 0 to 1, found 10"]),
-    "a range of a spread": (FRACTION, 'spread = { value = 0.3, low = 0.2, high = 0.4, source = "s", kind = "derived" }',
-                            ["gemm.spread: expected one value without low and high"]),
-    "two main memories": ("[memory.hbm]", '[memory.ddr]\ntype = "dram"\ncapacity = { value = "1 GB", source = "s", '
-                          'kind = "measured" }\n[memory.hbm]', ["memory.hbm: expected one main memory, found ddr",
-                          'without = ["memory.ddr"]', "in front of the main one is of type cache"]),
+    "no operands": (
+        FRACTION,
+        'operand_share = { value = 0, source = "sheet", kind = "measured" }',
+        ["efficiency.gemm.operand_share: expected from 0.001 to 1,000, found 0"],
+    ),
+    "a memory that answers at once": (
+        "[power]",
+        '[latency]\nmemory = { value = "0 s", source = "s", kind = "derived" }\n[power]',
+        ["latency.memory: expected from 0.001 ns to 1 s, found 0 s"],
+    ),
+    "a shot at ten times the link": (
+        "[calibration",
+        '[efficiency.all_reduce]\nshot_share = { value = 10, source = "s", kind = "measured" }\n[calibration',
+        ["all_reduce.shot_share: expected from 0 to 1, found 10"],
+    ),
+    "a range of a spread": (
+        FRACTION,
+        'spread = { value = 0.3, low = 0.2, high = 0.4, source = "s", kind = "derived" }',
+        ["gemm.spread: expected one value without low and high"],
+    ),
+    "two main memories": (
+        "[memory.hbm]",
+        '[memory.ddr]\ntype = "dram"\ncapacity = { value = "1 GB", source = "s", kind = "measured" }\n[memory.hbm]',
+        [
+            "memory.hbm: expected one main memory, found ddr",
+            'without = ["memory.ddr"]',
+            "in front of the main one is of type cache",
+        ],
+    ),
     "a number of 5,000 digits": ("value = 16", "value = " + "9" * 5000, ["line", "at most 4,000 characters"]),
     "a number of 5,000 digits on lines": ("value = 16", "value = [\n" + "1,\n" * 2500 + "]", ["cores"]),
     "1,000 lists in lists, on lines": ("[sources]", "a = " + "[\n" * 1000 + "]\n" * 1000 + "[sources]", ["too deeply"]),

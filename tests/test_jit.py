@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +17,7 @@ import roofline as rl
 from roofline import kernels
 from roofline.estimates.inference import evaluate_op
 from roofline.kernels import _jit
+from roofline.work import sizes
 from roofline.work.op import Op
 
 OPERATORS = [
@@ -42,6 +45,39 @@ def test_compiled_loops_agree_with_plain_python(op: Op) -> None:
         np.testing.assert_allclose(together[:, i], alone, rtol=1e-12)
 
 
+MOST = sizes.MOST
+EXTREMES = [
+    rl.gemm(m=10**12, n=10**12, k=1),
+    rl.gemm(m=MOST, n=MOST, k=MOST, batch=MOST),
+    rl.attention(batch=MOST, heads=MOST, kv_heads=1, head_dim=MOST, q_len=MOST, kv_len=MOST),
+    rl.attention(batch=MOST, heads=MOST, head_dim=128, q_len=1, kv_len=MOST),
+    rl.mla_attention(batch=MOST, heads=MOST, q_len=MOST, kv_len=MOST, kv_lora_rank=MOST, rope_dim=MOST),
+    rl.moe(tokens=MOST, hidden=MOST, inter=MOST, topk=MOST, experts=MOST, skew=sizes.MOST_IMBALANCE),
+    rl.moe(tokens=MOST, hidden=MOST, inter=MOST, topk=1, experts=MOST, ep=MOST, tp=MOST, tuned=False),
+    rl.embedding_bag(batch=MOST, tables=MOST, rows=MOST, dim=MOST, pooling=sizes.MOST_AMOUNT, skew=sizes.MOST_SKEW),
+    rl.embedding_bag(batch=MOST, tables=MOST, rows=1, dim=1, pooling=sizes.LEAST_AMOUNT, skew=sizes.MOST_SKEW),
+    rl.rms_norm(rows=MOST, cols=MOST),
+    rl.all_reduce(bytes=sizes.MOST_AMOUNT, devices=MOST),
+    rl.host_copy(bytes=sizes.MOST_AMOUNT),
+]
+
+
+@pytest.mark.parametrize("chip_name", ["h100-sxm", "mtia-v1", "epyc-9654"])
+@pytest.mark.parametrize("op", EXTREMES, ids=lambda o: o.kind)
+def test_the_largest_sizes_overflow_nowhere(op: Op, chip_name: str) -> None:
+    """At the bounds of ``sizes.py`` plain Python and the compiled loop, whose integers have 64 bits, agree."""
+    chip = rl.load_chip(chip_name)
+    op = dataclasses.replace(op, dtype=chip.widest_matrix) if op.dtype == "bf16" else op
+    alone = np.array(evaluate_op(op, chip), dtype=float)
+    name = next(iter(op.args))
+    many = evaluate_op(op.with_args(**{name: np.full(_jit.SMALL, float(op.args[name]))}), chip)
+    together = np.array(np.broadcast_arrays(*many))[:, 77]
+    assert np.all(np.isfinite(alone) & (alone >= 0))
+    lower, time, upper = alone[6:9]
+    assert lower <= time * (1 + 1e-9) <= upper * (1 + 2e-9)
+    np.testing.assert_allclose(together, alone, rtol=1e-12)
+
+
 def test_several_threads_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = np.arange(1.0, 3 * _jit.SMALL + 2)
     op = rl.attention(batch=batch, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=700)
@@ -60,11 +96,17 @@ def test_every_kernel_returns_the_cost_quantities() -> None:
 
 
 SCRIPT = """
-import sys
+import resource, sys, warnings
 sys.path.insert(0, {folder!r})
 import numpy as np
 from fake import kernel_file, _jit
-print(_jit.evaluate(kernel_file.twice, [np.arange(10_000.0)], 10_000)[0, 3], _jit.cache_folder())
+{before}
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    for function in (kernel_file.thrice, kernel_file.twice)[-{loops}:]:
+        value = _jit.evaluate(function, [np.arange(10_000.0)], 10_000)[0, 3]
+hits = sum(_jit._compile(kernel_file.twice).stats.cache_hits.values())
+print(value, _jit.cache_folder(), hits, *[f"{{w.category.__name__}} {{w.message}}" for w in told], sep="|")
 """
 
 
@@ -80,28 +122,94 @@ def fake_package(folder: Path, factor: float) -> None:
     )
     (package / "kernel_file.py").write_text(
         "from fake._jit import kernel\nfrom fake.helper_file import scaled\n\n"
-        "@kernel\ndef twice(x):\n    y = scaled(x)\n    return (" + "y, " * len(kernels.COST) + ")\n"
+        "@kernel\ndef twice(x):\n    y = scaled(x)\n    return (" + "y, " * len(kernels.COST) + ")\n\n"
+        "@kernel\ndef thrice(x):\n    y = 1.5 * scaled(x)\n    return (" + "y, " * len(kernels.COST) + ")\n"
     )
 
 
-def run(folder: Path) -> tuple[float, str]:
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", SCRIPT.format(folder=str(folder))], capture_output=True, text=True, check=True
-    )
-    value, _, where = done.stdout.strip().partition(" ")
-    return float(value), where
+def command(folder: Path, before: str = "", loops: int = 1) -> list[str]:
+    return [sys.executable, "-B", "-c", SCRIPT.format(folder=str(folder), before=before, loops=loops)]
+
+
+def run(folder: Path, before: str = "", loops: int = 1) -> tuple[float, str, int, list[str]]:
+    """The value, the cache's folder, how often the loop was found there, and the warnings."""
+    done = subprocess.run(command(folder, before, loops), capture_output=True, text=True, check=True)
+    value, where, hits, *told = done.stdout.strip().split("|")
+    return float(value), where, int(hits), told
 
 
 def test_a_cached_loop_follows_a_helper_in_another_file(tmp_path: Path) -> None:
     fake_package(tmp_path, 2.0)
-    first, where = run(tmp_path)
-    assert first == 6.0
+    first, where, hits, told = run(tmp_path)
+    assert (first, hits, told) == (6.0, 0, [])
     assert list(Path(where).rglob("*.nbi")), "nothing was cached, so this test would show nothing"
-    assert run(tmp_path) == (6.0, where)
+    assert run(tmp_path) == (6.0, where, 1, [])
     fake_package(tmp_path, 5.0)
-    changed, elsewhere = run(tmp_path)
-    assert changed == 15.0
+    changed, elsewhere, _, told = run(tmp_path)
+    assert (changed, told) == (15.0, [])
     assert elsewhere != where
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "garbage": lambda content: b"\x80\x05garbage" + content[:200],
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+}
+
+
+def test_what_is_damaged_in_the_cache_is_made_anew(tmp_path: Path) -> None:
+    fake_package(tmp_path, 2.0)
+    where = run(tmp_path, loops=2)[1]
+    for suffix, damage in ((".nbi", "garbage"), (".nbc", "empty"), (".nbc", "truncated")):
+        files = list(Path(where).rglob(f"*{suffix}"))
+        assert len(files) == 2  # one of each loop
+        for file in files:
+            file.write_bytes(DAMAGE[damage](file.read_bytes()))
+        value, same, hits, told = run(tmp_path, loops=2)
+        assert (value, same, hits) == (6.0, where, 0)
+        assert len(told) == 1  # for both loops
+        assert told[0].startswith(f"RuntimeWarning a compiled loop in {where} was damaged")
+    assert run(tmp_path, loops=2) == (6.0, where, 1, [])
+    source = Path(where) / "kernel_file_twice_loop.py"
+    written = source.read_bytes()
+    source.write_bytes(DAMAGE["truncated"](written))
+    value, same, _, told = run(tmp_path)
+    assert (value, same, told) == (6.0, where, [])
+    assert source.read_bytes() == written
+
+
+@pytest.mark.parametrize("room", [10, 3000])  # bytes that a file may have: not even the source fits, or only that does
+def test_without_room_for_the_cache_loops_are_compiled_in_memory(tmp_path: Path, room: int) -> None:
+    fake_package(tmp_path, 2.0)
+    full = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))"
+    value, where, hits, told = run(tmp_path, full, loops=2)
+    assert (value, hits) == (6.0, 0)
+    assert len(told) == 1
+    assert told[0].startswith(f"RuntimeWarning {where} cannot keep compiled loops")
+    assert "File too large" in told[0]
+    assert not list(Path(where).rglob("*.nbc"))
+    assert run(tmp_path) == (6.0, where, 0, [])  # with room again, all is well
+
+
+def test_a_cache_that_cannot_be_written_any_more(tmp_path: Path) -> None:
+    """The folder was there when it was looked for, and is a file by the time that a loop is put there."""
+    fake_package(tmp_path, 2.0)
+    value, where, _, told = run(tmp_path, "folder = _jit.cache_folder(); folder.rmdir(); folder.write_text('')")
+    assert value == 6.0
+    assert len(told) == 1
+    assert told[0].startswith(f"RuntimeWarning {where} cannot keep compiled loops")
+
+
+def test_processes_that_start_together_share_the_cache(tmp_path: Path) -> None:
+    fake_package(tmp_path, 2.0)
+    where = run(tmp_path)[1]
+    for file in Path(where).rglob("*.nb*"):
+        file.write_bytes(b"")
+    started = [subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = [process.communicate()[0].split("|") for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert {float(value) for value, *_ in outputs} == {6.0}
+    assert run(tmp_path) == (6.0, where, 1, [])
 
 
 def test_nothing_writable_means_no_cache_but_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

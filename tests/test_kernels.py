@@ -60,6 +60,7 @@ def test_kernels_that_nobody_tuned_take_narrow_tiles() -> None:
 
 
 ATTENTION = {"batch": 1, "heads": 8, "head_dim": 128, "q_len": 4, "kv_len": 40}
+EXPERTS = {"tokens": 8, "hidden": 64, "inter": 64, "topk": 1, "experts": 4}
 BAG = {"batch": 64, "tables": 1, "rows": 1000, "dim": 64, "pooling": 4}
 
 
@@ -71,9 +72,32 @@ BAG = {"batch": 64, "tables": 1, "rows": 1000, "dim": 64, "pooling": 4}
         (rl.attention, {**ATTENTION, "head_dim": [64, 96, 128], "value_dim": [64, 128]}, "do not broadcast"),
         (rl.attention, {**ATTENTION, "q_len": [1, 2, 3], "window": [4, 8], "chunked": True}, "do not broadcast"),
         (rl.attention, {**ATTENTION, "heads": [8, 16], "kv_heads": [1, 2, 4]}, "do not broadcast"),
-        (rl.embedding_bag, {**BAG, "together": float("nan")}, "together must be positive and finite"),
+        (rl.embedding_bag, {**BAG, "together": float("nan")}, "together must be a number from 1 to"),
         (rl.embedding_bag, {**BAG, "together": "a"}, "together must be a number"),
         (rl.embedding_bag, {**BAG, "together": 9}, "at most pooling=4"),
+        (rl.embedding_bag, {**BAG, "skew": 50}, "skew must be a number from 0 to 5, found 50"),
+        (rl.embedding_bag, {**BAG, "skew": 20, "rows": 1}, "skew must be a number from 0 to 5, found 20"),
+        (rl.embedding_bag, {**BAG, "tables": 0.5}, "tables must be a whole number"),
+        (rl.embedding_bag, {**BAG, "pooling": 0}, "pooling must be a number from 1e-06 to"),
+        (rl.attention, {**ATTENTION, "q_len": 0.3}, "q_len must be a number from 1 to"),
+        (
+            rl.attention,
+            {**ATTENTION, "head_dim": 64.5},
+            "head_dim must be a whole number from 1 to .*, found 64.5",
+        ),
+        (rl.moe, {**EXPERTS, "ep": 0.5}, "ep must be a whole number from 1 to 10\\^15, found 0.5"),
+        (rl.moe, {**EXPERTS, "skew": 1e9}, "skew must be a number from 0 to 1000"),
+        (rl.gemm, {"m": 1, "n": 10**16, "k": 1}, "n must be a whole number from 1 to 10\\^15, found 10000000000000000"),
+        (
+            rl.gemm,
+            {"m": 10**5000, "n": 1, "k": 1},
+            "m must be a number from 1 to .*, found an integer of 16610 bits",
+        ),
+        (rl.gemm, {"m": [[1], [1, 2]], "n": 1, "k": 1}, "m must have rows of one length"),
+        (rl.rms_norm, {"rows": 1, "cols": [8, -1]}, "cols must be a whole number"),
+        (rl.all_reduce, {"bytes": 0, "devices": 2}, "bytes must be a number from 1e-06 to 1e\\+18"),
+        (rl.all_reduce, {"bytes": 8, "devices": 2.5}, "devices must be a whole number"),
+        (rl.host_copy, {"bytes": float("inf")}, "bytes must be a number"),
     ],
 )
 def test_what_no_operator_can_be(function: Any, arguments: dict[str, Any], says: str) -> None:

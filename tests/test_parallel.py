@@ -88,14 +88,16 @@ MODEL_AND_PLAN = st.sampled_from(MODELS).flatmap(lambda m: st.tuples(st.just(m),
 @pytest.mark.parametrize(
     ("degrees", "message"),
     [
-        ({"tp": 0}, "tp must be a whole number of chips, at least 1; found 0"),
+        ({"tp": 0}, "tp must be a whole number from 1 to 10\\^15, found 0"),
         ({"tp": -8}, "found -8"),
         ({"pp": 1.5}, "pp must be a whole number"),
-        ({"dp": "two"}, "dp must be a whole number of chips, found 'two'"),
+        ({"dp": "two"}, "dp must be a number, found 'two'"),
         ({"ep": float("nan")}, "ep must be a whole number"),
         ({"ep": float("inf")}, "ep must be a whole number"),
-        ({"tp": True}, "tp must be a whole number"),
-        ({"tp": []}, "tp must be a whole number"),
+        ({"tp": True}, "tp must be a number, found True"),
+        ({"tp": []}, "tp must hold at least one number"),
+        ({"tp": 1e300}, "tp must be a whole number from 1 to 10\\^15, found 1e\\+300"),
+        ({"tp": [1, 10**400]}, "tp must be a number"),
     ],
 )
 def test_degrees_that_are_no_degrees(degrees: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,24 +17,15 @@ Numeric = Any
 MOST = 1e18
 
 
-def positive(where: str, **values: Numeric) -> dict[str, Numeric]:
-    """The values as :func:`as_numeric` makes them; refuse sizes that no tensor has."""
-    for name, value in values.items():
-        if not ((type(value) is int or type(value) is float) and 0 < value < MOST):
-            values[name] = number = _number(where, name, value)
-            if not everywhere((number > 0) & (number < MOST)):
-                raise BadWorkload(f"{where}: {name} must be positive and finite (below {MOST:g}), found {shown(value)}")
-    return values
-
-
 def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
-    """The same, with 0 allowed."""
+    """The values as :func:`as_numeric` makes them; refuse what is below 0 or absurd."""
     for name, value in values.items():
         if not ((type(value) is int or type(value) is float) and 0 <= value < MOST):
-            values[name] = number = _number(where, name, value)
-            if not everywhere((number >= 0) & (number < MOST)):
-                expected = f"must be finite and not negative (below {MOST:g})"
-                raise BadWorkload(f"{where}: {name} {expected}, found {shown(value)}")
+            values[name] = found = number(where, name, value)
+            if not everywhere((found >= 0) & (found < MOST)):
+                raise BadWorkload(
+                    f"{where}: {name} must be finite and not negative (below {MOST:g}), found {shown(value)}"
+                )
     return values
 
 
@@ -57,16 +49,20 @@ def broadcastable(where: str, values: dict[str, Numeric]) -> None:
             ) from None
 
 
-def _number(where: str, name: str, value: Numeric) -> Numeric:
-    if isinstance(value, int) and value >= MOST:  # too large for any array
-        return MOST
-    number = as_numeric(value, f"{where}: {name}")
-    array = np.asarray(number)
+def number(where: str, name: str, value: Numeric) -> Numeric:
+    """The value as :func:`as_numeric` makes it; :class:`BadWorkload` for what holds no numbers.
+
+    An integer that no float holds comes back as an infinity of its sign.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MOST:
+        return math.inf if value > 0 else -math.inf
+    found = as_numeric(value, f"{where}: {name}")
+    array = np.asarray(found)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {shown(value)}")
     if not array.size:
         raise BadWorkload(f"{where}: {name} must hold at least one number, found {shown(value)}")
-    return number
+    return found
 
 
 def anywhere(condition: Numeric) -> bool:

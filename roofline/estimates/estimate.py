@@ -36,7 +36,8 @@ def estimate(
     **options
         For a language model: `batch` (sequences in flight over the whole system; default 1), `prompt` (tokens, 1024),
         `output` (tokens, 256), `prefix` (tokens of the prompt whose KV is cached, 0), `tp`, `pp`, `ep`, `dp` (1),
-        `dtype` (arithmetic; default the chip's 16-bit), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
+        `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
+        ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
         `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices, 0), `compiled` (the dense part as one
         engine, activations in `dtype`, as TensorRT builds it; False).

@@ -40,6 +40,11 @@ class Estimate:
 
     time_s: Any
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken where nothing was asked, a sentence each, such as the arithmetic of a quantised checkpoint."""
+        return self.request.notes
+
     def _on(self, chip: Chip) -> Any:
         return type(self)(self.model, chip, self.request)
 

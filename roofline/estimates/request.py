@@ -10,10 +10,11 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import anywhere, as_numeric, broadcastable
-from roofline.base.units import dtype_name
+from roofline.base.units import dtype_bytes, dtype_name
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
+from roofline.work.sizes import MOST_SKEW
 
 #: Share of the main memory that the model may fill: the usual default of serving engines (vLLM's
 #: ``gpu_memory_utilization``, TensorRT-LLM's ``free_gpu_memory_fraction``).
@@ -42,7 +43,10 @@ RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled"
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of an estimate, resolved: what was asked, and what the defaults made of it."""
+    """The arguments of an estimate, resolved: what was asked, and what the defaults made of it.
+
+    `notes` say, in a sentence each, what was taken where nothing was asked and a reader may have expected otherwise.
+    """
 
     batch: Any
     dtype: str
@@ -57,6 +61,7 @@ class Request:
     skew: Any = 0.0
     compiled: bool = False
     usable_memory: Any = USABLE_MEMORY
+    notes: tuple[str, ...] = ()
 
 
 def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
@@ -82,8 +87,8 @@ def _usable_memory(options: dict[str, Any]) -> Any:
 
 
 def _skew(value: Any) -> Any:
-    """A Zipf exponent: from 0 (uniform) to 5 (nearly every index the same)."""
-    return _between("skew", value, "a Zipf exponent between 0 and 5", lambda v: (v >= 0) & (v <= 5))
+    """A Zipf exponent: from 0 (uniform) to the most (nearly every index the same)."""
+    return _between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
 
 
 def flag(where: str, value: Any) -> bool:
@@ -148,7 +153,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         )
     if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
+    dtype, notes = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     return Request(
         batch=batch,
@@ -160,7 +165,23 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
         usable_memory=usable,
+        notes=notes,
     )
+
+
+def _arithmetic(model: LanguageModel, chip: Chip, asked: Any) -> tuple[str, tuple[str, ...]]:
+    """The dtype to compute in, and what is to be said of it.
+
+    Where nothing is asked: a quantised checkpoint's own where the chip has a rate for it, else the chip's 16-bit one.
+    """
+    if asked is not None:
+        return dtype_name(asked), ()
+    usual, own = chip.widest_matrix, model.dtype
+    if dtype_bytes(own) >= dtype_bytes(usual):
+        return usual, ()
+    if own in chip.dtypes:
+        return own, (f"computes in {own}, as its checkpoint does; dtype={usual!r} for 16 bits",)
+    return usual, (f"computes in {usual}: its checkpoint is made for {own}, which {chip.name} has no rate for",)
 
 
 def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Request:

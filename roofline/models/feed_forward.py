@@ -102,7 +102,8 @@ class Experts:
     def ops(self, run: Pass, hidden: int, count: int) -> list[Op]:
         """The block's operators in one pass, run in `count` layers."""
         m, wide = run.tokens, run.wide
-        out = [op.gemm(m=m, n=self.experts + self.shared_gate, k=hidden, dtype=wide, name="router", count=count)]
+        out = [op.gemm(m=m, n=self.experts + self.shared_gate, k=hidden, dtype=wide, weight_dtype=run.held_dtype,
+                       name="router", count=count)]  # fmt: skip
         if self.shared:
             # Their partial sums join those of the routed experts: one all-reduce for both.
             out += self.shared.ops(run, hidden, count, "shared_", "row_joined")

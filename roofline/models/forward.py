@@ -28,7 +28,7 @@ class Weights:
         ``"layer"`` for what a repeated layer holds, else ``"model"``.
     storage : str
         ``"linear"``, ``"attention"`` and ``"expert"`` weights are stored in the dtype that quantisation chooses;
-        ``"wide"`` ones (norms, routers, embeddings) stay in 16 bits or more.
+        ``"wide"`` ones (norms, routers, embeddings) stay in 16 bits, or in the arithmetic's own dtype if that is wider.
     active : float
         The share of them that one token uses: top-k over experts for routed experts, else 1.
     """
@@ -58,6 +58,8 @@ class Pass:
         Of the matrix arithmetic.
     weight_dtype, expert_dtype : str
         Of the linear layers' and the routed experts' weights in memory.
+    held_dtype : str
+        Of what is not quantised: embeddings, routers, the output projection.
     kv_dtype : str
         Of the KV cache in memory.
     """
@@ -70,6 +72,7 @@ class Pass:
     dtype: str
     weight_dtype: str
     expert_dtype: str
+    held_dtype: str
     kv_dtype: str
 
     @property

@@ -15,6 +15,7 @@ from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
 from roofline.work import op
 from roofline.work.op import Op
+from roofline.work.sizes import mean
 from roofline.work.workload import Workload
 
 
@@ -185,15 +186,17 @@ class LanguageModel:
         dtype : str
             Of the arithmetic.
         weight_dtype : str, optional
-            What the user asked for. Default: `dtype`, or the checkpoint's own where that is narrower (running gpt-oss
-            in bf16 does not widen its fp4 experts).
+            What the user asked for. Default: `dtype`, or the checkpoint's own where that is quantised and narrower
+            (running gpt-oss in bf16 does not widen its fp4 experts; running Llama in fp64 widens all of it).
         """
-        if storage == "wide" or (storage == "attention" and self.wide_attention and weight_dtype is None):
-            return op.wide(dtype_name(dtype))
-        if weight_dtype is not None:
-            return dtype_name(weight_dtype)
+        dtype, asked = dtype_name(dtype), dtype_name(weight_dtype) if weight_dtype else None
+        if storage == "wide" or (storage == "attention" and self.wide_attention and asked is None):
+            wide = op.wide(dtype)
+            return asked if asked and dtype_bytes(asked) > dtype_bytes(wide) else wide
+        if asked:
+            return asked
         own = self.expert_dtype if storage == "expert" else self.weight_dtype
-        return own if dtype_bytes(own) < dtype_bytes(dtype) else dtype_name(dtype)
+        return own if op.wide(own) != own and dtype_bytes(own) < dtype_bytes(dtype) else dtype
 
     def kv_bytes_per_token(self, kv_dtype: str = "bf16") -> float:
         """Bytes of KV cache that one more token takes while it is inside every layer's window.
@@ -239,8 +242,9 @@ class LanguageModel:
         dtype : str, optional
             Of the matrix arithmetic. Default: the checkpoint's.
         weight_dtype : str, optional
-            Of the linear layers' weights in memory. Default: `dtype`, or the checkpoint's own where narrower.
-            Norms, routers, embeddings and the output projection stay in at least 16 bits.
+            Of the linear layers' weights in memory. Default: `dtype`, or the checkpoint's own where quantised and
+            narrower. Norms, routers, embeddings and the output projection are held in at least 16 bits, and in no
+            less than the arithmetic has.
         kv_dtype : str, optional
             Of the KV cache. Default: `dtype`, but at least 16 bits. Attention computes in fp8 when both are fp8.
         causal : bool
@@ -258,23 +262,24 @@ class LanguageModel:
         Raises
         ------
         BadWorkload
-            For sizes that are not positive, `kv_len` below `q_len`, or an unknown dtype or `logits`.
+            For sizes below one or absurd, `kv_len` below `q_len`, or an unknown dtype or `logits`.
         """
         if logits not in ("last", "all"):
             raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {logits!r}")
-        sizes = numeric.positive(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
+        sizes = mean(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
         batch, q_len, kv_len, steps = sizes.values()
         dtype = dtype_name(dtype or self.dtype)
         run = Pass(
             batch=batch, q_len=q_len, kv_len=kv_len, steps=steps, causal=causal, dtype=dtype,
             weight_dtype=self.stored_dtype("linear", dtype, weight_dtype),
             expert_dtype=self.stored_dtype("expert", dtype, weight_dtype),
+            held_dtype=self.stored_dtype("wide", dtype, weight_dtype),
             kv_dtype=dtype_name(kv_dtype) if kv_dtype else op.wide(dtype),
         )  # fmt: skip
         m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [
-            op.token_embedding(rows=m, cols=hidden, dtype=wide, shard="vocab", scope="model"),
+            op.token_embedding(rows=m, cols=hidden, dtype=run.held_dtype, out_dtype=wide, shard="vocab", scope="model"),
             norm(rows=m, cols=hidden, dtype=wide, name="norm", count=depth * self.norms_per_layer),
         ]
         attending = run
@@ -288,7 +293,16 @@ class LanguageModel:
         scored = m if logits == "all" else batch
         ops += [
             norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"),
-            op.gemm(m=scored, n=self.vocab, k=hidden, dtype=wide, name="lm_head", shard="vocab", scope="model"),
+            op.gemm(
+                m=scored,
+                n=self.vocab,
+                k=hidden,
+                dtype=wide,
+                weight_dtype=run.held_dtype,
+                name="lm_head",
+                shard="vocab",
+                scope="model",
+            ),
             op.sampling(rows=scored, cols=self.vocab, dtype=wide, scope="model"),
         ]
         return Workload(tuple(ops))

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload
-from roofline.base.numeric import Numeric, as_numeric, ceil_div
+from roofline.base.numeric import Numeric, ceil_div
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.work import op
 from roofline.work.op import Op
+from roofline.work.sizes import whole
 from roofline.work.workload import Workload
 
 if TYPE_CHECKING:
@@ -246,10 +246,10 @@ class Recommender:
         Raises
         ------
         BadWorkload
-            For a batch or a number of devices that is not a positive whole number, a negative skew, an unknown dtype.
+            For a batch or a number of devices that is no whole number of at least 1, a skew below 0 or above 5, an
+            unknown dtype.
         """
-        batch, devices, skew = as_numeric(batch), as_numeric(devices), as_numeric(skew)
-        _whole(batch=batch, devices=devices)
+        batch, devices = whole(self.name, batch=batch, devices=devices).values()
         dtype = dtype_name(dtype)
         table_dtype = dtype_name(table_dtype or dtype)
         travel = op.wide(dtype)
@@ -260,11 +260,12 @@ class Recommender:
         inputs = own * (self.dense_features * HOST_BYTES) + batch * (self.lookups * index_bytes) / devices
         ops: list[Op] = [op.host_copy(bytes=inputs, name="input_copy")]
         for bag in self.bags:
-            ops.append(op.embedding_bag(
-                batch=batch * max(1, bag.sequence), tables=bag.tables if alone else bag.tables / devices,
-                rows=bag.rows, dim=bag.dim, pooling=bag.pooling, dtype=table_dtype, out_dtype=travel, skew=skew,
+            lookup = op.embedding_bag(
+                batch=batch * max(1, bag.sequence), tables=bag.tables, rows=bag.rows, dim=bag.dim,
+                pooling=bag.pooling, dtype=table_dtype, out_dtype=travel, skew=skew,
                 together=max(1.0, bag.pooling) if bag.together else 1, name=bag.name,
-            ))  # fmt: skip
+            )  # fmt: skip
+            ops.append(lookup if alone else lookup.with_args(tables=bag.tables / devices))
         if not alone:
             sent = batch * (self.embedding_width * dtype_bytes(travel)) / devices
             ops.append(op.all_to_all(bytes=sent, devices=devices, name="embedding_all_to_all", scope="model"))
@@ -297,17 +298,3 @@ def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
         mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
         bags.append(Bag(".".join(p for p in parts if p), n, mean_rows, dim, mean_pooling, sequence, together))
     return tuple(bags)
-
-
-def _whole(**values: Numeric) -> None:
-    for name, value in values.items():
-        if type(value) is int:
-            good = value > 0
-        else:
-            try:
-                array = np.asarray(value, dtype=float)
-            except (TypeError, ValueError):
-                raise BadWorkload(f"{name} must be a number, found {value!r}") from None
-            good = array.size > 0 and bool(np.all(np.isfinite(array) & (array > 0) & (np.floor(array) == array)))
-        if not good:
-            raise BadWorkload(f"{name} must be a positive whole number, found {value!r}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from roofline.base.errors import BadWorkload
-from roofline.base.numeric import Numeric, anywhere, broadcastable, choose, flags, minimum, not_negative, positive
+from roofline.base.numeric import Numeric, anywhere, broadcastable, choose, flags, minimum
 from roofline.base.units import DTYPE_BYTES, dtype_name
 from roofline.work.operator import Op
+from roofline.work.sizes import mean, whole
 
 
 def attention(
@@ -22,7 +23,8 @@ def attention(
     batch, heads, kv_heads, head_dim : number or array
         Sequences, query heads, key/value heads (default: `heads`; 1 is MQA, fewer than `heads` GQA), head size.
     q_len, kv_len : number or array
-        New tokens, and tokens attended to including the new ones; a cached prefix is ``kv_len - q_len``.
+        New tokens, and tokens attended to including the new ones; a cached prefix is ``kv_len - q_len``. Both, and
+        `batch`, may be means over calls.
     dtype, kv_dtype : str
         Of the arithmetic, and of the KV cache in memory (default: `dtype`).
     causal : bool
@@ -43,18 +45,21 @@ def attention(
     Raises
     ------
     BadWorkload
-        For sizes that are not positive or do not broadcast, `kv_len` below `q_len` under a causal mask, heads not a
-        multiple of `kv_heads`, chunks without a length.
+        For sizes outside of those that ``sizes.py`` states or that do not broadcast, `kv_len` below `q_len` under a
+        causal mask, heads not a multiple of `kv_heads`, chunks without a length.
     """
     kv_heads = heads if kv_heads is None else kv_heads
-    values = positive(name, batch=batch, heads=heads, kv_heads=kv_heads, head_dim=head_dim, q_len=q_len, kv_len=kv_len)
+    values = {
+        **mean(name, batch=batch), **whole(name, heads=heads, kv_heads=kv_heads, head_dim=head_dim),
+        **mean(name, q_len=q_len, kv_len=kv_len),
+    }  # fmt: skip
     values |= {"window": 0.0, "value_dim": 0.0, "scattered": 0.0}  # 0: none
     if window is not None:
-        values |= positive(name, window=window)
+        values |= whole(name, window=window)
     elif chunked:
         raise BadWorkload(f"{name}: chunked attention needs the length of a chunk: window")
     if value_dim is not None:
-        values |= not_negative(name, value_dim=value_dim)
+        values |= whole(name, 0, value_dim=value_dim)
     broadcastable(name, values)
     if value_dim is not None:
         apart = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
@@ -104,11 +109,10 @@ def mla_attention(
     Raises
     ------
     BadWorkload
-        For sizes that are not positive or `kv_len` below `q_len` under a causal mask.
+        For sizes outside of those that ``sizes.py`` states or `kv_len` below `q_len` under a causal mask.
     """
-    values = positive(
-        name, batch=batch, heads=heads, q_len=q_len, kv_len=kv_len, kv_lora_rank=kv_lora_rank, rope_dim=rope_dim
-    )
+    values = mean(name, batch=batch, q_len=q_len, kv_len=kv_len)
+    values |= whole(name, heads=heads, kv_lora_rank=kv_lora_rank, rope_dim=rope_dim)
     broadcastable(name, values)
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "

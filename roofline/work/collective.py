@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from roofline.base.numeric import Numeric, positive
+from roofline.base.numeric import Numeric
 from roofline.work.operator import Op
+from roofline.work.sizes import amount, whole
 
 
 def _collective(kind: str, doc: str) -> Any:
     def function(*, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer") -> Op:
-        return Op(kind, name, "", positive(name, bytes=bytes, devices=devices), count, "", scope)
+        args = {**amount(name, bytes=bytes), **whole(name, devices=devices)}
+        return Op(kind, name, "", args, count, "", scope)
 
     function.__name__ = function.__qualname__ = kind
     function.__doc__ = f"""{doc}
@@ -34,7 +36,7 @@ send = _collective("send", "One device passes a buffer to another; `devices` say
 
 def host_copy(*, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, scope: str = "model") -> Op:
     """A transfer of `bytes` between host memory and the chip."""
-    return Op("host_copy", name, "", positive(name, bytes=bytes), count, "", scope)
+    return Op("host_copy", name, "", amount(name, bytes=bytes), count, "", scope)
 
 
 def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:

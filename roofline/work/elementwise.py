@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from roofline.base.errors import BadWorkload
-from roofline.base.numeric import Numeric, anywhere, flags, not_negative, positive
+from roofline.base.numeric import Numeric, flags, not_negative
 from roofline.base.units import DTYPE_BYTES, dtype_name
 from roofline.work.operator import Op
+from roofline.work.sizes import mean, whole
 
 
 def elementwise(
@@ -21,7 +21,7 @@ def elementwise(
     Parameters
     ----------
     rows, cols : number or array
-        Shape; a row is what a reduction (norm, softmax) runs over.
+        Shape; a row is what a reduction (norm, softmax) runs over. `rows` may be a mean over calls.
     reads, writes : number or array
         Tensors of that shape read and written; fractions for smaller ones.
     dtype, out_dtype : str
@@ -38,12 +38,10 @@ def elementwise(
     Raises
     ------
     BadWorkload
-        For sizes that are not positive.
+        For sizes outside of those that ``sizes.py`` states.
     """
     name = name or kind
-    args = positive(name, rows=rows, cols=cols, passes=passes)
-    if anywhere(args["passes"] < 1):
-        raise BadWorkload(f"{name}: passes is at least 1, found {passes!r}")
+    args = {**mean(name, rows=rows), **whole(name, cols=cols), **mean(name, passes=passes)}
     args |= not_negative(name, reads=reads, writes=writes, flops_per_element=flops_per_element, cold_reads=cold_reads)
     dtype = dtype_name(dtype)
     args["width"] = DTYPE_BYTES[dtype]

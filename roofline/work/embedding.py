@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from roofline.base.errors import BadWorkload
-from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, maximum, not_negative, positive
+from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, maximum
 from roofline.base.units import DTYPE_BYTES, dtype_name
 from roofline.work.operator import Op, wide
+from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
 
 
 def embedding_bag(
@@ -19,27 +20,31 @@ def embedding_bag(
     Parameters
     ----------
     batch, tables, rows, dim, pooling : number or array
-        Samples, tables of equal shape, rows a table, row width in elements, lookups a sample and table.
+        Samples, tables of equal shape, rows a table, row width in elements, lookups a sample and table. `batch` and
+        `rows` may be means; so may `pooling`, which may be less than one.
     dtype : str
         Of the rows in memory.
     skew : number or array
-        Zipf exponent of the index distribution; 0 is uniform.
+        Zipf exponent of the index distribution; 0 is uniform, 5 the most.
     together : number or array
         Rows that one index brings, at most `pooling`: 1, or more where an index stands for a list of rows.
 
     Raises
     ------
     BadWorkload
-        For sizes that are not positive.
+        For sizes outside of those that ``sizes.py`` states.
     """
-    values = positive(name, batch=batch, tables=tables, rows=rows, dim=dim, pooling=pooling, together=together)
+    values = {
+        **mean(name, batch=batch), **whole(name, tables=tables), **mean(name, rows=rows), **whole(name, dim=dim),
+        **amount(name, pooling=pooling), **mean(name, together=together),
+    }  # fmt: skip
     broadcastable(name, values)
     most = maximum(values["pooling"], 1)
-    if anywhere(values["together"] < 1) or anywhere(values["together"] > most):
-        raise BadWorkload(f"{name}: together is at least 1 and at most pooling={pooling!r}, found {together!r}")
+    if anywhere(values["together"] > most):
+        raise BadWorkload(f"{name}: together is at most pooling={pooling!r}, found {together!r}")
     dtype = dtype_name(dtype)
     args = {
-        **values, **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
+        **values, **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], **flags(name, reuse=reuse),
     }  # fmt: skip
     return Op("embedding_bag", name, dtype, args, count, shard, scope)

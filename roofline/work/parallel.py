@@ -41,6 +41,7 @@ from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.work import op
 from roofline.work.op import Op
+from roofline.work.sizes import MOST, whole
 from roofline.work.splittable import Splittable
 from roofline.work.workload import Workload
 
@@ -68,16 +69,9 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("tp", "pp", "ep", "dp"):
             value = getattr(self, name)
-            if type(value) is int and value >= 1:
-                continue
-            try:
-                array = np.asarray(value, dtype=float)
-            except (TypeError, ValueError):
-                raise BadWorkload(f"{name} must be a whole number of chips, found {value!r}") from None
-            whole = (array >= 1) & (array < np.inf) & (array == np.floor(array))
-            if isinstance(value, bool) or array.size == 0 or not whole.all():
-                raise BadWorkload(f"{name} must be a whole number of chips, at least 1; found {value!r}")
-            object.__setattr__(self, name, array.astype(int) if array.ndim else int(array))
+            if type(value) is not int or not 1 <= value <= MOST:
+                degree = whole("a plan's split", **{name: value})[name]
+                object.__setattr__(self, name, degree.astype(int) if isinstance(degree, np.ndarray) else int(degree))
 
     @property
     def devices(self) -> Numeric:
@@ -313,7 +307,7 @@ def activation_bytes(
 
     Counted: the residual stream and one copy of it (norm or block output), the widest block in between (queries, keys,
     values and attention output; or gate, up and their product; or, for routed experts, a token's top-k copies and the
-    same), and the logits in fp32. An engine's workspace and its memory pool's slack are not.
+    same), and the logits in fp32 (or what is wider). An engine's workspace and its memory pool's slack are not.
 
     Parameters
     ----------
@@ -332,4 +326,4 @@ def activation_bytes(
             widest = numeric.maximum(widest, block.live_elements(model.hidden, plan.tp, plan.ep))
     scored = batch * q_len if logits == "all" else batch
     width = dtype_bytes(op.wide(dtype_name(dtype)))
-    return batch * q_len * (2 * model.hidden + widest) * width + 4 * scored * model.vocab
+    return batch * q_len * (2 * model.hidden + widest) * width + max(4, width) * scored * model.vocab

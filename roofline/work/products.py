@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from roofline.base.errors import BadWorkload
-from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, not_negative, positive
+from roofline.base.numeric import Numeric, anywhere, broadcastable, flags
 from roofline.base.units import DTYPE_BYTES, dtype_name
 from roofline.work.elementwise import elementwise
 from roofline.work.operator import Op, wide
+from roofline.work.sizes import MOST_IMBALANCE, mean, whole, within
 
 
 def gemm(
@@ -23,7 +22,7 @@ def gemm(
     Parameters
     ----------
     m, n, k, batch : number or array
-        Sizes; 2 * m * n * k * batch FLOP.
+        Sizes; 2 * m * n * k * batch FLOP. `m` and `batch` may be means over calls.
     dtype : str
         Of the arithmetic, and of A.
     weight_dtype : str, optional
@@ -39,11 +38,12 @@ def gemm(
     Raises
     ------
     BadWorkload
-        For sizes that are not positive, or unknown dtypes.
+        For sizes outside of those that ``sizes.py`` states, or unknown dtypes.
     """
     dtype = dtype_name(dtype)
     args = {
-        **positive(name, m=m, n=n, k=k, batch=batch),
+        **mean(name, m=m, batch=batch),
+        **whole(name, n=n, k=k),
         "width": DTYPE_BYTES[dtype],
         "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))],
@@ -63,7 +63,7 @@ def moe(
     Parameters
     ----------
     tokens : number or array
-        Tokens before top-k that the expert-parallel group receives.
+        Tokens before top-k that the expert-parallel group receives; may be a mean over calls.
     hidden, inter : number or array
         Model width and the width of one expert (before tensor sharding).
     topk, experts : number or array
@@ -73,24 +73,25 @@ def moe(
     gated : bool
         Three matrices an expert (gate, up, down) rather than two.
     skew : number or array
-        Imbalance of the routing; 0 is balanced.
+        Imbalance of the routing: 0 is balanced, 1 at random, above it popularity differs; at most 1000.
     tuned : bool
         Whether the library has timed its kernels for this layer, as engines do when they start, and takes the best.
 
     Raises
     ------
     BadWorkload
-        For sizes that are not positive or more active experts than there are.
+        For sizes outside of those that ``sizes.py`` states or more active experts than there are.
     """
-    values = positive(name, tokens=tokens, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)
+    values = mean(name, tokens=tokens)
+    values |= whole(name, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)
     broadcastable(name, values)
     if anywhere(values["topk"] > values["experts"]):
         raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
-    if anywhere(np.asarray(values["ep"]) > np.asarray(values["experts"])) or anywhere(np.asarray(values["tp"]) < 1):
-        raise BadWorkload(f"{name}: ep is at most the number of experts and tp at least 1, found ep={ep!r}, tp={tp!r}")
+    if anywhere(values["ep"] > values["experts"]):
+        raise BadWorkload(f"{name}: ep is at most the number of experts, found ep={ep!r} of {experts!r}")
     dtype = dtype_name(dtype)
     args = {
-        **values, **flags(name, gated=gated), **not_negative(name, skew=skew), "width": DTYPE_BYTES[dtype],
+        **values, **flags(name, gated=gated), **within(name, 0, MOST_IMBALANCE, skew=skew), "width": DTYPE_BYTES[dtype],
         "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
         "out_width": DTYPE_BYTES[wide(dtype)], **flags(name, quantize=quantize, reuse=reuse, tuned=tuned),
     }  # fmt: skip
