@@ -115,6 +115,78 @@ def test_decode_is_most_sensitive_to_memory_bandwidth() -> None:
         rl.sensitivity("llama-3.1-70b", "h100-sxm", figure="speed", tp=8)
 
 
+SENSITIVE: list[tuple[str, str, dict[str, Any]]] = [
+    ("llama-3.1-8b", "h100-sxm", {"tp": 2, "batch": 8}),
+    ("dlrm-v1", "mtia-v1", {"dtype": "int8", "batch": 1024}),
+    ("llama-2-7b", "epyc-9654", {"batch": 4}),
+]
+
+
+@pytest.mark.parametrize(("model", "name", "options"), SENSITIVE, ids=[name for _, name, _ in SENSITIVE])
+@pytest.mark.parametrize("step", [0.1, -0.05])
+def test_sensitivities_are_those_of_one_what_if_each(
+    model: str, name: str, options: dict[str, Any], step: float
+) -> None:
+    chip = rl.load_chip(name)
+    table = rl.sensitivity(model, chip, step=step, **options)
+    figure = "tokens_per_s" if "llama" in model else "samples_per_s"
+
+    def result(on: rl.Chip) -> float:
+        return float(getattr(rl.estimate(model, on, check=False, **options), figure))
+
+    base, kinds = result(chip), set()
+    for path, row in table.iterrows():
+        assert row["value"] == chip[str(path)]
+        assert row["changed"] != row["value"]
+        changed = chip.what_if({str(path): row["changed"]})
+        if result(chip.what_if({str(path): row["value"]})) == base:  # else the chip's own figure goes before it
+            assert row["result"] == pytest.approx(result(changed), rel=1e-12), path
+        expected = np.log(row["result"] / base) / np.log(row["changed"] / row["value"])
+        assert row["elasticity"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        assert abs(row["elasticity"]) > 1e-6
+        kinds.add(str(path).partition(".")[0])
+    assert {"clock", "cores", "efficiency", "engines", "memory", "overheads"} - kinds <= {"overheads"}
+    assert np.all(np.diff(table["elasticity"].abs()) <= 0)
+    # What is not in the table moves nothing.
+    for path in {**chip.defaults, **chip.numbers}:
+        if path in table.index or "spread" in path or path.startswith("stack.") or not chip[path]:
+            continue
+        for factor in (1 + step, 1 / (1 + step)):
+            try:
+                same, changed = (chip.what_if({path: chip[path] * by}) for by in (1, factor))
+            except rl.BadWorkload:
+                continue  # whole, or full
+            if result(same) == base:
+                assert result(changed) == pytest.approx(base, rel=1e-6), path
+            break
+
+
+def test_sensitivity_knows_what_a_chip_inherits() -> None:
+    # Lookups that wait: MTIA v1 has no latency of its own, and nothing moves them more.
+    table = rl.sensitivity("rm2", "mtia-v1", figure="latency_s", dtype="int8", batch=4096)
+    assert "latency.memory" not in rl.load_chip("mtia-v1").numbers
+    rates = table[table.index.str.contains("bandwidth|engines|clock|cores")]["elasticity"].abs()
+    assert table["elasticity"]["latency.memory"] > rates.max()
+    assert table["elasticity"]["latency.memory"] > 0.3
+    assert table["elasticity"]["efficiency.embedding_bag.inflight_bytes"] < -0.3
+
+
+def test_what_is_whole_or_full_moves_as_it_can() -> None:
+    table = rl.sensitivity("llama-2-7b", "mtia-v1", dtype="fp16")
+    chip = rl.load_chip("mtia-v1")
+    assert table["changed"]["cores.count"] == np.ceil(chip["cores.count"] * 1.1)
+    full = [path for path in table.index if table["value"][path] == 1 and path.endswith("_fraction")]
+    assert full
+    assert all(table["changed"][path] == pytest.approx(1 / 1.1) for path in full)
+    assert chip.number("clock").value * 1.1 == pytest.approx(table["changed"]["clock"])
+
+
+@pytest.mark.parametrize("step", [0, 1, 1e-9, True, "0.1", None, float("nan"), [0.1]])
+def test_a_step_that_is_none_is_refused(step: Any) -> None:
+    with pytest.raises(rl.BadWorkload, match="expected a relative step such as"):
+        rl.sensitivity(MODEL, CHIP, step=step)
+
+
 def test_the_frontier_has_no_dominated_point() -> None:
     data = rl.sweep("llama-3.1-8b", "h100-sxm", batch=[1, 2, 4, 8, 16, 32, 64, 128], tp=[1, 2, 4])
     front = rl.pareto(data, maximise=["tokens_per_s_per_chip"], minimise=["tpot_s"])

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload
-from roofline.catalog.load import Model, load_chip, load_model
+from roofline.base.errors import BadWorkload, shown
+from roofline.catalog.load import Model, as_chip, as_model
 from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
-from roofline.models.recommender import Recommender
 
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Figures that other figures follow in a what-if: each is changed by itself.
+_DRIVERS = ("clock", "cores.count")
+
+#: Figures that are changed in one estimate; each adds a value to every array.
+_TOGETHER = 64
+
+#: Elasticities below this are none.
+_NOTHING = 1e-6
+
 
 def sensitivity(
-    model: Model | str, chip: Chip | str, figure: str | None = None, step: float = 0.1, **options: Any
+    model: Model | str | os.PathLike[str],
+    chip: Chip | str | os.PathLike[str],
+    figure: str | None = None,
+    step: float = 0.1,
+    **options: Any,
 ) -> pd.DataFrame:
     """How much each figure of the chip moves the result: elasticities, largest first.
+
+    Every figure that a what-if can change is tried, those that the chip inherits from its family among them: rates,
+    bandwidths, capacities, latencies, overheads, counts, efficiency parameters. ``clock`` and ``cores.count`` take the
+    engines with them, as in :meth:`roofline.Chip.what_if`.
 
     Parameters
     ----------
@@ -29,43 +49,87 @@ def sensitivity(
     figure : str, optional
         Headline figure; default: `tokens_per_s` or `samples_per_s`.
     step : float
-        Relative change of each chip figure.
+        Relative change of each chip figure, up or down. Whole numbers change to the next one, and what can go no
+        further (a share of 1) goes the other way; the elasticity is that of the change made.
 
     Returns
     -------
     DataFrame
-        Indexed by chip figure: `value` (SI), `elasticity` (percent of the result per percent of the figure),
-        `result` (the result after the change). Figures that move nothing are left out.
+        Indexed by chip figure: `value` (SI), `elasticity` (percent of the result per percent of the figure), `changed`
+        (the figure after the change), `result` (the result after it). Left out are figures that move nothing, that are
+        zero, and the spreads, which move the interval alone.
+
+    Raises
+    ------
+    BadWorkload
+        For arrays, an unknown figure, and a step that is none.
     """
     import pandas as pd
 
-    chip = chip if isinstance(chip, Chip) else load_chip(chip)
-    model = model if isinstance(model, LanguageModel | Recommender) else load_model(model)
-    figure = figure or ("tokens_per_s" if isinstance(model, LanguageModel) else "samples_per_s")
-    base = estimate(model, chip, check=False, **options)
-    if not isinstance(step, int | float) or not 1e-6 <= abs(step) < 1:
-        raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {step!r}")
+    on, loaded = as_chip(chip), as_model(model)
+    figure = figure or ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
+    number = isinstance(step, int | float | np.number) and not isinstance(step, bool)
+    if not number or not 1e-6 <= abs(step) < 1:
+        raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {shown(step)}")
+    base = estimate(loaded, on, check=False, **options)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
     if figure not in base.FIGURES:
-        raise BadWorkload(f"sensitivity: no figure {figure!r}; there are {', '.join(base.FIGURES)}")
-    paths = [p for p, n in chip.numbers.items() if n.dimension in ("rate", "bandwidth", "capacity", "time") and n.value]
-    paths = [p for p in paths if not p.endswith(".capacity") or p == f"memory.{chip.cache_level}.capacity"]
-    if not paths:
-        return pd.DataFrame(columns=["value", "elasticity", "result"])
-    # One array per figure, each with its own element changed: all the what-ifs are one estimate.
-    changes = {p: chip[p] * (1 + step * np.eye(len(paths))[i]) for i, p in enumerate(paths)}
-    moved = np.broadcast_to(
-        getattr(estimate(model, chip.what_if(changes), check=False, **options), figure), (len(paths),)
-    )
+        raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(base.FIGURES)}")
     before = float(getattr(base, figure))
-    table = pd.DataFrame(
-        {
-            "value": [chip[p] for p in paths],
-            "elasticity": np.log(moved / before) / np.log1p(step),
-            "result": moved,
-        },
-        index=pd.Index(paths, name="figure"),
+    rows = []
+    for block in _blocks(_changes(on, float(step))):
+        varied = _varied(on, block)
+        after = getattr(estimate(loaded, varied, check=False, **options), figure)
+        for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
+            elasticity = math.log(result / before) / math.log(value / on[path])
+            if abs(elasticity) > _NOTHING:
+                rows.append((path, on[path], elasticity, value, float(result)))
+    table = pd.DataFrame(rows, columns=["figure", "value", "elasticity", "changed", "result"]).set_index("figure")
+    return table.sort_values("elasticity", key=lambda e: e.abs(), ascending=False, kind="stable")
+
+
+def _changes(chip: Chip, step: float) -> dict[str, float]:
+    """The figures that a what-if can change, each with its value after the change."""
+    found = {}
+    for path in {**chip.defaults, **chip.numbers}:
+        value = chip[path]
+        if path.startswith("stack.") or "spread" in path or isinstance(value, np.ndarray) or not value:
+            continue
+        # Where it can be no part of a whole, the next whole one; and the other way where this one is closed.
+        nearest = math.ceil if step > 0 else math.floor
+        for new in (value * (1 + step), nearest(value * (1 + step)), value / (1 + step), value + 1):
+            if new != value and _allowed(chip, path, new):
+                found[path] = new
+                break
+    return found
+
+
+def _allowed(chip: Chip, path: str, value: float) -> bool:
+    try:
+        chip.what_if({path: value})
+    except BadWorkload:
+        return False
+    return True
+
+
+def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
+    """The changes in groups that no figure follows another in, small enough for memory."""
+    for path in _DRIVERS:
+        if path in changes:
+            yield {path: changes[path]}
+    apart = [path for path in changes if path not in _DRIVERS]
+    for start in range(0, len(apart), _TOGETHER):
+        yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
+
+
+def _varied(chip: Chip, changes: dict[str, float]) -> Chip:
+    """The chip with one array per figure, each with its own element changed: all the what-ifs are one estimate."""
+    own = np.eye(len(changes), dtype=bool)
+    varied = chip.what_if(
+        {path: np.where(own[i], value, chip[path]) for i, (path, value) in enumerate(changes.items())}
     )
-    table = table[table["elasticity"].abs() > 1e-6]
-    return table.sort_values("elasticity", key=lambda e: e.abs(), ascending=False)
+    # A family's figure must not come to outrank the chip's own.
+    inherited = {path: number for path, number in varied.numbers.items() if path not in chip.numbers}
+    numbers = {path: number for path, number in varied.numbers.items() if path in chip.numbers}
+    return dataclasses.replace(varied, numbers=numbers, defaults={**chip.defaults, **inherited})
