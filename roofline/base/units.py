@@ -235,6 +235,11 @@ def dtype_name(name: str) -> str:
     raise BadWorkload(f"unknown dtype {shown(name)}{hint} known: {', '.join(DTYPE_BYTES)}")
 
 
+def width(name: str | None, usual: str) -> float:
+    """Bytes of one element of a dtype; of the usual one where there is None."""
+    return DTYPE_BYTES[usual if name is None else dtype_name(name)]
+
+
 def dtype_bytes(name: str) -> float:
     """Bytes of one element of a dtype: ``dtype_bytes("fp4") == 0.5``."""
     return DTYPE_BYTES[dtype_name(name)]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roofline.base.errors import BadDescriptor, BadModel, BadWorkload, UnknownName
+from roofline.base.face import NAME, of, takes
 from roofline.catalog.descriptors import read_chip as read_chip, read_with_files
 from roofline.catalog.extends import parsed
 from roofline.catalog.places import MODEL_ENDINGS, Stamp, existing, files_of, missing_folders, stamp_of
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
 
 Model = LanguageModel | Recommender
 
+#: What functions take that want one of them.
+CHIP = of("one chip, its name or its path", Chip, str, os.PathLike)
+MODEL = of("one model, its name or its path", LanguageModel, Recommender, str, os.PathLike)
+
 
 # Chips ----------------------------------------------------------------------------------------------------------
 
 
+@takes(name=NAME)
 def load_chip(name: str | os.PathLike[str]) -> Chip:
     """Load a chip by name, alias, or path to a descriptor file.
 
@@ -165,6 +171,7 @@ def list_chips() -> pd.DataFrame:
 # Models ---------------------------------------------------------------------------------------------------------
 
 
+@takes(name=NAME)
 def load_model(name: str | os.PathLike[str]) -> Model:
     """Load a model by name, alias, or path.
 

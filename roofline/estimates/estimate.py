@@ -11,15 +11,17 @@ from dataclasses import replace
 from typing import Any
 
 from roofline.base.errors import DoesNotFit
-from roofline.catalog.load import Model, as_chip, as_model
+from roofline.base.face import FLAG, takes
+from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
 from roofline.estimates import memory as memory_module
 from roofline.estimates.language import LanguageEstimate
 from roofline.estimates.recommendation import RecommendationEstimate
-from roofline.estimates.request import flag, language_request, recommendation_request
+from roofline.estimates.request import language_request, recommendation_request
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 
 
+@takes(model=MODEL, chip=CHIP, check=FLAG)
 def estimate(
     model: Model | str | os.PathLike[str], chip: Chip | str | os.PathLike[str], *, check: bool = True, **options: Any
 ) -> Any:
@@ -56,7 +58,7 @@ def estimate(
     DoesNotFit
         With what is needed, what there is, and the smallest changes that fit.
     """
-    model, chip, check = as_model(model), as_chip(chip), flag("check", check)
+    model, chip = as_model(model), as_chip(chip)
     if isinstance(model, LanguageModel):
         result: Any = LanguageEstimate(model, chip, language_request(model, chip, options))
     else:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from roofline.base.errors import BadWorkload
+from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.base.numeric import broadcastable
 from roofline.catalog.load import Model
 from roofline.estimates import grids
@@ -62,6 +63,7 @@ class Estimate:
         """The headline figures by name."""
         return {name: getattr(self, name) for name in self.FIGURES}
 
+    @takes(level=NUMBER, figure=optional(TEXT))
     def interval(self, level: float = 0.9, figure: str | None = None) -> Any:
         """The central interval that holds the true figure with a probability.
 
@@ -87,7 +89,7 @@ class Estimate:
         BadWorkload
             For a level outside (0, 1) or an unknown figure.
         """
-        if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        if not 0 < level < 1:
             raise BadWorkload(f"interval: expected a level between 0 and 1, such as 0.9, found {level!r}")
         if figure is not None and figure not in self.FIGURES:
             raise BadWorkload(f"interval: no figure {figure!r}; there are {', '.join(self.FIGURES)}")

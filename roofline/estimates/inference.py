@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,16 +19,18 @@ import numpy as np
 
 from roofline import kernels
 from roofline.base.errors import BadWorkload, RooflineError
-from roofline.base.numeric import anywhere, broadcastable
+from roofline.base.face import NUMBER, Kind, of, takes
+from roofline.base.numeric import MOST, anywhere, broadcastable, everywhere
+from roofline.catalog.load import CHIP, as_chip
 from roofline.hardware.machine import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.kernels._jit import evaluate
 from roofline.work.op import Op
+from roofline.work.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from roofline.hardware.chip import Chip
-    from roofline.work.workload import Workload
 
 COST = kernels.COST
 _FIELD = {name: i for i, name in enumerate(COST)}
@@ -35,6 +38,23 @@ _FLOPS, _VECTOR_FLOPS = _FIELD["flops"], _FIELD["vector_flops"]
 _LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
 _BUSY = slice(_FIELD["compute_s"], _FIELD["overhead_s"] + 1)  # compute, memory, cache, network, overhead
 _INSTANT = 1e-300  # s: above zero, below every time
+
+_OPERATOR = of("an operator, such as roofline.gemm(m=1, n=1, k=1)", Op)
+_OPERATORS = Kind(
+    "a workload, such as a model's step, or a list of operators",
+    lambda value: (
+        isinstance(value, Workload)
+        or (isinstance(value, list | tuple) and len(value) > 0 and all(map(_OPERATOR.holds, value)))
+    ),
+)
+
+
+def _is_factor(value: Any) -> bool:
+    plain = type(value) is np.ndarray and value.dtype.kind in "iuf" and value.size
+    return bool((plain or NUMBER.holds(value)) and everywhere((value > 0) & (value < MOST)))
+
+
+_FACTOR = Kind("a positive, finite factor, or an array of them", _is_factor)
 
 
 @functools.cache
@@ -196,7 +216,8 @@ class Cost:
         return f"<Cost of {self.op.name} on {self.chip.name}: {self.time_s * 1e6:.3g} us, {self.bound}>"
 
 
-def cost(op: Op, chip: Chip | str) -> Cost:
+@takes(op=_OPERATOR, chip=CHIP)
+def cost(op: Op, chip: Chip | str | os.PathLike[str]) -> Cost:
     """What one call of one operator costs on one chip (its `count` is the business of a workload).
 
     Parameters
@@ -216,10 +237,6 @@ def cost(op: Op, chip: Chip | str) -> Cost:
     BadWorkload
         When the chip has no rate for the operator's dtype.
     """
-    from roofline.catalog.load import as_chip
-
-    if not isinstance(op, Op):
-        raise BadWorkload(f"cost: expected an operator such as roofline.gemm(m=1, n=1, k=1), found {op!r}")
     chip = as_chip(chip)
     return Cost(op, chip, evaluate_op(op, chip))
 
@@ -382,9 +399,17 @@ class Phase:
         return pd.DataFrame.from_records(self.records)
 
 
-def run(workload: Workload, chip: Chip, scale: Any = 1.0) -> Phase:
-    """Cost every operator of a workload on a chip; see :class:`Phase`."""
-    return Phase(workload, chip, scale)
+@takes(workload=_OPERATORS, chip=CHIP, scale=_FACTOR)
+def run(workload: Workload | Sequence[Op], chip: Chip | str | os.PathLike[str], scale: Any = 1.0) -> Phase:
+    """Cost every operator of a workload, or of a list of operators, on a chip; see :class:`Phase`.
+
+    Raises
+    ------
+    BadWorkload
+        When the chip has no rate for an operator's dtype.
+    """
+    operators = workload if isinstance(workload, Workload) else Workload(tuple(workload))
+    return Phase(operators, as_chip(chip), scale)
 
 
 __all__ = ["COST", "Cost", "Phase", "bound_names", "cost", "evaluate_op", "naive_parts", "op_spread", "run"]

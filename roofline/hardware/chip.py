@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
+from roofline.base.face import TEXT, takes
 from roofline.hardware import variants
 from roofline.hardware.machine import Machine
 
@@ -122,6 +123,7 @@ class Chip(Machine):
         """The software stacks that the descriptor has parameters of."""
         return tuple(dict.fromkeys(p.split(".")[1] for p in self.numbers if p.startswith("stack.")))
 
+    @takes(name=TEXT)
     def on_stack(self, name: str) -> Chip:
         """The same chip under a software stack: its ``[stack.NAME]`` figures in place of the plain ones.
 

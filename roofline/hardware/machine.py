@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName
+from roofline.base.face import FLAG, TEXT, takes
 from roofline.base.frozen import read_only
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Machine:
             raise UnknownName(f"figure of {self.name}", resolved, known, f"(roofline chips {self.name} lists them)")
         return resolved
 
+    @takes(path=TEXT)
     def get(self, path: str, default: Any = None) -> Any:
         """The value of a figure, or `default` where neither the chip nor its family has it."""
         path = self._resolve(path)
@@ -151,6 +153,7 @@ class Machine:
             value = value * self["cores.count"]
         return value
 
+    @takes(sparse=FLAG)
     def peak(self, dtype: str, sparse: bool = False) -> Any:
         """Dense peak FLOP/s for a dtype: of the matrix engine if it has that dtype, else of the vector engine.
 
@@ -196,6 +199,7 @@ class Machine:
         """The 16-bit dtype of the matrix engine, or what it has that is nearest."""
         return next((d for d in ("bf16", "fp16", "tf32", "fp32", "int8") if d in self.dtypes), self.dtypes[0])
 
+    @takes(level=TEXT)
     def ridge_point(self, dtype: str, level: str = "main") -> Any:
         """Arithmetic intensity (FLOP per byte) at which a level's bandwidth just feeds the peak of a dtype.
 

@@ -189,7 +189,7 @@ class LanguageModel:
             What the user asked for. Default: `dtype`, or the checkpoint's own where that is quantised and narrower
             (running gpt-oss in bf16 does not widen its fp4 experts; running Llama in fp64 widens all of it).
         """
-        dtype, asked = dtype_name(dtype), dtype_name(weight_dtype) if weight_dtype else None
+        dtype, asked = dtype_name(dtype), None if weight_dtype is None else dtype_name(weight_dtype)
         if storage == "wide" or (storage == "attention" and self.wide_attention and asked is None):
             wide = op.wide(dtype)
             return asked if asked and dtype_bytes(asked) > dtype_bytes(wide) else wide
@@ -274,7 +274,7 @@ class LanguageModel:
             weight_dtype=self.stored_dtype("linear", dtype, weight_dtype),
             expert_dtype=self.stored_dtype("expert", dtype, weight_dtype),
             held_dtype=self.stored_dtype("wide", dtype, weight_dtype),
-            kv_dtype=dtype_name(kv_dtype) if kv_dtype else op.wide(dtype),
+            kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
         )  # fmt: skip
         m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm

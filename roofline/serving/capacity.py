@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload, DoesNotFit, shown
-from roofline.base.numeric import as_numeric, maximum, minimum
+from roofline.base.face import NUMBER, takes
+from roofline.base.numeric import MOST, as_numeric, maximum, minimum
 from roofline.base.units import text
-from roofline.catalog.load import as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, as_chip, as_model
 from roofline.estimates.request import refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -30,6 +31,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+@takes(model=MODEL, chip=CHIP)
 def fewest_chips(
     model: LanguageModel | str | os.PathLike[str],
     chip: Chip | str | os.PathLike[str],
@@ -166,8 +168,7 @@ def _least(tried: _Loads, name: str, among: np.ndarray) -> tuple[float, str]:
 def _limits(**limits: Any) -> dict[str, float]:
     """The limits that were given, as floats."""
     for name, limit in limits.items():
-        number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
-        if limit is not None and not (number and 0 < limit < np.inf):
+        if limit is not None and not (NUMBER.holds(limit) and 0 < limit < MOST):
             raise BadWorkload(f"fewest_chips: {name}: expected a positive, finite number, found {shown(limit)}")
     return {name: float(limit) for name, limit in limits.items() if limit is not None}
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload
+from roofline.base.face import FLAG, takes
 from roofline.base.numeric import anywhere, broadcastable, maximum, not_negative
-from roofline.catalog.load import Model, as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
 from roofline.estimates import memory as memory_module
 from roofline.estimates.language import PREFILL_TOKENS
-from roofline.estimates.request import LANGUAGE, Request, flag, language_request, refuse_unknown, whole
+from roofline.estimates.request import LANGUAGE, Request, language_request, refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.serving.server import ServingEstimate, ServingRequest
@@ -25,6 +26,7 @@ SERVING = ("concurrency", "prompt_sd", "output_sd", "chunk", "beams", "reserve",
 MOST_SPREAD = 10
 
 
+@takes(model=MODEL, chip=CHIP, reserve=FLAG, whole_cache=FLAG, check=FLAG)
 def serve(
     model: Model | str | os.PathLike[str],
     chip: Chip | str | os.PathLike[str],
@@ -79,16 +81,13 @@ def serve(
     BadWorkload, UnknownName, DoesNotFit
         As :func:`roofline.estimate`; also for a recommendation model, or a spread below zero.
     """
-    loaded, chip, check = as_model(model), as_chip(chip), flag("serve: check", check)
+    loaded, chip = as_model(model), as_chip(chip)
     if not isinstance(loaded, LanguageModel):
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
     if "batch" in options:
         raise BadWorkload("serve: expected concurrency, found batch: a server has no fixed batch")
     spread = not_negative("serve", prompt_sd=prompt_sd, output_sd=output_sd)
-    policy: dict[str, Any] = {
-        "reserve": flag("serve: reserve", reserve),
-        "whole_cache": flag("serve: whole_cache", whole_cache),
-    }
+    policy: dict[str, Any] = {"reserve": bool(reserve), "whole_cache": bool(whole_cache)}
     refuse_unknown(options, SERVING, f"serve({loaded.name})")
     sizes = {"chunk": whole("serve: chunk", chunk), "beams": whole("serve: beams", beams)}
     lanes = whole("dp", options.get("dp", 1)) * whole("pp", options.get("pp", 1))

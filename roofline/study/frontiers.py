@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, shown
+from roofline.base.errors import BadWorkload
+from roofline.base.face import TEXT, Kind, several, takes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 #: Points that are compared with the frontier so far at a time.
 _BLOCK = 512
 
+_NAMES = Kind("the names of variables", lambda value: isinstance(value, str) or several(TEXT).holds(value))
 
+
+@takes(maximise=_NAMES, minimise=_NAMES)
 def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence[str] = ()) -> pd.DataFrame:
     """The points of a sweep that no other point beats on every objective; points that do not fit are left out.
 
@@ -47,7 +51,7 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
 
     if not isinstance(data, xr.Dataset):
         raise BadWorkload(f"pareto: expected an xarray.Dataset, as sweep returns it, found {type(data).__name__}")
-    maximise, minimise = _names("maximise", maximise), _names("minimise", minimise)
+    maximise, minimise = ([given] if isinstance(given, str) else list(given) for given in (maximise, minimise))
     objectives = [*maximise, *minimise]
     if not objectives:
         raise BadWorkload("pareto: name at least one variable to maximise or minimise")
@@ -124,11 +128,3 @@ def _below(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
     for one, other in zip(ones[1:], others[1:], strict=True):
         below &= one[:, None] <= other
     return below
-
-
-def _names(what: str, given: Sequence[str]) -> list[str]:
-    """The names of the variables, given as one or several."""
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise BadWorkload(f"pareto: {what}: expected the names of variables, found {shown(given)}")
-    return list(names)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.catalog.load import Model, as_chip, as_model
+from roofline.base.face import NUMBER, TEXT, optional, takes
+from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
 from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -29,6 +30,7 @@ _TOGETHER = 64
 _NOTHING = 1e-6
 
 
+@takes(model=MODEL, chip=CHIP, figure=optional(TEXT))
 def sensitivity(
     model: Model | str | os.PathLike[str],
     chip: Chip | str | os.PathLike[str],
@@ -67,9 +69,10 @@ def sensitivity(
     import pandas as pd
 
     on, loaded = as_chip(chip), as_model(model)
-    figure = figure or ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
-    number = isinstance(step, int | float | np.number) and not isinstance(step, bool)
-    if not number or not 1e-6 <= abs(step) < 1:
+    figure = (
+        figure if figure is not None else ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
+    )
+    if not NUMBER.holds(step) or not 1e-6 <= abs(step) < 1:
         raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {shown(step)}")
     base = estimate(loaded, on, check=False, **options)
     if np.shape(base.time_s):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roofline.base.errors import BadWorkload
 from roofline.base.numeric import Numeric, anywhere, broadcastable, choose, flags, minimum
-from roofline.base.units import DTYPE_BYTES, dtype_name
+from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op
 from roofline.work.sizes import mean, whole
 
@@ -48,6 +48,8 @@ def attention(
         For sizes outside of those that ``sizes.py`` states or that do not broadcast, `kv_len` below `q_len` under a
         causal mask, heads not a multiple of `kv_heads`, chunks without a length.
     """
+    given = flags(name, causal=causal, chunked=chunked, stored=stored, reuse=reuse)
+    causal, chunked, stored = bool(given["causal"]), bool(given["chunked"]), bool(given["stored"])
     kv_heads = heads if kv_heads is None else kv_heads
     values = {
         **mean(name, batch=batch), **whole(name, heads=heads, kv_heads=kv_heads, head_dim=head_dim),
@@ -73,10 +75,8 @@ def attention(
         values |= _chunks(values)
     dtype = dtype_name(dtype)
     args = {
-        **values, **flags(name, causal=causal),
-        "width": DTYPE_BYTES[dtype_name(query_dtype) if query_dtype else dtype],
-        "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
-        **flags(name, reuse=reuse),
+        **values, "causal": given["causal"], "width": width(query_dtype, dtype), "kv_width": width(kv_dtype, dtype),
+        "reuse": given["reuse"],
     }  # fmt: skip
     return Op("attention", name, dtype, args, count, shard, scope)
 
@@ -111,6 +111,8 @@ def mla_attention(
     BadWorkload
         For sizes outside of those that ``sizes.py`` states or `kv_len` below `q_len` under a causal mask.
     """
+    given = flags(name, causal=causal, reuse=reuse)
+    causal = bool(given["causal"])
     values = mean(name, batch=batch, q_len=q_len, kv_len=kv_len)
     values |= whole(name, heads=heads, kv_lora_rank=kv_lora_rank, rope_dim=rope_dim)
     broadcastable(name, values)
@@ -119,8 +121,8 @@ def mla_attention(
                           f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
     dtype = dtype_name(dtype)
     args = {
-        **values, **flags(name, causal=causal), "width": DTYPE_BYTES[dtype],
-        "kv_width": DTYPE_BYTES[dtype_name(kv_dtype)] if kv_dtype else DTYPE_BYTES[dtype],
-        **flags(name, reuse=reuse),
+        **values, "causal": given["causal"], "width": DTYPE_BYTES[dtype],
+        "kv_width": width(kv_dtype, dtype),
+        "reuse": given["reuse"],
     }  # fmt: skip
     return Op("mla_attention", name, dtype, args, count, shard, scope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roofline.base.numeric import Numeric, flags, not_negative
-from roofline.base.units import DTYPE_BYTES, dtype_name
+from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op
 from roofline.work.sizes import mean, whole
 
@@ -45,7 +45,7 @@ def elementwise(
     args |= not_negative(name, reads=reads, writes=writes, flops_per_element=flops_per_element, cold_reads=cold_reads)
     dtype = dtype_name(dtype)
     args["width"] = DTYPE_BYTES[dtype]
-    args["out_width"] = DTYPE_BYTES[dtype_name(out_dtype)] if out_dtype else DTYPE_BYTES[dtype]
+    args["out_width"] = width(out_dtype, dtype)
     args |= flags(name, reuse=reuse, merged=merged)
     return Op(kind, name, dtype, args, count, shard, scope, "elementwise")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from roofline.base.errors import BadWorkload
 from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, maximum
-from roofline.base.units import DTYPE_BYTES, dtype_name
+from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
 
@@ -45,6 +45,6 @@ def embedding_bag(
     dtype = dtype_name(dtype)
     args = {
         **values, **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],
-        "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))], **flags(name, reuse=reuse),
+        "out_width": width(out_dtype, wide(dtype)), **flags(name, reuse=reuse),
     }  # fmt: skip
     return Op("embedding_bag", name, dtype, args, count, shard, scope)

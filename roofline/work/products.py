@@ -6,7 +6,7 @@ from typing import Any
 
 from roofline.base.errors import BadWorkload
 from roofline.base.numeric import Numeric, anywhere, broadcastable, flags
-from roofline.base.units import DTYPE_BYTES, dtype_name
+from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.elementwise import elementwise
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_IMBALANCE, mean, whole, within
@@ -45,8 +45,8 @@ def gemm(
         **mean(name, m=m, batch=batch),
         **whole(name, n=n, k=k),
         "width": DTYPE_BYTES[dtype],
-        "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
-        "out_width": DTYPE_BYTES[dtype_name(out_dtype or wide(dtype))],
+        "weight_width": width(weight_dtype, dtype),
+        "out_width": width(out_dtype, wide(dtype)),
         **flags(name, quantize=quantize, reuse=reuse),
     }  # fmt: skip
     return Op("gemm", name, dtype, args, count, shard, scope)
@@ -92,7 +92,7 @@ def moe(
     dtype = dtype_name(dtype)
     args = {
         **values, **flags(name, gated=gated), **within(name, 0, MOST_IMBALANCE, skew=skew), "width": DTYPE_BYTES[dtype],
-        "weight_width": DTYPE_BYTES[dtype_name(weight_dtype)] if weight_dtype else DTYPE_BYTES[dtype],
+        "weight_width": width(weight_dtype, dtype),
         "out_width": DTYPE_BYTES[wide(dtype)], **flags(name, quantize=quantize, reuse=reuse, tuned=tuned),
     }  # fmt: skip
     return Op("moe", name, dtype, args, count, shard, scope)
