@@ -50,7 +50,7 @@ def test_an_engine_that_reserves_the_output_has_fewer_requests_in_flight():
 
 @pytest.mark.parametrize("flag", ["no", [True, False], np.array([True, False]), 1])
 def test_a_policy_is_true_or_false(flag):
-    with pytest.raises(rl.BadWorkload, match="reserve is True or False"):
+    with pytest.raises(rl.BadWorkload, match="serve: reserve: expected True or False, found"):
         served(reserve=flag)
 
 

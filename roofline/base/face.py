@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -47,9 +48,19 @@ def several(kind: Kind) -> Kind:
 TEXT = of("text", str)
 NAME = of("a name or a path", str, os.PathLike)
 FLAG = of("True or False", bool, np.bool_)
+CALL = Kind("a function", callable)
 NUMBER = Kind(
     "a number", lambda value: isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 )
+
+
+def _is_table(value: Any) -> bool:
+    """A path or a DataFrame, told without loading pandas: who has a DataFrame has loaded it."""
+    pandas = sys.modules.get("pandas")
+    return NAME.holds(value) or (pandas is not None and isinstance(value, pandas.DataFrame))
+
+
+TABLE = Kind("a path or a DataFrame", _is_table)
 
 
 def takes(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:

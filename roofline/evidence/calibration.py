@@ -24,7 +24,8 @@ import numpy as np
 
 from roofline.base import tomlfile
 from roofline.base.errors import BadData, BadDescriptor, RooflineError
-from roofline.catalog.load import load_chip
+from roofline.base.face import CALL, TABLE, TEXT, optional, takes
+from roofline.catalog.load import CHIP, load_chip
 from roofline.catalog.places import files_of
 from roofline.estimates.inference import COST, evaluate_op
 from roofline.evidence import measurements
@@ -221,6 +222,7 @@ def name_for(path: str | os.PathLike[str], name: str = "") -> str:
     return found
 
 
+@takes(chip=CHIP, data=TABLE, source=TEXT, progress=optional(CALL))
 def calibrate(
     chip: Chip | str | os.PathLike[str],
     data: str | os.PathLike[str] | pd.DataFrame,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from roofline.base.face import NUMBER, optional, takes
 from roofline.catalog.load import load_chip, load_model
 from roofline.estimates.estimate import estimate
 from roofline.serving.steady import serve
@@ -252,6 +253,7 @@ def sensitivity(table: pd.DataFrame | None = None) -> pd.DataFrame:
     return pd.DataFrame.from_records(lines)
 
 
+@takes(level=optional(NUMBER))
 def validate_end_to_end(level: float | None = 0.9) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Published end-to-end results against predictions; no parameter is fitted on them.
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadData
-from roofline.catalog.load import load_chip
+from roofline.base.face import CALL, FLAG, NAME, TABLE, optional, takes
+from roofline.catalog.load import CHIP, load_chip
 from roofline.evidence import measurements
 from roofline.evidence.measurements import REGIMES
 from roofline.fidelity import exclusions, goals
@@ -82,6 +83,7 @@ def shipped() -> pd.DataFrame:
                      ignore_index=True)  # fmt: skip
 
 
+@takes(data=optional(TABLE), chip=optional(CHIP), full=FLAG, full_from=optional(NAME), progress=optional(CALL))
 def validate(
     data: str | os.PathLike[str] | pd.DataFrame | None = None,
     chip: Chip | str | None = None,
