@@ -51,6 +51,7 @@ def attention_cost(
     tile: float,
     decode_rows: float,
     fetch_rows: float,
+    port_cores: float,
     matrix_flops: float,
     vector_flops: float,
     memory_bandwidth: float,
@@ -119,18 +120,21 @@ def attention_cost(
     pair_s += SOFTMAX_FLOPS / (decode_vector_fraction * vector_flops)
     tile_s = decode_rows * TILE * core_count * pair_s
     key_s = fetches / row_blocks * kv_dim * kv_width / (cache_fraction * core_bandwidth)  # of a block
-    waves = rounded_up(blocks / core_count)
-    whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s + tile_s)
+    share = blocks / core_count
+    waves = rounded_up(share)
+    # A block loads through the port of its core, all of them together at the cache's rate: as long as this many blocks,
+    # one after the other, at a core's share of that rate.
+    loads = max(share, waves / port_cores)
+    whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s * (loads / waves) + tile_s)
     pieces = max(blocks, min(core_count, blocks * tiles))
     partial_bytes = pieces * min(rows, decode_rows) * value_dim * PARTIAL_BYTES
     cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
-    share = blocks / core_count
     cache_bytes = kv_bytes * fetches + io_bytes
     time = upper = math.inf
     compute_s = cache_s = overhead_s = 0.0
     for fixed, busy, streamed in (
-        (whole_s, waves * (tiles - 1.0) * tile_s, waves * keys),
-        (cut_s, share * (tiles - 1.0) * tile_s, max(share * keys, min(keys, TILE))),
+        (whole_s, waves * (tiles - 1.0) * tile_s, loads * keys),
+        (cut_s, share * (tiles - 1.0) * tile_s, max(share * keys, min(keys, TILE) / port_cores)),
     ):
         stream = max(waves * decode_fill_s, streamed * key_s)
         option = fixed + max(busy, stream, memory_s)
@@ -159,7 +163,9 @@ def attention_cost(
             even = work / core_count
             traffic = max(kv_bytes, work * tile * tile / SHARED_ROWS * kv_dim * kv_width) + io_bytes
             stream = traffic / (cache_fraction * cache_bandwidth)
-            fixed = start_s + rounded_up(blocks / core_count) * (block_s + min(block_rows, tile) * row_s)
+            waves = rounded_up(blocks / core_count)
+            loads = max(blocks / core_count, waves / port_cores)
+            fixed = start_s + waves * (block_s + min(block_rows, tile) * row_s * (loads / waves))
             # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
             whole = tile_s * max(longest, even + longest * (1.0 - min(core_count / blocks, 1.0)))
             cut = tile_s * (even + 1.0)
@@ -221,6 +227,7 @@ def attention(
     narrow_tile: float,
     decode_rows: float,
     fetch_rows: float,
+    port_cores: float,
 ) -> Quantities:
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
@@ -276,6 +283,9 @@ def attention(
     fetch_rows : float
         Queries that share one fetch of the keys and values through the cache: a block's, or all whose blocks follow
         each other on a core whose private cache holds them.
+    port_cores : float
+        Width of a core's port to the cache, in cores' shares of the cache's bandwidth: 1 where it is no wider than that
+        share. With twice as many cores on the same cache each has half the share, and its port is twice that.
 
     Returns
     -------
@@ -288,7 +298,8 @@ def attention(
     FLOP are exact: 4 `head_dim` a pair of query and key that attend. `time_s` is overhead + max(compute, memory,
     cache), the least over the schedules considered; `upper_s` the least of their sums. Both grow with every size; with
     `kv_heads` or `head_dim` alone they need not: groups of another size pack better or worse into tiles, and heads of
-    another width may have other tiles.
+    another width may have other tiles. Keys cut over more cores leave more parts to combine: with twice the cores a call
+    may take a few percent longer.
     """
     values = value_dim if value_dim > 0.0 else head_dim
     tile = narrow_tile if head_dim <= NARROW else TILE
@@ -297,7 +308,7 @@ def attention(
     begin_s += causal * batch * q_len * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, tile, decode_rows, fetch_rows,
+        width, kv_width, reuse, tile, decode_rows, fetch_rows, port_cores,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,

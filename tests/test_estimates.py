@@ -123,6 +123,17 @@ def test_a_faster_chip_is_never_slower(
     assert after.lower_s <= before.lower_s * (1 + 1e-9)
 
 
+@given(st.sampled_from(sorted(rl.list_models().index)), st.sampled_from(sorted(rl.list_chips().index)),
+       st.integers(1, 4096), st.sampled_from([2, 4]))  # fmt: skip
+def test_more_cores_slow_no_estimate(model: str, chip_name: str, batch: int, factor: int) -> None:
+    chip = rl.load_chip(chip_name)
+    more = chip.what_if({"cores.count": chip["cores.count"] * factor})
+    tokens = {"prompt": 512, "output": 64} if isinstance(rl.load_model(model), LanguageModel) else {}
+    before, after = (rl.estimate(model, c, batch=batch, check=False, **tokens) for c in (chip, more))
+    assert after.time_s <= before.time_s * 1.001
+    assert after.lower_s <= before.lower_s * (1 + 1e-9)
+
+
 @given(st.sampled_from(MODELS), st.integers(1, 256), st.integers(1, 4000), st.integers(1, 1000))
 def test_more_work_takes_no_less_time(model: str, batch: int, prompt: int, output: int) -> None:
     def time(**more: int) -> float:

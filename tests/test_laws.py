@@ -78,6 +78,18 @@ def test_times_shrink_with_every_rate(one: Op, chip_name: str, rate: str, factor
         assert after[i] <= before[i] * CLOSE, (COST[i], rate, one)
 
 
+@given(operators(), chips, st.sampled_from([2, 3, 8]))
+def test_more_cores_slow_no_operator(one: Op, chip_name: str, factor: int) -> None:
+    """A core's port to the cache is as wide as before; all that grows is the number of parts that are combined."""
+    chip = rl.load_chip(chip_name)
+    one = suited(one, chip)
+    more = chip.what_if({"cores.count": chip["cores.count"] * factor})
+    before, after = evaluate_op(one, chip), evaluate_op(one, more)
+    combined = 1.1 if one.kind in ("attention", "mla_attention") else CLOSE
+    for i, most in zip(TIMES, (CLOSE, combined, combined), strict=True):
+        assert after[i] <= before[i] * most, (COST[i], one)
+
+
 @given(operators(), chips, st.floats(0.1, 10.0))
 def test_scaling_all_rates_divides_the_ideal_time(one: Op, chip_name: str, c: float) -> None:
     chip = rl.load_chip(chip_name)

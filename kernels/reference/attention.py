@@ -45,7 +45,7 @@ def best(schedules, memory_s):
 
 def attention_cost(
     batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tile,
-    decode_rows, fetch_rows,
+    decode_rows, fetch_rows, port_cores,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
@@ -124,13 +124,15 @@ def attention_cost(
     fill_s = waves * decode_fill_s
     pieces = np.maximum(blocks, np.minimum(core_count, blocks * tiles))
     partial_bytes = pieces * rows * value_dim * PARTIAL_BYTES
-    whole_s = start_s + waves * (block_s + rows * row_s + tile_s)
+    # Loads end with the last core's port or with the cache, in times of a block at a core's share of the cache.
+    loads = np.maximum(share, waves / port_cores)
+    whole_s = start_s + waves * (block_s + tile_s) + loads * rows * row_s
     cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
     traffic = kv_bytes * fetches + io_bytes
-    cut_keys = np.maximum(share * keys, np.minimum(keys, TILE))
+    cut_keys = np.maximum(share * keys, np.minimum(keys, TILE) / port_cores)
     decode = best(
         [
-            (whole_s, waves * (tiles - 1) * tile_s, np.maximum(fill_s, waves * keys * key_s), traffic),
+            (whole_s, waves * (tiles - 1) * tile_s, np.maximum(fill_s, loads * keys * key_s), traffic),
             (cut_s, share * (tiles - 1) * tile_s, np.maximum(fill_s, cut_keys * key_s), traffic),
         ],
         memory_s,
@@ -153,7 +155,9 @@ def attention_cost(
         even = work / core_count
         traffic = np.maximum(kv_bytes, work * tile**2 / SHARED_ROWS * kv_dim * kv_width) + io_bytes
         stream = traffic / (cache_fraction * cache_bandwidth)
-        fixed = start_s + np.ceil(blocks / core_count) * (block_s + np.minimum(block_rows, tile) * row_s)
+        waves = np.ceil(blocks / core_count)
+        loads = np.maximum(blocks / core_count, waves / port_cores)
+        fixed = start_s + waves * block_s + loads * np.minimum(block_rows, tile) * row_s
         uneven = longest * (1 - np.minimum(core_count / blocks, 1))
         whole = tile_s * np.maximum(longest, even + uneven)
         schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, tile_s * (even + 1), stream, traffic)]
@@ -183,7 +187,7 @@ def attention(
     launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
     memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-    decode_fill_s, decode_split_s, narrow_tile, decode_rows, fetch_rows,
+    decode_fill_s, decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
 ):  # fmt: skip
     """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`."""
     values = np.where(value_dim > 0, value_dim, head_dim)
@@ -194,7 +198,7 @@ def attention(
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
         width, kv_width, reuse, np.where(head_dim <= NARROW, narrow_tile, TILE), decode_rows,
-        fetch_rows,
+        fetch_rows, port_cores,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s + write_s, convert_s, sequence_s, block_s,
         memory_fraction, cache_fraction, edge_fraction, fresh_fraction,

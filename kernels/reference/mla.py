@@ -14,7 +14,7 @@ def mla_attention(
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-    decode_fill_s, decode_split_s, decode_rows, fetch_rows, widen_s, widen_element_s,
+    decode_fill_s, decode_split_s, decode_rows, fetch_rows, port_cores, widen_s, widen_element_s,
 ):  # fmt: skip
     """Cost of absorbed MLA: multi-query attention whose values are the first part of its keys.
 
@@ -27,7 +27,7 @@ def mla_attention(
     launch_s = launch_s + np.where(kv_width < width, widen_s + widen_element_s * batch * kv_len * key_dim, 0)
     return attention_cost(
         batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse,
-        MLA_TILE, decode_rows, fetch_rows,
+        MLA_TILE, decode_rows, fetch_rows, port_cores,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,

@@ -75,6 +75,7 @@ PARAMETERS: dict[str, Range] = {
     # Rows and tiles.
     **dict.fromkeys(("decode_rows", "fetch_rows"), _ROWS),
     **dict.fromkeys(("narrow_tile", "row_step", "tile_max", "tile_min"), _TILE),
+    "port_cores": Range(1e-9, 1e9),
     "row_cores": Range(1e-9, 1e18),
     # Bytes.
     "inflight_bytes": Range(1.0, 1e12),
