@@ -298,8 +298,8 @@ def attention(
     FLOP are exact: 4 `head_dim` a pair of query and key that attend. `time_s` is overhead + max(compute, memory,
     cache), the least over the schedules considered; `upper_s` the least of their sums. Both grow with every size; with
     `kv_heads` or `head_dim` alone they need not: groups of another size pack better or worse into tiles, and heads of
-    another width may have other tiles. Keys cut over more cores leave more parts to combine: with twice the cores a call
-    may take a few percent longer.
+    another width may have other tiles. Keys cut over more cores leave more parts to combine: with twice the cores one
+    call may take a few percent longer.
     """
     values = value_dim if value_dim > 0.0 else head_dim
     tile = narrow_tile if head_dim <= NARROW else TILE
