@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import multiprocessing
+import pickle
 import re
+import tracemalloc
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
+from roofline.estimates import figures, grids
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work import op
@@ -265,6 +270,113 @@ def test_an_estimated_chip_is_less_sure_than_a_disclosed_one() -> None:
         return float(high / low)
 
     assert width("artemis") > width("mtia-2i")
+
+
+def test_the_interval_of_a_grid_is_that_of_its_points(monkeypatch: pytest.MonkeyPatch, h100: Chip) -> None:
+    chips = [h100.what_if({"memory.hbm.bandwidth": [[["x1"]], [["x2"]]]}), rl.load_chip("artemis")]
+    batch, prompt = np.array([[1], [7]]), np.array([100, 2000])
+    for chip in chips:
+        asked = {"batch": batch, "prompt": prompt, "dtype": "fp16", "check": False}
+        est = rl.estimate("llama-3.1-8b", chip, usable_memory=np.array([0.5, 0.9])[:, None, None, None], **asked)
+        whole = est.interval(0.9)
+        monkeypatch.setattr(figures, "MOST_VALUES", figures.SAMPLES * 4)  # points at a time
+        parts = est.interval(0.9)
+        monkeypatch.undo()
+        for name, value in est.figures().items():
+            for a, b in zip(whole[name], parts[name], strict=True):
+                assert a.shape == value.shape
+                assert a == pytest.approx(b, rel=1e-12)
+            assert np.all((whole[name][0] <= value) & (value <= whole[name][1]))
+        one = h100.what_if({"memory.hbm.bandwidth": "x2"}) if chip is chips[0] else chip
+        alone = rl.estimate("llama-3.1-8b", one, batch=7, prompt=2000, dtype="fp16", check=False).interval(0.9)
+        for name, ends in alone.items():
+            there = (-1,) * (whole[name][0].ndim - 2) + (1, -1)
+            assert [end[there] for end in whole[name]] == pytest.approx(list(ends), rel=1e-9)
+
+
+@given(st.lists(st.integers(1, 7), max_size=4).map(tuple), st.integers(1, 40))
+def test_parts_of_a_grid_are_all_of_it_once(shape: tuple[int, ...], most: int) -> None:
+    seen = np.zeros(shape, dtype=int)
+    for part in grids.parts(shape, most):
+        seen[part] += 1
+        assert seen[part].size <= most
+    assert np.all(seen == 1)
+
+
+def test_intervals_take_no_more_memory_for_more_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "MOST_BYTES", 2**22)
+
+    def peak(points: int) -> int:
+        est = rl.estimate("ncf", "artemis", batch=np.arange(1, points + 1), check=False)
+        est.interval(0.9, "latency_s")  # what is loaded once
+        tracemalloc.start()
+        est.interval(0.9, "latency_s")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    few, many = peak(50), peak(300)
+    assert few > 2**22
+    assert many < 1.2 * few
+
+
+def test_equal_operators_of_a_long_workload_share_their_cost(h100: Chip) -> None:
+    rows = np.array([1.0, 64.0])
+    ops = [op.gemm(m=1 + i % 3, n=64, k=64, count=1 + i % 5) for i in range(600)]
+    ops += [op.copy(rows=rows, cols=8, dtype="bf16"), op.copy(rows=rows * 2, cols=8, dtype="bf16")]
+    phase = rl.run(ops, h100)
+    for one, values in zip(ops, phase.costs, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(values, rl.cost(one, h100).values, strict=True))
+    assert len({id(values) for values in phase.costs}) == 5
+    assert phase.time_s == pytest.approx(sum(one.count * rl.cost(one, h100).time_s for one in ops), rel=1e-12)
+
+
+def test_arrays_of_a_chip_and_of_a_request_must_go_together(h100: Chip) -> None:
+    chip = h100.what_if({"memory.hbm.bandwidth": ["x1", "x2", "x3"]})
+    with pytest.raises(rl.BadWorkload, match=r"do not broadcast .*batch.*\(2,\).*memory.hbm.bandwidth.*\(3,\)"):
+        rl.estimate("llama-3.1-8b", chip, batch=[1, 2])
+    with pytest.raises(rl.BadWorkload, match="do not broadcast"):
+        rl.estimate("rm1", h100, batch=[64, 128], skew=[0, 0.5, 1])
+    with pytest.raises(rl.BadWorkload, match="do not broadcast"):
+        rl.serve("llama-3.1-8b", h100, concurrency=[1, 2], chunk=[64, 128, 256])
+
+
+# Other processes ---------------------------------------------------------------------------------------------------
+
+
+def _figures_of(est: Any) -> tuple[dict[str, Any], str, Any]:
+    return est.figures(), str(est.bound), est.interval(0.9)
+
+
+@pytest.mark.parametrize(
+    ("model", "chip", "options"),
+    [
+        ("llama-3.1-8b", "h100-sxm", {"tp": 2}),
+        ("rm1", "mtia-v1", {"dtype": "int8"}),
+        ("deepseek-v3", "h200", {"tp": 8}),
+    ],
+)
+def test_estimates_go_to_other_processes_and_back(model: str, chip: str, options: dict[str, Any]) -> None:
+    est = rl.estimate(model, chip, **options)
+    before = _figures_of(est)
+    again = pickle.loads(pickle.dumps(est))
+    assert _figures_of(again) == before
+    assert again.chip.numbers == est.chip.numbers
+    for phase, other in zip(est.phases, again.phases, strict=True):
+        assert pickle.loads(pickle.dumps(phase)).records == phase.records == other.records
+    one = rl.cost(rl.gemm(m=[1, 64], n=64, k=64, dtype=est.chip.widest_matrix), chip)
+    copied = pickle.loads(pickle.dumps(one))
+    assert copied.time_s.tolist() == one.time_s.tolist()
+    assert copied.bound.tolist() == one.bound.tolist()
+
+
+def test_a_pool_of_processes_estimates() -> None:
+    h100 = rl.load_chip("h100-sxm")
+    rl.estimate("llama-3.1-8b", h100)  # what was looked up must not stand in the way
+    ests = [rl.estimate("llama-3.1-8b", h100, batch=b) for b in (1, 8)]
+    ests.append(rl.serve("llama-3.1-8b", h100, concurrency=8))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(_figures_of, ests)) == [_figures_of(est) for est in ests]
 
 
 # Errors ------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ _FIELD = {name: i for i, name in enumerate(COST)}
 _FLOPS, _VECTOR_FLOPS = _FIELD["flops"], _FIELD["vector_flops"]
 _LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
 _BUSY = slice(_FIELD["compute_s"], _FIELD["overhead_s"] + 1)  # compute, memory, cache, network, overhead
+_LONG = 500  # operators from which on telling equal ones apart is worth its time
 _INSTANT = 1e-300  # s: above zero, below every time
 
 _OPERATOR = of("an operator, such as roofline.gemm(m=1, n=1, k=1)", Op)
@@ -241,6 +242,21 @@ def cost(op: Op, chip: Chip | str | os.PathLike[str]) -> Cost:
     return Cost(op, chip, evaluate_op(op, chip))
 
 
+def _costs(workload: Workload, chip: Chip) -> list[tuple[Any, ...]]:
+    """The cost of each operator; a long workload repeats itself, and its equal operators share theirs."""
+    if len(workload) < _LONG:
+        return [evaluate_op(op, chip) for op in workload]
+    known: dict[Any, tuple[Any, ...]] = {}
+    costs = []
+    for op in workload:
+        sizes = ((name, id(v)) if isinstance(v, np.ndarray) else (name, "", v) for name, v in op.args.items())
+        key = (op.kind, op.kernel, op.dtype, *sizes)
+        if key not in known:
+            known[key] = evaluate_op(op, chip)
+        costs.append(known[key])
+    return costs
+
+
 class Phase:
     """One step of a workload on a chip, operators in sequence: prefill, a decode step, a recommendation batch.
 
@@ -257,12 +273,13 @@ class Phase:
         self.workload = workload
         self.chip = chip
         self.scale = scale
-        self.costs = [evaluate_op(op, chip) for op in workload]
+        self.costs = _costs(workload, chip)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the costs that the phase holds, where they are arrays."""
-        return sum(value.nbytes for values in self.costs for value in values if isinstance(value, np.ndarray))
+        costs = {id(values): values for values in self.costs}.values()
+        return sum(value.nbytes for values in costs for value in values if isinstance(value, np.ndarray))
 
     def _sum(self, index: int) -> Any:
         by_shape: dict[Any, Any] = {}  # in a sweep most operators vary along few of the axes: these are small sums

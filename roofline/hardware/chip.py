@@ -58,7 +58,8 @@ class Chip(Machine):
         changes : dict
             Path -> new value: text with its unit (``"4.8 TB/s"``), an SI float, or a list or array of either, which
             makes every result an array. ``"x2"`` doubles the present value. Engines follow ``clock`` and
-            ``cores.count``, and on-chip bandwidth follows the clock, unless they are changed as well.
+            ``cores.count``, and on-chip bandwidth follows the clock, unless they are changed as well. More cores share
+            a cache's bandwidth, each through a port as wide as before.
 
         Raises
         ------
