@@ -362,6 +362,21 @@ def test_estimates_go_to_other_processes_and_back(model: str, chip: str, options
     assert copied.bound.tolist() == one.bound.tolist()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        rl.UnknownName("chip", "h100x", ["h100"]), rl.BadDescriptor("a.toml", ["one", "two"]), rl.BadWorkload("no"),
+        rl.BadModel("a.json", "none"), rl.BadData("x"), rl.DoesNotFit("too large", 2.0, 1.0, ["tp=2"]),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_errors_come_back_from_other_processes(error: rl.RooflineError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
+
+
 def test_a_pool_of_processes_estimates() -> None:
     h100 = rl.load_chip("h100-sxm")
     rl.estimate("llama-3.1-8b", h100)  # what was looked up must not stand in the way

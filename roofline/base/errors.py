@@ -14,6 +14,17 @@ from typing import Any
 class RooflineError(Exception):
     """Base of every error that roofline raises on purpose."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its message and attributes: an error comes back from another process as it was.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[RooflineError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RooflineError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
 
 class UnknownName(RooflineError, LookupError):
     """A chip, model, field or option that does not exist, with the closest ones that do.
