@@ -424,12 +424,16 @@ def test_every_problem_of_a_file_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"title = ", "expected TOML"),
-        (b"\xff\xfe", "expected TOML"),
-        (b"a = " + b"[" * 5000, "expected TOML"),
-        (b"#" * 1_000_001, "expected at most 1000000 bytes, found 1000001"),
+        (b"title = ", "not valid TOML"),
+        (b"\xff\xfe", "expected UTF-8 text"),
+        (b"a = " + b"[" * 5000, "nested too deeply"),
+        (b"a = " + b"[" * 900 + b"]" * 900, "nested too deeply"),
+        (b"a" + b".a" * 100_000 + b" = 1", "nested too deeply"),
+        (b"dense_features = " + b"9" * 400, "dense_features"),
+        (b"dense_features = " + b"9" * 5000, "not valid TOML"),
+        (b"#" * 1_000_001, "expected at most 1,000,000 bytes, found 1,000,001"),
     ],
-    ids=["cut short", "not text", "nested too deep", "too large"],
+    ids=["cut short", "not text", "nested too deep", "nested", "dotted", "400 digits", "5000 digits", "too large"],
 )
 def test_unreadable_files_are_refused(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "mine.toml"

@@ -16,6 +16,9 @@ Numeric = Any
 #: No size of a tensor, and no number of bytes or calls, comes near it; products of a few of them stay finite.
 MOST = 1e18
 
+#: Arrays of more axes than these go together with no others in numpy.
+MOST_AXES = 16
+
 
 def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
     """The values as :func:`as_numeric` makes them; refuse what is below 0 or absurd."""
@@ -56,10 +59,7 @@ def number(where: str, name: str, value: Numeric) -> Numeric:
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MOST:
         return math.inf if value > 0 else -math.inf
-    try:
-        found = as_numeric(value)
-    except ValueError:  # numpy's, for rows of several lengths
-        raise BadWorkload(f"{where}: {name} must have rows of one length, found {shown(value)}") from None
+    found = as_numeric(value, f"{where}: {name}")
     array = np.asarray(found)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {shown(value)}")
@@ -78,12 +78,32 @@ def everywhere(condition: Numeric) -> bool:
     return bool(condition.all() if isinstance(condition, np.ndarray) else condition)
 
 
-def as_numeric(value: Numeric) -> Numeric:
-    """Lists, ranges and columns become arrays; numbers and arrays stay, and what is neither is left to be refused."""
+def as_numeric(value: Numeric, where: str = "") -> Numeric:
+    """Lists, ranges and columns become arrays; numbers and arrays stay, and what is neither is left to be refused.
+
+    Parameters
+    ----------
+    value : number, array, list, range or column
+    where : str, optional
+        What it is, for the error.
+
+    Raises
+    ------
+    BadWorkload
+        For a masked array, whose mask no arithmetic here would heed, and for rows of unequal length.
+    """
     if type(value) is int or type(value) is float or isinstance(value, str):
         return value
     if isinstance(value, (list, tuple, range)) or hasattr(value, "__array__"):
-        array = np.asarray(value)
+        prefix = f"{where}: " if where else ""
+        if isinstance(value, np.ma.MaskedArray):
+            raise BadWorkload(f"{prefix}expected a plain array, found a masked one: fill its gaps, or leave them out")
+        try:
+            array = np.asarray(value)
+        except (ValueError, RecursionError, RuntimeError):  # rows of several lengths, lists nested without end
+            raise BadWorkload(f"{prefix}expected a number or rows of one length, found {shown(value)}") from None
+        if array.ndim > MOST_AXES:
+            raise BadWorkload(f"{prefix}expected at most {MOST_AXES} axes, found {array.ndim}")
         if array.dtype.kind in "iuf":
             return array.astype(float) if array.ndim else float(array)
         return array
@@ -108,3 +128,17 @@ def maximum(a: Numeric, b: Numeric) -> Numeric:
 def minimum(a: Numeric, b: Numeric) -> Numeric:
     """The smaller, elementwise; plain numbers stay plain."""
     return np.minimum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else min(a, b)
+
+
+def quantiles(samples: np.ndarray, *at: float) -> list[np.ndarray]:
+    """Quantiles along the first axis, interpolated between the two samples beside each.
+
+    As ``np.quantile(samples, at, axis=0)``, to the bit, in a fraction of its time.
+    """
+    ordered = np.sort(np.ascontiguousarray(np.moveaxis(samples, 0, -1)), axis=-1)
+    found = []
+    for q in at:
+        place = (len(samples) - 1) * q
+        beside = ordered[..., int(place) : int(place) + 2]
+        found.append(np.asarray(np.quantile(beside, place - int(place), axis=-1)))
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, UnknownName
+from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import anywhere, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.hardware.chip import Chip
@@ -71,7 +71,7 @@ def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -
 def _usable_memory(options: dict[str, Any]) -> float:
     usable = options.get("usable_memory", USABLE_MEMORY)
     if isinstance(usable, bool) or not isinstance(usable, int | float) or not 0 < usable <= 1:
-        raise BadWorkload(f"usable_memory: expected a fraction above 0 and at most 1, found {usable!r}")
+        raise BadWorkload(f"usable_memory: expected a fraction above 0 and at most 1, found {shown(usable)}")
     return float(usable)
 
 
@@ -82,9 +82,9 @@ def whole(where: str, value: Any, least: int = 1) -> Any:
     value = as_numeric(value)
     array = np.asarray(value)
     if type(value) is int and value >= 2**53:
-        raise BadWorkload(f"{where}: expected a whole number of at least {least} below 2^53, found {value!r}")
+        raise BadWorkload(f"{where}: expected a whole number of at least {least} below 2^53, found {shown(value)}")
     if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
-        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {value!r}")
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {shown(value)}")
     flat = np.atleast_1d(array).ravel()
     fine = (flat >= least) & (flat < 2**53)
     fine[fine] = flat[fine] % 1 == 0
@@ -110,7 +110,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     plan.check(model)
     if anywhere(prefix >= prompt):
         raise BadWorkload(
-            f"prefix: at least one token of the prompt is new, found prefix={prefix!r} of prompt={prompt!r}"
+            f"prefix: at least one token of the prompt is new, found prefix={shown(prefix)} of prompt={shown(prompt)}"
         )
     if anywhere(prompt + output > model.max_positions):
         raise BadWorkload(
@@ -119,7 +119,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         )
     if anywhere(batch < plan.dp):
         raise BadWorkload(
-            f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}"
+            f"batch: {shown(plan.dp)} data-parallel replicas need at least one sequence each, found {shown(batch)}"
         )
     if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
@@ -161,7 +161,7 @@ def _skew(value: Any) -> Any:
     value = as_numeric(value)
     array = np.asarray(value)
     if isinstance(value, bool) or array.dtype.kind not in "iuf" or not np.all((array >= 0) & (array <= MOST_SKEW)):
-        raise BadWorkload(f"skew: expected a Zipf exponent between 0 and {MOST_SKEW}, found {value!r}")
+        raise BadWorkload(f"skew: expected a Zipf exponent between 0 and {MOST_SKEW}, found {shown(value)}")
     return value
 
 
@@ -179,7 +179,7 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     if anywhere(devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
     if anywhere(batch < devices):
-        raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")
+        raise BadWorkload(f"batch: {shown(devices)} chips need at least one sample each, found {shown(batch)}")
     table = options.get("table_dtype")
     return Request(
         batch=batch,

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roofline.base.errors import closest
+from roofline.base.errors import closest, shown
 from roofline.models.attention import Attention, LatentAttention, Span
 from roofline.models.feed_forward import Experts, FeedForward
-from roofline.models.fields import Fields, read_json
+from roofline.models.fields import LIMITS, Fields, read_json
 from roofline.models.llm import LanguageModel, Layers
 from roofline.models.quantization import attention_is_wide, dtypes
 
@@ -93,7 +93,7 @@ def _family(body: Fields, top: Fields) -> str:
     model_type = body.text("model_type") or top.text("model_type")
     by_type = known.get(model_type, "")
     if by_architecture and by_type and by_architecture != by_type:
-        top.fail("model_type", f"found {model_type!r}, at odds with architectures = {architecture!r}")
+        top.fail("model_type", f"found {shown(model_type)}, at odds with architectures = {shown(architecture)}")
     family = by_architecture or by_type
     if family:
         return family
@@ -102,16 +102,16 @@ def _family(body: Fields, top: Fields) -> str:
     key, found = ("model_type", model_type) if model_type else ("architectures", architecture)
     why = _OUT_OF_REACH.get(model_type)
     if why:
-        top.fail(key, f"found {found!r}, which {why}")
+        top.fail(key, f"found {shown(found)}, which {why}")
     near = closest(found, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    top.fail(key, f"found {found!r}, expected a family that roofline reads: {', '.join(FAMILIES)}{hint}")
+    top.fail(key, f"found {shown(found)}, expected a family that roofline reads: {', '.join(FAMILIES)}{hint}")
 
 
 def _strings(fields: Fields, key: str) -> tuple[str, ...]:
     values = fields.array(key) or []
     if not all(isinstance(v, str) for v in values):
-        fields.fail(key, f"found {values!r}, expected a list of strings")
+        fields.fail(key, f"found {shown(values)}, expected a list of strings")
     return tuple(values)
 
 
@@ -152,7 +152,7 @@ def _spans(c: Fields, depth: int, window: int | None, is_local: Callable[[int], 
         c.fail("layer_types", f"found {len(types)} entries, expected num_hidden_layers = {depth}")
     for kind in types:
         if not isinstance(kind, str) or kind not in kinds:
-            c.fail("layer_types", f"found {kind!r}, expected one of {', '.join(kinds)}")
+            c.fail("layer_types", f"found {shown(kind)}, expected one of {', '.join(kinds)}")
     return [kinds[kind] for kind in types]
 
 
@@ -221,7 +221,7 @@ def _qwen(c: Fields, attention: Attention, sparse: Experts | None = None) -> dic
         layers: list[Layer] = [(attention, _dense(c), span) for span in _qwen_spans(c)]
     else:
         step = c.integer("decoder_sparse_step", default=1, limit="layers")
-        dense = c.array("mlp_only_layers") or []
+        dense = c.integers("mlp_only_layers", LIMITS["layers"]) or []
         layers = [
             (attention, sparse if i not in dense and (i + 1) % step == 0 else _dense(c), span)
             for i, span in enumerate(_qwen_spans(c))
@@ -350,11 +350,11 @@ def _llama4(c: Fields) -> dict[str, Any]:
     moe = _routed(c, "num_local_experts", "intermediate_size", topk=1, shared=FeedForward(inter))
     dense = FeedForward(c.integer("intermediate_size_mlp", default=16384))
     step = c.integer("interleave_moe_layer_step", default=1, limit="layers")
-    routed = c.array("moe_layers")
+    routed = c.integers("moe_layers", LIMITS["layers"])
     if routed is None:
         routed = list(range(step - 1, depth, step))
     every = c.integer("no_rope_layer_interval", default=4, limit="layers")
-    rotated = c.array("no_rope_layers") or [int((i + 1) % every != 0) for i in range(depth)]
+    rotated = c.integers("no_rope_layers", 1) or [int((i + 1) % every != 0) for i in range(depth)]
     if len(rotated) < depth:
         c.fail("no_rope_layers", f"found {len(rotated)} entries, expected num_hidden_layers = {depth}")
     chunk = None if c.has("attention_chunk_size") and c.get("attention_chunk_size") is None else c.integer(

@@ -122,7 +122,7 @@ def compiled(step: Workload) -> Workload:
 def _follows(one: Op, product: Op) -> bool:
     """Whether `one` works on the elements of a product's result."""
     args = product.args
-    return product.kind == "gemm" and product.count is one.count and one.args["cols"] is args["n"]
+    return product.kind == "gemm" and product.count == one.count and one.args["cols"] is args["n"]
 
 
 __all__ = ["cached", "compiled", "fused", "joined"]
