@@ -17,7 +17,7 @@ from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, BadModel, UnknownName, shown
 from roofline.models.blocks import BLOCKS, Block, Count, Feature, Name, Strict, Width, as_list, flat
 from roofline.models.recommender import Recommender, TableGroup
-from roofline.models.steps import Step, merged, nameless
+from roofline.models.steps import Step, merged
 
 Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
 Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
@@ -124,7 +124,8 @@ def read(raw: dict[str, Any], name: str, file: str = "") -> Recommender:
     try:
         groups = _groups(described.tables)
         last, steps = _plan(described, groups)
-        if len({*map(nameless, steps)}) > MAX_KINDS:
+        steps = merged(steps)
+        if len(steps) > MAX_KINDS:
             raise _Misfit(f"block: expected at most {MAX_KINDS:,} layers that differ in shape, found more")
         if len({(group.dim, group.sequence) for group in groups}) > MAX_KINDS:
             raise _Misfit(f"tables: expected at most {MAX_KINDS:,} groups of different width, found more")
@@ -140,7 +141,7 @@ def read(raw: dict[str, Any], name: str, file: str = "") -> Recommender:
         pairs_per_request=described.pairs_per_request,
         tables=groups,
         blocks=tuple((b.label, b.type) for b in described.block),
-        steps=tuple(merged(steps)),
+        steps=tuple(steps),
         outputs=last.width,
     )
 

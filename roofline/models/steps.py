@@ -42,7 +42,7 @@ class Step(Protocol):
         """The operators of `batch` samples in the arithmetic `dtype`."""
 
 
-def nameless(step: Any) -> Step:
+def _nameless(step: Any) -> Step:
     """A step as it would be called if it had no name, and were there once: equal for what costs the same."""
     return replace(step, name="", copies=1)  # type: ignore[no-any-return]
 
@@ -53,7 +53,7 @@ def merged(steps: Sequence[Step]) -> list[Step]:
         return list(steps)
     first: dict[Step, Any] = {}
     for step in steps:
-        shape = nameless(step)
+        shape = _nameless(step)
         met = first.get(shape)
         first[shape] = step if met is None else replace(met, copies=met.copies + step.copies)
     return list(first.values())
