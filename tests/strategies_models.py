@@ -36,7 +36,7 @@ Path_ = tuple[Any, ...]
 #: Values of every kind that a file can hold, and some that none should.
 NUMBERS = st.one_of(
     st.sampled_from([0, 1, -1, 2, 0.3, 0.5, -0.0, 1.5, 64, 4096, 2**31, 2**53, 10**12, 10**15, 10**15 + 1, 10**18]),
-    st.sampled_from([10**400, -(10**400), 10**5000, 1e300, 1e-300, math.inf, -math.inf, math.nan]),
+    st.sampled_from([10**400, -(10**400), 1e300, 1e-300, math.inf, -math.inf, math.nan]),
     st.integers(-3, 100_000),
     st.floats(-10, 1e6),
 )
@@ -67,6 +67,10 @@ def places(value: Any, path: Path_ = ()) -> Iterator[Path_]:
     for key, child in inner:
         yield (*path, key)
         yield from places(child, (*path, key))
+
+
+#: What no file can hold besides: Python's readers refuse a number of as many digits.
+ARGUMENT_VALUES = st.one_of(VALUES, st.sampled_from([10**5000, -(10**5000), [1, 10**5000]]))
 
 
 @st.composite
@@ -112,12 +116,12 @@ def calls(draw: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
     function = draw(st.sampled_from(list(ARGUMENTS)))
     arguments = dict(draw(ARGUMENTS[function]))
     for name in draw(st.lists(st.sampled_from(sorted(arguments)), max_size=3)) if arguments else ():
-        arguments[name] = draw(st.one_of(VALUES, NUMBERS.map(lambda v: [v, 2])))
+        arguments[name] = draw(st.one_of(ARGUMENT_VALUES, NUMBERS.map(lambda v: [v, 2])))
     if draw(st.booleans()):
         known = inspect.signature(function).parameters
         known = known if "options" not in known else inspect.signature(op.elementwise).parameters
         others = known.keys() - {"name", "kind", "shard", "scope", "out_dtype" if function in _CONVERT else ""}
-        arguments[draw(st.sampled_from(sorted(others)))] = draw(VALUES)
+        arguments[draw(st.sampled_from(sorted(others)))] = draw(ARGUMENT_VALUES)
     return function, arguments
 
 
@@ -140,7 +144,9 @@ def requests(draw: Any) -> tuple[str, str, dict[str, Any]]:
     options = {name: known[name] for name in draw(st.lists(st.sampled_from(sorted(known)), unique=True))}
     for name in draw(st.lists(st.sampled_from(sorted(known)), min_size=1, max_size=3)):
         degree = name in ("tp", "pp", "ep", "dp", "devices", "batch")
-        options[name] = draw(st.one_of(VALUES, st.sampled_from([1, 2, 3, 4, 7, 8, 64])) if degree else VALUES)
+        options[name] = draw(
+            st.one_of(ARGUMENT_VALUES, st.sampled_from([1, 2, 3, 4, 7, 8, 64])) if degree else ARGUMENT_VALUES
+        )
     return model, draw(st.sampled_from(CHIPS)), options
 
 
