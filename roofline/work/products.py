@@ -86,11 +86,9 @@ def moe(
     values |= whole(name, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)
     broadcastable(name, values)
     if anywhere(values["topk"] > values["experts"]):
-        raise BadWorkload(
-            f"{name}: topk is at most the experts there are, found topk={shown(topk)} of {shown(experts)}"
-        )
+        raise BadWorkload(f"{name}: topk is at most the number of experts, found {shown(topk)} of {shown(experts)}")
     if anywhere(values["ep"] > values["experts"]):
-        raise BadWorkload(f"{name}: ep is at most the number of experts, found ep={shown(ep)} of {shown(experts)}")
+        raise BadWorkload(f"{name}: ep is at most the number of experts, found {shown(ep)} of {shown(experts)}")
     dtype = dtype_name(dtype)
     args = {
         **values, **flags(name, gated=gated), **within(name, 0, MOST_IMBALANCE, skew=skew), "width": DTYPE_BYTES[dtype],
