@@ -119,7 +119,8 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         )
     if anywhere(batch < plan.dp):
         raise BadWorkload(
-            f"batch: {shown(plan.dp)} data-parallel replicas need at least one sequence each, found {shown(batch)}"
+            f"batch: {shown(plan.dp)} data-parallel replicas need at least one sequence each, "
+            f"found batch={shown(batch)}"
         )
     if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
@@ -179,7 +180,7 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     if anywhere(devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
     if anywhere(batch < devices):
-        raise BadWorkload(f"batch: {shown(devices)} chips need at least one sample each, found {shown(batch)}")
+        raise BadWorkload(f"batch: {shown(devices)} chips need at least one sample each, found batch={shown(batch)}")
     table = options.get("table_dtype")
     return Request(
         batch=batch,
