@@ -91,9 +91,9 @@ BAG = {"batch": 64, "tables": 1, "rows": 1000, "dim": 64, "pooling": 4}
         (
             rl.gemm,
             {"m": 10**5000, "n": 1, "k": 1},
-            "m must be a number from 1 to .*, found an integer of 16610 bits",
+            "m must be a number from 1 to .*, found an integer of 16,610 bits",
         ),
-        (rl.gemm, {"m": [[1], [1, 2]], "n": 1, "k": 1}, "m must have rows of one length"),
+        (rl.gemm, {"m": [[1], [1, 2]], "n": 1, "k": 1}, "rows of one length"),
         (rl.rms_norm, {"rows": 1, "cols": [8, -1]}, "cols must be a whole number"),
         (rl.all_reduce, {"bytes": 0, "devices": 2}, "bytes must be a number from 1e-06 to 1e\\+18"),
         (rl.all_reduce, {"bytes": 8, "devices": 2.5}, "devices must be a whole number"),

@@ -13,6 +13,7 @@ from roofline.base.errors import BadWorkload
 from roofline.base.units import dtype_bytes
 from roofline.models.huggingface import load
 from roofline.models.llm import LanguageModel
+from roofline.work.engine import fused
 from roofline.work.op import Op
 from roofline.work.parallel import Plan, activation_bytes, kept, kv_bytes, shard, weight_bytes
 from roofline.work.workload import Workload
@@ -331,3 +332,22 @@ def test_activations_of_a_prefill() -> None:
     assert activation_bytes(LLAMA, Plan(), 1, 8192, "fp8") == expected
     assert activation_bytes(LLAMA, Plan(tp=8), 1, 8192) < expected / 2
     assert activation_bytes(LLAMA, Plan(), 1, 8192, logits="all") == expected + 8191 * 4 * 128256
+
+
+@pytest.mark.parametrize(
+    ("name", "within", "apart"),
+    [
+        ("llama-3.1-8b", {"residual_add": 64}, {}),
+        ("deepseek-v3", {"residual_add": 122}, {"shared_add": 58}),  # 61 layers, 58 of them with shared experts
+        ("phi-2", {"residual_add": 32}, {"residual_add": 32}),  # both blocks of a layer share its norm
+        ("gemma-2-2b", {"residual_add": 52}, {}),
+    ],
+)
+def test_norms_take_the_additions_of_the_residual_stream(
+    name: str, within: dict[str, int], apart: dict[str, int]
+) -> None:
+    step = model(name).step(1, 1, 128)
+    adds = [one for one in fused(step) if one.kind == "residual_add"]
+    assert {one.name: one.count for one in adds if one.args["merged"]} == within
+    assert {one.name: one.count for one in adds if not one.args["merged"]} == apart
+    assert sum(one.count for one in adds) == sum(one.count for one in step if one.kind == "residual_add")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+import roofline as rl
 import roofline.models.recommender as recommender
 from roofline.base.errors import BadModel, BadWorkload
 from roofline.models import description
@@ -424,12 +425,16 @@ def test_every_problem_of_a_file_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"title = ", "expected TOML"),
-        (b"\xff\xfe", "expected TOML"),
-        (b"a = " + b"[" * 5000, "expected TOML"),
-        (b"#" * 1_000_001, "expected at most 1000000 bytes, found 1000001"),
+        (b"title = ", "not valid TOML"),
+        (b"\xff\xfe", "expected UTF-8 text"),
+        (b"a = " + b"[" * 5000, "nested too deeply"),
+        (b"a = " + b"[" * 900 + b"]" * 900, "nested too deeply"),
+        (b"a" + b".a" * 100_000 + b" = 1", "nested too deeply"),
+        (b"dense_features = " + b"9" * 400, "dense_features"),
+        (b"dense_features = " + b"9" * 5000, "not valid TOML"),
+        (b"#" * 1_000_001, "expected at most 1,000,000 bytes, found 1,000,001"),
     ],
-    ids=["cut short", "not text", "nested too deep", "too large"],
+    ids=["cut short", "not text", "nested too deep", "nested", "dotted", "400 digits", "5000 digits", "too large"],
 )
 def test_unreadable_files_are_refused(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "mine.toml"
@@ -439,6 +444,44 @@ def test_unreadable_files_are_refused(tmp_path: Path, content: bytes, says: str)
     assert says in str(caught.value)
     with pytest.raises(BadModel, match="cannot be read"):
         load(tmp_path / "nowhere.toml")
+
+
+DEEP = {
+    "title": "Deep", "source": "here", "dense_features": 64, "tables": [{"rows": 1000, "dim": 64}],
+    "block": [{"type": "cross", "name": f"c{i}", "layers": 30, "rank": 16, **({"input": "dense"} if not i else {})}
+              for i in range(6)]
+    + [{"type": "dot", "name": f"d{i}", "input": ["embedding", f"c{i + 1}"]} for i in range(5)]
+    + [{"type": "concat", "input": [f"d{i}" for i in range(5)]}],
+}  # fmt: skip
+
+
+def test_many_layers_of_a_shape_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what anybody reads, equal steps are one with a count; sizes and times stay those of all."""
+    counted = description.read(DEEP, "deep")
+    monkeypatch.setattr("roofline.models.steps.MOST_NAMED", 10_000)
+    listed = description.read(DEEP, "deep")
+    assert len(listed.steps) == 6 * 30 * 3 + 5 * 3 + 1 > 500
+    assert [(step.name, step.copies) for step in counted.steps] == [
+        ("c0.0.down", 180), ("c0.0.up", 180), ("c0.0.combine", 180), ("d0.concat", 5), ("d0", 5), ("d0.pick", 5),
+        ("concat.concat", 1),
+    ]  # fmt: skip
+    assert (counted.params, counted.flops_per_sample) == (listed.params, listed.flops_per_sample)
+    for compiled in (False, True):
+        options = {"batch": 512, "dtype": "int8", "compiled": compiled}
+        one, all_ = (rl.estimate(model, "h100-sxm", **options) for model in (counted, listed))
+        for figure, value in all_.figures().items():
+            assert one.figures()[figure] == pytest.approx(value, rel=1e-12)
+        assert one.interval(0.9, "latency_s") == pytest.approx(all_.interval(0.9, "latency_s"), rel=1e-9)
+
+
+def test_as_many_shapes_as_no_model_has_are_refused() -> None:
+    layers = [64] + [width for i in range(99) for width in (100 + i, 64)]
+    blocks = [{"type": "mlp", "name": f"m{i}", "layers": [*layers[:-1], 1000 + i, 64]} for i in range(30)]
+    blocks[0]["input"] = "dense"
+    for i, block in enumerate(blocks):
+        block["layers"] = [64, *(w + 500 * i if w != 64 else 64 for w in block["layers"][1:])]
+    with pytest.raises(BadModel, match="at most 2,000 layers that differ in shape"):
+        description.read({**DEEP, "block": blocks, "tables": DEEP["tables"]}, "wide")
 
 
 def test_importing_models_imports_nothing_heavy() -> None:

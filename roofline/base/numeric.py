@@ -16,6 +16,9 @@ Numeric = Any
 #: No size of a tensor, and no number of bytes or calls, comes near it; products of a few of them stay finite.
 MOST = 1e18
 
+#: Arrays of more axes than these go together with no others in numpy.
+MOST_AXES = 16
+
 
 def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
     """The values as :func:`as_numeric` makes them; refuse what is below 0 or absurd."""
@@ -97,8 +100,10 @@ def as_numeric(value: Numeric, where: str = "") -> Numeric:
             raise BadWorkload(f"{prefix}expected a plain array, found a masked one: fill its gaps, or leave them out")
         try:
             array = np.asarray(value)
-        except ValueError:
+        except (ValueError, RecursionError, RuntimeError):  # rows of several lengths, lists nested without end
             raise BadWorkload(f"{prefix}expected a number or rows of one length, found {shown(value)}") from None
+        if array.ndim > MOST_AXES:
+            raise BadWorkload(f"{prefix}expected at most {MOST_AXES} axes, found {array.ndim}")
         if array.dtype.kind in "iuf":
             return array.astype(float) if array.ndim else float(array)
         return array

@@ -23,8 +23,8 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Parse one TOML file.
+def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE) -> dict[str, Any]:
+    """Parse one TOML file of at most so many bytes, in lines of at most so many characters.
 
     Raises
     ------
@@ -37,14 +37,14 @@ def read(path: Path) -> dict[str, Any]:
         if path.exists() and not path.is_file():
             raise BadDescriptor(str(path), ["cannot be read: expected a file, found a device or pipe"])
         with path.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
+            data = stream.read(most_bytes + 1)
+        if len(data) > most_bytes:
             size = path.stat().st_size
-            raise BadDescriptor(str(path), [f"expected at most {MAX_FILE_BYTES:,} bytes, found {size:,}"])
+            raise BadDescriptor(str(path), [f"expected at most {most_bytes:,} bytes, found {size:,}"])
         text = data.decode("utf-8-sig")  # Windows editors write the mark that this drops
         for number, line in enumerate(text.split("\n"), 1):
-            if len(line) > MAX_LINE:
-                found = f"expected at most {MAX_LINE:,} characters, found {len(line):,}"
+            if len(line) > most_line:
+                found = f"expected at most {most_line:,} characters, found {len(line):,}"
                 raise BadDescriptor(str(path), [f"line {number}: {found}"])
             if _DEEP.match(line):
                 raise BadDescriptor(str(path), [f"line {number}: nested too deeply"])

@@ -230,7 +230,7 @@ def dtype_name(name: str) -> str:
         key = _DTYPE_ALIASES.get(key, key)
         if key in DTYPE_BYTES:
             return key
-    near = closest(str(name), [*DTYPE_BYTES, *_DTYPE_ALIASES], 1)
+    near = closest(name if isinstance(name, str) else shown(name), [*DTYPE_BYTES, *_DTYPE_ALIASES], 1)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     raise BadWorkload(f"unknown dtype {shown(name)}{hint} known: {', '.join(DTYPE_BYTES)}")
 

@@ -111,9 +111,9 @@ def whole(where: str, value: Any, least: int = 1) -> Any:
     value = as_numeric(value, where)
     array = np.asarray(value)
     if type(value) is int and value >= 2**53:
-        raise BadWorkload(f"{where}: expected a whole number of at least {least} below 2^53, found {value!r}")
+        raise BadWorkload(f"{where}: expected a whole number of at least {least} below 2^53, found {shown(value)}")
     if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
-        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {value!r}")
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {shown(value)}")
     flat = np.atleast_1d(array).ravel()
     fine = (flat >= least) & (flat < 2**53)
     fine[fine] = flat[fine] % 1 == 0
@@ -140,7 +140,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     plan.check(model)
     if anywhere(prefix >= prompt):
         raise BadWorkload(
-            f"prefix: at least one token of the prompt is new, found prefix={prefix!r} of prompt={prompt!r}"
+            f"prefix: at least one token of the prompt is new, found prefix={shown(prefix)} of prompt={shown(prompt)}"
         )
     if anywhere(prompt + output > model.max_positions):
         raise BadWorkload(
@@ -149,7 +149,8 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         )
     if anywhere(batch < plan.dp):
         raise BadWorkload(
-            f"batch: {plan.dp!r} data-parallel replicas need at least one sequence each, found batch={batch!r}"
+            f"batch: {shown(plan.dp)} data-parallel replicas need at least one sequence each, "
+            f"found batch={shown(batch)}"
         )
     if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
@@ -200,7 +201,7 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     if anywhere(devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
     if anywhere(batch < devices):
-        raise BadWorkload(f"batch: {devices!r} chips need at least one sample each, found batch={batch!r}")
+        raise BadWorkload(f"batch: {shown(devices)} chips need at least one sample each, found batch={shown(batch)}")
     return Request(
         batch=batch,
         dtype=dtype,

@@ -7,23 +7,26 @@ loads no such model never imports pydantic for it.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from roofline.base.errors import BadModel, UnknownName
+from roofline.base import tomlfile
+from roofline.base.errors import BadDescriptor, BadModel, UnknownName, shown
 from roofline.models.blocks import BLOCKS, Block, Count, Feature, Name, Strict, Width, as_list, flat
 from roofline.models.recommender import Recommender, TableGroup
-from roofline.models.steps import Step
+from roofline.models.steps import Step, merged
 
 Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
 Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
 
 #: More than any model has; a bound on what a few bytes of a hostile file can ask for.
 MAX_TABLES = 100_000
+
+#: Different shapes of layer, or of table: what is alike costs nothing to have more of, what differs is computed apart.
+MAX_KINDS = 2000
 
 #: Larger than any honest description; a file beyond it is refused unread.
 MAX_FILE_BYTES = 1_000_000
@@ -87,13 +90,9 @@ def load(path: str | os.PathLike[str]) -> Recommender:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise BadModel(str(path), f"expected at most {MAX_FILE_BYTES} bytes, found {path.stat().st_size}")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadModel(str(path), f"cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadModel(str(path), f"expected TOML: {error}") from None
+        raw = tomlfile.read(path, MAX_FILE_BYTES, MAX_FILE_BYTES)  # a list of rows may be one long line
+    except BadDescriptor as error:
+        raise BadModel(str(path), "; ".join(error.problems)) from None
     return read(raw, path.stem, str(path))
 
 
@@ -125,6 +124,11 @@ def read(raw: dict[str, Any], name: str, file: str = "") -> Recommender:
     try:
         groups = _groups(described.tables)
         last, steps = _plan(described, groups)
+        steps = merged(steps)
+        if len(steps) > MAX_KINDS:
+            raise _Misfit(f"block: expected at most {MAX_KINDS:,} layers that differ in shape, found more")
+        if len({(group.dim, group.sequence) for group in groups}) > MAX_KINDS:
+            raise _Misfit(f"tables: expected at most {MAX_KINDS:,} groups of different width, found more")
     except _Misfit as error:
         raise BadModel(file, str(error)) from None
     return Recommender(
@@ -228,7 +232,7 @@ def _explain(error: Any) -> str:
         what = f"{loc[2]} block"
         owner = BLOCKS[loc.pop(2)]  # the branch of the union, no key of the file
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
-    kind, context, found = error["type"], error.get("ctx", {}), repr(error["input"])
+    kind, context, found = error["type"], error.get("ctx", {}), shown(error["input"])
     found = found if len(found) <= 60 else found[:57] + "..."
     if kind == "extra_forbidden":
         return f"{where}: {UnknownName(f'key of a {what}', str(loc[-1]), owner.model_fields)}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
-from roofline.base.errors import BadModel, closest
+from roofline.base.errors import BadModel, closest, shown
 
 #: A description is a few kilobytes; what is larger is no description.
 MAX_BYTES = 10_000_000
@@ -100,6 +101,14 @@ class Fields:
             self.fail(key, f"found {_shown(value)}, expected a list")
         return value
 
+    def integers(self, key: str, high: int) -> list[int] | None:
+        """A list of whole numbers from 0 to `high`, or None where it is absent."""
+        values = self.array(key)
+        for value in values or []:
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
+                self.fail(key, f"found {_shown(value)}, expected whole numbers from 0 to {high}")
+        return values
+
     def table(self, key: str) -> Fields | None:
         """A nested object, or None where it is absent."""
         value = self.get(key)
@@ -112,7 +121,8 @@ class Fields:
     def divides(self, key: str, value: int, of: str, whole: int) -> None:
         """Refuse a `value` that does not divide `whole`, with the nearest ones that do."""
         if whole % value:
-            near = sorted((d for d in range(1, whole + 1) if whole % d == 0), key=lambda d: abs(d - value))[:2]
+            low = [d for d in range(1, math.isqrt(whole) + 1) if whole % d == 0]
+            near = sorted({*low, *(whole // d for d in low)}, key=lambda d: abs(d - value))[:2]
             self.fail(key, f"found {value}, expected a divisor of {of} = {whole}; nearest: "
                            + " or ".join(str(d) for d in sorted(near)))  # fmt: skip
 
@@ -151,7 +161,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(content)
     except RecursionError:
         raise BadModel(file, "is nested too deeply; expected a config.json") from None
-    except ValueError as error:  # bad JSON, bad UTF-8, a number of thousands of digits
+    except (ValueError, MemoryError) as error:  # bad JSON, bad UTF-8, a number of thousands of digits
         raise BadModel(file, f"is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise BadModel(file, f"holds {_shown(value)}, expected a JSON object such as a config.json")
@@ -167,7 +177,5 @@ def _is_whole(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     """A value as JSON writes it, shortened."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**15:
-        return f"an integer of {value.bit_length()} bits"
-    text = json.dumps(value) if isinstance(value, str | bool | int | float | type(None)) else repr(value)
+    text = json.dumps(value) if isinstance(value, str | bool | float | type(None)) else shown(value)
     return text if len(text) <= 60 else text[:57] + "..."

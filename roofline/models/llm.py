@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from roofline.base import numeric
-from roofline.base.errors import BadWorkload
+from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.models.attention import Attention, LatentAttention, Span
@@ -265,7 +265,7 @@ class LanguageModel:
             For sizes below one or absurd, `kv_len` below `q_len`, or an unknown dtype or `logits`.
         """
         if logits not in ("last", "all"):
-            raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {logits!r}")
+            raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {shown(logits)}")
         sizes = mean(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
         batch, q_len, kv_len, steps = sizes.values()
         dtype = dtype_name(dtype or self.dtype)

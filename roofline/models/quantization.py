@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Callable
 
-from roofline.base.errors import BadWorkload, closest
+from roofline.base.errors import BadWorkload, closest, shown
 from roofline.base.units import dtype_name
 from roofline.models.fields import Fields
 
@@ -38,7 +38,7 @@ def dtypes(body: Fields, top: Fields) -> tuple[str, str, str]:
     reader = _QUANTIZATION.get(method)
     if reader is None:
         near = closest(method, _QUANTIZATION, 1)
-        config.fail("quant_method", f"found {method!r}, expected one of mxfp4, {', '.join(_QUANTIZATION)}"
+        config.fail("quant_method", f"found {shown(method)}, expected one of mxfp4, {', '.join(_QUANTIZATION)}"
                                     + (f"; did you mean {near[0]!r}?" if near else ""))  # fmt: skip
     weight, arithmetic = reader(config)
     return arithmetic or wide, weight, weight
@@ -85,7 +85,7 @@ def attention_is_wide(body: Fields, top: Fields, layers: int) -> bool:
     for key in _EXCEPTIONS:
         for name in config.array(key) or []:
             if not isinstance(name, str):
-                config.fail(key, f"found {name!r}, expected a list of the names of modules")
+                config.fail(key, f"found {shown(name)}, expected a list of the names of modules")
             exceptions.append(name)
     if not exceptions:
         return False
@@ -129,7 +129,7 @@ def _modelopt(config: Fields) -> tuple[str, str]:
     algorithm = config.text("quant_algo", "FP8")
     known = {"FP8": ("fp8", "fp8"), "NVFP4": ("fp4", "fp4"), "W4A16_AWQ": ("int4", ""), "W4A8_AWQ": ("int4", "fp8")}
     if algorithm not in known:
-        config.fail("quant_algo", f"found {algorithm!r}, expected one of {', '.join(known)}")
+        config.fail("quant_algo", f"found {shown(algorithm)}, expected one of {', '.join(known)}")
     return known[algorithm]
 
 
@@ -151,7 +151,7 @@ def _compressed_tensors(config: Fields) -> tuple[str, str]:
 def _narrow(config: Fields, key: str, bits: int, kind: str) -> str:
     name = {"float": "fp", "int": "int"}.get(kind, kind) + str(bits)
     if name not in ("fp8", "fp4", "int8", "int4"):
-        config.fail(key, f"found {bits} bits of type {kind!r}, expected 4 or 8 of type 'int' or 'float'")
+        config.fail(key, f"found {bits} bits of type {shown(kind)}, expected 4 or 8 of type 'int' or 'float'")
     return name
 
 

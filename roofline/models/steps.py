@@ -6,13 +6,17 @@ parameters and multiply-adds and, given a batch, for its operators. Sizes are pe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from roofline.base.numeric import Numeric
 from roofline.base.units import DTYPE_BYTES
 from roofline.work import op
 from roofline.work.op import Op
+
+#: Steps up to which each is named in a breakdown; more than any model that was ever served has.
+MOST_NAMED = 500
 
 
 class Step(Protocol):
@@ -21,6 +25,10 @@ class Step(Protocol):
     @property
     def name(self) -> str:
         """The label in breakdowns."""
+
+    @property
+    def copies(self) -> int:
+        """Times that it is there, each with weights of its own."""
 
     @property
     def params(self) -> int:
@@ -32,6 +40,23 @@ class Step(Protocol):
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         """The operators of `batch` samples in the arithmetic `dtype`."""
+
+
+def _nameless(step: Any) -> Step:
+    """A step as it would be called if it had no name, and were there once: equal for what costs the same."""
+    return replace(step, name="", copies=1)  # type: ignore[no-any-return]
+
+
+def merged(steps: Sequence[Step]) -> list[Step]:
+    """The same steps; where they are more than anybody reads, each shape once with a count, under its first name."""
+    if len(steps) <= MOST_NAMED:
+        return list(steps)
+    first: dict[Step, Any] = {}
+    for step in steps:
+        shape = _nameless(step)
+        met = first.get(shape)
+        first[shape] = step if met is None else replace(met, copies=met.copies + step.copies)
+    return list(first.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +118,7 @@ class Gram:
     name: str
     vectors: int
     dim: int
+    copies: int = 1
     params: int = 0
 
     @property
@@ -102,12 +128,12 @@ class Gram:
 
     @property
     def macs(self) -> int:
-        return self.pairs * self.dim
+        return self.pairs * self.dim * self.copies
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         # 8-bit engines leave the interaction in 16 bits: its inputs are activations and it has no weights to shrink.
         return (op.interaction_dot(batch=batch, features=self.vectors, dim=self.dim, dtype=op.wide(dtype),
-                                   name=self.name),)  # fmt: skip
+                                   name=self.name, count=self.copies),)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +191,20 @@ class SequenceAttention:
     value_dim: int
     history: int
     candidates: int = 0
-    layers: int = 1
+    copies: int = 1
     params: int = 0
 
     @property
     def macs(self) -> int:
         pairs = self.history * (self.history + 1) // 2 + self.candidates * (self.history + 1)
-        return pairs * self.heads * (self.qk_dim + self.value_dim) * self.layers
+        return pairs * self.heads * (self.qk_dim + self.value_dim) * self.copies
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         # The scores are not quantised: attention stays in 16 bits when the layers around it run in 8.
         def attend(name: str, q_len: int, kv_len: int, causal: bool) -> Op:
             return op.attention(
                 batch=batch, heads=self.heads, head_dim=self.qk_dim, value_dim=self.value_dim, q_len=q_len,
-                kv_len=kv_len, causal=causal, stored=False, dtype=op.wide(dtype), name=name, count=self.layers,
+                kv_len=kv_len, causal=causal, stored=False, dtype=op.wide(dtype), name=name, count=self.copies,
                 scope="model",
             )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roofline.base.errors import BadWorkload
+from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric, anywhere, broadcastable, choose, flags, minimum
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op
@@ -68,9 +68,9 @@ def attention(
         values["scattered"] = choose(apart, 1.0, 0.0) if stored and causal else 0.0
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
-                          f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
+                          f"found q_len={shown(q_len)}, kv_len={shown(kv_len)}")  # fmt: skip
     if anywhere(values["heads"] % values["kv_heads"]):
-        raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {heads!r} and {kv_heads!r}")
+        raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {shown(heads)} and {shown(kv_heads)}")
     if chunked:
         values |= _chunks(values)
     dtype = dtype_name(dtype)
@@ -118,7 +118,7 @@ def mla_attention(
     broadcastable(name, values)
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
-                          f"found q_len={q_len!r}, kv_len={kv_len!r}")  # fmt: skip
+                          f"found q_len={shown(q_len)}, kv_len={shown(kv_len)}")  # fmt: skip
     dtype = dtype_name(dtype)
     args = {
         **values, "causal": given["causal"], "width": DTYPE_BYTES[dtype],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roofline.base.errors import BadWorkload
+from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, maximum
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
@@ -41,7 +41,7 @@ def embedding_bag(
     broadcastable(name, values)
     most = maximum(values["pooling"], 1)
     if anywhere(values["together"] > most):
-        raise BadWorkload(f"{name}: together is at most pooling={pooling!r}, found {together!r}")
+        raise BadWorkload(f"{name}: together is at most pooling={shown(pooling)}, found {shown(together)}")
     dtype = dtype_name(dtype)
     args = {
         **values, **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],

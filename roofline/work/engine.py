@@ -23,7 +23,8 @@ def fused(step: Workload) -> Workload:
     """The same step with the kernels merged that every engine merges.
 
     - A residual addition is part of the norm that follows it: the norm's kernel reads the residual as well and writes
-      the sum, at an addition's rate; nothing starts for it alone.
+      the sum, at an addition's rate; nothing starts for it alone. Additions beyond the norms (two blocks side by side,
+      shared experts) stay kernels of their own.
     - Activations are quantised by the kernel that produces them (norm, gated activation, attention), at scales known
       beforehand, so that no kernel of its own stands before a product in 8 bits.
 
@@ -32,19 +33,21 @@ def fused(step: Workload) -> Workload:
     step : Workload
         As :meth:`roofline.models.llm.LanguageModel.step` returns it, not yet split over chips.
     """
-    adds = sum(one.count for one in step if one.kind == "residual_add")
-    norms = sum(one.count for one in step if one.name == "norm")
-    both = minimum(adds, norms)
-
-    def change(one: Op) -> list[Op]:
+    free = sum(one.count for one in step if one.name == "norm")
+    out: list[Op] = []
+    for one in step:
         if one.kind == "gemm" and one.args["quantize"]:
-            return [one.with_args(quantize=0.0)]
-        if one.kind == "residual_add":
-            within = one.with_args(reads=1.0, writes=1.0, merged=1.0).times(both / adds)
-            return [within, one.times((adds - both) / adds)] if adds > both else [within]
-        return [one]
-
-    return step.map(change)
+            out.append(one.with_args(quantize=0.0))
+        elif one.kind == "residual_add":  # those of the residual stream come first, and have the norms first
+            within = minimum(one.count, free)
+            free = free - within
+            if anywhere(within > 0):
+                out.append(one.with_args(reads=1.0, writes=1.0, merged=1.0).times(within / one.count))
+            if anywhere(within < one.count):
+                out.append(one.times((one.count - within) / one.count))
+        else:
+            out.append(one)
+    return Workload(tuple(out))
 
 
 def cached(step: Workload, weight_bytes: Numeric, capacity_bytes: Numeric) -> Workload:
@@ -134,7 +137,7 @@ def compiled(step: Workload) -> Workload:
 def _follows(one: Op, product: Op) -> bool:
     """Whether `one` works on the elements of a product's result."""
     args = product.args
-    return product.kind == "gemm" and product.count is one.count and one.args["cols"] is args["n"]
+    return product.kind == "gemm" and product.count == one.count and one.args["cols"] is args["n"]
 
 
 __all__ = ["cached", "compiled", "fused", "joined"]

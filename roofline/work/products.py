@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from roofline.base.errors import BadWorkload
+from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric, anywhere, broadcastable, flags
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.elementwise import elementwise
@@ -86,9 +86,9 @@ def moe(
     values |= whole(name, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)
     broadcastable(name, values)
     if anywhere(values["topk"] > values["experts"]):
-        raise BadWorkload(f"{name}: topk is at most the number of experts, found topk={topk!r} of {experts!r}")
+        raise BadWorkload(f"{name}: topk is at most the number of experts, found {shown(topk)} of {shown(experts)}")
     if anywhere(values["ep"] > values["experts"]):
-        raise BadWorkload(f"{name}: ep is at most the number of experts, found ep={ep!r} of {experts!r}")
+        raise BadWorkload(f"{name}: ep is at most the number of experts, found {shown(ep)} of {shown(experts)}")
     dtype = dtype_name(dtype)
     args = {
         **values, **flags(name, gated=gated), **within(name, 0, MOST_IMBALANCE, skew=skew), "width": DTYPE_BYTES[dtype],
