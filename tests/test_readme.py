@@ -12,7 +12,7 @@ from roofline.command import main as cli
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
-FILES = dict(re.findall(r"[Ss]ave this as `([\w.-]+)`:\n\n```toml\n(.*?)```", TEXT, re.DOTALL))
+FILES = dict(re.findall(r"Save this as `([\w.-]+)`:\n\n```toml\n(.*?)```", TEXT, re.DOTALL))
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = re.findall(r"^\$ (roofline .*)$", TEXT, re.MULTILINE)
 FIRST = re.findall(r"^python3 -m venv \.venv && \. \.venv/bin/activate && (.*)$", TEXT, re.MULTILINE)
