@@ -322,6 +322,16 @@ def test_engines_follow_the_clock_and_the_cores_at_once() -> None:
     assert values(changed) == values(apart)
 
 
+@given(chip_names, st.integers(2, 8))
+def test_each_figure_follows_the_cores_once(name: str, factor: int) -> None:
+    """A row's share of the cores, too, where both the chip and its family have a figure of it."""
+    chip = rl.load_chip(name)
+    more = chip.what_if({"cores.count": f"x{factor}"})
+    for path in {**chip.numbers, **chip.defaults}:
+        follows = path == "cores.count" or path.startswith("engines.") or path.endswith(".row_cores")
+        assert more[path] == chip[path] * (factor if follows else 1), path
+
+
 def test_what_follows_stays_in_its_range_too() -> None:
     fast = rl.load_chip("h100").what_if({"engines.matrix.fp8": "x4e8"})
     with pytest.raises(BadWorkload, match=r"what-if cores\.count: engines\.matrix\.fp8 follows it, and would be"):

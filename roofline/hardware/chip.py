@@ -148,6 +148,6 @@ class Chip(Machine):
         engines = [p for p in self.numbers if p.startswith("engines.")]
         if driver == "cores.count":
             # A row keeps as much of the chip busy as before: its rate is that of the cores it has, not of their number.
-            return engines + [p for p in (*self.numbers, *self.defaults) if p.endswith(".row_cores")]
+            return engines + [p for p in {**self.numbers, **self.defaults} if p.endswith(".row_cores")]
         on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
         return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]
