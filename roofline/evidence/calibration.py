@@ -155,7 +155,7 @@ class Calibration:
         return pd.DataFrame.from_records(records)
 
     def to_toml(self, name: str = "") -> str:
-        """A descriptor that extends the original with what was fitted, as TOML text; of a variant, one that stands alone.
+        """A descriptor that extends the original with what was fitted, as TOML text. That of a variant stands alone.
 
         Parameters
         ----------
