@@ -101,6 +101,9 @@ def _is_table(value: Any) -> bool:
 
 def _said(table: dict[str, Any], above: _Said, path: str, problems: list[str]) -> _Said:
     source, kind = table.get("source", above.source), table.get("kind", above.kind)
+    if BLANK in (source, kind):
+        problems += [line for key in _Said._fields for line in _blanks(table.get(key), f"{path}.{key}".lstrip("."))]
+        return above
     if "source" in table and not (isinstance(source, str) and source.strip()):
         problems.append(f"{path}.source: expected some text, found {shown(source)}".lstrip("."))
         source = above.source
