@@ -158,7 +158,7 @@ def test_a_plain_figure_takes_the_place_of_a_whole_one(tmp_path: Path) -> None:
         ('source = "plan"\n', "", ["clock.source", "every figure needs a source", "once for its table or"]),
         ('kind = "estimated"\n', "", ["clock.kind", "every figure needs a kind", "cores.count.kind"]),
         ('source = "plan"', 'source = "?"', [': source: is still blank ("?")']),
-        ('source = "runs"', 'source = "?"\nkind = "?"', ["efficiency.gemm.source: is still", "efficiency.gemm.kind: is still"]),
+        ('source = "runs"', 'source = "?"\nkind = "?"', ["gemm.source: is still", "gemm.kind: is still"]),
         ("count = 96", "count = true", ["cores.count: expected a figure", "found True"]),
         ("count = 96", "count = [96]", ["cores.count: expected a figure", "found [96]"]),
         ('capacity = "96 GB"', 'capacity = "96"', ["memory.hbm.capacity", "found a number without a unit"]),
