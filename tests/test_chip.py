@@ -247,6 +247,8 @@ BANDWIDTH = "memory.hbm.bandwidth"
         (BANDWIDTH, True, "expected a bandwidth, found True"),
         (BANDWIDTH, np.array([True]), "expected a bandwidth, found True"),
         (BANDWIDTH, None, "expected a bandwidth, found None"),
+        (BANDWIDTH, np.ma.masked_array([1e12, 2e12], [True, False]), "found a masked array"),
+        (BANDWIDTH, 10**5000, "an integer of 16,610 bits"),
         (BANDWIDTH, {"value": 1e12}, "expected a bandwidth"),
         (BANDWIDTH, 1e12 + 1j, "expected a bandwidth"),
         (BANDWIDTH, "9" * 10_000, "..."),
@@ -330,6 +332,13 @@ def test_each_figure_follows_the_cores_once(name: str, factor: int) -> None:
     for path in {**chip.numbers, **chip.defaults}:
         follows = path == "cores.count" or path.startswith("engines.") or path.endswith(".row_cores")
         assert more[path] == chip[path] * (factor if follows else 1), path
+
+
+def test_a_clock_and_cores_that_do_not_broadcast_are_refused() -> None:
+    with pytest.raises(BadWorkload, match="arrays do not broadcast against each other"):
+        rl.load_chip("h100").what_if({"clock": [1e9, 2e9], "cores.count": [100, 120, 132]})
+    grid = rl.load_chip("h100").what_if({"clock": [[1e9], [2e9]], "cores.count": [100, 120, 132]})
+    assert grid.peak("bf16").shape == (2, 3)
 
 
 def test_what_follows_stays_in_its_range_too() -> None:
