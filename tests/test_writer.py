@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
@@ -16,6 +17,7 @@ import roofline as rl
 from roofline.base import tomlfile
 from roofline.base.errors import BadWorkload
 from roofline.catalog.load import read_chip
+from roofline.evidence.calibration import Calibration
 from roofline.hardware.chip import Chip
 from roofline.hardware.number import Number
 from tests.strategies import CHIPS, changes, chip_names
@@ -93,6 +95,19 @@ def test_a_variant_is_written_under_a_name_that_loads(changes: dict[str, Any], n
     assert again.name == name
     assert again.aliases == ()  # `h100` stays the chip as it is
     assert again.changes == {}
+
+
+def test_what_was_fitted_to_a_variant_stands_alone(tmp_path: Path) -> None:
+    variant = rl.load_chip("h100").what_if({"clock": "x1.1"}).on_stack("vllm")
+    fitted = Number(0.5, "fraction", "measured", "rows of ours")
+    path = "efficiency.gemm.compute_fraction"
+    chip = dataclasses.replace(variant, numbers={**variant.numbers, path: fitted})
+    found = Calibration(chip, variant, [], pd.Series(dtype=str), {}, "rows of ours", []).to_toml()
+    (tmp_path / "written.toml").write_text(found)
+    again = read_chip(tmp_path / "written.toml")
+    assert again.name == "h100-sxm-clock-2.013ghz-stack-vllm-calibrated"
+    assert again["clock"] == variant["clock"] != rl.load_chip("h100")["clock"]
+    assert again[path] == 0.5
 
 
 def test_a_figure_without_a_source_is_not_written() -> None:

@@ -91,7 +91,8 @@ def _registry() -> Any:
     return registry
 
 
-def _expected(dimension: str) -> str:
+def expected(dimension: str) -> str:
+    """What an error message says of a dimension: ``"expected a bandwidth such as '3.35 TB/s'"``."""
     words = {"area": "an area", "money": "a price"}.get(dimension, f"a {dimension}")
     return f"expected {words} such as {DIMENSIONS[dimension][1]!r}"
 
@@ -110,9 +111,9 @@ def _factor(unit: str, dimension: str) -> float:
     """SI units in one `unit`; raises ValueError with what was expected."""
     si = DIMENSIONS[dimension][0]
     if not si:
-        raise ValueError(f"{_expected(dimension)}, without a unit, found the unit {shown(unit)}")
+        raise ValueError(f"{expected(dimension)}, without a unit, found the unit {shown(unit)}")
     if not unit:
-        raise ValueError(f"{_expected(dimension)}, found a number without a unit")
+        raise ValueError(f"{expected(dimension)}, found a number without a unit")
     text = re.sub(r"FLOP[Ss]\b", "FLOP/s", re.sub(r"(?<=[kMGTPE])OPS\b", "OP/s", unit))
     for written, meant in (("$", "USD"), ("µ", "u"), ("μ", "u"), ("²", "^2"), ("mm2", "mm^2")):
         text = text.replace(written, meant)
@@ -121,14 +122,14 @@ def _factor(unit: str, dimension: str) -> float:
         return factor
     if len(text) > 40 or not _UNIT.fullmatch(text):
         comma = ": a comma only groups thousands, the decimal point is '.'" if unit.startswith(",") else ""
-        raise ValueError(f"{_expected(dimension)}, cannot read the unit {shown(unit)}{comma}")
+        raise ValueError(f"{expected(dimension)}, cannot read the unit {shown(unit)}{comma}")
     registry = _registry()
     try:
         return float(registry.Quantity(1.0, text).to(si).magnitude)
     except Exception:  # pint raises many types; each means the same to the reader
         near = closest(unit, _USUAL[dimension], 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{_expected(dimension)}, found the unit {shown(unit)}{hint}") from None
+        raise ValueError(f"{expected(dimension)}, found the unit {shown(unit)}{hint}") from None
 
 
 def parse(text: Any, dimension: str) -> float:
@@ -157,13 +158,13 @@ def parse(text: Any, dimension: str) -> float:
     3350000000000.0
     """
     if isinstance(text, bool) or not isinstance(text, str | int | float):
-        raise ValueError(f"{_expected(dimension)}, found {shown(text)}")
+        raise ValueError(f"{expected(dimension)}, found {shown(text)}")
     unit = ""
     if isinstance(text, str):
         stripped = text.strip()
         match = _NUMBER.match(stripped) if len(stripped) <= 100 else None
         if match is None:
-            raise ValueError(f"{_expected(dimension)}, found {shown(text)}")
+            raise ValueError(f"{expected(dimension)}, found {shown(text)}")
         number, unit = float(match[0].replace("_", "").replace(",", "")), stripped[match.end() :].lstrip()
     else:
         number = float(text) if isinstance(text, float) or abs(text) < 10**300 else math.inf
@@ -176,7 +177,7 @@ def parse(text: Any, dimension: str) -> float:
         # Dividing by a whole number rounds once: 2.5 us is 2.5e-06 and not 2.4999999999999998e-06.
         value = number * factor if factor >= 1 else number / round(1 / factor)
     if not math.isfinite(value):
-        raise ValueError(f"{_expected(dimension)}, found {shown(text)}, which is not finite")
+        raise ValueError(f"{expected(dimension)}, found {shown(text)}, which is not finite")
     if unit == "GiB" and dimension == "capacity" and value % 2**30:
         raise ValueError(
             f"{text!r} is not a whole number of GiB (2^30 bytes): a datasheet's {value / 1e9:.4g} GB is written "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +35,7 @@ def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
 
     raw, inherited = extends.merged(path, files)
     numbers = descriptor.validate(raw, str(path))
-    own = {p: _mark(n, inherited.get(p, "")) for p, n in numbers.items()}
+    own = {p: n.of(inherited[p]) if p in inherited else n for p, n in numbers.items()}
     defaults = _family(raw["family"])
     problems = _unknown_parameters(own, defaults)
     if problems:
@@ -93,8 +92,4 @@ def _family(family: str) -> dict[str, Number]:
     path = HERE / "chips" / "families" / f"{family}.toml"
     raw = provenance.filled(tomlfile.read(path), str(path), FamilyDefaults)
     numbers = descriptor.validate(raw, str(path), FamilyDefaults)
-    return {p: _mark(n, f"family {family}") for p, n in numbers.items()}
-
-
-def _mark(number: Number, origin: str) -> Number:
-    return dataclasses.replace(number, inherited=origin) if origin else number
+    return {p: n.of(f"family {family}") for p, n in numbers.items()}

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from roofline.base.errors import DoesNotFit, RooflineError
-from roofline.command import data as cli_data, measure as cli_measure, serve as cli_serve
+from roofline.command import data as cli_data, measure as cli_measure, new as cli_new, serve as cli_serve
 from roofline.command.options import Csv, Json, Ops, Set, Stack, chip_with
 from roofline.command.output import err_console, out_console, plain, print_csv, print_estimate, print_json, warning_line
 
@@ -393,6 +393,7 @@ def schema() -> None:
 
 cli_data.register(app)
 cli_measure.register(app)
+cli_new.register(app)
 cli_serve.register(app)
 
 

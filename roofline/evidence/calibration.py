@@ -35,7 +35,7 @@ from roofline.hardware.explain import SPELLING
 from roofline.hardware.machine import SPREADS
 from roofline.hardware.number import Number
 from roofline.hardware.schema import NAME, parameter_schema
-from roofline.hardware.writer import figure
+from roofline.hardware.writer import figure, identifier
 from roofline.kernels import by_name
 from roofline.kernels._jit import SMALL
 from roofline.work.op import Op
@@ -156,14 +156,16 @@ class Calibration:
         return pd.DataFrame.from_records(records)
 
     def to_toml(self, name: str = "") -> str:
-        """A descriptor that extends the original with what was fitted, as TOML text.
+        """A descriptor that extends the original with what was fitted, as TOML text. That of a variant stands alone.
 
         Parameters
         ----------
         name : str, optional
             Of the new chip; default: the original's with ``-calibrated``.
         """
-        name = name or f"{self.base.name}-calibrated"
+        name = name or identifier(f"{self.base.name}-calibrated")
+        if self.base.changes:  # no file has the variant that was fitted
+            return self._whole(name)
         table: dict[str, Any] = {
             "schema": 1, "name": name, "title": f"{self.base.title}, calibrated", "extends": self.base.name,
             "status": self.base.status, "note": f"Efficiency parameters fitted to {self.source}.",

@@ -154,6 +154,6 @@ class Chip(Machine):
             # And a core's port to a cache that all share is as wide as it was, though its share is not.
             shared = self.flags[f"memory.{self.cache_level}.per"] != "core"
             kept = (".row_cores", ".port_cores") if shared else (".row_cores",)
-            return engines + [p for p in (*self.numbers, *self.defaults) if p.endswith(kept)]
+            return engines + [p for p in {**self.numbers, **self.defaults} if p.endswith(kept)]
         on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
         return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]

@@ -35,3 +35,9 @@ class Number:
     high: float | None = None
     shape: str = "triangular"
     inherited: str = ""
+
+    def of(self, origin: str) -> Number:
+        """The same figure as one that comes from the chip or family `origin`."""
+        return Number(  # a third of the time of dataclasses.replace, for every figure of every chip
+            self.value, self.dimension, self.kind, self.source, self.note, self.low, self.high, self.shape, origin
+        )

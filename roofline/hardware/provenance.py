@@ -11,10 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from roofline.base import units
 from roofline.base.errors import BadDescriptor, shown
 from roofline.hardware.schema import Calibration, Descriptor, Figure, Kind, Text
 
 _KINDS = typing.get_args(Kind)
+
+#: What stands in a file for what is still to be filled in.
+BLANK = "?"
 
 
 class _Said(NamedTuple):
@@ -54,7 +58,7 @@ def filled(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descriptor)
     Raises
     ------
     BadDescriptor
-        For a `source` that is no text or a `kind` that there is not.
+        For what is still blank, a `source` that is no text, or a `kind` that there is not.
     """
     problems: list[str] = []
     found = _table(raw, _Place("table", schema), _Said(), "", problems)
@@ -71,14 +75,24 @@ def _table(table: dict[str, Any], place: _Place, above: _Said, path: str, proble
         if key in _Said._fields:
             continue  # handed down, and not to be inherited by another file
         inner = place.inner(key)
+        where = f"{path}.{key}" if path else key
         if inner is None:
+            problems += _blanks(value, where)
             found[key] = value
         elif inner.form == "figure" or (inner.form == "efficiency" and not _is_table(value)):
+            dimension = inner.model.dimension if issubclass(inner.model, Figure) else ""
+            problems += _blanks(value, where, f": {units.expected(dimension)}" if dimension else "")
             found[key] = _figure(value, said)
         else:
-            where = f"{path}.{key}" if path else key
             found[key] = _table(value, inner, said, where, problems) if isinstance(value, dict) else value
     return found
+
+
+def _blanks(value: Any, path: str, wanted: str = "") -> list[str]:
+    """The blanks in what stands under a key."""
+    if isinstance(value, dict):
+        return [line for key, inner in value.items() for line in _blanks(inner, f"{path}.{key}", wanted)]
+    return [f'{path}: is still blank ("{BLANK}"){wanted}'] if value == BLANK else []
 
 
 def _is_table(value: Any) -> bool:
@@ -87,6 +101,9 @@ def _is_table(value: Any) -> bool:
 
 def _said(table: dict[str, Any], above: _Said, path: str, problems: list[str]) -> _Said:
     source, kind = table.get("source", above.source), table.get("kind", above.kind)
+    if BLANK in (source, kind):
+        problems += [line for key in _Said._fields for line in _blanks(table.get(key), f"{path}.{key}".lstrip("."))]
+        return above
     if "source" in table and not (isinstance(source, str) and source.strip()):
         problems.append(f"{path}.source: expected some text, found {shown(source)}".lstrip("."))
         source = above.source

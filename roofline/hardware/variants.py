@@ -13,6 +13,7 @@ import numpy as np
 
 from roofline.base import units
 from roofline.base.errors import BadWorkload, shown
+from roofline.base.numeric import broadcastable
 from roofline.hardware import ranges
 from roofline.hardware.number import Number
 
@@ -56,8 +57,9 @@ def followed(path: str, old: Number, ratio: Any, driver: str) -> Number:
     Raises
     ------
     BadWorkload
-        When that takes it out of its range.
+        When that takes it out of its range, or arrays do not broadcast.
     """
+    broadcastable("what-if", {path: old.value, f"what {driver} grows by": ratio})
     value = _frozen(old.value * ratio)
     wanted = ranges.outside(path, old.dimension, value)
     if wanted:
@@ -103,6 +105,8 @@ def _read(path: str, value: Any, old: Number) -> Any:
 
 
 def _numbers(path: str, value: Any, old: Number) -> Any:
+    if isinstance(value, np.ma.MaskedArray):
+        raise BadWorkload(f"what-if {path}: expected a {old.dimension} in every place, found a masked array")
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":
         value = value.tolist()
     if isinstance(value, list | tuple):

@@ -56,7 +56,7 @@ def identifier(text: str) -> str:
     """A name that a descriptor may have, made of a title or of the name of a variant."""
     if re.fullmatch(NAME, text) and len(text) <= LONGEST_NAME:
         return text
-    return re.sub(r"[^a-z0-9.+_-]+", "-", text.lower()).strip(".+_-")[:LONGEST_NAME] or "machine"
+    return re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip(".+_-")[:LONGEST_NAME] or "machine"
 
 
 def figure(path: str, number: Number) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,11 +12,6 @@ from roofline.measure.backend import Probe
 from roofline.measure.system import System
 
 _SOURCE = "measured"
-
-
-def identifier(text: str) -> str:
-    """A name that a descriptor may have, made of a title."""
-    return re.sub(r"[^a-z0-9.+_-]+", "-", text.lower()).strip("-")[:64] or "machine"
 
 
 def ceilings(probes: Iterable[Probe]) -> dict[tuple[str, str, str, int], Probe]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from roofline.measure import conclude, describe
+from roofline.hardware.writer import identifier
+from roofline.measure import conclude
 from roofline.measure.backend import Backend
 from roofline.measure.session import Progress, Session, backend
 
@@ -50,7 +51,7 @@ def measure(
         When the files of the run to go on with are damaged, or nothing could be measured.
     """
     machine = using or backend(device, engine)
-    name = describe.identifier(name or machine.system.title)
+    name = identifier(name or machine.system.title)
     session = Session(machine, Path(out) / name, name, size, tuple(names), resume, progress)
     session.probe()
     chip = session.chip()
