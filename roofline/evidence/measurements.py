@@ -52,6 +52,7 @@ MAX_FILE_BYTES = 2_000_000_000
 
 _WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
 _FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse", "merged", "tuned")
+WORDS_AND_FLAGS = frozenset((*_WORDS, *_FLAGS))
 _NOT_ARGUMENTS = ("name", "count", "shard", "scope")
 _MAY_BE_ZERO = ("window", "skew", "reads", "writes", "flops_per_element", "cold_reads", "value_dim")
 _TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
@@ -245,7 +246,7 @@ def arguments(
     for name in keywords(str(row["op"])):
         text = "" if _missing(row.get(name)) else str(row[name]).strip()
         if text:
-            found[name] = _word(name, text) if name in (*_WORDS, *_FLAGS) else number(text, name)
+            found[name] = _word(name, text) if name in WORDS_AND_FLAGS else number(text, name)
     return found
 
 
@@ -291,7 +292,7 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
             reason[rows.index] = f"unknown operator {shown(name)}" + (f"; did you mean {near[0]!r}?" if near else "")
             continue
         for keyword, required in keywords(str(name)).items():
-            if keyword in (*_WORDS, *_FLAGS):
+            if keyword in WORDS_AND_FLAGS:
                 continue
             if keyword not in rows.columns:
                 if required:
