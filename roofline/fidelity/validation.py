@@ -9,7 +9,6 @@ rows of each class. Errors are relative to the measured time; figures over all r
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -227,7 +226,7 @@ def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]])
         under, stacks = chip, stacks_of(chip, str(framework), str(variant), str(op), str(version))
         for stack in stacks:
             under = under.on_stack(stack)
-        rows = rows.dropna(axis=1, how="all")
+        rows = rows[[c for c in rows.columns if c in ("op", "time_s") or rows[c].notna().any()]]
         arguments = rows.drop(columns=[c for c in _ABOUT if c in rows.columns])
         why = measurements.faults(arguments, under)
         bad += [(chip.name, row, reason) for row, reason in why.items()]
@@ -280,8 +279,6 @@ def _three_constants(rows: pd.DataFrame) -> pd.Series[float]:
     import pandas as pd
 
     out = pd.Series(np.nan, index=rows.index)
-    if importlib.util.find_spec("scipy") is None:
-        return out
     usable = rows[rows["rule"] == ""]
     keys = ["class", "dtype", "framework", "chip"]
     given = usable[usable["role"].isin(["calibrate", "own"])].groupby(keys)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from roofline.base.errors import BadData
-from roofline.evidence.measurements import OPERATORS
+from roofline.evidence.columns import OPERATORS
 from roofline.measure.suites import Case
 
 #: Columns of a measurement file: the documented ones, then what the measuring adds.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from roofline.base.errors import BadData, BadWorkload, RooflineError, UnknownName
 from roofline.catalog import load as catalog
 from roofline.estimates.inference import COST, evaluate_op
-from roofline.evidence import measurements
+from roofline.evidence import columns, measurements
 from roofline.measure import collectives, describe, suites, system
 from roofline.measure.backend import Backend, CannotMeasure, Probe
 from roofline.measure.record import FITTED, MEASUREMENT, PROBE, REFUSED, TEST, Table, check, key, merged, read_json
@@ -331,7 +331,7 @@ _COLLECTIVE = collectives.KINDS
 
 def operator(case: Case | dict[str, str]) -> operators.Op:
     """The operator of a case, or of a row as text."""
-    found: operators.Op = getattr(operators, str(case["op"]))(**measurements.arguments(case))
+    found: operators.Op = getattr(operators, str(case["op"]))(**columns.arguments(case))
     return found
 
 

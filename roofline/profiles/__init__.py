@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from roofline.base import reading
 from roofline.base.errors import BadData, BadWorkload, closest, shown
 from roofline.estimates.inference import COST, evaluate_op
-from roofline.evidence.measurements import OPERATORS, WORDS_AND_FLAGS, arguments, keywords
+from roofline.evidence.columns import OPERATORS, arguments, keywords, numbers
 from roofline.profiles import nsight, tensor, traces
 from roofline.profiles.numerals import decimal_mark, number
 from roofline.profiles.points import COLUMNS, csv_rows, operator, table, work
@@ -117,8 +117,8 @@ def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
             raise BadData(f"{file}: no column {column!r}{hint} found: {', '.join(columns)[:200]}")
     if "flops" in columns and "bytes" not in columns:
         raise BadData(f"{file}: no column 'bytes': flops and bytes go together")
-    numbers = {c for c in columns if c in ("time_s", "count", "flops", "bytes") or _is_number(c)}
-    cells = ((row[c], False) for row in rows for c in numbers)
+    held = numbers() | {"time_s", "count", "flops"}
+    cells = ((row[c], False) for row in rows for c in columns if c in held)
     mark = decimal_mark(cells, file, usual=".")
     for line, row in enumerate(rows, 2):
         where = f"{file}: row {line}"
@@ -147,11 +147,6 @@ def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
 def _takes_bytes(name: str) -> bool:
     """Whether bytes are an argument of this operator: collectives and copies."""
     return name in OPERATORS and "bytes" in keywords(name)
-
-
-def _is_number(column: str) -> bool:
-    """Whether a column is a keyword of some operator, and one that takes numbers."""
-    return column not in WORDS_AND_FLAGS and any(column in keywords(name) for name in OPERATORS)
 
 
 def _call(row: dict[str, str], where: str, mark: str) -> dict[str, Any]:

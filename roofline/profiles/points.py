@@ -11,7 +11,7 @@ from roofline.base.errors import BadData, BadWorkload, closest, shown
 from roofline.base.reading import MAX_ROWS, within
 from roofline.catalog.load import load_chip
 from roofline.estimates.inference import evaluate_op
-from roofline.evidence.measurements import OPERATORS
+from roofline.evidence.columns import OPERATORS
 from roofline.work import op as operators
 
 if TYPE_CHECKING:
