@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import roofline as rl
 from roofline.catalog.places import files_of
 from roofline.command.main import app
-from roofline.evidence import calibration, measurements
+from roofline.evidence import fitting, measurements
 from roofline.work.workload import workload
 
 H100 = rl.load_chip("h100-sxm")
@@ -92,7 +92,7 @@ def test_a_chip_that_is_right_already_is_left_alone() -> None:
 def test_parameters_of_the_hardware_are_never_fitted() -> None:
     from roofline.work import op
 
-    free = calibration.free_parameters(H100, op.gemm(m=1, n=1, k=1))
+    free = fitting.free_parameters(H100, op.gemm(m=1, n=1, k=1))
     assert "launch_s" in free
     assert not {"tile_min", "tile_max", "resident_fraction"} & set(free)
 

@@ -243,6 +243,12 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
     return reason[reason != ""]
 
 
+def reasons(bad: pd.Series[str], most: int = 5) -> str:
+    """Bad rows in words, the commonest reason first: ``"10 x k is missing (row 3 the first)"``."""
+    counts = bad.value_counts().head(most)
+    return "; ".join(f"{n:,} x {why} (row {bad.index[bad == why][0]} the first)" for why, n in counts.items())
+
+
 def _mark(reason: pd.Series[str], bad: pd.Series[bool], text: str) -> None:
     reason[bad[bad].index] = text
 

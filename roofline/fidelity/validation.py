@@ -128,7 +128,7 @@ def validate(
     else:
         frame, source = shipped(), "the shipped sample of aiconfigurator-core 0.12.0"
     frame, chips = _by_chip(frame, chip)
-    rows, bad = _predictions(frame, chips, lend=not own, say=say)
+    rows, bad = _predictions(frame, chips, source, lend=not own, say=say)
     say("fitting the three-constant baseline")
     rows["three_s"] = _three_constants(rows)
     kept = rows[rows["rule"] == ""]
@@ -193,7 +193,7 @@ def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -
 
 
 def _predictions(
-    frame: pd.DataFrame, chips: dict[str, Chip], lend: bool, say: Callable[[str], None]
+    frame: pd.DataFrame, chips: dict[str, Chip], source: str, lend: bool, say: Callable[[str], None]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
@@ -210,7 +210,8 @@ def _predictions(
                 {"calibrate": "not fitted", "test-shapes": "not fitted"})))  # fmt: skip
         found += [m for m in made if len(m)]
     if not found:
-        raise BadData("no measured row can be used: " + "; ".join(sorted({reason for _, _, reason in bad}))[:500])
+        why = pd.Series({row: reason for _, row, reason in bad}, dtype=object)
+        raise BadData(f"no row of {source} can be used: {measurements.reasons(why)}")
     rows = pd.concat(found, ignore_index=True)
     rows["rule"] = exclusions.excluded(rows["flags"])
     rows["late_rule"] = exclusions.excluded(rows["flags"], late=True)
