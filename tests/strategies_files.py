@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,11 @@ from hypothesis import strategies as st
 import roofline as rl
 from roofline import profiles
 from roofline.evidence import measurements
+from roofline.measure.record import PROBE
+from roofline.measure.session import Session
+from roofline.measure.system import Cache, System
 
-__all__ = ["FRONTS", "measurement_csvs", "nsight_csvs", "plain_csvs", "torch_traces"]
+__all__ = ["FRONTS", "ceiling_csvs", "measurement_csvs", "nsight_csvs", "plain_csvs", "torch_traces"]
 
 #: What a cell or value may be that nobody expects in it.
 TEXTS = (
@@ -158,6 +162,24 @@ def nsight_csvs(draw: Any) -> str:
     return str(draw(_mutated([head, *rows], True)))
 
 
+_PROBES = (
+    ["launch", "", "", "0", "4e-06", "5e-06", "9"], ["latency", "chain", "", "134217728", "1.1e-07", "1.2e-07", "5"],
+    ["peak", "gemm 1024", "fp32", "0", "2.5e+11", "2.4e+11", "9"],
+    ["peak", "gemm 512", "fp64", "0", "1e+11", "9e10", "9"],
+    ["host_copy", "to the device", "", "268435456", "2e10", "1.9e10", "10"],
+)  # fmt: skip
+
+
+@st.composite
+def ceiling_csvs(draw: Any) -> str:
+    """The ceilings that a measuring run has on file, with one thing wrong."""
+    sizes = draw(st.lists(st.sampled_from([2**e for e in range(14, 31)]), min_size=1, max_size=6, unique=True))
+    rates = st.floats(1e3, 1e13).map(lambda r: f"{r:.6g}")
+    streams = [["bandwidth", mode, "fp64", str(size), draw(rates), draw(rates), "5"]
+               for size in sizes for mode in draw(st.sampled_from([("read",), ("read", "write")]))]  # fmt: skip
+    return str(draw(_mutated([list(PROBE), *_PROBES, *streams], False)))
+
+
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every place in a tree of dicts and lists."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -224,10 +246,25 @@ def _read_measurements(text: str, folder: Path) -> None:
     assert found.bad["reason"].str.len().gt(0).all()
 
 
+def _resume(text: str, folder: Path) -> None:
+    (folder / "probes.csv").write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
+    caches = (Cache("l1", 98304.0, True), Cache("l3", 67108864.0, False))
+    machine: Any = SimpleNamespace(kind="cpu", system=System("Made Up", "Nobody", "core", 2, caches, 16e9, 2e9, {}))
+    try:
+        chip = Session(machine, folder, "made-up", "tiny", resume=True).chip()
+    except rl.RooflineError as error:
+        return _names(error, "probes.csv")
+    for level in chip.levels:
+        assert 0 < float(chip.level(level, "bandwidth")) < 1e19
+    cost = rl.cost(rl.gemm(m=64, n=64, k=64, dtype="fp32"), chip)
+    assert 0 < cost.lower_s <= cost.time_s <= cost.upper_s < float("inf")
+
+
 #: Front -> its strategy, and the check that takes a file's text and an empty folder.
 FRONTS: dict[str, tuple[st.SearchStrategy[str], Callable[[str, Path], None]]] = {
     "measurements": (measurement_csvs(), _read_measurements),
     "plain profiles": (plain_csvs(), _read_profile("mine.csv")),
     "Nsight Compute": (nsight_csvs(), _read_profile("ncu.csv")),
+    "ceilings": (ceiling_csvs(), _resume),
     "PyTorch traces": (torch_traces(), _read_profile("trace.json")),
 }

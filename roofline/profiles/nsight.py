@@ -110,10 +110,8 @@ def _launches(rows: list[dict[str, str]], file: str) -> list[Launch]:
     found: dict[Any, Launch] = {}
     for line, row in enumerate(rows, 2):
         name, cell = row["Metric Name"].strip(), row[value].strip()
-        if not wanted(name):
+        if not wanted(name) or _of_peak(name, row["Metric Unit"]):
             continue
-        if name == "Memory Throughput" and row["Metric Unit"].strip() == "%":
-            continue  # the same name stands for a share of the peak in another section
         key = (row.get("Process ID"), row.get("ID", row["Kernel Name"]))
         where = f"{file}: row {line}"
         count = number(row["Invocations"], f"{where}, column 'Invocations'", mark, True) if "Invocations" in row else 1
@@ -130,6 +128,7 @@ def _wide(rows: list[dict[str, str]], file: str) -> Iterable[Launch]:
     if not names:
         raise BadData(f"{file}: no column 'Metric Name', and none named like a metric ({TIME[0]}) either")
     units = rows[0] if not rows[0].get("Kernel Name", "").strip() else {}
+    names = [n for n in names if not _of_peak(n, units.get(n, ""))]
     body = rows[1 if units else 0 :]
     mark = _mark(((n, units.get(n, ""), row[n]) for row in body for n in row if "__" in n), file)
     for line, row in enumerate(body, 3 if units else 2):
@@ -172,6 +171,11 @@ def wanted(name: str) -> bool:
     """Whether a metric is one that points are made of."""
     plain = (*TIME, *BYTES, *READ_WRITE, *THROUGHPUT)
     return name in plain or bool(_SASS.fullmatch(name)) or tensor.counts(name)
+
+
+def _of_peak(name: str, unit: str) -> bool:
+    """Whether a metric is a share of the peak: one section has that under the name that stands for a rate in another."""
+    return name == "Memory Throughput" and unit.strip() == "%"
 
 
 def _whole(name: str) -> bool:
