@@ -75,7 +75,8 @@ def finish(session: Session, chip: Chip) -> Result:
 
     path = session.descriptor_path
     if not session.rows.rows():
-        raise BadData(f"{session.rows.path}: no row was measured; left out: {session.plan.left_out}")
+        left = "; ".join(f"{count} x {why}" for why, count in session.plan.left_out.items())
+        raise BadData("; ".join([f"{session.rows.path}: no row was measured; left out: {left}", *session.notes]))
     table = measurements.read(session.rows.path)
     refused = pd.read_csv(session.refused.path)
     shapes = table[["op", "time_s", "dtype", *(c for c in table.columns if c in SHAPE)]]

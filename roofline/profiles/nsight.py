@@ -142,7 +142,7 @@ def _wide(rows: list[dict[str, str]], file: str) -> Iterable[Launch]:
 
 
 def _mark(cells: Iterable[tuple[str, str, str]], file: str, single: bool = True) -> str:
-    """The decimal mark of a file, told by the metrics that are read and, if they leave it open, by all with a unit.
+    """The decimal mark of a file, told by the metrics that are read and, if they leave it open, by all with units.
 
     Cells are the name of a metric, its unit and its value, of a `single` launch or the mean of several.
     """
@@ -174,7 +174,7 @@ def wanted(name: str) -> bool:
 
 
 def _of_peak(name: str, unit: str) -> bool:
-    """Whether a metric is a share of the peak: one section has that under the name that stands for a rate in another."""
+    """Whether a metric is a share of the peak: one section calls that what another calls a rate."""
     return name == "Memory Throughput" and unit.strip() == "%"
 
 
