@@ -1,4 +1,4 @@
-"""Make the sample of measured operator times that roofline ships: roofline/measured/*.csv.gz.
+"""Make the sample of measured operator times that roofline ships: roofline/evidence/measured/*.csv.gz.
 
     python benchmarks/thin_measurements.py FOLDER PACKAGE
 

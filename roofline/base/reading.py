@@ -139,7 +139,7 @@ def csv_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     lines = content.count("\n") + content.count("\r") + 1
     options: dict[str, Any] = {"header": None, "nrows": 1, "dtype": str, "keep_default_na": False}
     try:
-        header = pd.read_csv(io.StringIO(content[:MAX_BYTES]), **options).iloc[0]
+        header = pd.read_csv(io.StringIO(content), **options).iloc[0]
         within(str(file), 1, len(header))
         if lines * len(header) > MAX_CELLS:  # count them as CSV has them: a cell may hold line ends
             counted = len(pd.read_csv(io.StringIO(content), usecols=[0], header=None, dtype=str, nrows=MAX_ROWS + 1))

@@ -1,8 +1,8 @@
 """Predictions against published end-to-end results: served and offline throughput, latencies, ranked pairs.
 
-The results are facts with sources, in ``roofline/measured/end_to_end.csv``; where each figure was read and what had to
-be assumed stands in the README beside it. No number is fitted on them; what was chosen after seeing them is listed on
-the page that ``end_to_end_report.py`` writes.
+The results are facts with sources, in ``roofline/evidence/measured/end_to_end.csv``; where each figure was read and
+what had to be assumed stands in the README beside it. No number is fitted on them; what was chosen after seeing them is
+listed on the page that ``end_to_end_report.py`` writes.
 """
 
 from __future__ import annotations

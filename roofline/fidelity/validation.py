@@ -74,7 +74,7 @@ class Validation:
 
 
 def shipped() -> pd.DataFrame:
-    """The measured rows that roofline ships: a sample; ``roofline/measured/README.md`` says whose and how made."""
+    """The measured rows that roofline ships: a sample; the README in ``evidence/measured`` says whose and how made."""
     import pandas as pd
 
     return pd.concat([pd.read_csv(_MEASURED / f"{name}.csv.gz", low_memory=False) for name in _TABLES],
