@@ -209,6 +209,12 @@ def test_no_operation_of_the_tensor_pipe_counts_twice(tmp_path: Path, counters: 
     assert profiles.read(nsight(tmp_path, (f"{COUNT}.sum", "inst", "7"), *metrics))["flops"].sum() == flops
 
 
+def test_a_counter_of_another_type_does_not_hide_the_instructions(tmp_path: Path) -> None:
+    path = nsight(tmp_path, (f"{OPS}_src_fp16_dst_fp16.sum", "", "0"), (f"{COUNT}.sum", "inst", "1000"),
+                  kernel="ampere_bf16_s16816gemm")  # fmt: skip
+    assert profiles.read(path)["flops"].sum() == 1000 * 4096
+
+
 def test_counters_that_overlap_are_refused(tmp_path: Path) -> None:
     overlapping = [(f"{OPS}{n}.sum", "", "9") for n in ("_op_hmma_src_bf16_dst_fp32", "_src_bf16_dst_fp32_sparsity_on")]
     with pytest.raises(BadData, match="overlap, and neither is a part of the other"):

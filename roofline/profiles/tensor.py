@@ -97,8 +97,10 @@ def flops(kernel: str, metrics: Mapping[str, float], capability: float | None, f
     for name in operations:
         if not OPERATIONS.fullmatch(name):
             raise BadData(f"{file}: what {name} counts is not understood: collect {ASK}")
-    if operations:
-        return _operations(kernel, operations, file), ""
+    counted = _operations(kernel, operations, file)
+    if counted:
+        return counted, ""
+    # None were counted, or of other types than the kernel's: then its instructions say so.
     instructions: dict[str, float] = {}
     for name, value in metrics.items():
         match = INSTRUCTIONS.fullmatch(name)
