@@ -1,4 +1,4 @@
-"""Make the sample of measured operator times that roofline ships: roofline/measured/*.csv.gz.
+"""Make the sample of measured operator times that roofline ships: roofline/evidence/measured/*.csv.gz.
 
     python benchmarks/thin_measurements.py FOLDER PACKAGE
 
@@ -12,12 +12,14 @@ what the exclusion rules take of the complete data, and `roles.csv`, the role of
 
 from __future__ import annotations
 
+import gzip
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from roofline.base.files import replacing
 from roofline.evidence import measurements
 from roofline.fidelity import exclusions
 from roofline.fidelity.aiconfigurator import (
@@ -117,13 +119,17 @@ def main(folder: Path, package: Path) -> None:
             if whole.dtype.kind == "f" and len(whole) and (whole % 1 == 0).all() and column != "time_s":
                 sample[column] = sample[column].astype("Int64")
         path = OUT / f"{name}.csv.gz"
-        sample.to_csv(path, index=False, float_format="%.5g", compression={"method": "gzip", "mtime": 1})
+        text = sample.to_csv(index=False, float_format="%.5g").encode()
+        with replacing(path) as scratch:
+            scratch.write_bytes(gzip.compress(text, mtime=1))  # the same bytes every time
         total += path.stat().st_size
         print(f"{name}: {len(table):,} rows -> {len(sample):,}, {path.stat().st_size:,} bytes", file=sys.stderr)
-    pd.concat(counts).to_csv(OUT / "counts.csv", index=False)
+    with replacing(OUT / "counts.csv") as scratch:
+        pd.concat(counts).to_csv(scratch, index=False)
     keys = list(dict.fromkeys(k for columns in CLASSES.values() for k in columns))
     table = pd.concat(roles)[["table", *keys, "role"]]
-    table.convert_dtypes().to_csv(OUT / "roles.csv", index=False)
+    with replacing(OUT / "roles.csv") as scratch:
+        table.convert_dtypes().to_csv(scratch, index=False)
     print(f"{total:,} bytes", file=sys.stderr)
 
 

@@ -89,6 +89,43 @@ def test_missing_files_folders_and_false_parquet_are_refused(tmp_path: Path) -> 
         measurements.read(false)
 
 
+def test_a_class_without_times_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("op,dtype,m,n,k,rows,cols,time_s\ngemm,bf16,64,4096,4096,,,1e-5\nsoftmax,bf16,,,,64,4096,\n")
+    found = rl.validate(file, "h100-sxm")
+    assert found.rows["class"].tolist() == ["gemm"]
+    assert found.bad.to_dict("records") == [{"chip": "h100-sxm", "row": 2, "reason": "time_s is missing or no number"}]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("m", [1, 2], "m is no number"), ("m", 10**400, "m is not positive and finite"), ("m", True, "m is no number"),
+        ("m", "1" * 5000, "m is no"), ("m", pd.Timestamp(2026, 1, 1), "m is no number"),
+        ("m", 1e300, "m must be positive"),
+        ("time_s", [1.0], "time_s is missing or no number"), ("time_s", 10**400, "time_s is not positive and finite"),
+        ("op", ["gemm"], "unknown operator"), ("op", 7, "unknown operator"), ("dtype", [1], "unknown dtype '[1]'"),
+        ("reuse", {"a": 1}, "reuse must be true or false"), ("k", pd.NA, "k is missing"),
+    ],
+)  # fmt: skip
+def test_things_that_are_no_numbers_are_named(column: str, value: Any, reason: str) -> None:
+    frame = pd.DataFrame([GEMM, GEMM]).astype(object)
+    frame[column] = pd.Series([frame.get(column, pd.Series([None]))[0], value], dtype=object)
+    found = measurements.faults(measurements.read(frame), H100)
+    assert list(found.index) == [2]
+    assert reason in found[2]
+
+
+def test_when_no_row_can_be_used_the_first_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    pd.DataFrame([GEMM | {"m": "many"}] * 3 + [GEMM | {"k": None}]).to_csv(file, index=False)
+    said = r"rows\.csv can be used: 3 x m is no number \(row 1 the first\); 1 x k is missing \(row 4 the first\)"
+    with pytest.raises(rl.BadData, match=said):
+        rl.validate(file, "h100-sxm")
+    with pytest.raises(rl.BadData, match=said):
+        rl.calibrate("h100-sxm", file)
+
+
 def test_rows_are_numbered_from_one_below_the_header(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     pd.DataFrame([GEMM, GEMM | {"m": "x"}, GEMM]).to_csv(file, index=False)

@@ -10,10 +10,19 @@ import pytest
 
 import roofline as rl
 from roofline import profiles
+from roofline.base import reading
 from roofline.base.errors import BadData
 
 DATA = Path(__file__).parent / "data" / "profiles"
 TRACE = DATA / "torch-2.13-cpu-shapes.json.gz"
+NCU = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
+
+
+def trace(**changes: object) -> str:
+    """A trace of two events, the second a kernel that the first launched; `changes` are made to both."""
+    call = {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 30,
+            "args": {"External id": 7}} | changes  # fmt: skip
+    return json.dumps({"traceEvents": [call, call | {"cat": "kernel", "name": "gemm"}]})
 
 
 def test_a_real_trace_is_matched_by_its_shapes() -> None:
@@ -97,6 +106,165 @@ def test_nsight_compute(name: str, time_s: list[float], size: list[float], flops
     assert frame["kind"].iloc[-1] == "elementwise"
 
 
+@pytest.mark.parametrize(
+    ("name", "time_s", "size", "flops", "note"),
+    [
+        # HMMA.16816 multiplies 16 x 8 by 16: 4,096 FLOP, and not Volta's 512.
+        ("ncu-instructions.csv", 100e-6, 100e6, 6_000_000 * 4096, "16x8x16 (4,096 each)"),
+        # The counter of a type and its sparse and dense parts count the same operations.
+        ("ncu-sparsity.csv", 40e-6, 70e6, 137438953472, ""),
+        ("ncu-decimal-comma.csv", 12.5e-6, 1234.56e6, 2 * 1234567, "vector units alone"),
+    ],
+)
+def test_what_was_read_wrongly_once(name: str, time_s: float, size: float, flops: float, note: str) -> None:
+    (row,) = profiles.read(DATA / name).to_dict("records")
+    assert (row["time_s"], row["bytes"], row["flops"]) == pytest.approx((time_s, size, flops))
+    assert note in row["note"]
+    assert bool(note) == bool(row["note"])
+
+
+HEAD = '"ID","Kernel Name","CC","Metric Name","Metric Unit","Metric Value"\n'
+
+
+def nsight(folder: Path, *metrics: tuple[str, str, str], kernel: str = "k", capability: str = "8.0") -> Path:
+    """An export of one launch: 10 us, 1 MB and these metrics (name, unit, value)."""
+    path = folder / "run.csv"
+    rows = [("gpu__time_duration.sum", "us", "10"), ("dram__bytes.sum", "Mbyte", "1"), *metrics]
+    path.write_text(HEAD + "".join(f'"0","{kernel}","{capability}","{n}","{u}","{v}"\n' for n, u, v in rows))
+    return path
+
+
+COUNT = "sm__inst_executed_pipe_tensor"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "capability", "counter", "each"),
+    [
+        ("volta_s884gemm", "7.0", "", 512), ("volta_h884gemm_128x64", "", "", 1024), ("mine", "7.0", "", 512),
+        ("turing_fp16_s1688gemm_fp16", "7.5", "", 2048), ("mine", "7.5", "_op_imma", 2048),
+        ("ampere_bf16_s16816gemm_bf16", "8.0", "", 4096), ("ampere_bf16_s16816gemm_bf16", "", "", 4096),
+        ("cutlass_80_tensorop_bf16_s16816gemm_relu_bf16", "9.0", "", 4096),
+        ("cutlass_80_tensorop_s1688tf32gemm_128x64", "8.0", "", 2048), ("cutlass_80_tensorop_d884gemm", "8.0", "", 512),
+        ("sm80_xmma_gemm_i8i8_i8i32_f32_tn_n_tilesize64x64x64_tensor16x8x32_k", "8.6", "", 8192),
+        ("flash_fwd_kernel", "8.9", "", 4096), ("flash_fwd_kernel", "8,0", "", 4096), ("mine", "8.0", "_op_dmma", 512),
+        ("triton_tf32_kernel", "8.0", "_op_hmma", 2048), ("mine", "8.6", "_op_imma", 8192),
+    ],
+)  # fmt: skip
+def test_a_tensor_instruction_has_the_size_of_its_generation(
+    tmp_path: Path, kernel: str, capability: str, counter: str, each: int
+) -> None:
+    path = nsight(tmp_path, (f"{COUNT}{counter}.sum", "inst", "1000"), kernel=kernel, capability=capability)
+    (row,) = profiles.read(path).to_dict("records")
+    assert row["flops"] == 1000 * each
+    assert f"({each:,} each)" in row["note"]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "capability", "counter", "said"),
+    [
+        ("nvjet_hsh_128x256", "9.0", "", r"compute capability 9\)"), ("mine", "10.0", "_op_hmma", "capability 10"),
+        ("mine", "", "", "nothing tells the chip's generation"), ("mine", "9.0", "_subpipe_gmma", "capability 9"),
+        ("flash_fwd_e4m3", "8.9", "", "capability 8.9"), ("cutlass_s16816gemm", "7.0", "", "16x8x16, which"),
+        ("volta_s884gemm", "8.0", "", "8x8x4, which"), ("cutlass_80_s16832spgemm", "", "", "nothing tells"),
+        ("mine", "new", "", "column 'CC': expected a compute capability"),
+    ],
+)  # fmt: skip
+def test_what_no_one_size_is_known_of_is_not_guessed(
+    tmp_path: Path, kernel: str, capability: str, counter: str, said: str
+) -> None:
+    path = nsight(tmp_path, (f"{COUNT}{counter}.sum", "inst", "1000"), kernel=kernel, capability=capability)
+    with pytest.raises(BadData, match=said) as caught:
+        profiles.read(path)
+    assert "sm__ops_path_tensor_src_bf16_dst_fp32.sum" in str(caught.value) or "CC" in said
+    path = nsight(tmp_path, (f"{COUNT}{counter}.sum", "inst", "0"), kernel=kernel, capability="")
+    assert profiles.read(path)["flops"].sum() == 0  # none executed: nothing to be sized
+
+
+def test_the_chip_that_was_profiled_tells_the_generation(tmp_path: Path) -> None:
+    path = nsight(tmp_path, (f"{COUNT}.sum", "inst", "1000"), capability="")
+    for chip, each in (("v100-sxm2", 512), ("t4", 2048), ("a100", 4096)):
+        assert profiles.read(path, rl.load_chip(chip))["flops"].sum() == 1000 * each
+    for chip in ("h100-sxm", "l4", "mi300x", "mtia-v1"):
+        with pytest.raises(BadData, match="their size differs"):
+            profiles.read(path, rl.load_chip(chip))
+
+
+OPS = "sm__ops_path_tensor"
+
+
+@pytest.mark.parametrize(
+    ("counters", "flops"),
+    [
+        ({"_src_bf16_dst_fp32": 100, "_src_bf16_dst_fp32_sparsity_off": 90, "_src_bf16_dst_fp32_sparsity_on": 10}, 100),
+        ({"_src_bf16_dst_fp32_sparsity_off": 90, "_src_bf16_dst_fp32_sparsity_on": 10}, 100),
+        ({"_src_fp8_dst_fp32": 100, "_op_hmma_src_fp8_dst_fp32": 60, "_op_utcqmma_src_fp8_dst_fp32": 40}, 100),
+        ({"_op_hmma_src_fp8_dst_fp32": 60, "_op_utcqmma_src_fp8_dst_fp32": 40}, 100),
+        ({"_src_bf16_dst_fp32": 100, "_src_fp16_dst_fp32": 11, "_src_int8": 5, "_src_fp64": 1}, 117),
+        ({"_src_bf16_dst_fp32_sparsity_off": 9, "_op_hmma_src_bf16_dst_fp32": 0}, 9),
+        ({"": 100, "_src_bf16_dst_fp32": 60, "_src_fp16_dst_fp32_sparsity_on": 40}, 100),
+    ],
+)
+def test_no_operation_of_the_tensor_pipe_counts_twice(tmp_path: Path, counters: dict[str, int], flops: int) -> None:
+    metrics = [(f"{OPS}{name}.sum", "", str(count)) for name, count in counters.items()]
+    assert profiles.read(nsight(tmp_path, (f"{COUNT}.sum", "inst", "7"), *metrics))["flops"].sum() == flops
+
+
+def test_a_counter_of_another_type_does_not_hide_the_instructions(tmp_path: Path) -> None:
+    path = nsight(tmp_path, (f"{OPS}_src_fp16_dst_fp16.sum", "", "0"), (f"{COUNT}.sum", "inst", "1000"),
+                  kernel="ampere_bf16_s16816gemm")  # fmt: skip
+    assert profiles.read(path)["flops"].sum() == 1000 * 4096
+
+
+def test_counters_that_overlap_are_refused(tmp_path: Path) -> None:
+    overlapping = [(f"{OPS}{n}.sum", "", "9") for n in ("_op_hmma_src_bf16_dst_fp32", "_src_bf16_dst_fp32_sparsity_on")]
+    with pytest.raises(BadData, match="overlap, and neither is a part of the other"):
+        profiles.read(nsight(tmp_path, *overlapping))
+    with pytest.raises(BadData, match=r"_of_tomorrow\.sum counts is not understood"):
+        profiles.read(nsight(tmp_path, (f"{OPS}_src_bf16_of_tomorrow.sum", "", "9")))
+
+
+def test_a_product_of_which_only_vectors_were_counted_says_so(tmp_path: Path) -> None:
+    vector = ("smsp__sass_thread_inst_executed_op_ffma_pred_on.sum", "inst", "1000")
+    assert "vector units alone" in profiles.read(nsight(tmp_path, vector, kernel="my_gemm"))["note"].iloc[0]
+    assert profiles.read(nsight(tmp_path, vector, kernel="softmax"))["note"].iloc[0] == ""
+    counted = (f"{OPS}_src_bf16_dst_fp32.sum", "", "0")
+    assert profiles.read(nsight(tmp_path, vector, counted, kernel="my_gemm"))["note"].iloc[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("metrics", "time_s"),
+    [
+        ([("us", "1,234.5")], 1234.5e-6), ([("us", "1.234,5")], 1234.5e-6),
+        ([("us", "1,234"), ("byte", "0.5")], 1.234e-3), ([("us", "1,234"), ("byte", "0,5")], 1.234e-6),
+        ([("us", "0,123")], 0.123e-6), ([("us", "1,234,567")], 1.234567),
+        ([("us", "1.234"), ("byte", "12,5")], 1.234e-3), ([("us", "1.234"), ("inst", "1,234")], 1.234e-6),
+        ([("us", "1.234"), ("inst", "1.234")], 1.234e-3), ([("us", "1 234,5")], 1234.5e-6),
+        ([("us", "1\u202f234,5")], 1234.5e-6), ([("us", "1'234.5")], 1234.5e-6), ([("us", "1.5e2")], 150e-6),
+    ],
+)  # fmt: skip
+def test_the_decimal_mark_is_told_by_the_file(tmp_path: Path, metrics: list[tuple[str, str]], time_s: float) -> None:
+    name = {"us": "gpu__time_duration.sum", "byte": "dram__bytes.sum",
+            "inst": "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum"}  # fmt: skip
+    path = tmp_path / "a.csv"
+    path.write_text(NCU + "".join(f'"0","k","{name[unit]}","{unit}","{value}"\n' for unit, value in metrics))
+    assert profiles.read(path)["time_s"].sum() == pytest.approx(time_s)
+
+
+def test_other_metrics_tell_the_decimal_mark_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(NCU + '"0","k","gpu__time_duration.sum","us","1,234"\n"0","k","SM Frequency","Ghz","1,41"\n')
+    assert profiles.read(path)["time_s"].sum() == pytest.approx(1.234e-6)
+
+
+def test_a_plain_csv_is_read_in_one_locale(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('op,time_s,flops,bytes\na,"0,5","12,50","1.000"\n')
+    (row,) = profiles.read(path).to_dict("records")
+    assert (row["time_s"], row["flops"], row["bytes"]) == (0.5, 12.5, 1000.0)
+    path.write_text('op,time_s,flops,bytes\na,1.234,1,1\n')
+    assert profiles.read(path)["time_s"].sum() == 1.234  # as any CSV has it, and as the documentation says
+
+
 def test_plain_csv(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("op,time_s,flops,bytes\nfirst,2e-3,1e9,1e6\nsecond,1e-3,5e8,5e8\n")
@@ -114,7 +282,6 @@ def test_plain_csv(tmp_path: Path) -> None:
     assert frame["flops"].iloc[1] == 2 * 16 * 64 * 64
 
 
-NCU = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
 
 
 @pytest.mark.parametrize(
@@ -145,6 +312,24 @@ NCU = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
         ("a.csv", NCU + '"0","k","gpu__time_duration.sum","us","soon"\n', "expected a number, found 'soon'"),
         ("a.csv", '"ID","Kernel Name","Metric Name","Metric Value"\n"0","k","x","5"\n', "'Metric Unit'"),
         ("a.csv", '"ID","Kernel Name"\n"0","k"\n', "no column 'Metric Name'"),
+        ("a.csv", NCU + '"0","k","gpu__time_duration.sum","us","1,234"\n', "may be 1,234 or 1.234"),
+        ("a.csv", NCU + '"0","k","gpu__time_duration.sum","us","1,5"\n"0","k","dram__bytes.sum","B","1.5"\n',
+         "contradict each other: '1.5' has a decimal point, '1,5' a decimal comma"),
+        ("a.csv", 'op,time_s,flops,bytes\na,1,"1,234",1\n', "may be 1,234 or 1.234"),
+        ("a.csv", "op,time_s,flops,bytes\na,1e-300,1,1\n", "expected times in seconds"),
+        ("a.csv", f"op,time_s,flops,bytes\na,{'1' * 5000},1,1\n", "row 2, column 'time_s': expected a number"),
+        ("a.csv", "op,time_s,flops,bytes\na,1,1e40,1\n", "column 'flops': expected a finite number"),
+        ("a.csv", "op,time_s,count,flops,bytes\na,1,0,1,1\n", "'count': expected calls above zero"),
+        ("a.csv", "op,time_s,time_s\na,1,2\n", "'time_s' is there twice"),
+        ("a.csv", "op,time_s," + ",".join(f"c{n}" for n in range(1001)) + "\n", "at most 1,000 columns, found 1,003"),
+        ("a.json", trace(pid=[1, 2]), r"key 'pid': expected a number or text, found \[1, 2\]"),
+        ("a.json", trace(tid={}), "key 'tid': expected a number or text"),
+        ("a.json", trace(args={"External id": [7]}), r"key 'External id': expected a number or text, found \[7\]"),
+        ("a.json", trace(dur=10**400), "'dur': expected a finite number"),
+        ("a.json", trace(dur="soon"), "'dur': expected a number, found 'soon'"),
+        ("a.json", trace(dur=True), "'dur': expected a number, found True"),
+        ("a.json", trace().replace("30", "3" * 5000), "not valid JSON"),
+        ("a.json", '{"traceEvents": ' + "[" * 2000 + "]" * 2000 + "}", "nested too deeply"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, name: str, content: str | bytes, said: str) -> None:
@@ -156,10 +341,25 @@ def test_broken_files_are_named(tmp_path: Path, name: str, content: str | bytes,
 
 
 def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "MAX_BYTES", 1000)
+    monkeypatch.setattr(reading, "MAX_BYTES", 1000)
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(b" " * 10_000))
     with pytest.raises(BadData, match="at most 1,000 bytes"):
         profiles.read(path)
     with pytest.raises(BadData, match="no such file"):
         profiles.read(tmp_path / "none.csv")
+
+
+def test_a_small_trace_of_many_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roofline.profiles.traces.MAX_NODES", 100)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"traceEvents": [{}] * 200}))
+    with pytest.raises(BadData, match="at most 100 objects and lists, found 202"):
+        profiles.read(path)
+
+
+def test_a_bag_of_no_bags_is_no_operator_and_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    shapes = {"Input Dims": [[10, 4], [8], [1]], "Input type": ["float"] * 3, "Concrete Inputs": [""] * 7 + ["True"]}
+    path.write_text(trace(name="aten::_embedding_bag", args=shapes).replace('"kernel"', '"cpu_op"'))
+    assert profiles.read(path)["call"].isna().all()

@@ -53,6 +53,9 @@ def measure(
             resume=resume, engine="torch" if torch else "", progress=tell,
         )  # fmt: skip
     _show(result, err)
+    if not result.fit_for_use:
+        err.print(f"not fit for use: {'; '.join(result.why)}. Measure again on an idle machine.", style="bold red")
+        raise typer.Exit(1)
 
 
 def _show(result: Result, err: Any) -> None:

@@ -1,18 +1,13 @@
 """Measured operator times -> the efficiency parameters of a chip.
 
-For each operator class and dtype, the few named parameters of its kernel are fitted: a robust least squares of
-ln(predicted / measured), each regime of time weighing the same however many rows it has, then polished on the mean
-absolute log ratio. A weak pull to where the fit starts settles what the rows do not determine; parameters that no row
-feels are left alone, and so are those that describe the hardware or the algorithm (kind ``derived`` or ``datasheet``).
-Every fifth shape is held out; a fit that does no better on those than the parameters it began with is not taken.
+For each operator class and dtype, the few named parameters of its kernel are fitted (:mod:`roofline.evidence.fitting`);
+what comes out is a chip to go on with, and a descriptor that extends the original.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.util
-import inspect
 import math
 import os
 import re
@@ -20,98 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from roofline.base import tomlfile
-from roofline.base.errors import BadData, BadDescriptor, RooflineError
+from roofline.base.errors import BadData, BadDescriptor
 from roofline.base.face import CALL, TABLE, TEXT, optional, takes
+from roofline.base.files import write_text
 from roofline.catalog.load import CHIP, load_chip
 from roofline.catalog.places import files_of
-from roofline.estimates.inference import COST, evaluate_op
 from roofline.evidence import measurements
-from roofline.hardware import ranges
+from roofline.evidence.fitting import FEWEST_ROWS, ClassFit, fit_class
 from roofline.hardware.chip import Chip
 from roofline.hardware.explain import SPELLING
-from roofline.hardware.machine import SPREADS
 from roofline.hardware.number import Number
 from roofline.hardware.schema import NAME, parameter_schema
 from roofline.hardware.writer import figure, identifier
-from roofline.kernels import by_name
-from roofline.kernels._jit import SMALL
-from roofline.work.op import Op
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
 
-_TIME = COST.index("time_s")
-
-#: Rows of a class beyond which a stratified sample is fitted.
-MOST_ROWS = 2000
-
-#: Fewer rows than this a class are left alone: too few to tell the parameters apart.
-FEWEST_ROWS = 20
 #: Measured over predicted, in the median, from which the unit of the times is in doubt.
 DOUBTFUL = 50
-
-#: Every fifth shape is held out of the fit to report its error.
-HELD_OUT = 5
-
-#: The pull to the starting values: an e-fold away costs this much mean squared log ratio.
-PULL = 1e-4
-
-#: Least spread: repeated measurements of one shape differ by 3-5 % at the 90th percentile.
-REPEATABILITY = 0.025
-
-#: Places that a fit starts from: the chip's own parameters, and these moved at random.
-STARTS = 4
-
-#: How far a parameter is moved (logs, logits) to see whether any row feels it.
-MOVE = 0.7
-
-#: Columns that tell no shape apart.
-_NO_SHAPE = ("time_s", "time_std_s", "chip", "framework", "version", "kernel", "source", "role", "flags", "variant")
-
-
-@dataclass(frozen=True)
-class ClassFit:
-    """The fit of one operator class and dtype.
-
-    Attributes
-    ----------
-    kind, dtype : str
-    rows, held_out_rows : int
-        Rows fitted and rows kept apart.
-    before, after, held_out : float
-        Mean absolute relative error, regimes weighted equally: of all rows with the parameters the chip came with, of
-        the fitted rows with the fitted ones, and with these on the rows that were not fitted (NaN without any).
-    held_out_before : float
-        On the same held-out rows with the parameters the chip came with.
-    parameters : dict of str to float
-        SI values; empty when the fit was not taken.
-    spread : dict of str to float
-        Standard deviation of ln(measured / predicted), over all and by regime.
-    note : str
-        Why the fit was not taken.
-    """
-
-    kind: str
-    dtype: str
-    rows: int
-    held_out_rows: int
-    before: float
-    after: float
-    held_out: float
-    held_out_before: float
-    parameters: dict[str, float]
-    spread: dict[str, float]
-    note: str = ""
-
-    @property
-    def name(self) -> str:
-        """The class as descriptors write it: ``gemm.fp8``."""
-        return f"{self.kind}.{self.dtype}" if self.dtype else self.kind
 
 
 @dataclass(frozen=True)
@@ -168,7 +92,7 @@ class Calibration:
             return self._whole(name)
         table: dict[str, Any] = {
             "schema": 1, "name": name, "title": f"{self.base.title}, calibrated", "extends": self.base.name,
-            "status": self.base.status, "note": f"Efficiency parameters fitted to {self.source}.",
+            "status": self.base.status, "note": self._note,
         }  # fmt: skip
         for path, number in self.chip.numbers.items():
             if self.base.numbers.get(path) is not number:
@@ -190,8 +114,15 @@ class Calibration:
         """
         file = Path(path)
         name = name_for(file, name)
-        file.write_text(self.to_toml(name) if self._extends_from(file) else self._whole(name), encoding="utf-8")
+        write_text(file, self.to_toml(name) if self._extends_from(file) else self._whole(name))
         return file
+
+    @property
+    def _note(self) -> str:
+        """What the descriptor says of itself."""
+        if any(f.parameters for f in self.fits):
+            return f"Efficiency parameters fitted to {self.source}."
+        return f"Efficiency parameters as they were, which no fit to {self.source} improved; spreads from it."
 
     def _extends_from(self, file: Path) -> bool:
         """Whether `file`, read anew, would find the very chip that was fitted by the name that it extends."""
@@ -204,7 +135,7 @@ class Calibration:
 
     def _whole(self, name: str) -> str:
         """A descriptor that stands alone."""
-        title, note = f"{self.base.title}, calibrated", f"Efficiency parameters fitted to {self.source}."
+        title, note = f"{self.base.title}, calibrated", self._note
         whole = dataclasses.replace(self.chip, name=name, title=title, note=note, aliases=())
         return whole.to_toml()
 
@@ -254,11 +185,7 @@ def calibrate(
     ------
     BadData
         When the file cannot be read or no row of it can be used.
-    RooflineError
-        When scipy is not installed.
     """
-    if importlib.util.find_spec("scipy") is None:
-        raise RooflineError("calibration needs scipy: pip install 'roofline[fit]'")
     chip = chip if isinstance(chip, Chip) else load_chip(chip)
     is_path = isinstance(data, str | os.PathLike)
     table = measurements.read(data)
@@ -273,8 +200,7 @@ def calibrate(
     bad = measurements.faults(table, chip)
     good = measurements.numeric(table.drop(index=bad.index))
     if good.empty:
-        reasons = "; ".join(f"{n:,} x {r}" for r, n in bad.value_counts().head(5).items())
-        raise BadData(f"no row of {source} can be used: {reasons}")
+        raise BadData(f"no row of {source} can be used: {measurements.reasons(bad)}")
     numbers, record = dict(chip.numbers), dict(chip.calibration)
     fits, skipped = [], {}
     predicted = measurements.predict(good, chip)
@@ -288,7 +214,7 @@ def calibrate(
             continue
         if progress:
             progress(f"{kind} {dtype}: {len(part):,} rows".replace(" :", ":"))
-        fit = _fit_class(chip, str(kind), str(dtype), good.loc[part.index], part)
+        fit = fit_class(chip, str(kind), str(dtype), good.loc[part.index], part)
         fits.append(fit)
         error = fit.held_out if math.isfinite(fit.held_out) else fit.after
         note = f"{fit.rows} rows, {today}; error {error:.1%} on {'rows not fitted' if fit.held_out_rows else 'them'}"
@@ -301,183 +227,10 @@ def calibrate(
             record[key] = {"data": source, "rows": fit.rows, "error": round(error, 4), "date": today}
     if not fits:
         raise BadData(f"{source}: too few rows of any class: " + "; ".join(f"{c}: {w}" for c, w in skipped.items()))
+    if not any(f.parameters for f in fits):
+        notes.append("every parameter stays as it was: no fit did better on the rows held out. A descriptor written of "
+                     "this differs in its spreads alone")  # fmt: skip
     fitted = dataclasses.replace(chip, numbers=numbers, calibration=record)
     return Calibration(fitted, chip, fits, bad, skipped, source, notes)
 
 
-def error(predicted: np.ndarray, measured: np.ndarray, regime: np.ndarray) -> float:
-    """Mean absolute relative error, the regimes that have rows weighing the same; NaN without rows."""
-    relative = np.abs(predicted / measured - 1)
-    return float(np.mean([relative[regime == r].mean() for r in np.unique(regime)])) if len(regime) else math.nan
-
-
-def _fit_class(chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, predicted: pd.DataFrame) -> ClassFit:
-    from scipy.optimize import least_squares, minimize
-
-    regime = np.asarray(measurements.regime(predicted["naive_s"].to_numpy(dtype=float)))
-    held = _held_out(rows)
-    sample = np.flatnonzero(~held)[_stratified(regime[~held])]
-    model = _Model(chip, kind, dtype, rows.iloc[sample])
-    count = np.bincount(regime[sample], minlength=len(measurements.REGIMES))
-    weight = 1.0 / count[regime[sample]] / len(np.unique(regime[sample]))
-
-    def residual(x: np.ndarray) -> np.ndarray:
-        return np.append(np.sqrt(weight) * model.log_ratio(x), math.sqrt(PULL) * (x - model.start))
-
-    def mean_absolute(x: np.ndarray) -> float:
-        return float(np.sum(weight * np.abs(model.log_ratio(x))) + PULL * np.sum((x - model.start) ** 2))
-
-    x = model.start
-    if model.names:
-        scale = float(np.sqrt(np.median(weight))) * 0.1
-        generator = np.random.default_rng(0)
-        starts = [x, *(x + generator.normal(0.0, 0.5, (STARTS - 1, len(x))))]
-        for start in starts:  # parameters trade off against each other: one start ends in a corner now and then
-            solved = least_squares(residual, start, loss="soft_l1", f_scale=scale, diff_step=[1e-2], max_nfev=25)
-            x = solved.x if mean_absolute(solved.x) < mean_absolute(x) else x
-        for size in (0.25, -0.1):
-            simplex = np.vstack([x, x + size * np.eye(len(x))])
-            options: Any = {"maxfev": 60 * len(x), "initial_simplex": simplex, "adaptive": True, "fatol": 1e-5,
-                            "xatol": 1e-3}  # fmt: skip
-            polished = minimize(mean_absolute, x, method="Nelder-Mead", options=options)
-            x = polished.x if polished.fun < mean_absolute(x) else x
-    whole = _Model(chip, kind, dtype, rows, model.names)
-    measured = rows["time_s"].to_numpy(dtype=float)
-    before, after = predicted["predicted_s"].to_numpy(dtype=float), whole.times(x)
-    was, now = (error(p[held], measured[held], regime[held]) for p in (before, after))
-    note = ""
-    if not model.names:
-        note = "no parameter of it may be fitted"
-    elif held.any() and not now < was:
-        note = "no better on the rows held out than the parameters it began with: these stay"
-    final = before if note else after
-    return ClassFit(
-        kind, dtype, int((~held).sum()), int(held.sum()), error(before, measured, regime),
-        error(final[~held], measured[~held], regime[~held]), error(final[held], measured[held], regime[held]), was,
-        {} if note else model.values(x), spreads(np.log(measured / final), regime), note,
-    )  # fmt: skip
-
-
-def _held_out(rows: pd.DataFrame) -> np.ndarray:
-    """Every fifth distinct shape: all rows of a shape fall on the same side. None of a table of few shapes."""
-    import pandas as pd
-
-    shape = rows[[c for c in rows.columns if c not in _NO_SHAPE]].astype(object)
-    codes = pd.util.hash_pandas_object(shape.where(shape.notna(), "").astype(str), index=False).to_numpy()
-    distinct, place = np.unique(codes, return_inverse=True)
-    if len(distinct) < 3 * HELD_OUT:
-        return np.zeros(len(rows), dtype=bool)
-    return np.asarray(place % HELD_OUT == 0)
-
-
-def _stratified(regime: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Places of at most MOST_ROWS rows, each regime with as equal a share as it has rows for."""
-    generator = np.random.default_rng(seed)
-    share = MOST_ROWS // max(1, len(np.unique(regime)))
-    chosen = []
-    for r in np.unique(regime):
-        rows = np.flatnonzero(regime == r)
-        chosen.append(rows if len(rows) <= share else generator.choice(rows, share, replace=False))
-    return np.sort(np.concatenate(chosen))
-
-
-def spreads(ratio: np.ndarray, regime: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
-    """Spread of log ratios as the standard deviation whose normal 90 % interval holds 90 % of them.
-
-    Over all regimes (weighted equally), and for each regime of at least :data:`FEWEST_ROWS` rows.
-
-    Parameters
-    ----------
-    ratio : ndarray
-        ln(measured / predicted).
-    regime : ndarray of int
-    weight : ndarray, optional
-        Of the rows within a regime; default: the same.
-    """
-    weight = np.ones(len(ratio)) if weight is None else weight
-    share = np.zeros(len(ratio))
-    found = {}
-    for r in np.unique(regime):
-        mine = regime == r
-        share[mine] = weight[mine] / weight[mine].sum()
-        if mine.sum() >= FEWEST_ROWS:
-            found[SPREADS[r]] = _spread(ratio[mine], weight[mine])
-    return {"spread": _spread(ratio, share), **found}
-
-
-def _spread(ratio: np.ndarray, weight: np.ndarray) -> float:
-    size = np.abs(ratio)
-    order = np.argsort(size)
-    reached = np.cumsum(weight[order]) / weight.sum()
-    return max(REPEATABILITY, float(size[order][np.searchsorted(reached, 0.9 - 1e-12)]) / 1.6449)
-
-
-class _Model:
-    """Predicted times of the rows of one class as a function of its free parameters, on a scale of logs."""
-
-    def __init__(self, chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, names: list[str] | None = None) -> None:
-        self.chip, self.place = chip, f"efficiency.{kind}.{dtype}" if dtype else f"efficiency.{kind}"
-        self.groups: list[tuple[Any, Op]] = [
-            (rows.index.get_indexer(index), op) for index, op in measurements.groups(rows)
-        ]
-        self.measured = rows["time_s"].to_numpy(dtype=float)
-        first = self.groups[0][1]
-        if len(rows) > 50:  # thousands of evaluations to come: as many points as have the kernel compiled
-            many = {k: np.resize(v, SMALL) for k, v in first.args.items() if isinstance(v, np.ndarray)}
-            evaluate_op(first.with_args(**many), chip)
-        candidates = free_parameters(chip, first) if names is None else names
-        value = {n: chip.parameter(n, (kind, first.kernel), dtype) for n in candidates}
-        self._set([n for n in candidates if value[n] is not None], value)
-        if names is None:  # leave out what no row feels: most kernels have parameters of one phase or dtype only
-            start, base = self.start, self.times(self.start)
-            # In both directions: a resource that hides behind another one may be too fast as it stands, not too slow.
-            felt = [any(np.abs(np.log(self.times(start + move) / base)).max() > 1e-4 for move in (move_by, -move_by))
-                    for move_by in MOVE * np.eye(len(start))]  # fmt: skip
-            self._set([n for n, f in zip(self.names, felt, strict=True) if f], value)
-
-    def _set(self, names: list[str], value: dict[str, Number | None]) -> None:
-        self.names = names
-        self.first = np.array([float(n.value) for name in names if (n := value[name]) is not None])
-        self.fraction = np.array([parameter_schema(n).dimension == "fraction" for n in names], dtype=bool)
-
-    @property
-    def start(self) -> np.ndarray:
-        """Fractions as logits, the others as logs of their ratio to the value they start from."""
-        clipped = np.clip(self.first, 0.02, 0.98)
-        return np.where(self.fraction, np.log(clipped / (1 - clipped)), 0.0)
-
-    def values(self, x: np.ndarray) -> dict[str, float]:
-        """The parameters in SI units."""
-        base = np.where(self.first > 0, self.first, 1e-7)  # a time of nothing starts from a tenth of a microsecond
-        plain = np.where(self.fraction, 1 / (1 + np.exp(-np.clip(x, -6, 12))), base * np.exp(np.clip(x, -6, 6)))
-        allowed = [ranges.of(n, parameter_schema(n).dimension) for n in self.names]
-        clipped = np.clip(plain, [r.least for r in allowed], [r.most for r in allowed])
-        return dict(zip(self.names, map(float, clipped), strict=True))
-
-    def times(self, x: np.ndarray) -> np.ndarray:
-        """Predicted times of the rows (s)."""
-        numbers = dict(self.chip.numbers)
-        for name, value in self.values(x).items():
-            numbers[f"{self.place}.{name}"] = Number(value, parameter_schema(name).dimension, "measured", "fit")
-        chip = dataclasses.replace(self.chip, numbers=numbers)
-        out = np.empty(len(self.measured))
-        for places, op in self.groups:
-            out[places] = evaluate_op(op, chip)[_TIME]
-        return out
-
-    def log_ratio(self, x: np.ndarray) -> np.ndarray:
-        """ln(predicted / measured) of the rows."""
-        ratio: np.ndarray = np.log(self.times(x) / self.measured)
-        return ratio
-
-
-def free_parameters(chip: Chip, op: Op) -> list[str]:
-    """The efficiency parameters of an operator's kernel that a fit may move."""
-    free = []
-    for name in inspect.signature(by_name()[op.kernel]).parameters:
-        if name in op.args or name in chip.machine or name == "matrix_flops":
-            continue
-        number = chip.parameter(name, (op.kind, op.kernel), op.dtype)
-        if number is not None and number.kind in ("estimated", "measured"):
-            free.append(name)
-    return free

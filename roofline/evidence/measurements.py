@@ -18,18 +18,16 @@ with examples.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roofline.base import reading
 from roofline.base.errors import BadData, BadWorkload, closest, shown
-from roofline.base.units import dtype_name
 from roofline.estimates.inference import COST, evaluate_op, naive_parts, op_spread
+from roofline.evidence.columns import FLAGS, MAY_BE_ZERO, OPERATORS, WORDS, keywords, missing, word
 from roofline.hardware.machine import REGIME_EDGES_S
 from roofline.work import op as operators
 from roofline.work.op import Op
@@ -48,32 +46,6 @@ FAR = 1000.0
 #: The regimes of naive roofline time, as tables name them.
 REGIMES = ("under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms")
 
-MAX_FILE_BYTES = 2_000_000_000
-
-_WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")
-_FLAGS = ("causal", "chunked", "stored", "gated", "quantize", "reuse", "merged", "tuned")
-_NOT_ARGUMENTS = ("name", "count", "shard", "scope")
-_MAY_BE_ZERO = ("window", "skew", "reads", "writes", "flops_per_element", "cold_reads", "value_dim")
-_TRUE, _FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
-
-OPERATORS = (
-    "gemm", "attention", "mla_attention", "moe", "embedding_bag", "elementwise", "residual_add", "rms_norm",
-    "layer_norm", "softmax", "silu_mul", "activation", "rope", "copy", "sampling", "token_embedding", "quantize",
-    "dequantize", "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send", "host_copy",
-)  # fmt: skip
-
-
-@functools.cache
-def keywords(name: str) -> dict[str, bool]:
-    """The columns that a row of an operator may have -> whether it must have them."""
-    parameters = dict(inspect.signature(getattr(operators, name)).parameters)
-    if "options" in parameters:  # the kin of elementwise take its keywords too
-        parameters = {**inspect.signature(operators.elementwise).parameters, **parameters}
-        del parameters["options"]
-    empty = inspect.Parameter.empty
-    return {k: p.default is empty for k, p in parameters.items() if k not in _NOT_ARGUMENTS}
-
-
 # Files -----------------------------------------------------------------------------------------------------------
 
 
@@ -88,36 +60,16 @@ def read(source: str | os.PathLike[str] | pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     BadData
-        When the file cannot be read, has no rows, or lacks a column: names the nearest right thing.
+        When the file cannot be read, unpacks to more than any table of measurements (:mod:`roofline.base.reading`),
+        has no rows, or lacks a column: names the nearest right thing.
     """
     import pandas as pd
 
     if isinstance(source, pd.DataFrame):
         return checked(source)
-    file = Path(source).expanduser()
-    if not file.is_file():
-        what = "is a folder, expected a file" if file.is_dir() else "no such file"
-        raise BadData(f"{file}: {what}")
-    if file.stat().st_size > MAX_FILE_BYTES:
-        raise BadData(f"{file}: expected at most {MAX_FILE_BYTES:,} bytes, found {file.stat().st_size:,}")
+    file = reading.existing(source)
     parquet = file.suffix.lower() in (".parquet", ".pq")
-    try:
-        frame = pd.read_parquet(file) if parquet else _csv(file)
-    except ImportError as error:
-        raise BadData(f"{file}: reading Parquet needs pyarrow: pip install 'roofline[fit]' ({error})") from None
-    except Exception as error:  # pandas and pyarrow raise many types for a broken file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadData(f"{file}: cannot be read as {'Parquet' if parquet else 'CSV'}: {reason[:200]}") from None
-    return checked(frame, str(file))
-
-
-def _csv(file: Path) -> pd.DataFrame:
-    """A CSV under the names that its header has: pandas renames a column that is there twice."""
-    import pandas as pd
-
-    frame = pd.read_csv(file, low_memory=False)
-    header = pd.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-    return frame.set_axis(list(header), axis=1) if len(header) == frame.shape[1] else frame
+    return checked(reading.parquet_table(file) if parquet else reading.csv_table(file), str(file))
 
 
 def checked(frame: pd.DataFrame, file: str = "measurements") -> pd.DataFrame:
@@ -127,6 +79,7 @@ def checked(frame: pd.DataFrame, file: str = "measurements") -> pd.DataFrame:
     ------
     BadData
     """
+    reading.within(file, *frame.shape)
     names = [str(c).strip() for c in frame.columns]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
@@ -144,12 +97,25 @@ def checked(frame: pd.DataFrame, file: str = "measurements") -> pd.DataFrame:
         raise BadData(f"{file}: time_s: expected seconds as numbers, found {times.dtype}")
     frame = frame.set_axis(names, axis=1)
     frame = frame.set_axis(np.arange(1, len(frame) + 1), axis=0)
+    frame = frame.assign(**{c: _plain(frame[c]) for c in names if not isinstance(frame[c].dtype, np.dtype)})
+    frame["op"] = [v if isinstance(v, str) or missing(v) else shown(v) for v in frame["op"]]
     if not frame["op"].isin(OPERATORS).any():
         name = str(frame["op"].iloc[0])
         near = closest(name, OPERATORS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(OPERATORS)}"
         raise BadData(f"{file}: column 'op': unknown operator {shown(name)} (row 1); {hint}")
     return frame
+
+
+def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column as numpy has it: numbers with gaps as floats, flags and categories with gaps as objects."""
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.StringDtype):
+        return column
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.astype(float)
+    return column.astype(object).where(column.notna(), None)
 
 
 def unused(frame: pd.DataFrame) -> list[str]:
@@ -192,7 +158,7 @@ def groups(frame: pd.DataFrame, failed: dict[Any, str] | None = None) -> Iterato
     """
     for name, rows in frame.groupby("op", sort=False, observed=True):
         present = [k for k in keywords(str(name)) if k in rows.columns]
-        words = [k for k in present if k in _WORDS or k in _FLAGS]
+        words = [k for k in present if k in (*WORDS, *FLAGS)]
         numbers = [k for k in present if k not in words]
         keys: list[Any] = [rows[w].astype(object).where(rows[w].notna(), "").astype(str).str.strip() for w in words]
         keys += [rows[n].notna() for n in numbers]
@@ -207,13 +173,13 @@ def _operators(
     first = rows.iloc[0]
     given: dict[str, Any] = {}
     try:
-        for word in words:
-            text = "" if _missing(first[word]) else str(first[word]).strip()
+        for column in words:
+            text = "" if missing(first[column]) else str(first[column]).strip()
             if text:
-                given[word] = _word(word, text)
-        given |= {n: rows[n].to_numpy(dtype=float) for n in numbers if not _missing(first[n])}
-        yield rows.index, getattr(operators, name)(**given)
-    except (BadWorkload, TypeError, ValueError) as error:
+                given[column] = word(column, text)
+        given |= {n: rows[n].to_numpy(dtype=float) for n in numbers if not missing(first[n])}
+        op = getattr(operators, name)(**given)
+    except (BadWorkload, TypeError, ValueError, ArithmeticError) as error:
         if len(rows) > 1:  # find the rows at fault
             half = len(rows) // 2
             for part in (rows.iloc[:half], rows.iloc[half:]):
@@ -222,39 +188,8 @@ def _operators(
             raise BadData(f"row {rows.index[0]} ({name}): {_reason(name, error)}") from None
         else:
             failed[rows.index[0]] = _reason(name, error)
-
-
-def arguments(
-    row: Mapping[str, Any], number: Callable[[str, str], float] = lambda text, name: float(text)
-) -> dict[str, Any]:
-    """The keyword arguments of the operator of one row; empty cells leave a keyword out.
-
-    Parameters
-    ----------
-    row : mapping
-        Columns to values, as text or as they are; `op` is one of :data:`OPERATORS`.
-    number : callable, optional
-        Reads a number from its text and the name of its column.
-
-    Raises
-    ------
-    BadWorkload
-        For a flag that is neither true nor false.
-    """
-    found: dict[str, Any] = {}
-    for name in keywords(str(row["op"])):
-        text = "" if _missing(row.get(name)) else str(row[name]).strip()
-        if text:
-            found[name] = _word(name, text) if name in (*_WORDS, *_FLAGS) else number(text, name)
-    return found
-
-
-def _word(name: str, text: str) -> Any:
-    return _flag(name, text) if name in _FLAGS else text if name == "kind" else dtype_name(text)
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value != value
+    else:
+        yield rows.index, op
 
 
 def _reason(name: str, error: Exception) -> str:
@@ -262,13 +197,6 @@ def _reason(name: str, error: Exception) -> str:
     if isinstance(error, TypeError) and "required keyword" in text:
         return "no " + text.partition(": ")[2].replace("'", "")
     return text
-
-
-def _flag(word: str, value: str) -> bool:
-    text = value.lower()
-    if text not in (*_TRUE, *_FALSE):
-        raise BadWorkload(f"{word} must be true or false, found {shown(value)}")
-    return text in _TRUE
 
 
 def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series[str]:
@@ -282,7 +210,7 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
     import pandas as pd
 
     reason = pd.Series("", index=frame.index, dtype=object)
-    time = pd.to_numeric(frame["time_s"], errors="coerce")
+    time = _as_numbers(frame["time_s"])
     reason[(time <= 0) | np.isinf(time)] = "time_s is not positive and finite"
     reason[time.isna()] = "time_s is missing or no number"
     for name, rows in frame.groupby("op", sort=False, observed=True, dropna=False):
@@ -291,15 +219,15 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
             reason[rows.index] = f"unknown operator {shown(name)}" + (f"; did you mean {near[0]!r}?" if near else "")
             continue
         for keyword, required in keywords(str(name)).items():
-            if keyword in (*_WORDS, *_FLAGS):
+            if keyword in (*WORDS, *FLAGS):
                 continue
             if keyword not in rows.columns:
                 if required:
                     reason[rows.index] = f"{keyword} is missing"
                 continue
-            value = pd.to_numeric(rows[keyword], errors="coerce")
+            value = _as_numbers(rows[keyword])
             given = rows[keyword].notna()
-            low = value.lt(0) | (value.eq(0) & (keyword not in _MAY_BE_ZERO)) | np.isinf(value)
+            low = value.lt(0) | (value.eq(0) & (keyword not in MAY_BE_ZERO)) | np.isinf(value)
             _mark(reason, low, f"{keyword} is not positive and finite")
             _mark(reason, value.isna() & given, f"{keyword} is no number")
             _mark(reason, ~given & required, f"{keyword} is missing")
@@ -315,18 +243,39 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
     return reason[reason != ""]
 
 
+def reasons(bad: pd.Series[str], most: int = 5) -> str:
+    """Bad rows in words, the commonest reason first: ``"10 x k is missing (row 3 the first)"``."""
+    counts = bad.value_counts().head(most)
+    return "; ".join(f"{n:,} x {why} (row {bad.index[bad == why][0]} the first)" for why, n in counts.items())
+
+
 def _mark(reason: pd.Series[str], bad: pd.Series[bool], text: str) -> None:
     reason[bad[bad].index] = text
 
 
 def numeric(frame: pd.DataFrame) -> pd.DataFrame:
     """The table with its numbers as floats: a column that held a word somewhere was read as text."""
+    words = {"op", *WORDS, *FLAGS}
+    known = {k for name in frame["op"].unique() if name in OPERATORS for k in keywords(str(name))} | {"time_s"}
+    changed = {c: _as_numbers(frame[c]) for c in frame.columns if c in known and c not in words}
+    return frame.assign(**changed)
+
+
+def _as_numbers(column: pd.Series[Any]) -> pd.Series[float]:
+    """A column as floats; NaN for what is no number, infinity for one that is too large."""
     import pandas as pd
 
-    words = {"op", *_WORDS, *_FLAGS}
-    known = {k for name in frame["op"].unique() if name in OPERATORS for k in keywords(str(name))} | {"time_s"}
-    changed = {c: pd.to_numeric(frame[c]).astype(float) for c in frame.columns if c in known and c not in words}
-    return frame.assign(**changed)
+    if column.dtype.kind in "iuf":
+        return column.astype(float)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str | float):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int):
+            return float(value) if isinstance(value, np.number) else np.nan  # lists, dates, true and false
+        return float(value) if abs(value) < 10**300 else np.inf
+
+    return pd.to_numeric(column.astype(object).map(plain), errors="coerce").astype(float)
 
 
 # Predictions -----------------------------------------------------------------------------------------------------
@@ -375,7 +324,8 @@ def predict(frame: pd.DataFrame, chip: Chip, failed: dict[Any, str] | None = Non
             "compute_s": compute, "memory_s": memory, "link_s": link,
         }, index=index))  # fmt: skip
     if not parts:
-        return pd.DataFrame(columns=["kind", "dtype", "lower_s", "predicted_s", "upper_s", "spread", "naive_s"])
+        return pd.DataFrame(columns=["kind", "dtype", "lower_s", "predicted_s", "upper_s", "spread", "naive_s",
+                                     "compute_s", "memory_s", "link_s"])  # fmt: skip
     return pd.concat(parts).reindex(frame.index.difference(list(failed or ()), sort=False))
 
 

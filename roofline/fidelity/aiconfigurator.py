@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roofline.base import reading
 from roofline.base.errors import BadData
 from roofline.catalog.load import load_chip
 from roofline.evidence import measurements
@@ -263,10 +264,7 @@ def _files(root: Path, pattern: str, names: dict[str, str]) -> pd.DataFrame:
     frames = []
     for theirs, chip in CHIPS.items():
         for path in sorted((root / theirs).glob(pattern)):
-            try:
-                frame = pd.read_parquet(path)
-            except ImportError as error:
-                raise BadData(f"{path}: reading Parquet needs pyarrow: pip install 'roofline[fit]' ({error})") from None
+            frame = reading.parquet_table(path)
             if "latency" not in frame.columns:
                 continue
             frame = frame.rename(columns={"kernel_source": "kernel", "op_name": "op", **names})

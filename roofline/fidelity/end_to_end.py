@@ -1,14 +1,15 @@
 """Predictions against published end-to-end results: served and offline throughput, latencies, ranked pairs.
 
-The results are facts with sources, in ``roofline/measured/end_to_end.csv``; where each figure was read and what had to
-be assumed stands in the README beside it. No number is fitted on them; what was chosen after seeing them is listed on
-the page that ``end_to_end_report.py`` writes.
+The results are facts with sources, in ``roofline/evidence/measured/end_to_end.csv``; where each figure was read and
+what had to be assumed stands in the README beside it. No number is fitted on them; what was chosen after seeing them is
+listed on the page that ``end_to_end_report.py`` writes.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,22 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
     return pd.DataFrame.from_records(out)
 
 
+#: What makes one system: a source with many rows of it counts it once.
+SYSTEM = ("source", "chip", "chips", "model")
+
+#: The metrics that the headline is about: throughput and time per output token.
+SERVED = ("tokens_per_s", "total_tokens_per_s", "tpot_s")
+
+
+def _systems(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The rows of each system as one: how many, medians of their errors and ratios, how many are in their interval."""
+    data = table.assign(naive_error=(table["naive_ratio"] - 1).abs())
+    return data.groupby(list(by), as_index=False).agg(
+        rows=("ratio", "size"), error=("error", "median"), naive_error=("naive_error", "median"),
+        ratio=("ratio", "median"), covered=("covered", "sum"),
+    )  # fmt: skip
+
+
 def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     """Median errors over systems, by source and metric, and over all.
 
@@ -199,14 +216,8 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     import pandas as pd
 
     table = rows() if table is None else table
-    data = table.assign(
-        naive_error=(table["naive_ratio"] - 1).abs(),
-        metric=table["metric"].map(lambda m: "throughput" if m in ("tokens_per_s", "total_tokens_per_s") else m),
-    )
-    systems = data.groupby(["source", "metric", "chip", "chips", "model"], as_index=False).agg(
-        rows=("ratio", "size"), error=("error", "median"), naive_error=("naive_error", "median"),
-        ratio=("ratio", "median"), covered=("covered", "sum"),
-    )  # fmt: skip
+    named = table["metric"].map(lambda m: "throughput" if m in SERVED and m != "tpot_s" else m)
+    systems = _systems(table.assign(metric=named), (*SYSTEM, "metric"))
 
     def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, Any]:
         count = int(part["rows"].sum())
@@ -238,18 +249,16 @@ def sensitivity(table: pd.DataFrame | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    full = ["source", "chip", "chips", "model"]
-    ways = {"source, chip, number of chips, model": full, "source, chip, model": ["source", "chip", "model"],
-            "chip, model": ["chip", "model"], "source": ["source"], "row": ["id"]}  # fmt: skip
-    measured = ("tokens_per_s", "total_tokens_per_s", "tpot_s")
+    ways = {"source, chip, number of chips, model": SYSTEM, "source, chip, model": ("source", "chip", "model"),
+            "chip, model": ("chip", "model"), "source": ("source",), "row": ("id",)}  # fmt: skip
 
-    def line(name: str, data: pd.DataFrame, by: list[str]) -> dict[str, Any]:
-        errors = data[data["metric"].isin(measured)].groupby(by)["error"].median()
+    def line(name: str, data: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
+        errors = _systems(data[data["metric"].isin(SERVED)], by)["error"]
         return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
 
     table = rows(None) if table is None else table
     lines = [line(name, table, by) for name, by in ways.items()]
-    lines.append(line("as the first, plain parameters instead of stacks", rows(None, stacks=False), full))
+    lines.append(line("as the first, plain parameters instead of stacks", rows(None, stacks=False), SYSTEM))
     return pd.DataFrame.from_records(lines)
 
 

@@ -74,16 +74,17 @@ REASONS = (
 _HEAD = """# End to end
 
 Published results beside predictions. `python -m roofline.fidelity.end_to_end_report` writes this page from
-`roofline/measured/end_to_end.csv`; the README in that folder says where each figure was read and what was assumed.
-`ratio` is predicted over published; `naive` the same for a roofline alone, every operator at its datasheet bound.
+`roofline/evidence/measured/end_to_end.csv`; the README in that folder says where each figure was read and what was
+assumed. `ratio` is predicted over published; `naive` the same for a roofline alone, every operator at its datasheet
+bound.
 
 ## What the predictions rest on
 
 - Operators: the parameters of the chip's descriptor, fitted on operator times. Where the descriptor has those of
   the software that ran (`stack`), these. Chips without measurements of their own inherit the class's.
-- Serving: the formula in `roofline/serving.py`, no constant of which is fitted. From elsewhere: `overheads.step` of
-  the family (300 us a pass), 8192 prompt tokens a pass (the engines' default), 90 % of memory.
-- Engines merge residual additions into norms and quantise in the kernel before (`roofline/engine.py`).
+- Serving: the formula in `roofline/serving/steady.py`, no constant of which is fitted. From elsewhere:
+  `overheads.step` of the family (300 us a pass), 8192 prompt tokens a pass (the engines' default), 90 % of memory.
+- Engines merge residual additions into norms and quantise in the kernel before (`roofline/work/engine.py`).
 - H100 PCIe and NVL: a sustained clock under 350 and 400 W. The law's exponent (square root) and floor (120 W) are
   set on NVIDIA's H200 submissions to the same round with and without a power limit; H200 runs by others are among
   the rows.

@@ -1,8 +1,9 @@
 """Published ratios and efficiencies of Meta's accelerators, and what the model says to each.
 
 No absolute throughput of MTIA is public, but shares of a peak, ratios between generations and limits met or missed are.
-They stand in ``roofline/measured/mtia.csv``, a range each; a prediction inside it is a hit, any other a miss. Rows with
-`set_on` had a part in setting the descriptors' parameters and show no more than that they were set; the others do.
+They stand in ``roofline/evidence/measured/mtia.csv``, a range each; a prediction inside it is a hit, any other a miss.
+Rows with `set_on` had a part in setting the descriptors' parameters and show no more than that they were set; the
+others do.
 """
 
 from __future__ import annotations

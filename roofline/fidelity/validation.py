@@ -9,7 +9,6 @@ rows of each class. Errors are relative to the measured time; figures over all r
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ class Validation:
 
 
 def shipped() -> pd.DataFrame:
-    """The measured rows that roofline ships: a sample; ``roofline/measured/README.md`` says whose and how made."""
+    """The measured rows that roofline ships: a sample; the README in ``evidence/measured`` says whose and how made."""
     import pandas as pd
 
     return pd.concat([pd.read_csv(_MEASURED / f"{name}.csv.gz", low_memory=False) for name in _TABLES],
@@ -131,7 +130,7 @@ def validate(
     else:
         frame, source = shipped(), "the shipped sample of aiconfigurator-core 0.12.0"
     frame, chips = _by_chip(frame, chip)
-    rows, bad = _predictions(frame, chips, lend=not own, say=say)
+    rows, bad = _predictions(frame, chips, source, lend=not own, say=say)
     say("fitting the three-constant baseline")
     rows["three_s"] = _three_constants(rows)
     kept = rows[rows["rule"] == ""]
@@ -196,7 +195,7 @@ def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -
 
 
 def _predictions(
-    frame: pd.DataFrame, chips: dict[str, Chip], lend: bool, say: Callable[[str], None]
+    frame: pd.DataFrame, chips: dict[str, Chip], source: str, lend: bool, say: Callable[[str], None]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
@@ -213,7 +212,8 @@ def _predictions(
                 {"calibrate": "not fitted", "test-shapes": "not fitted"})))  # fmt: skip
         found += [m for m in made if len(m)]
     if not found:
-        raise BadData("no measured row can be used: " + "; ".join(sorted({reason for _, _, reason in bad}))[:500])
+        why = pd.Series({row: reason for _, row, reason in bad}, dtype=object)
+        raise BadData(f"no row of {source} can be used: {measurements.reasons(why)}")
     rows = pd.concat(found, ignore_index=True)
     rows["rule"] = exclusions.excluded(rows["flags"])
     rows["late_rule"] = exclusions.excluded(rows["flags"], late=True)
@@ -229,7 +229,7 @@ def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]])
         under, stacks = chip, stacks_of(chip, str(framework), str(variant), str(op), str(version))
         for stack in stacks:
             under = under.on_stack(stack)
-        rows = rows.dropna(axis=1, how="all")
+        rows = rows[[c for c in rows.columns if c in ("op", "time_s") or rows[c].notna().any()]]
         arguments = rows.drop(columns=[c for c in _ABOUT if c in rows.columns])
         why = measurements.faults(arguments, under)
         bad += [(chip.name, row, reason) for row, reason in why.items()]
@@ -282,8 +282,6 @@ def _three_constants(rows: pd.DataFrame) -> pd.Series[float]:
     import pandas as pd
 
     out = pd.Series(np.nan, index=rows.index)
-    if importlib.util.find_spec("scipy") is None:
-        return out
     usable = rows[rows["rule"] == ""]
     keys = ["class", "dtype", "framework", "chip"]
     given = usable[usable["role"].isin(["calibrate", "own"])].groupby(keys)

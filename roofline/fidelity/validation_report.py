@@ -149,7 +149,7 @@ def page(found: Validation, picture: str = "") -> str:
         f"Predictions held against measured operator times: {found.source}, "
         f"{(~found.rows['chip'].str.contains('<')).sum():,} rows. Made by "
         "`roofline validate --markdown docs/validation.md --plot docs/validation.png`; whose the measurements are, and "
-        "how the sample was drawn, is told in `roofline/measured/README.md`.",
+        "how the sample was drawn, is told in `roofline/evidence/measured/README.md`.",
         "",
         "Repeated measurements of one shape differ by 0.4-0.7 % in the median and 3-5 % at the 90th percentile, and "
         "frameworks by 3-5 %: below about 5 % one fits a software stack.",

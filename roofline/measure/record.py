@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadData
-from roofline.evidence.measurements import OPERATORS
+from roofline.base.errors import BadData, shown
+from roofline.base.files import write_text
 from roofline.measure.suites import Case
 
 #: Columns of a measurement file: the documented ones, then what the measuring adds.
@@ -62,18 +62,19 @@ class Table:
         text = self.path.read_text(encoding="utf-8", errors="replace")
         first = text.split("\n", 1)[0]
         if tuple(first.strip().split(",")) != self.columns:
-            raise BadData(f"{self.path}: expected the columns {','.join(self.columns)}, found {first[:200]!r}; "
+            raise BadData(f"{self.path}: expected the columns {','.join(self.columns)}, found {shown(first)}; "
                           f"give another --out or --name")  # fmt: skip
         if not text.endswith("\n"):
-            self.path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+            write_text(self.path, text[: text.rfind("\n") + 1])
 
-    def rows(self) -> list[dict[str, str]]:
-        """Every whole row."""
+    def rows(self, whole: bool = True) -> list[dict[str, str]]:
+        """Every row; of those with more or fewer cells than columns only if not `whole`."""
         try:
             with self.path.open(newline="", encoding="utf-8") as stream:
-                return [row for row in csv.DictReader(stream) if None not in row and None not in row.values()]
+                found = list(csv.DictReader(stream))
         except (UnicodeDecodeError, csv.Error) as error:
             raise BadData(f"{self.path}: cannot be read as CSV: {error}; give another --out or --name") from None
+        return [row for row in found if None not in row and None not in row.values()] if whole else found
 
     def append(self, row: dict[str, Any]) -> None:
         """Add a row; it is on disk when this returns."""
@@ -84,10 +85,7 @@ class Table:
 
     def replace(self, rows: Iterable[dict[str, Any]]) -> None:
         """Put other rows in place of all: the old or the new file is there at any time."""
-        scratch = self.path.with_suffix(".part")
-        text = ",".join(self.columns) + "\n" + "".join(self._line(row) for row in rows)
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, self.path)
+        write_text(self.path, ",".join(self.columns) + "\n" + "".join(self._line(row) for row in rows))
 
     def _line(self, row: dict[str, Any]) -> str:
         out = io.StringIO()
@@ -114,29 +112,6 @@ def key(case: Case | dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def check(table: Table) -> None:
-    """Refuse rows that a measuring run cannot have written, before anything goes on with them.
-
-    Raises
-    ------
-    BadData
-        Names the row (1 is the first below the header), the column, what was found and what was expected.
-    """
-    for n, row in enumerate(table.rows(), 1):
-        if row["op"] not in OPERATORS:
-            raise BadData(f"{table.path}: row {n}: op: found {row['op']!r}, expected one of {', '.join(OPERATORS)}")
-        for name, whole in (("time_s", False), ("low_s", False), ("time_std_s", False), ("error", False),
-                            ("samples", True), ("rounds", True)):  # fmt: skip
-            try:
-                value = int(row[name]) if whole else float(row[name])
-            except ValueError:
-                value = -1
-            if not 0 <= value < float("inf") or (value == 0 and name in ("time_s", "low_s", "samples", "rounds")):
-                wanted = "a whole number of at least 1" if whole else "a finite number of seconds above 0"
-                wanted = "a finite number of at least 0" if name in ("time_std_s", "error") else wanted
-                raise BadData(f"{table.path}: row {n}: {name}: found {row[name]!r}, expected {wanted}")
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """The record of a run; empty where there is none yet.
 
@@ -147,9 +122,16 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise BadData(f"{path}: cannot be read: {error}") from None
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise BadData(f"{path}: expected the record of a run, found {shown(found)}")
+    return found
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """The record of a run, in place of what there was."""
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def merged(rows: Iterable[dict[str, str]]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 import time
 from collections.abc import Callable
@@ -11,34 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline.base.errors import BadData, BadWorkload, RooflineError, UnknownName
+from roofline.base.errors import BadData, BadDescriptor, BadWorkload, RooflineError, UnknownName
+from roofline.base.files import write_text
 from roofline.catalog import load as catalog
-from roofline.estimates.inference import COST, evaluate_op
-from roofline.evidence import measurements
 from roofline.measure import collectives, describe, suites, system
 from roofline.measure.backend import Backend, CannotMeasure, Probe
-from roofline.measure.record import FITTED, MEASUREMENT, PROBE, REFUSED, TEST, Table, check, key, merged, read_json
+from roofline.measure.checking import check_probes, check_record, check_rows
+from roofline.measure.planning import CASE_S, LIMIT_S, TOO_FAST, Plan, Work, plan, too_fast
+from roofline.measure.record import FITTED, MEASUREMENT, PROBE, REFUSED, TEST, Table, key, merged, read_json, write_json
 from roofline.measure.suites import Case
 from roofline.measure.timing import Timing
-from roofline.work import op as operators
 
 if TYPE_CHECKING:
     from roofline.hardware.chip import Chip
 
-#: By size: time for all but what follows the last operator, for the samples of one case in one round, and the longest
-#: call worth measuring (s).
-LIMIT_S = {"tiny": 60.0, "quick": 85.0, "full": 510.0}
-CASE_S = {"tiny": 0.004, "quick": 0.08, "full": 0.15}
-LONGEST_S = {"tiny": 0.05, "quick": 0.08, "full": 0.4}
-
-#: Times that every case is measured, some minutes apart: what else a shared machine does comes and goes in minutes, and
-#: would otherwise fall on one class of operators and not on the next. Fewer where the time does not reach.
-ROUNDS = {"tiny": 1, "quick": 2, "full": 4}
-
 #: A case whose first call and check take longer (s) is left: its samples would take the time of many others.
 MOST_S = 3.0
-
-_LOWER, _TIME = COST.index("lower_s"), COST.index("time_s")
 
 Progress = Callable[[float, float, str], None]
 
@@ -84,7 +71,7 @@ class Session:
     names: tuple[str, ...] = ()
     resume: bool = False
     progress: Progress | None = None
-    left_out: dict[str, int] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,23 +80,40 @@ class Session:
         for suite in self.names:
             if suite not in suites.NAMES:
                 raise UnknownName("suite", suite, suites.NAMES)
-        self.folder.mkdir(parents=True, exist_ok=True)
         paths = [self.folder / f"{n}.csv" for n in ("measurements", "refused", "probes")]
-        if not self.resume:
-            old = [p.name for p in paths if p.exists()]
-            if old:
-                raise BadWorkload(
-                    f"{self.folder} holds the rows of an earlier run ({', '.join(old)}): --resume goes on with it, "
-                    f"another --out or --name starts anew"
-                )
+        old = [p.name for p in paths if p.exists()]
+        if old and not self.resume:
+            raise BadWorkload(
+                f"{self.folder} holds the rows of an earlier run ({', '.join(old)}): --resume goes on with it, "
+                f"another --out or --name starts anew"
+            )
+        if self.resume and not old:
+            raise BadWorkload(f"{self.folder} holds no run to go on with{self._others()}; without --resume one starts")
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.rows, self.refused = Table(paths[0], MEASUREMENT), Table(paths[1], REFUSED)
         self.probes = Table(paths[2], PROBE)
         for kept in (self.rows, self.refused):
-            check(kept)
-        self.begin = time.monotonic()
+            check_rows(kept)
+        check_probes(self.probes)
+        check_record(read_json(self.record_path), self.record_path)
+        self.deadline = time.monotonic() + LIMIT_S[self.size]
         self._done = 0.0
         self._given_up: set[Any] = set()
-        self._apart: set[Any] = set()
+
+    def _others(self) -> str:
+        """The runs that lie beside the folder."""
+        runs = sorted(p.parent.name for p in self.folder.parent.glob("*/probes.csv"))
+        return f": found {', '.join(runs[:8])} in {self.folder.parent}" if runs else ""
+
+    @property
+    def record_path(self) -> Path:
+        """Where what was run on what is written."""
+        return self.folder / "run.json"
+
+    @property
+    def descriptor_path(self) -> Path:
+        """Where the descriptor is written."""
+        return self.folder / f"{self.name}.toml"
 
     # Ceilings ---------------------------------------------------------------------------------------------------
 
@@ -119,13 +123,10 @@ class Session:
 
     def measured_probes(self) -> list[Probe]:
         """The ceilings on file."""
-        try:
-            return [
-                Probe(r["probe"], r["mode"], r["dtype"], int(r["bytes"]), float(r["value"]), float(r["median"]),
-                      int(r["samples"])) for r in self.probes.rows()
-            ]  # fmt: skip
-        except ValueError as error:
-            raise BadData(f"{self.probes.path}: {error}") from None
+        return [
+            Probe(r["probe"], r["mode"], r["dtype"], int(r["bytes"]), float(r["value"]), float(r["median"]),
+                  int(r["samples"])) for r in self.probes.rows()
+        ]  # fmt: skip
 
     def probe(self) -> None:
         """Measure the ceilings, unless a finished set is on file."""
@@ -143,11 +144,10 @@ class Session:
             self.probes.append(dataclasses.asdict(found))
 
     def _complete(self) -> bool:
-        return bool(read_json(self.folder / "run.json").get("ceilings"))
+        return bool(read_json(self.record_path).get("ceilings"))
 
     def _mark_complete(self) -> None:
-        path = self.folder / "run.json"
-        old = read_json(path)
+        old = read_json(self.record_path)
         record = {
             "ceilings": True, "size": self.size, "suites": list(self.names), "device": self.backend.name,
             "machine": self.backend.system.title, "cores": self.backend.system.cores,
@@ -155,7 +155,7 @@ class Session:
             "framework": f"{self.backend.framework} {self.backend.version}", "date": system.now(),
             "load_average": system.load_average(),
         }  # fmt: skip
-        path.write_text(json.dumps({**old, **record}, indent=2) + "\n", encoding="utf-8")
+        write_json(self.record_path, {**old, **record})
         load, cores = system.load_average(), self.backend.system.cores
         if load is not None and load > 1.5 * cores:
             self.notes.append(
@@ -165,101 +165,58 @@ class Session:
 
     def chip(self) -> Chip:
         """The machine as far as it is measured, with its family's efficiency parameters; writes the descriptor."""
-        run = read_json(self.folder / "run.json")
+        run = read_json(self.record_path)
         record = {"date": run.get("date", system.now()), "framework": run.get("framework", "")}
         if run.get("load_average") is not None:
             record["load average at the start"] = run["load_average"]
-        text = describe.descriptor(self.name, self.backend.system, self.backend.kind, self.measured_probes(), record)
-        path = self.folder / f"{self.name}.toml"
-        path.write_text(text, encoding="utf-8")
-        return catalog.read_chip(path)
+        found = self.measured_probes()
+        try:
+            text = describe.descriptor(self.name, self.backend.system, self.backend.kind, found, record)
+        except BadData as error:
+            raise BadData(f"{self.probes.path}: {error}") from None
+        write_text(self.descriptor_path, text)
+        try:
+            return catalog.read_chip(self.descriptor_path)
+        except BadDescriptor as error:  # made of the ceilings: it is they that are off
+            raise BadData(f"{self.probes.path}: these ceilings make no chip: {'; '.join(error.problems)}") from None
 
     # Operators --------------------------------------------------------------------------------------------------
 
-    def plan(self, chip: Chip) -> list[tuple[Case, float, int]]:
-        """The cases still to measure, what each takes a round (s), and in how many rounds, cut to the time there is."""
-        cache = self.backend.system.cache_bytes or float(chip.machine["cache_capacity"])
-        done: dict[Any, int] = {key(row): ROUNDS[self.size] for row in self.refused.rows() if row["reason"] != TOO_FAST}
-        for row in [*self.rows.rows(), *(row for row in self.refused.rows() if row["reason"] == TOO_FAST)]:
-            done[key(row)] = done.get(key(row), 0) + int(row["rounds"])
-        flush_s = 1.5 * cache / float(chip.machine["memory_bandwidth"])
-        planned = []
-        grid = suites.cases(self.backend.kind, self.size, self.names, cache)
-        drawn = suites.held_out(self.backend.kind, self.size, self.names, cache)
-        self._apart = {key(case) for case in drawn}
-        for case in [*grid, *drawn]:
-            rounds = ROUNDS[self.size] - done.get(key(case), 0)
-            if case["op"] in _COLLECTIVE:
-                if self.backend.devices < 2:
-                    self._leave_out("one device: no collectives")
-                    continue
-                case["devices"] = self.backend.devices
-                rounds = int(key(case) not in done)
-            if rounds < 1:
-                continue
-            if case["op"] in _COLLECTIVE:
-                planned.append((case, 0.2, rounds))  # nothing is known yet of the links
-                continue
-            try:
-                call = float(evaluate_op(operator(case), chip)[_TIME])
-            except BadWorkload:
-                self._leave_out(f"no {case.get('dtype')} rate on this machine")
-                continue
-            if call > LONGEST_S[self.size]:
-                self._leave_out(f"a call over {LONGEST_S[self.size]:g} s")
-                continue
-            flushed = flush_s if case["op"] in ("embedding_bag", "token_embedding") else 0.0
-            planned.append((case, max(CASE_S[self.size], 7 * (call + flushed)) + 0.02, rounds))
-        left = LIMIT_S[self.size] - (time.monotonic() - self.begin)
-        once = sum(s for _, s, _ in planned)
-        if once > left:
-            share = max(left, 1.0) / once
-            apart = [p for p in planned if key(p[0]) in self._apart]
-            others = [p for p in planned if key(p[0]) not in self._apart]
-            kept = {id(p) for part in (apart, others) if part
-                    for p in random.Random(0).sample(part, max(1, int(share * len(part))))}  # noqa: S311  no secret  # fmt: skip
-            self._leave_out("no time left in this run", len(planned) - len(kept))
-            planned = [p for p in planned if id(p) in kept]
-        return planned
-
-    def _leave_out(self, why: str, count: int = 1) -> None:
-        self.left_out[why] = self.left_out.get(why, 0) + count
-
     def run(self, chip: Chip) -> None:
         """Measure every planned case, in rounds; each row is on disk before the next begins."""
-        planned = self.plan(chip)
-        links = [case for case, _, _ in planned if case["op"] in _COLLECTIVE]
-        planned = [p for p in planned if p[0]["op"] not in _COLLECTIVE]
-        left = LIMIT_S[self.size] - (time.monotonic() - self.begin)
-        total = max(min(left, sum(s * rounds for _, s, rounds in planned)), sum(s for _, s, _ in planned))
+        rows, refused = self.rows.rows(), self.refused.rows()
+        self.plan = plan(self.backend, chip, self.size, self.names, rows, refused, self.deadline)
+        work = self.plan.work
+        left = self.deadline - time.monotonic()
+        total = max(min(left, sum(w.seconds * w.rounds for w in work)), sum(w.seconds for w in work))
         self._done = 0.0
-        for number in range(max((rounds for _, _, rounds in planned), default=0)):
+        for number in range(max((w.rounds for w in work), default=0)):
             if number and self._late():
                 break
             for step in self.backend.probes(self.size, ("main",)):  # what neighbours leave of it changes most of all
                 self._file(step)
             # In another order each time, so that what is measured late in one round is not in the next.
-            self._round(number, random.Random(number).sample(planned, len(planned)), chip, total)  # noqa: S311  no secret
-        if links:
+            self._round(number, random.Random(number).sample(work, len(work)), chip, total)  # noqa: S311  no secret
+        if self.plan.links:
             self._tell(total, "collectives")
-            self.measure_links(links)
+            self.measure_links([w.case for w in self.plan.links])
         self._tell(total, "done")
 
     def _late(self) -> bool:
-        return time.monotonic() > self.begin + LIMIT_S[self.size]
+        return time.monotonic() > self.deadline
 
-    def _round(self, number: int, planned: list[tuple[Case, float, int]], chip: Chip, total: float) -> None:
-        for n, (case, seconds, rounds) in enumerate(planned):
-            if number >= rounds or key(case) in self._given_up:
+    def _round(self, number: int, work: list[Work], chip: Chip, total: float) -> None:
+        for n, one in enumerate(work):
+            if number >= one.rounds or key(one.case) in self._given_up:
                 continue
             if self._late():
                 if number == 0:
-                    self._leave_out("no time left in this run", len(planned) - n)
+                    self.plan.leave_out("no time left in this run", len(work) - n)
                 return
-            self._tell(total, f"{case['op']} {case.get('dtype', '')}")
-            if not self.measure_case(case, chip, checked=number > 0):
-                self._given_up.add(key(case))
-            self._done += seconds
+            self._tell(total, f"{one.case['op']} {one.case.get('dtype', '')}")
+            if not self.measure_case(one.case, chip, checked=number > 0):
+                self._given_up.add(key(one.case))
+            self._done += one.seconds
 
     def measure_links(self, cases: list[Case]) -> None:
         """Collectives between the devices of this machine: all in one set of processes, a row on disk after each."""
@@ -267,13 +224,13 @@ class Session:
             for case, timing in collectives.measure(cases, self.backend.devices):
                 self.rows.append(self._row(case, timing, 0.0))
         except RooflineError as error:
-            self._leave_out(f"collectives: {error}")
+            self.plan.leave_out(f"collectives: {error}")
 
     def _row(self, case: Case, timing: Timing, error: float) -> dict[str, Any]:
         return {
             **case, "time_s": timing.median_s, "time_std_s": timing.spread_s, "low_s": timing.low_s,
             "samples": timing.samples, "rounds": 1, "error": error, "framework": self.backend.framework,
-            "version": self.backend.version, "role": TEST if key(case) in self._apart else FITTED,
+            "version": self.backend.version, "role": TEST if key(case) in self.plan.apart else FITTED,
         }  # fmt: skip
 
     def measure_case(self, case: Case, chip: Chip, checked: bool = False) -> bool:
@@ -292,7 +249,7 @@ class Session:
                     raise CannotMeasure(f"a call and its check took over {MOST_S:g} s")
             timing = self.backend.time(prepared, CASE_S[self.size])
         except CannotMeasure as reason:
-            self._leave_out(str(reason))
+            self.plan.leave_out(str(reason))
             return False
         row = self._row(case, timing, error)
         if error > prepared.tolerance:
@@ -323,18 +280,3 @@ class Session:
         self.rows.replace(merged([*self.rows.rows(), *({k: v for k, v in r.items() if k != "reason"} for r in back)]))
         return chip
 
-
-TOO_FAST = f"faster than the machine's own ceilings by more than {measurements.MARGIN:.0%}"
-
-_COLLECTIVE = collectives.KINDS
-
-
-def operator(case: Case | dict[str, str]) -> operators.Op:
-    """The operator of a case, or of a row as text."""
-    found: operators.Op = getattr(operators, str(case["op"]))(**measurements.arguments(case))
-    return found
-
-
-def too_fast(case: Case | dict[str, str], time_s: float, chip: Chip) -> bool:
-    """Whether a time beats what the machine's ceilings allow, by more than the margin of a measurement."""
-    return time_s < float(evaluate_op(operator(case), chip)[_LOWER]) * (1 - measurements.MARGIN)

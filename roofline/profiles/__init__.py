@@ -7,18 +7,18 @@ bounded, nothing in them is evaluated.
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roofline.base import reading
 from roofline.base.errors import BadData, BadWorkload, closest, shown
 from roofline.estimates.inference import COST, evaluate_op
-from roofline.evidence.measurements import OPERATORS, arguments, keywords
-from roofline.profiles import nsight, traces
-from roofline.profiles.points import COLUMNS, csv_rows, number, operator, table, work
+from roofline.evidence.columns import OPERATORS, arguments, keywords, numbers
+from roofline.profiles import nsight, tensor, traces
+from roofline.profiles.numerals import decimal_mark, number
+from roofline.profiles.points import COLUMNS, csv_rows, operator, table, work
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "measured", "predict", "read"]
 
-#: Larger than any profile worth drawing; a file (or what it unpacks to) beyond this is refused.
-MAX_BYTES = 400_000_000
-
 _TIME = COST.index("time_s")
 
 
-def read(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read(path: str | os.PathLike[str], chip: Chip | None = None) -> pd.DataFrame:
     """Read a profile, whatever wrote it.
 
     Parameters
     ----------
     path : path
         ``.csv`` of Nsight Compute or of your own, ``.json`` or ``.json.gz`` of the PyTorch profiler.
+    chip : Chip, optional
+        What it was taken on. Its generation tells the size of a tensor instruction where an export of Nsight Compute
+        counts only those and has no column ``CC``.
 
     Returns
     -------
@@ -47,27 +47,34 @@ def read(path: str | os.PathLike[str]) -> pd.DataFrame:
         One row for each operator or kernel and shape, the longest first: `op` (label), `kind` (operator class, "" if
         unknown), `count` (calls), `flops` and `bytes` (all calls together; 0 where the profile does not say),
         `intensity` (FLOP/B), `time_s` (all calls together), `share` (of the time of all rows), `call` (the operator
-        and its arguments where they are known, else None). It goes into ``plot_roofline(ops=...)`` as it is.
+        and its arguments where they are known, else None), `note` (what else there is to know of its figures: a
+        product of which only the vector units were counted, FLOP that rest on the size of an instruction). It goes
+        into ``plot_roofline(ops=...)`` as it is.
 
     Raises
     ------
     BadData
-        For a file of another kind or a broken one: names the column or key.
+        For a file of another kind or a broken one: names the column or key. For numbers whose decimal mark nothing
+        tells (``1,234``), with both readings. For tensor instructions whose size nothing tells, with the counters to
+        ask for.
 
     Notes
     -----
+    What a file unpacks to is bounded, as are its rows and columns (:mod:`roofline.base.reading`). The numbers of one
+    file are written in one locale, with a decimal point or a decimal comma.
+
     A plain CSV has columns `op` and `time_s`, and either `flops` and `bytes`, or those of a measurement file
     (:mod:`roofline.evidence.measurements`); `count` is optional.
     """
-    file = Path(path)
-    text = _text(file)
+    file, text = os.fspath(path), reading.text(path)
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return table(traces.points(text, str(file)), str(file))
-        rows = csv_rows(text, str(file))
+            return table(traces.points(text, file), file)
+        rows = csv_rows(text, file)
         if any("Kernel Name" in row for row in rows[:1]):
-            return table(nsight.points(rows, str(file)), str(file))
-        return table(_plain(rows, str(file)), str(file))
+            capability = tensor.capability_of(chip) if chip is not None else None
+            return table(nsight.points(rows, file, capability), file)
+        return table(_plain(rows, file), file)
     except RecursionError:
         raise BadData(f"{file}: nested too deeply") from None
 
@@ -101,26 +108,6 @@ def measured(profile: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["op", "time_s"])
 
 
-def _text(file: Path) -> str:
-    if not file.is_file():
-        raise BadData(f"{file}: no such file")
-    try:
-        with file.open("rb") as stream:
-            packed = stream.read(2) == b"\x1f\x8b"
-            stream.seek(0)
-            data = (gzip.GzipFile(fileobj=stream) if packed else stream).read(MAX_BYTES + 1)
-    except (OSError, EOFError) as error:
-        raise BadData(f"{file}: cannot be read: {error}") from None
-    except Exception as error:  # zlib.error, for a damaged archive
-        raise BadData(f"{file}: cannot be unpacked: {error}") from None
-    if len(data) > MAX_BYTES:
-        raise BadData(f"{file}: expected at most {MAX_BYTES:,} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadData(f"{file}: expected UTF-8 text, found other bytes ({error.reason} at {error.start})") from None
-
-
 def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
     columns = list(rows[0])
     for column in ("op", "time_s"):
@@ -130,21 +117,26 @@ def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
             raise BadData(f"{file}: no column {column!r}{hint} found: {', '.join(columns)[:200]}")
     if "flops" in columns and "bytes" not in columns:
         raise BadData(f"{file}: no column 'bytes': flops and bytes go together")
+    held = numbers() | {"time_s", "count", "flops"}
+    cells = ((row[c], False) for row in rows for c in columns if c in held)
+    mark = decimal_mark(cells, file, usual=".")
     for line, row in enumerate(rows, 2):
         where = f"{file}: row {line}"
         if "flops" not in columns and row.get("bytes", "").strip() and not _takes_bytes(row["op"].strip()):
             raise BadData(f"{file}: no column 'flops': flops and bytes go together (row {line}: {row['op'].strip()})")
-        time_s = number(row["time_s"], f"{where}, column 'time_s'")
+        time_s = number(row["time_s"], f"{where}, column 'time_s'", mark)
         if time_s <= 0:
             raise BadData(f"{where}, column 'time_s': expected a time above zero, found {shown(row['time_s'])}")
-        count = number(row["count"], f"{where}, column 'count'") if row.get("count", "").strip() else 1.0
+        count = number(row["count"], f"{where}, column 'count'", mark) if row.get("count", "").strip() else 1.0
+        if count <= 0:
+            raise BadData(f"{where}, column 'count': expected calls above zero, found {shown(row['count'])}")
         point: dict[str, Any] = {"op": row["op"].strip(), "kind": row.get("kind", ""), "count": count, "key": line,
                                  "time_s": time_s}  # fmt: skip
         if "flops" in columns:
-            point |= {name: number(row[name], f"{where}, column {name!r}") for name in ("flops", "bytes")}
+            point |= {name: number(row[name], f"{where}, column {name!r}", mark) for name in ("flops", "bytes")}
         else:
             try:
-                point["call"] = _call(row, where)
+                point["call"] = _call(row, where, mark)
                 work(point["call"])
             except BadWorkload as error:
                 raise BadData(f"{where}: {error}") from None
@@ -157,10 +149,10 @@ def _takes_bytes(name: str) -> bool:
     return name in OPERATORS and "bytes" in keywords(name)
 
 
-def _call(row: dict[str, str], where: str) -> dict[str, Any]:
+def _call(row: dict[str, str], where: str, mark: str) -> dict[str, Any]:
     """The operator of a row in the columns of a measurement file."""
     name = row["op"].strip()
     if name not in OPERATORS:  # refused where it is built
         return {"op": name}
-    said = arguments({**row, "op": name}, lambda text, column: number(text, f"{where}, column {column!r}"))
+    said = arguments({**row, "op": name}, lambda text, column: number(text, f"{where}, column {column!r}", mark))
     return {"op": name, **said}

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from roofline.base.errors import BadData, BadWorkload, closest, shown
+from roofline.base.reading import MAX_ROWS, within
 from roofline.catalog.load import load_chip
 from roofline.estimates.inference import evaluate_op
-from roofline.evidence.measurements import OPERATORS
+from roofline.evidence.columns import OPERATORS
 from roofline.work import op as operators
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_ROWS = 2_000_000
-
 #: Columns of the table that :func:`table` returns.
-COLUMNS = ("op", "kind", "count", "flops", "bytes", "intensity", "time_s", "share", "call")
+COLUMNS = ("op", "kind", "count", "flops", "bytes", "intensity", "time_s", "share", "call", "note")
+
+#: The shortest time that a row may say (s): less than a cycle of any chip.
+SHORTEST_S = 1e-12
 
 
 def operator(call: dict[str, Any]) -> operators.Op:
@@ -59,14 +60,18 @@ def table(points: Iterable[dict[str, Any]], file: str) -> pd.DataFrame:
         call = point.get("call")
         key = (point["op"], tuple(sorted(call.items())) if call else point.get("key"))
         row = rows.setdefault(key, {"op": point["op"], "kind": point.get("kind", ""), "count": 0.0, "flops": 0.0,
-                                    "bytes": 0.0, "time_s": 0.0, "call": call})  # fmt: skip
+                                    "bytes": 0.0, "time_s": 0.0, "call": call, "note": ""})  # fmt: skip
         for name in ("count", "flops", "bytes", "time_s"):
             row[name] += point.get(name, 1.0 if name == "count" else 0.0)
+        if point.get("note", "") not in row["note"]:
+            row["note"] = "; ".join(filter(None, (row["note"], point["note"])))
         if len(rows) > MAX_ROWS:
             raise BadData(f"{file}: expected at most {MAX_ROWS:,} different operators")
     if not rows:
         raise BadData(f"{file}: holds no operator with a time")
     for row in rows.values():
+        if row["time_s"] < SHORTEST_S:
+            raise BadData(f"{file}: {shown(row['op'])}: expected times in seconds, found {row['time_s']:g} s in all")
         if row["call"]:
             row["kind"], flops, size = work(row["call"])
             row["flops"] = row["flops"] or row["count"] * flops
@@ -75,22 +80,6 @@ def table(points: Iterable[dict[str, Any]], file: str) -> pd.DataFrame:
     frame["intensity"] = (frame["flops"] / frame["bytes"].where(frame["bytes"] > 0)).fillna(0.0)
     frame["share"] = frame["time_s"] / frame["time_s"].sum()
     return frame[list(COLUMNS)].sort_values("time_s", ascending=False, ignore_index=True)
-
-
-def number(text: Any, where: str) -> float:
-    """A finite number that is not negative, thousands grouped with commas or not.
-
-    Raises
-    ------
-    BadData
-    """
-    try:
-        value = float(text.replace(",", "") if isinstance(text, str) else text)
-    except (TypeError, ValueError):
-        raise BadData(f"{where}: expected a number, found {shown(text)}") from None
-    if not math.isfinite(value) or value < 0:
-        raise BadData(f"{where}: expected a finite number, not negative, found {shown(text)}")
-    return value
 
 
 def csv_rows(text: str, file: str) -> list[dict[str, str]]:
@@ -111,6 +100,10 @@ def csv_rows(text: str, file: str) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     try:
         header = [name.strip() for name in next(reader)]
+        within(file, 1, len(header))
+        twice = next((name for name in header if name and header.count(name) > 1), None)
+        if twice is not None:
+            raise BadData(f"{file}: column {shown(twice)} is there twice")
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
@@ -118,8 +111,7 @@ def csv_rows(text: str, file: str) -> list[dict[str, str]]:
                 raise BadData(f"{file}: line {start + reader.line_num}: expected {len(header)} columns "
                               f"({', '.join(header)[:120]}), found {len(cells)}")  # fmt: skip
             rows.append(dict(zip(header, cells, strict=True)))
-            if len(rows) > MAX_ROWS:
-                raise BadData(f"{file}: expected at most {MAX_ROWS:,} rows")
+            within(file, len(rows), len(header))
     except csv.Error as error:
         raise BadData(f"{file}: line {start + reader.line_num}: {error}") from None
     if not rows:

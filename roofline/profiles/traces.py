@@ -9,13 +9,17 @@ from typing import Any
 
 from roofline.base.errors import BadData, BadWorkload, shown
 from roofline.profiles.nsight import kind as kind_of_kernel, short_name
-from roofline.profiles.points import number, operator
+from roofline.profiles.numerals import number
+from roofline.profiles.points import operator
 
 _DTYPES = {
     "float": "fp32", "double": "fp64", "c10::BFloat16": "bf16", "c10::Half": "fp16", "signed char": "int8",
     "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8", "c10::Float8_e4m3fnuz": "fp8",
 }  # fmt: skip
 MAX_EVENTS = 5_000_000
+
+#: Objects and lists in a trace, its events' own among them: a small text may be of nothing else.
+MAX_NODES = 4 * MAX_EVENTS
 
 
 def points(text: str, file: str) -> Iterator[dict[str, Any]]:
@@ -36,7 +40,7 @@ def points(text: str, file: str) -> Iterator[dict[str, Any]]:
         raise BadData(f"{file}: key 'traceEvents': no event of category 'cpu_op' or 'kernel'; is it a trace of the "
                       f"PyTorch profiler?")  # fmt: skip
     timed = [(e, *_times(e, file)) for e in calls]
-    tree = _tree(timed)
+    tree = _tree(timed, file)
     if kernels:
         yield from _on_device(kernels, tree, file)
         return
@@ -50,6 +54,9 @@ def points(text: str, file: str) -> Iterator[dict[str, Any]]:
 
 
 def _events(text: str, file: str) -> list[dict[str, Any]]:
+    nodes = text.count("{") + text.count("[")
+    if nodes > MAX_NODES:
+        raise BadData(f"{file}: expected at most {MAX_NODES:,} objects and lists, found {nodes:,}")
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -76,14 +83,15 @@ def _times(event: dict[str, Any], file: str) -> tuple[float, float]:
     return number(event["ts"], where + "'ts'"), number(event["dur"], where + "'dur'")
 
 
-def _tree(timed: list[tuple[dict[str, Any], float, float]]) -> list[dict[str, Any]]:
+def _tree(timed: list[tuple[dict[str, Any], float, float]], file: str) -> list[dict[str, Any]]:
     """Calls with what they call; `owner` is the matched operator that a call is part of."""
     nodes: list[dict[str, Any]] = []
     stacks: dict[Any, list[dict[str, Any]]] = {}
     for event, ts, dur in sorted(timed, key=lambda t: (t[1], -t[2])):
         node: dict[str, Any] = {"name": str(event.get("name", "")), "ts": ts, "dur": dur, "children": [], "owner": None,
-                "call": _matched(event), "id": _args(event).get("External id")}  # fmt: skip
-        stack = stacks.setdefault((event.get("pid"), event.get("tid")), [])
+                "call": _matched(event), "id": _id(_args(event), "External id", event, file)}  # fmt: skip
+        thread = (_id(event, "pid", event, file), _id(event, "tid", event, file))
+        stack = stacks.setdefault(thread, [])
         while stack and ts >= stack[-1]["ts"] + stack[-1]["dur"]:
             stack.pop()
         if stack:
@@ -101,8 +109,9 @@ def _on_device(kernels: list[dict[str, Any]], tree: list[dict[str, Any]], file: 
     owners: dict[int, dict[str, Any]] = {}
     for event in kernels:
         _, dur = _times(event, file)
-        name_of = _args(event).get("External id", event.get("id"))
-        node = by_id.get(name_of) if isinstance(name_of, int | str) else None
+        args = _args(event)
+        linked = _id(args, "External id", event, file) if "External id" in args else _id(event, "id", event, file)
+        node = by_id.get(linked)
         owner = (node["owner"] or node) if node else None
         if owner is not None and owner["call"]:
             owners[id(owner)] = owner
@@ -112,6 +121,15 @@ def _on_device(kernels: list[dict[str, Any]], tree: list[dict[str, Any]], file: 
             yield {"op": short_name(name), "kind": kind_of_kernel(name), "time_s": dur * 1e-6}
     for key, owner in owners.items():
         yield {"op": owner["name"].removeprefix("aten::"), "time_s": sums[key] * 1e-6, "call": owner["call"]}
+
+
+def _id(holder: dict[str, Any], key: str, event: dict[str, Any], file: str) -> int | float | str | None:
+    """What tells a thing of a trace from others: a number or a name."""
+    found = holder.get(key)
+    if found is None or isinstance(found, int | float | str):
+        return found
+    raise BadData(f"{file}: event {shown(event.get('name'))}, key {key!r}: expected a number or text, found "
+                  f"{shown(found)}")  # fmt: skip
 
 
 def _args(event: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +149,7 @@ def _matched(event: dict[str, Any]) -> dict[str, Any] | None:
         if call is None or not call.get("dtype"):
             return None
         operator(call)
-    except (IndexError, KeyError, TypeError, ValueError, BadWorkload):
+    except (LookupError, TypeError, ValueError, ArithmeticError, BadWorkload):
         return None  # an overload with other arguments: its time counts, its shape does not
     return call
 
