@@ -26,6 +26,29 @@ def along(spots: np.ndarray, reach: float, step: float = 3.0) -> np.ndarray:
     return boxes(np.column_stack([np.interp(at, length, spots[:, i]) for i in (0, 1)]), reach)
 
 
+def apart(wanted: np.ndarray, least: float, low: float, high: float) -> np.ndarray:
+    """Places as near as can be to those wanted, in the same order, at least some distance from each other.
+
+    Parameters
+    ----------
+    wanted : array
+        Ascending.
+    least : float
+        The distance.
+    low, high : float
+        Where the first and the last may be at the outermost; as long as there is room for all.
+    """
+    shift = least * np.arange(len(wanted))
+    groups: list[list[float]] = []  # sum and number of wanted places that stand next to each other
+    for place in wanted - shift:
+        groups.append([place, 1.0])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
+            last = groups.pop()
+            groups[-1] = [groups[-1][0] + last[0], groups[-1][1] + last[1]]
+    placed = np.concatenate([np.full(int(n), total / n) for total, n in groups])
+    return np.asarray(np.clip(placed, low, max(low, high - shift[-1])) + shift)
+
+
 class Room:
     """A frame and what has been put into it."""
 

@@ -1,0 +1,189 @@
+"""What is said of estimates and chips, as tables and as data. Receives results; computes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from roofline.base import units
+from roofline.show.documents import html_page, markdown
+from roofline.show.quantities import quantity, ratio, si, times
+from roofline.show.table import Table, show
+from roofline.show.words import Estimate, heading, occurring, phases, words
+
+if TYPE_CHECKING:
+    from roofline.estimates.inference import Phase
+    from roofline.hardware.chip import Chip
+    from roofline.hardware.descriptor import Number
+
+
+_LABELS = {
+    "ttft_s": "time to first token",
+    "tpot_s": "time per output token",
+    "time_s": "whole request",
+    "tokens_per_s": "output tokens",
+    "tokens_per_s_per_chip": "output tokens, per chip",
+    "total_tokens_per_s": "prompt + output tokens",
+    "decode_tokens_per_s": "output tokens while decoding",
+    "requests_per_s": "requests answered",
+    "latency_s": "latency of a batch",
+    "samples_per_s": "samples",
+    "samples_per_s_per_chip": "samples, per chip",
+    "pipelined_samples_per_s": "samples, batches overlapped",
+}
+
+
+def headline(est: Estimate, level: float = 0.9) -> Table:
+    """The figures of an estimate, each with its interval."""
+    intervals = est.interval(level)
+    table = Table(heading(est), ["", ">expected", f">{level:.0%} interval"])
+    for name, unit in est.FIGURES.items():
+        low, high = (quantity(end, unit) for end in intervals[name])
+        table.rows.append([_LABELS[name], quantity(getattr(est, name), unit), f"{low} to {high}"])
+    for label, phase, _ in occurring(est):
+        expected, low, high = (units.text(t, "s", 3) for t in (phase.time_s, phase.lower_s, phase.upper_s))
+        table.rows.append([f"{label}, lower to upper bound", expected, f"{low} to {high}"])
+    table.notes += [*words(est).remarks(), why(est), _held(est), doubt(est)]
+    return table
+
+
+def _held(est: Estimate) -> str:
+    """One sentence on what one chip holds, and how much would fit."""
+    held, said = est.memory, words(est)
+    cache = f", KV cache {units.text(held.cache_bytes, 'B', 3)}{said.cache()}" if held.cache_bytes else said.cache()
+    return (
+        f"Memory of one chip: {units.text(held.total_bytes, 'B', 3)} of {units.text(held.usable_bytes, 'B', 3)} usable "
+        f"(weights {units.text(held.weights_bytes, 'B', 3)}{cache}, activations "
+        f"{units.text(held.activations_bytes, 'B', 3)}); {said.most}: {held.largest_batch:,}."
+    )
+
+
+def breakdowns(est: Estimate) -> list[Table]:
+    """Where the time of every phase goes; of a server, of the kinds of pass that occur."""
+    return [breakdown(phase, f"Where the {label} time goes{share}") for label, phase, share in occurring(est)]
+
+
+def why(est: Estimate) -> str:
+    """One sentence on what bounds each phase and how much of the time that is, and one on the use of the peaks."""
+    parts = []
+    for label, phase, _ in occurring(est):
+        shares = sorted(((t / phase.time_s, b) for b, t in phase.time_by_bound.items() if t > 0), reverse=True)
+        (most, first), others = shares[0], "".join(f", {b} {s:.0%}" for s, b in shares[1:3])
+        parts.append(f"{label} {first} ({most:.0%}{others})")
+    return f"Bound by: {'; '.join(parts)}. {words(est).use()}"
+
+
+def doubt(est: Estimate) -> str:
+    """One sentence on what the interval rests on."""
+    chip = est.chip
+    fitted = sorted(chip.calibration)
+    measured = {
+        n.inherited for path, n in chip.numbers.items() if path.startswith("efficiency.") and n.kind == "measured"
+    }
+    whose = "this chip" if "" in measured or not measured else f"the {' and '.join(sorted(measured))}"
+    basis = (
+        f"efficiencies of {', '.join(fitted)} fitted on measurements of {whose}, the rest those of its family"
+        if fitted
+        else f"efficiencies of its family ({chip.family}), none measured on this chip"
+    )
+    if chip.status == "estimated":
+        basis += "; the chip itself is an estimate, its ranges are in the interval"
+    return f"How sure: {basis}."
+
+
+def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
+    """The operators of a phase, longest first; those of one name stand in one row."""
+    table = Table(title, ["operator", ">count", ">FLOP", ">bytes", ">FLOP/B", ">time", ">share", "bound"])
+    table.expendable = ["bytes", "FLOP", "count", "FLOP/B"]
+    records = sorted(_by_name(phase.records), key=lambda r: -r["time_s"])
+    for r in (r for r in records if r["share"] >= smallest):
+        time, share = units.text(r["time_s"], "s", 3), f"{r['share']:.1%}"
+        table.rows.append([r["op"], times(r["count"]), si(r["flops"]), si(r["bytes"]), ratio(r["intensity"]), time,
+                           share, r["bound"]])  # fmt: skip
+    table.notes.append(f"All operators: {units.text(phase.time_s, 's', 4)}.")
+    return table
+
+
+def _by_name(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with those of one name summed; what bounds the longest of them bounds the row."""
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    longest: dict[tuple[str, str], float] = {}
+    for one in records:
+        key = (one["op"], one["kind"])
+        if key not in merged:
+            merged[key], longest[key] = dict(one), one["time_s"]
+            continue
+        row = merged[key]
+        for name in ("count", "flops", "bytes", "time_s", "share"):
+            row[name] += one[name]
+        row["intensity"] = row["flops"] / row["bytes"] if row["bytes"] else 0.0
+        if one["time_s"] > longest[key]:
+            row["bound"], longest[key] = one["bound"], one["time_s"]
+    return list(merged.values())
+
+
+def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> Table:
+    """The figures of a chip; with their sources, and with efficiency parameters and what it inherits, if asked."""
+    columns = ["figure", ">value", ">range", "kind"] + (["source", "note"] if sources else [])
+    heading = f"{chip.title} ({chip.name})\n{chip.vendor}, {chip.year}, {chip.status}"
+    if chip.flags.get("process"):
+        heading += f", {chip.flags['process']}"
+    table = Table(heading, columns, expendable=["range", "kind"], prose=["source", "note"])
+    numbers = {**chip.numbers, **{p: n for p, n in chip.defaults.items() if p not in chip.numbers}}
+    shown = {p: n for p, n in chip.numbers.items() if not p.startswith(("efficiency.", "stack."))}
+    for path, n in (numbers if everything else shown).items():
+        low_high = "" if n.low is None or n.high is None else f"{_figure(n, n.low)} to {_figure(n, n.high)}"
+        row = [path, _figure(n, n.value), low_high, n.kind]
+        table.rows.append(row + ([n.source, n.note] if sources else []))
+    if not everything:
+        table.notes.append(
+            f"{len(numbers) - len(shown)} efficiency parameters and inherited figures: --all shows them."
+        )
+    ridges = []
+    for dtype in chip.dtypes:
+        levels = [chip.main_level] + ([chip.cache_level] if chip.cache_level != chip.main_level else [])
+        parts = [f"{chip.ridge_point(dtype, v):.0f} per {v} byte" for v in levels if chip.get(f"memory.{v}.bandwidth")]
+        ridges.append(f"{dtype} " + ", ".join(parts))
+    table.notes.append("Ridge points (FLOP): " + "; ".join(ridges) + ".")
+    if chip.aliases:
+        table.notes.append("Also called: " + ", ".join(chip.aliases) + ".")
+    if chip.note:
+        table.notes.append(chip.note)
+    return table
+
+
+def _figure(number: Number, value: Any) -> str:
+    """A figure with its unit; capacities that are whole KiB, MiB or GiB as such."""
+    if number.dimension == "capacity":
+        for power, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+            if value % power == 0 and value % 1000:
+                return f"{value / power:g} {unit}"
+    return units.text(value, units.DIMENSIONS[number.dimension][0], 5)
+
+
+def as_json(est: Estimate) -> dict[str, Any]:
+    """Everything an estimate says, as plain data."""
+    held, said = est.memory, words(est)
+    return {
+        "model": est.model.name,
+        "chip": est.chip.name,
+        "chip_title": est.chip.title,  # says what a what-if changed, and the stack
+        "request": said.options(),
+        **({"notes": list(notes)} if (notes := getattr(est, "notes", ())) else {}),
+        **{name: getattr(est, name) for name in (*est.FIGURES, *said.facts, "bound")},
+        "interval_90": {name: list(pair) for name, pair in est.interval(0.9).items()},
+        "memory": {
+            "weights_bytes": held.weights_bytes,
+            "cache_bytes": held.cache_bytes,
+            "activations_bytes": held.activations_bytes,
+            "usable_bytes": held.usable_bytes,
+            "largest_batch": held.largest_batch,
+        },
+        "phases": {
+            label: {"time_s": p.time_s, "lower_s": p.lower_s, "upper_s": p.upper_s, "bound": p.bound, "ops": p.records}
+            for label, p in phases(est)
+        },
+    }
+
+
+__all__ = ["Table", "as_json", "breakdown", "breakdowns", "chip_table", "headline", "html_page", "markdown", "phases",
+           "show"]  # fmt: skip
