@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,16 +31,21 @@ LONGEST = 48
 
 
 def matplotlib() -> Any:
-    """The library, whatever backend ``MPLBACKEND`` asks for: these pictures need none."""
+    """The library, whatever backend ``MPLBACKEND`` asks for: these pictures need none, and one that does not exist
+    would end the import.
+    """
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    asked = os.environ.pop("MPLBACKEND", None)
     try:
-        return importlib.import_module("matplotlib")
-    except ValueError:  # a backend that does not exist
-        asked = os.environ.pop("MPLBACKEND", None)
-        try:
-            return importlib.import_module("matplotlib")
-        finally:
-            if asked is not None:
-                os.environ["MPLBACKEND"] = asked
+        library = importlib.import_module("matplotlib")
+    finally:
+        if asked is not None:
+            os.environ["MPLBACKEND"] = asked
+    if asked:
+        with contextlib.suppress(ValueError):
+            library.rcParams["backend"] = asked
+    return library
 
 
 def palette() -> tuple[Any, ...]:

@@ -151,6 +151,11 @@ def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> T
     return table
 
 
+def figure_text(chip: Chip, path: str, value: Any) -> str:
+    """A value of one of a chip's figures, with its unit."""
+    return _figure(chip.number(path), value)
+
+
 def _figure(number: Number, value: Any) -> str:
     """A figure with its unit; capacities that are whole KiB, MiB or GiB as such."""
     if number.dimension == "capacity":
@@ -185,5 +190,5 @@ def as_json(est: Estimate) -> dict[str, Any]:
     }
 
 
-__all__ = ["Table", "as_json", "breakdown", "breakdowns", "chip_table", "headline", "html_page", "markdown", "phases",
-           "show"]  # fmt: skip
+__all__ = ["Table", "as_json", "breakdown", "breakdowns", "chip_table", "figure_text", "headline", "html_page",
+           "markdown", "phases", "show"]  # fmt: skip

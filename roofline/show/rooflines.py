@@ -133,7 +133,7 @@ def _draw(
     else:
         ends = _draw_several(ax, outlines, x, scale)
     _frame(ax, x, points, scale)
-    marks = None if points is None else points.assign(area=_area(points["share"], scale))
+    marks = None if points is None else points.assign(area=_area(points["share"], scale, len(points)))
     names = [] if marks is None else _draw_points(ax, marks, label_share, 0 if alone else len(outlines), scale)
     _key(ax, marks, outlines, scale, own)
     canvas.title(ax, title, 10 * scale)
@@ -273,9 +273,9 @@ def _dashed(turn: tuple[int, int], usual: Any, length: float = 3.0) -> Any:
     return ((count - place) % count * length, (length, (count - 1) * length))
 
 
-def _area(share: Any, scale: float) -> Any:
-    """Area of a point's mark (square typographic points)."""
-    return (14 + 420 * share) * scale**2
+def _area(share: Any, scale: float, count: int = 1) -> Any:
+    """Area of a point's mark (square typographic points), among so many of them."""
+    return ((14 if count <= _CLOUD else 4) + 420 * share) * scale**2
 
 
 def _mark(kind: str) -> tuple[str, str]:
@@ -286,7 +286,8 @@ def _kinds(marks: pd.DataFrame) -> pd.Series[Any]:
     """The class of each point's operator, "" where none is told."""
     import pandas as pd
 
-    return marks["kind"].astype(str) if "kind" in marks else pd.Series("", index=marks.index)
+    told = marks["kind"].astype(str) if "kind" in marks else pd.Series("", index=marks.index)
+    return told if told.isin(_MARKS).any() and (told != "").any() else told.mask(told != "gemm", "gemm")
 
 
 def _colour_of(marks: pd.DataFrame, first: int) -> dict[str, Any]:
