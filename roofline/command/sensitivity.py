@@ -43,13 +43,15 @@ def sensitivity(
     Example: `roofline sensitivity llama-3.1-70b --chip h100-sxm --tp 8 --batch 64 --figure tpot_s --plot tornado.png`
     """
     from roofline.catalog.load import load_model
+    from roofline.estimates.estimate import estimate
     from roofline.models.llm import LanguageModel
+    from roofline.show.words import heading
     from roofline.study.sensitivity import sensitivity as run
 
     loaded, on = load_model(model), chip_with(chip, changes, stack)
     figure = figure or ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
     table = run(loaded, on, figure, step, **options)
-    title = f"{figure} of {loaded.title} on {on.title}: what moves it"
+    title = f"What moves {figure}: {heading(estimate(loaded, on, check=False, **options))}"
     if plot is not None:
         from roofline.show import plot as drawing
 

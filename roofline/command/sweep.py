@@ -93,6 +93,7 @@ def pareto(
 
     Example: `roofline pareto llama-3.1-70b -c h100 -a tp=2,4,8 -a batch=1,8,64,256 --plot frontier.png`
     """
+    from roofline.base.errors import DoesNotFit
     from roofline.study.frontiers import pareto as run
 
     data = _grid(model, chip, axis, changes)
@@ -101,6 +102,8 @@ def pareto(
         maximise = ["tokens_per_s_per_chip" if tokens else "samples_per_s_per_chip"]
         minimise = ["tpot_s" if tokens else "latency_s"]
     best = run(data, maximise=maximise or [], minimise=minimise or [])
+    if best.empty:
+        raise DoesNotFit("no point of the grid fits; `roofline sweep` shows them all", 0.0, 0.0, [])
     wanted = [*(maximise or []), *(minimise or [])]
     axes = [str(c) for c in data.coords if str(c) in best.columns]
     best = best[[*axes, *wanted, *(c for c in best.columns if c not in (*axes, *wanted, "fits"))]]
@@ -121,17 +124,20 @@ def pareto(
 def _draw(
     data: xr.Dataset, best: pd.DataFrame, wanted: list[str], path: Path, size: tuple[float, float] | None
 ) -> None:
-    from roofline.show import plot as drawing
+    from roofline.show import plot as drawing, report
 
     if len(wanted) < 2:
         raise typer.BadParameter(f"--plot: expected two figures to draw against each other, found {', '.join(wanted)}")
     every = _frame(data)
     y, x = wanted[0], next((w for w in wanted[1:] if w.endswith("_s") and "per_s" not in w), wanted[1])
     axes = [name for name in map(str, data.dims) if data.sizes[name] > 1]
-    units = {name: f"{name} ({data[name].attrs['units']})" for name in (x, y) if "units" in data[name].attrs}
-    fixed = [f"{name} {every[name].iloc[0]}" for name in ("model", "chip") if name not in axes and name in every]
-    drawing.save(drawing.plot_frontier(every[every["fits"].astype(bool)], best, x, y, names=axes, labels=units,
-                                       title=", ".join(fixed) or None, size=size), path)  # fmt: skip
+    labels = {}
+    for name in (x, y):
+        unit = data[name].attrs.get("units", "s")  # seconds stand at the ticks
+        labels[name] = report.LABELS.get(name, name) + (f" ({unit})" if unit != "s" else "")
+    fixed = [str(every[name].iloc[0]) for name in ("model", "chip") if name not in axes and name in every]
+    drawing.save(drawing.plot_frontier(every[every["fits"].astype(bool)], best, x, y, names=axes, labels=labels,
+                                       title=" on ".join(fixed) or None, size=size), path)  # fmt: skip
 
 
 def _grid(models: list[str], chips: list[str], axes: list[str] | None, changes: list[str] | None) -> xr.Dataset:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+#: Least length of a bar, of the longest.
+_VISIBLE = 0.01
+
 _NEEDED = ("op", "time_s", "share", "bound")
 
 
@@ -159,6 +162,7 @@ def plot_sensitivity(
     if table.empty:
         raise BadWorkload("plot_sensitivity: no figure moves the result: there is nothing to draw")
     rows = table["elasticity"].sort_values(key=abs, ascending=False, kind="stable").head(most)
+    rows = rows[rows.abs() >= _VISIBLE * rows.abs().max()]
     page = canvas.axes(ax, canvas.sized(size, (canvas.USUAL[0], 1.1 + 0.24 * len(rows))))
     scale = canvas.scale(page) if ax is not None or size is not None else 1.0
     colours = [canvas.COLOURS[0] if value > 0 else canvas.COLOURS[1] for value in rows]
@@ -170,7 +174,7 @@ def plot_sensitivity(
     reach = 1.25 * max(abs(float(v)) for v in rows)
     page.set_xlim(-reach if (rows < 0).any() else 0, reach if (rows > 0).any() else 0)
     for i, value in enumerate(rows):
-        canvas.write(page, f"{value:+.2f}", (value, i), (3 if value > 0 else -3, 0), "0.2", fontsize=7.5 * scale,
+        canvas.write(page, f"{value:+.2g}", (value, i), (3 if value > 0 else -3, 0), "0.2", fontsize=7.5 * scale,
                      ha="left" if value > 0 else "right", va="center")  # fmt: skip
     page.set_xlabel(f"percent of {canvas.plain(figure)} for a percent of the figure", fontsize=9 * scale,
                     parse_math=False)  # fmt: skip
@@ -179,5 +183,5 @@ def plot_sensitivity(
     page.tick_params(axis="y", left=False)
     page.spines[["top", "right"]].set_visible(False)
     if title:
-        canvas.title(page, title, 10 * scale)
+        canvas.title(page, title, 10 * scale, share=0.66)  # the names of the figures take the rest
     return page

@@ -131,11 +131,11 @@ def extent(ax: Axes, text: str, **options: Any) -> tuple[float, float]:
     return box.width * points, box.height * points
 
 
-def title(ax: Axes, text: str, size: float) -> None:
-    """Write a title, folded between words where it is wider than the picture."""
+def title(ax: Axes, text: str, size: float, share: float = 0.86) -> None:
+    """Write a title, folded between words where it is wider than the axes, which are a share of the picture's width."""
     import textwrap
 
-    room = 0.86 * 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
+    room = share * 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
     lines = []
     for line in (plain(part, 400) for part in text.split("\n")):
         wide = extent(ax, line, fontsize=size)[0] if line else 0.0

@@ -146,9 +146,11 @@ def _name_points(ax: Axes, best: pd.DataFrame, x: str, y: str, names: list[str],
     page.take(room.POINT, room.boxes(page.at(spots), 3 * scale))
     order = [i for pair in zip(range(len(best)), range(len(best))[::-1], strict=True) for i in pair]
     for i in dict.fromkeys(order):
-        text = ", ".join(f"{name}={_coordinate(best.iloc[i][name])}" for name in names)
+        text = ", ".join(_coordinate(name, best.iloc[i][name]) for name in names)
         labels.of_point(page, canvas.plain(text, 60), spots[i], (4 * scale) ** 2, "0.25")
 
 
-def _coordinate(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+def _coordinate(name: str, value: Any) -> str:
+    if name in ("model", "chip"):
+        return str(value)
+    return f"{name}={value:g}" if isinstance(value, int | float | np.number) else f"{name}={value}"

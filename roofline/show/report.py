@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from roofline.hardware.descriptor import Number
 
 
-_LABELS = {
+LABELS = {
     "ttft_s": "time to first token",
     "tpot_s": "time per output token",
     "time_s": "whole request",
@@ -38,7 +38,7 @@ def headline(est: Estimate, level: float = 0.9) -> Table:
     table = Table(heading(est), ["", ">expected", f">{level:.0%} interval"])
     for name, unit in est.FIGURES.items():
         low, high = (quantity(end, unit) for end in intervals[name])
-        table.rows.append([_LABELS[name], quantity(getattr(est, name), unit), f"{low} to {high}"])
+        table.rows.append([LABELS[name], quantity(getattr(est, name), unit), f"{low} to {high}"])
     for label, phase, _ in occurring(est):
         expected, low, high = (units.text(t, "s", 3) for t in (phase.time_s, phase.lower_s, phase.upper_s))
         table.rows.append([f"{label}, lower to upper bound", expected, f"{low} to {high}"])
@@ -190,5 +190,5 @@ def as_json(est: Estimate) -> dict[str, Any]:
     }
 
 
-__all__ = ["Table", "as_json", "breakdown", "breakdowns", "chip_table", "figure_text", "headline", "html_page",
-           "markdown", "phases", "show"]  # fmt: skip
+__all__ = ["LABELS", "Table", "as_json", "breakdown", "breakdowns", "chip_table", "figure_text", "headline",
+           "html_page", "markdown", "phases", "show"]  # fmt: skip
