@@ -51,7 +51,7 @@ def sensitivity(
     loaded, on = load_model(model), chip_with(chip, changes, stack)
     figure = figure or ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
     table = run(loaded, on, figure, step, **options)
-    title = f"What moves {figure}: {heading(estimate(loaded, on, check=False, **options))}"
+    title = f"What moves {figure}?\n{heading(estimate(loaded, on, check=False, **options))}"
     if plot is not None:
         from roofline.show import plot as drawing
 

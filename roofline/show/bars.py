@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from roofline.base import units
 from roofline.base.errors import BadWorkload, shown
 from roofline.show import canvas, frames
@@ -17,9 +19,13 @@ if TYPE_CHECKING:
 #: Least length of a bar, of the longest.
 _VISIBLE = 0.01
 
+#: Thickness of a bar, of the distance between two.
+_THICK = 0.62
+
 _NEEDED = ("op", "time_s", "share", "bound")
 
 
+@canvas.picture
 def plot_breakdown(
     *phases: Any, labels: Sequence[str] | None = None, smallest: float = 0.02, title: str | None = None,
     size: tuple[float, float] | None = None, ax: Axes | None = None,
@@ -82,7 +88,8 @@ def _segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, st
 
 def _colours(names: Any) -> dict[str, Any]:
     """A colour for each operator, the same in every bar; what is drawn together is grey."""
-    colours = canvas.matplotlib().colormaps["tab20"].colors
+    maps = canvas.matplotlib().colormaps
+    colours = [c for name in ("tab20", "tab20b") for c in maps[name].colors if len(set(c)) > 1]  # no grey
     told = [name for name in dict.fromkeys(names) if name != "other"]
     return {name: colours[i % len(colours)] for i, name in enumerate(told)} | {"other": "0.8"}
 
@@ -95,7 +102,7 @@ def _draw(
     for i, row in enumerate(segments):
         left = 0.0
         for name, share, _ in row:
-            bar = ax.barh(i, share, left=left, height=0.62, color=colours[name], edgecolor="white", linewidth=0.8)
+            bar = ax.barh(i, share, left=left, height=_THICK, color=colours[name], edgecolor="white", linewidth=0.8)
             drawn.setdefault(name, bar)
             left += share
     names = [f"{canvas.plain(name, 24)}\n{units.text(float(f['time_s'].sum()), 's', 3)}" for name, f in bars]
@@ -119,16 +126,19 @@ def _draw(
 
 def _name_segments(ax: Axes, row: int, segments: Sequence[tuple[str, float, str]], scale: float) -> None:
     """Write into each segment what fits: its share and what bounds it, its share, or nothing."""
-    wide = ax.bbox.width * 72 / ax.figure.dpi
+    points = 72 / ax.figure.dpi
+    wide, tall = ax.bbox.width * points, _THICK * ax.bbox.height * points / abs(np.diff(ax.get_ylim()).item())
     left = 0.0
     for _, share, bound in segments:
         for text in (f"{share:.0%}\n{bound}" if bound else f"{share:.0%}", f"{share:.0%}"):
-            if canvas.extent(ax, text, fontsize=7 * scale)[0] + 3 <= share * wide:
+            width, height = canvas.extent(ax, text, fontsize=7 * scale)
+            if width + 3 <= share * wide and height <= tall:
                 ax.text(left + share / 2, row, text, ha="center", va="center", fontsize=7 * scale, parse_math=False)
                 break
         left += share
 
 
+@canvas.picture
 def plot_sensitivity(
     table: pd.DataFrame, figure: str = "the result", *, most: int = 16, title: str | None = None,
     size: tuple[float, float] | None = None, ax: Axes | None = None,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
 
 # Okabe & Ito's colours: told apart by colour-blind readers and in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -46,6 +50,18 @@ def matplotlib() -> Any:
         with contextlib.suppress(ValueError):
             library.rcParams["backend"] = asked
     return library
+
+
+def picture(draw: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    """A function that draws; a character that the font has not is drawn as a box, without a warning."""
+
+    @functools.wraps(draw)
+    def drawn(*given: _Given.args, **named: _Given.kwargs) -> _Made:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            return draw(*given, **named)
+
+    return drawn
 
 
 def palette() -> tuple[Any, ...]:
@@ -175,6 +191,7 @@ def key(ax: Axes, entries: Sequence[tuple[Any, str]], size: float, below: float 
         text.set_parse_math(False)
 
 
+@picture
 def save(ax: Axes, path: str | os.PathLike[str]) -> None:
     """Write a picture; the ending (png, svg, pdf) says how. A picture that was there stays whole until this one is.
 
@@ -188,6 +205,5 @@ def save(ax: Axes, path: str | os.PathLike[str]) -> None:
         raise BadWorkload(f"{path}: expected a picture ending in .png, .svg or .pdf")
     if not target.parent.is_dir():
         raise BadWorkload(f"{path}: the folder {target.parent} does not exist")
-    with replacing(target) as scratch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a box stands for it; nothing is wrong
+    with replacing(target) as scratch:
         ax.get_figure(root=True).savefig(scratch, format=target.suffix[1:].lower())  # type: ignore[union-attr]

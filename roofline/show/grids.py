@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@canvas.picture
 def plot_validation(rows: pd.DataFrame, title: str = "", ax: Axes | None = None) -> Axes:
     """Predicted against measured times, log-log, one colour an operator class, with lines at 0.5, 1 and 2.
 
@@ -67,6 +68,7 @@ def plot_validation(rows: pd.DataFrame, title: str = "", ax: Axes | None = None)
     return ax
 
 
+@canvas.picture
 def plot_frontier(
     points: pd.DataFrame, best: pd.DataFrame, x: str, y: str, *, names: list[str] | None = None,
     labels: dict[str, str] | None = None, title: str | None = None, size: tuple[float, float] | None = None,

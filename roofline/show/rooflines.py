@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,7 @@ _SAME = 0.04
 _DASHES = ("-", "-.", ":")
 
 
+@canvas.picture
 def plot_roofline(
     *chips: Any,
     dtypes: Sequence[str] | None = None,
@@ -278,16 +279,18 @@ def _area(share: Any, scale: float, count: int = 1) -> Any:
     return ((14 if count <= _CLOUD else 4) + 420 * share) * scale**2
 
 
-def _mark(kind: str) -> tuple[str, str]:
-    return _MARKS.get(kind, _MARKS[""])
-
-
-def _kinds(marks: pd.DataFrame) -> pd.Series[Any]:
-    """The class of each point's operator, "" where none is told."""
+def _shapes(marks: pd.DataFrame) -> tuple[pd.Series[Any], dict[str, str]]:
+    """The mark of each point, and what each mark stands for, in the order of the key; nothing if no class is told."""
     import pandas as pd
 
-    told = marks["kind"].astype(str) if "kind" in marks else pd.Series("", index=marks.index)
-    return told if told.isin(_MARKS).any() and (told != "").any() else told.mask(told != "gemm", "gemm")
+    kinds = marks["kind"].astype(str) if "kind" in marks else pd.Series("", index=marks.index)
+    kinds = kinds.where(kinds.isin(_MARKS), "")
+    if (kinds == "").all():
+        return kinds.map(lambda _: "o"), {}
+    present = set(kinds)
+    return kinds.map({kind: shape for kind, (shape, _) in _MARKS.items()}), {
+        shape: name for kind, (shape, name) in _MARKS.items() if kind in present
+    }
 
 
 def _colour_of(marks: pd.DataFrame, first: int) -> dict[str, Any]:
@@ -303,7 +306,7 @@ def _draw_points(
 
     A label stands for an operator of a series, at its largest point; the longest time comes first.
     """
-    colours, shapes = _colour_of(marks, first), _kinds(marks).map(lambda kind: _mark(kind)[0])
+    colours, (shapes, _) = _colour_of(marks, first), _shapes(marks)
     cloud = len(marks) > _CLOUD
     ordered = marks.assign(shape=shapes).sort_values("share", ascending=False, kind="stable")
     key: Any
@@ -341,18 +344,11 @@ def _key(ax: Axes, marks: pd.DataFrame | None, outlines: Sequence[Outline], scal
     if marks is not None and len(marks):
         colours = _colour_of(marks, len(outlines) if several else 0)
         entries += [(mark("o", c, 40 * scale**2), name) for name, c in colours.items() if name]
-        shapes = dict.fromkeys(map(_mark, _ordered(_kinds(marks).unique())))
-        if "kind" in marks:
-            entries += [(mark(shape, "0.45", 30 * scale**2), name) for shape, name in shapes]
-        shape = next(iter(shapes))[0]
-        entries += [(mark(shape, "0.45", _area(share, scale)), f"{share:.0%} of the time") for share in _KEY_SHARES]
+        shapes = _shapes(marks)[1]
+        entries += [(mark(shape, "0.45", 30 * scale**2), name) for shape, name in shapes.items()]
+        usual = next(iter(shapes), "o")
+        entries += [(mark(usual, "0.45", _area(share, scale)), f"{share:.0%} of the time") for share in _KEY_SHARES]
     canvas.key(ax, entries, 7.5 * scale, 33 * scale if own else None)
-
-
-def _ordered(kinds: Iterable[str]) -> list[str]:
-    """Classes of operators in the order of the marks."""
-    order = list(_MARKS)
-    return sorted((k if k in _MARKS else "" for k in kinds), key=order.index)
 
 
 __all__ = ["plot_roofline"]

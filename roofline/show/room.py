@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 #: What it costs to cover a label or to leave the frame, a point, and each piece of a line.
-LABEL, POINT, LINE = 1000.0, 100.0, 10.0
+LABEL, POINT, LINE = 1000.0, 100.0, 20.0
 
 
 def boxes(spots: np.ndarray, reach: Any) -> np.ndarray:
