@@ -33,7 +33,10 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="How fast inference runs on a chip, why, and how sure that is.",
+    help=(
+        "How fast inference runs on a chip, why, and how sure that is.\n\n"
+        "Example: `roofline estimate llama-3.1-70b --chip h100-sxm --tp 8 --batch 64`"
+    ),
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
@@ -55,10 +58,7 @@ def _common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """How fast inference runs on a chip, why, and how sure that is.
-
-    Example: `roofline estimate llama-3.1-70b --chip h100-sxm --tp 8 --batch 64`
-    """
+    """What stands before a command."""
 
 
 for _room in (catalog, estimate, serve, plot, sweep, sensitivity, data, measure):
@@ -75,7 +75,7 @@ def run() -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:
-            app()
+            app(prog_name="roofline")
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
         except DoesNotFit as error:
