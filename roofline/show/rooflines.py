@@ -71,7 +71,7 @@ def plot_roofline(
     size : (float, float), optional
         Width and height (inches) of a new figure; text and marks go with it.
     ax : Axes, optional
-        Where to draw; default: a new figure.
+        Where to draw; default: a new figure. The names of several chips stand at its right.
 
     Returns
     -------
@@ -346,8 +346,8 @@ def _key(ax: Axes, marks: pd.DataFrame | None, outlines: Sequence[Outline], scal
         entries += [(mark("o", c, 40 * scale**2), name) for name, c in colours.items() if name]
         shapes = _shapes(marks)[1]
         entries += [(mark(shape, "0.45", 30 * scale**2), name) for shape, name in shapes.items()]
-        usual = next(iter(shapes), "o")
-        entries += [(mark(usual, "0.45", _area(share, scale)), f"{share:.0%} of the time") for share in _KEY_SHARES]
+        usual, sizes = next(iter(shapes), "o"), _KEY_SHARES if len(marks["share"].unique()) > 1 else ()
+        entries += [(mark(usual, "0.45", _area(share, scale)), f"{share:.0%} of the time") for share in sizes]
     canvas.key(ax, entries, 7.5 * scale, 33 * scale if own else None)
 
 
