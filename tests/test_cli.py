@@ -10,29 +10,9 @@ from typing import Any
 
 import pytest
 
+import roofline as rl
 from roofline.command import main as cli
-
-
-class Run:
-    """Runs the command in this process and keeps what it said."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.capsys, self.monkeypatch = capsys, monkeypatch
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self.monkeypatch.setattr("sys.argv", ["roofline", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = self.capsys.readouterr()
-        return code, out, err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return Run(capsys, monkeypatch)
+from tests.conftest import Run
 
 
 def test_estimate_says_how_fast_why_and_how_sure(run: Run) -> None:
@@ -136,8 +116,6 @@ def test_one_model_as_csv(run: Run) -> None:
 
 
 def test_where_some_points_hold_no_request_the_error_says_so() -> None:
-    import roofline as rl
-
     with pytest.raises(rl.DoesNotFit, match="at some points not even one request"):
         rl.serve("llama-3.1-8b", "h100-sxm", prompt=[100, 120_000], usable_memory=0.25)
 
@@ -265,23 +243,105 @@ def test_errors_say_what_is_wrong(run: Run, arguments: list[str], code: int, mes
     assert "Traceback" not in err
 
 
-def test_help_of_every_command(run: Run) -> None:
-    for command in (
-        [],
-        ["estimate"],
-        ["chips"],
-        ["models"],
-        ["plot"],
-        ["sweep"],
-        ["serve"],
-        ["validate"],
-        ["calibrate"],
-        ["check"],
-        ["schema"],
-    ):
-        code, out, _ = run(*command, "--help")
+def commands() -> list[str]:
+    """The commands that there are."""
+    return [str(one.name or one.callback.__name__) for one in cli.app.registered_commands if one.callback]
+
+
+def test_help_of_every_command_has_an_example(run: Run) -> None:
+    assert {"estimate", "serve", "sweep", "pareto", "sensitivity", "plot", "chips", "check"} <= set(commands())
+    for command in ("", *commands()):
+        code, out, _ = run(*command.split(), "--help")
+        words = " ".join(out.split())
         assert code == 0
         assert "Usage" in out
+        assert f"Example: roofline {command or 'estimate'}" in words, command
+
+
+def test_a_grid_of_one_point(run: Run) -> None:
+    for axes in ([], ["-a", "batch=8"], ["-a", "usable_memory=0.5"]):
+        rows = json.loads(run("sweep", "llama-3.1-8b", "-c", "h100", *axes, "--json")[1])
+        batch = 8 if "batch=8" in axes else 1
+        asked = ["estimate", "llama-3.1-8b", "-c", "h100", "--batch", str(batch), "--json"]
+        assert len(rows) == 1
+        assert rows[0]["tpot_s"] == json.loads(run(*asked)[1])["tpot_s"]
+        assert "llama-3.1-8b" in run("sweep", "llama-3.1-8b", "-c", "h100", *axes)[1]
+
+
+NO_AXES = [
+    (["-a", "chip=h100"], "chip is no axis: chips are given by --chip"),
+    (["-a", "model=x"], "model is no axis: models are the command's arguments"),
+    (["-a", "check=False"], "check is no axis: a grid never stops at points that do not fit"),
+    (["-a", "batch=1", "-a", "batch=2"], "batch is given twice; for both, write -a batch=1,2"),
+    (["-a", "=1"], "expected NAME=V1,V2"),
+    (["--out", "grid.xls"], "expected a file ending in .csv, .json or .nc, found 'grid.xls'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), NO_AXES, ids=[" ".join(a) for a, _ in NO_AXES])
+def test_what_is_no_axis_is_told(run: Run, arguments: list[str], message: str) -> None:
+    code, out, err = run("sweep", "llama-3.1-8b", "-c", "h100", *arguments)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.replace("\u2502", " ").split())
+
+
+def test_memory_that_may_be_used_and_a_cached_prefix(run: Run) -> None:
+    whole = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--json")[1])
+    half = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--usable-memory", "0.45", "--json")[1])
+    assert half["memory"]["usable_bytes"] == pytest.approx(whole["memory"]["usable_bytes"] / 2)
+    assert half["request"]["usable_memory"] == 0.45
+    server = ["serve", "llama-3.1-8b", "-c", "h100", "--concurrency", "16", "--json"]
+    cold, warm = json.loads(run(*server)[1]), json.loads(run(*server, "--prefix", "896")[1])
+    assert warm["request"]["prefix"] == 896
+    assert warm["ttft_s"] < 0.5 * cold["ttft_s"]
+    code, _, err = run("serve", "llama-3.1-8b", "-c", "h100", "--usable-memory", "0.1")
+    assert code == 1
+    assert "(10% of" in err
+    code, _, err = run("estimate", "llama-3.1-8b", "-c", "h100", "--usable-memory", "1.5")
+    assert code == 2
+    assert "usable_memory: expected a fraction" in err
+
+
+def test_sensitivity_is_that_of_the_library(run: Run, tmp_path: Path) -> None:
+    asked = ["sensitivity", "llama-3.1-8b", "-c", "h100", "--batch", "8", "--figure", "tpot_s", "--step", "0.05"]
+    said = json.loads(run(*asked, "--json")[1])
+    table = rl.sensitivity("llama-3.1-8b", "h100", "tpot_s", 0.05, batch=8)
+    assert said["result"] == "tpot_s"
+    assert {row["figure"]: row["elasticity"] for row in said["figures"]} == table["elasticity"].to_dict()
+    assert len(list(csv.DictReader(io.StringIO(run(*asked, "--csv")[1])))) == len(table)
+    code, out, err = run(*asked, "--plot", str(tmp_path / "tornado.png"))
+    assert (code, (tmp_path / "tornado.png").stat().st_size > 5000) == (0, True)
+    assert "wrote" in err
+    first = next(line for line in out.splitlines() if line.startswith("memory.hbm.bandwidth"))
+    assert first.split()[1:5] == ["3.35", "TB/s", f"{table['elasticity'].iloc[0]:+.3f}", "-" * 20]
+
+
+def test_pareto_keeps_what_no_other_point_beats(run: Run, tmp_path: Path) -> None:
+    grid = ["llama-3.1-8b", "-c", "h100", "-a", "tp=1,2", "-a", "batch=1,8,64"]
+    best = json.loads(run("pareto", *grid, "--json")[1])
+    every = json.loads(run("sweep", *grid, "--json")[1])
+
+    def beats(one: dict[str, float], other: dict[str, float]) -> bool:
+        pairs = [(one["tokens_per_s_per_chip"], other["tokens_per_s_per_chip"]), (other["tpot_s"], one["tpot_s"])]
+        return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+    kept = [p for p in every if not any(beats(other, p) for other in every)]
+    assert sorted((p["tp"], p["batch"]) for p in best) == sorted((p["tp"], p["batch"]) for p in kept)
+    code, out, _ = run("pareto", *grid, "--plot", str(tmp_path / "front.svg"))
+    assert code == 0
+    assert f"{len(best)} of {len(every)} points" in out
+    assert "Wanted: much tokens_per_s_per_chip, little tpot_s." in out
+    assert (tmp_path / "front.svg").read_text().startswith("<?xml")
+    one = run("pareto", *grid, "--maximise", "tokens_per_s", "--csv")[1]
+    assert [row["tokens_per_s"] for row in csv.DictReader(io.StringIO(one))] == [
+        str(max(p["tokens_per_s"] for p in every))
+    ]
+    code, _, err = run("pareto", "llama-3.1-70b", "-c", "t4")
+    assert code == 1
+    assert "no point of the grid fits" in err
+    code, _, err = run("pareto", *grid, "--minimise", "tpot")
+    assert code == 2
+    assert "'tpot'" in err
 
 
 def test_a_config_file_as_it_is(run: Run, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_there_is_something_to_run() -> None:
     assert len(FILES) == 2
     assert len(PYTHON) >= 2
-    assert len(COMMANDS) >= 6
+    assert len(COMMANDS) >= 10
     assert len(FIRST) == 2
 
 
@@ -45,7 +45,9 @@ def test_the_commands_run(
     code = cli.run()
     out, err = capsys.readouterr()
     assert code == 0, err
-    assert out
+    assert out or err.startswith("wrote ")
+    for picture in re.findall(r"--(?:plot|out) (\S+)", command):
+        assert (folder / picture).stat().st_size > 5000, picture
 
 
 def test_the_commands_that_set_up_are_those_that_guard_the_project() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -110,9 +111,9 @@ def test_a_measurement_tells_dtypes_apart_on_a_narrow_terminal(monkeypatch: pyte
 def test_a_sweep_drops_what_says_the_same_in_every_row(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from roofline.command import main as cli
+    from roofline.command import main as cli, output
 
-    monkeypatch.setattr(cli, "out_console", lambda: Console(width=80, highlight=False))
+    monkeypatch.setattr(output, "out_console", lambda width: Console(width=80, highlight=False))
     arguments = ["sweep", "dlrm-v2", "-c", "mtia-v1", "-c", "mtia-2i", "-a", "batch=64,4096", "-a", "skew=0,1.05"]
     monkeypatch.setattr("sys.argv", ["roofline", *arguments])
     assert cli.run() == 0
@@ -120,3 +121,49 @@ def test_a_sweep_drops_what_says_the_same_in_every_row(
     assert "Left out for width: fits" in out
     assert "samples_per_s" in out.splitlines()[0]
     assert "mtia-2i" in out
+
+
+def test_operators_of_one_name_stand_in_one_row() -> None:
+    est = rl.estimate("deepseek-v3", "h200", tp=8, check=False)  # two additions a layer and one of the experts' shares
+    for phase in (est.prefill, est.decode):
+        rows = {row[0]: row for row in report.breakdown(phase, "").rows}
+        same = phase.ops[phase.ops["op"] == "residual_add"]
+        assert len(same) == 2  # within the norms, and alone
+        assert [rows[name][1] for name in ("residual_add", "shared_add")] == ["122", "58"]
+        assert rows["residual_add"][6] == f"{same['share'].sum():.1%}"
+        assert len(rows) == len(report.breakdown(phase, "").rows)
+        assert sum(float(row[6].rstrip("%")) for row in rows.values()) == pytest.approx(100, abs=0.05 * len(rows))
+
+
+def test_a_table_without_headings_has_no_line_for_them() -> None:
+    table = report.Table("title", ["", ">"], [["a", "1"]])
+    assert printed(table, 80).splitlines() == ["title", "\u2500" * 4, "a  1"]
+
+
+def test_a_rule_is_dashes_where_nothing_better_can_be_written() -> None:
+    raw = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(raw, encoding="cp1252", write_through=True), width=80, highlight=False)
+    report.show(console, report.Table("title", ["a", ">b"], [["x", "1"]]))
+    assert raw.getvalue().decode("cp1252").split() == ["title", "a", "b", "----", "x", "1"]
+
+
+def test_what_was_taken_is_said_below_the_figures() -> None:
+    plain = rl.estimate("llama-3.1-8b", "h100-sxm")
+    said = "Arithmetic in fp8, as the checkpoint has it."
+    noted = type("Noted", (type(plain),), {"notes": (said,)})(plain.model, plain.chip, plain.request)
+    assert said in report.headline(noted).notes
+    assert report.as_json(noted)["notes"] == [said]
+
+
+@pytest.mark.parametrize(
+    ("model", "chip", "options", "under"),
+    [
+        ("llama-3.1-8b", "h100-sxm", {"prefix": 8}, "batch 1, prompt 1,024, output 256, prefix 8, bf16"),
+        ("llama-3.1-8b", "h100-sxm", {"usable_memory": 0.5, "kv_dtype": "fp8"},
+         "batch 1, prompt 1,024, output 256, bf16, fp8 KV cache, 50% of the memory usable"),
+        ("dlrm-v2", "h100-sxm", {"dtype": "int8", "table_dtype": "fp16", "skew": 1.05, "compiled": True},
+         "batch 1,024, int8, fp16 tables, skew 1.05, dense part compiled whole"),
+    ],
+)  # fmt: skip
+def test_the_heading_says_everything_that_was_asked(model: str, chip: str, options: dict[str, Any], under: str) -> None:
+    assert report.headline(rl.estimate(model, chip, **options)).title.split("\n")[1] == under

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from roofline.base.files import replacing, write_text
 from roofline.command.options import Csv, Json, Stack
-from roofline.command.output import err_console, out_console, print_csv, print_json
+from roofline.command.output import err_console, print_csv, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -21,16 +22,6 @@ def register(app: typer.Typer) -> None:
 def _progress() -> Any:
     err = err_console()
     return lambda text: err.print(text, style="dim", markup=False)
-
-
-def _show(*tables: Any) -> None:
-    from roofline.show import report
-
-    console = out_console(260)
-    for i, table in enumerate(tables):
-        if i:
-            console.print()
-        report.show(console, table)
 
 
 def calibrate(
@@ -60,7 +51,7 @@ def calibrate(
     base = load_chip(chip)
     result = calibration.calibrate(base.on_stack(stack) if stack else base, file, progress=say)
     if bad is not None:
-        with bad.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(bad) as scratch, scratch.open("w", newline="", encoding="utf-8") as stream:
             print_csv(says.bad_rows(result.bad), stream, ("row", "reason"))
         say(f"wrote {bad}")
     if out is not None:
@@ -75,7 +66,7 @@ def calibrate(
                          "held_out": says.plain(f.held_out), "parameters": f.parameters, "spread": f.spread,
                          "note": f.note} for f in result.fits],
         })  # fmt: skip
-    _show(says.calibration_table(result), says.parameters_table(result))
+    print_table(says.calibration_table(result), says.parameters_table(result), width=260)
 
 
 def _apart(file: Path, *written: Path | None) -> None:
@@ -119,11 +110,11 @@ def validate(
         say(f"wrote {plot}")
     if page is not None:
         picture = os.path.relpath(plot, page.parent) if plot is not None else ""
-        page.write_text(says.page(found, picture), encoding="utf-8")
+        write_text(page, says.page(found, picture))
         say(f"wrote {page}")
     if as_json:
         return print_json(says.as_json(found))
     if as_csv:
         return print_csv(says.records(found))
     tables = [says.goals_table(found)] if len(found.goals) else []
-    _show(*tables, says.classes_table(found), says.excluded_table(found))
+    print_table(*tables, says.classes_table(found), says.excluded_table(found), width=260)

@@ -1,13 +1,61 @@
-"""Options that several commands have in common."""
+"""Options that several commands have in common, what they complete to, and the chip that they describe."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from roofline.hardware.chip import Chip
+    from roofline.hardware.chip import Chip as ChipObject
+
+
+# What a shell completes ------------------------------------------------------------------------------------------
+
+
+def _starting(names: Iterable[str], start: str) -> list[str]:
+    return sorted(name for name in names if name.startswith(start))
+
+
+def complete_chip(incomplete: str) -> list[str]:
+    """The chips whose names start so."""
+    from roofline.catalog.places import files_of
+
+    return _starting(files_of("chips"), incomplete)
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """The models whose names start so."""
+    from roofline.catalog.places import files_of
+
+    return _starting(files_of("models"), incomplete)
+
+
+def complete_dtype(incomplete: str) -> list[str]:
+    """The dtypes whose names start so."""
+    from roofline.base.units import DTYPE_BYTES
+
+    return _starting(DTYPE_BYTES, incomplete)
+
+
+def complete_figure(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The figures of the chip on the line whose paths start so, each with the sign that its value follows."""
+    from roofline.base.errors import RooflineError
+    from roofline.catalog.load import load_chip
+
+    given = ctx.params.get("chip") or ctx.params.get("chips")
+    name = given[0] if isinstance(given, list | tuple) else given
+    try:
+        figures = load_chip(name or "h100-sxm").numbers
+    except RooflineError:
+        return []
+    return [f"{path}=" for path in _starting(figures, incomplete) if not path.startswith("stack.")]
+
+
+# What the options are --------------------------------------------------------------------------------------------
 
 
 def _one_form(context: typer.Context, asked: bool) -> bool:
@@ -27,12 +75,112 @@ Stack = Annotated[str | None, typer.Option("--stack", help="Software: vllm, sgla
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIGURE=VALUE", help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.'
+        "--set", metavar="FIGURE=VALUE", autocompletion=complete_figure,
+        help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.',
     ),
+]  # fmt: skip
+Model = Annotated[
+    str,
+    typer.Argument(help="A model's name, or a path to its config.json or TOML file.", autocompletion=complete_model),
+]
+Models = Annotated[
+    list[str], typer.Argument(help="One or several models of a kind.", autocompletion=complete_model)
+]
+Chip = Annotated[
+    str, typer.Option("--chip", "-c", help="A chip's name, or a path to its TOML file.", autocompletion=complete_chip)
+]
+Chips = Annotated[
+    list[str], typer.Option("--chip", "-c", help="A chip; repeat for several.", autocompletion=complete_chip)
+]
+Size = Annotated[
+    str | None, typer.Option(metavar="WxH", help="Inches of the picture, such as 12.8x7.2; text goes with it.")
 ]
 
 
-def chip_with(name: str, changes: list[str] | None, stack: str | None = None) -> Chip:
+def _number(kind: Any, help: str) -> Any:
+    return Annotated[kind | None, typer.Option(help=help)]
+
+
+def _dtype(help: str) -> Any:
+    return Annotated[str | None, typer.Option(help=help, autocompletion=complete_dtype)]
+
+
+#: How a language model is split over chips.
+PLAN = {
+    "tp": _number(int, "Tensor parallelism. [language]"),
+    "pp": _number(int, "Pipeline parallelism. [language]"),
+    "ep": _number(int, "Expert parallelism. [language]"),
+    "dp": _number(int, "Data parallelism. [language]"),
+}
+
+#: What a language model is asked, and in which types it answers.
+TOKENS = {
+    "prompt": _number(int, "Prompt tokens. [language; default 1024]"),
+    "output": _number(int, "Output tokens. [language; default 256]"),
+    "prefix": _number(int, "Prompt tokens whose KV is cached. [language]"),
+    **PLAN,
+    "dtype": _dtype("Arithmetic: bf16, fp16, fp8, int8 ... [default: the checkpoint's, else the chip's 16-bit]"),
+    "weight_dtype": _dtype("Weights in memory. [language; default: dtype or narrower]"),
+    "kv_dtype": _dtype("KV cache. [language]"),
+    "usable_memory": _number(float, "Share of the memory that the model may fill. [default: 0.9]"),
+}
+
+#: The options of an estimate, of either kind of model.
+WORKLOAD = {
+    "batch": _number(int, "Sequences in flight, or samples a batch, over the whole system."),
+    **TOKENS,
+    "devices": _number(int, "Chips that share the tables. [recommendation]"),
+    "table_dtype": _dtype("Embedding rows. [recommendation; default: dtype]"),
+    "skew": _number(float, "Zipf exponent of the indices. [recommendation]"),
+    "compiled": Annotated[
+        bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
+    ],
+}
+
+#: The options of a server.
+SERVER = {
+    "concurrency": _number(int, "Requests in flight over the whole system. [default: what memory holds]"),
+    "prompt": _number(int, "Mean prompt (tokens). [default: 1024]"),
+    "output": _number(int, "Mean output (tokens). [default: 256]"),
+    "prompt_sd": _number(float, "Standard deviation of the prompt (tokens)."),
+    "output_sd": _number(float, "Standard deviation of the output (tokens)."),
+    **{name: option for name, option in TOKENS.items() if name not in ("prompt", "output")},
+    "chunk": _number(int, "Prompt tokens that one pass takes. [default: 8192]"),
+    "beams": _number(int, "Width of a beam search."),
+}
+
+
+def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command these options as well; it gets those that were given, by name, as ``options``.
+
+    Parameters
+    ----------
+    options : dict of str to annotation
+        Each ``Annotated[type | None, typer.Option(...)]``; they stand before the command's own options.
+    """
+
+    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(command, eval_str=True).parameters
+        more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+                for name, kind in options.items()]  # fmt: skip
+        named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
+        needed = [p for p in named if p.default is inspect.Parameter.empty]
+        rest = [p for p in named if p.default is not inspect.Parameter.empty]
+
+        @functools.wraps(command)
+        def run(**given: Any) -> Any:
+            asked = {name: given.pop(name) for name in options}
+            return command(**given, options={name: value for name, value in asked.items() if value is not None})
+
+        every = [*needed, *more, *rest]
+        run.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in every}
+        return run
+
+    return give
+
+
+def chip_with(name: str, changes: list[str] | None, stack: str | None = None) -> ChipObject:
     """The chip of that name or file, with the figures that `--set` and `--stack` change; its title says so."""
     from roofline.catalog.load import load_chip
 
@@ -50,3 +198,14 @@ def chip_with(name: str, changes: list[str] | None, stack: str | None = None) ->
             pairs[path.strip()] = value.strip().strip("\"'")
         chip = chip.what_if(pairs)
     return chip.on_stack(stack) if stack else chip
+
+
+def inches(size: str | None) -> tuple[float, float] | None:
+    """Width and height of a picture, from ``--size 7.2x4.6``."""
+    if size is None:
+        return None
+    try:
+        width, height = (float(part) for part in size.lower().replace("in", "").split("x"))
+    except ValueError:
+        raise typer.BadParameter(f"--size: expected WIDTHxHEIGHT in inches such as 7.2x4.6, found {size!r}") from None
+    return width, height

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +13,16 @@ import typer
 from rich.console import Console
 
 
+class _Console(Console):
+    """A console that tells when the reader of a pipe has gone, and does not end the program by itself."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def out_console(width: int = 200) -> Console:
     """Where results go; off a terminal `width` columns wide, so that no table is folded."""
-    return Console(soft_wrap=False, width=None if sys.stdout.isatty() else width, highlight=False)
+    return _Console(soft_wrap=False, width=None if sys.stdout.isatty() else width, highlight=False)
 
 
 def err_console() -> Console:
@@ -22,11 +30,30 @@ def err_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def warning_line(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    """How the command formats Python's warnings on stderr: a line, without where in the code it arose."""
-    return f"warning: {message}\n"
+def wrote(path: Any) -> None:
+    """Say that a file was written."""
+    err_console().print(f"wrote {path}", markup=False)
+
+
+def settle_streams() -> None:
+    """Let stdout and stderr take whatever is written to them.
+
+    One that was closed takes everything and keeps nothing; one whose encoding cannot write a character (a pipe on
+    Windows) gets a question mark for it.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # also takes its number, so that no file that is opened later gets what is printed
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def leave_pipe() -> None:
+    """The reader of stdout has gone: send what is still to be written nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def plain(value: Any) -> Any:
@@ -46,6 +73,17 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, default=plain, allow_nan=False))
 
 
+def print_table(*tables: Any, width: int = 200) -> None:
+    """Tables on stdout, an empty line between them."""
+    from roofline.show import report
+
+    console = out_console(width)
+    for i, table in enumerate(tables):
+        if i:
+            console.print()
+        report.show(console, table)
+
+
 def print_estimate(est: Any, ops: bool, as_json: bool, as_csv: bool) -> None:
     """What was asked, the figures and where the time goes; or all of it as JSON, or its operators as CSV."""
     from roofline.show import report
@@ -54,11 +92,7 @@ def print_estimate(est: Any, ops: bool, as_json: bool, as_csv: bool) -> None:
         return print_json(report.as_json(est))
     if as_csv:
         return print_csv([{"phase": label, **row} for label, phase in report.phases(est) for row in phase.records])
-    console = out_console()
-    report.show(console, report.headline(est))
-    for table in report.breakdowns(est) if ops else []:
-        console.print()
-        report.show(console, table)
+    print_table(report.headline(est), *(report.breakdowns(est) if ops else []))
 
 
 def print_csv(rows: list[dict[str, Any]], stream: Any = None, columns: Sequence[str] = ()) -> None:

@@ -282,19 +282,33 @@ def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
     their rows and lookups are summed exactly, only how the lookups repeat within a table becomes an average.
     """
     gathered: dict[tuple[int, int, int, bool], list[tuple[int, float]]] = {}
+    within: dict[str, set[Any]] = {}  # the bags that each group lies in
+    inside: dict[Any, dict[str, None]] = {}  # and the groups in each bag
     for group in groups:
         for rows, pooling in zip(group.rows, group.pooling, strict=True):
             size = next(i for i, (limit, _) in enumerate(SIZE_CLASSES) if rows < limit)
-            gathered.setdefault((group.dim, group.sequence, size, group.together), []).append((rows, pooling))
+            key = (group.dim, group.sequence, size, group.together)
+            gathered.setdefault(key, []).append((rows, pooling))
+            within.setdefault(group.name, set()).add(key)
+            inside.setdefault(key, {})[group.name] = None
     dims, sequences, sizes = ({key[i] for key in gathered} for i in range(3))
     bags = []
-    for (dim, sequence, size, together), tables in sorted(gathered.items()):
-        # A label says what tells the bags of this model apart, and no more.
+    for key, tables in sorted(gathered.items()):
+        dim, sequence, size, together = key
+        # A label says what tells the bags of this model apart, and no more: what the file calls them, else their size.
         parts = [
-            "embedding", f"dim{dim}" if len(dims) > 1 else "", SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
+            f"dim{dim}" if len(dims) > 1 else "", SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
             f"seq{sequence}" if len(sequences) > 1 and sequence else "",
         ]  # fmt: skip
+        if len(inside[key]) <= 3 and all(_is_given(name) and within[name] == {key} for name in inside[key]):
+            parts = ["+".join(inside[key])]
         n = len(tables)
         mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
-        bags.append(Bag(".".join(p for p in parts if p), n, mean_rows, dim, mean_pooling, sequence, together))
+        label = ".".join(["embedding", *filter(None, parts)])
+        bags.append(Bag(label, n, mean_rows, dim, mean_pooling, sequence, together))
     return tuple(bags)
+
+
+def _is_given(name: str) -> bool:
+    """Whether a group has a name of its own; one that the file leaves unnamed gets a number."""
+    return name != "embedding" and not (name.startswith("tables_") and name[7:].isdigit())

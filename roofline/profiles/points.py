@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from roofline.work import op as operators
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from roofline.hardware.chip import Chip
 
 #: Columns of the table that :func:`table` returns.
 COLUMNS = ("op", "kind", "count", "flops", "bytes", "intensity", "time_s", "share", "call", "note")
@@ -43,9 +46,14 @@ def operator(call: dict[str, Any]) -> operators.Op:
     return found
 
 
+@functools.cache
+def _any_chip() -> Chip:
+    return load_chip("h100-sxm")
+
+
 def work(call: dict[str, Any]) -> tuple[str, float, float]:
     """Kind, FLOP and compulsory bytes of one call: what the shape alone says, whichever chip runs it."""
-    op, chip = operator(call), load_chip("h100-sxm")
+    op, chip = operator(call), _any_chip()
     some = operators.Op(op.kind, op.name, op.dtype if op.dtype in chip.dtypes else "bf16", op.args, kernel=op.kernel)
     cost = evaluate_op(some, chip)
     return op.kind, float(cost[0] + cost[1]), float(cost[2])

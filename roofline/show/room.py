@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 #: What it costs to cover a label or to leave the frame, a point, and each piece of a line.
-LABEL, POINT, LINE = 1000.0, 100.0, 10.0
+LABEL, POINT, LINE = 1000.0, 100.0, 20.0
 
 
 def boxes(spots: np.ndarray, reach: Any) -> np.ndarray:
@@ -24,6 +24,29 @@ def along(spots: np.ndarray, reach: float, step: float = 3.0) -> np.ndarray:
     length = np.append(0.0, np.cumsum(np.hypot(*np.diff(spots, axis=0).T)))
     at = np.arange(0.0, length[-1] + step, step)
     return boxes(np.column_stack([np.interp(at, length, spots[:, i]) for i in (0, 1)]), reach)
+
+
+def apart(wanted: np.ndarray, least: float, low: float, high: float) -> np.ndarray:
+    """Places as near as can be to those wanted, in the same order, at least some distance from each other.
+
+    Parameters
+    ----------
+    wanted : array
+        Ascending.
+    least : float
+        The distance.
+    low, high : float
+        Where the first and the last may be at the outermost; as long as there is room for all.
+    """
+    shift = least * np.arange(len(wanted))
+    groups: list[list[float]] = []  # sum and number of wanted places that stand next to each other
+    for place in wanted - shift:
+        groups.append([place, 1.0])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
+            last = groups.pop()
+            groups[-1] = [groups[-1][0] + last[0], groups[-1][1] + last[1]]
+    placed = np.concatenate([np.full(int(n), total / n) for total, n in groups])
+    return np.asarray(np.clip(placed, low, max(low, high - shift[-1])) + shift)
 
 
 class Room:

@@ -1,0 +1,209 @@
+"""What every picture stands on: axes without a window, sizes that go with the page, plain text, the key, the file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from roofline.base.errors import BadWorkload, shown
+from roofline.base.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_Given = ParamSpec("_Given")
+_Made = TypeVar("_Made")
+
+# Okabe & Ito's colours: told apart by colour-blind readers and in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+#: Inches of a picture for which text has its usual size.
+USUAL = (7.2, 4.6)
+
+#: Least and most that text is scaled by: a column of a paper, and a slide.
+SCALES = (0.8, 1.8)
+
+#: The longest name that a picture writes out.
+LONGEST = 48
+
+
+def matplotlib() -> Any:
+    """The library, whatever backend ``MPLBACKEND`` asks for: these pictures need none, and one that does not exist
+    would end the import.
+    """
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    asked = os.environ.pop("MPLBACKEND", None)
+    try:
+        library = importlib.import_module("matplotlib")
+    finally:
+        if asked is not None:
+            os.environ["MPLBACKEND"] = asked
+    if asked:
+        with contextlib.suppress(ValueError):
+            library.rcParams["backend"] = asked
+    return library
+
+
+def picture(draw: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
+    """A function that draws; a character that the font has not is drawn as a box, without a warning."""
+
+    @functools.wraps(draw)
+    def drawn(*given: _Given.args, **named: _Given.kwargs) -> _Made:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            return draw(*given, **named)
+
+    return drawn
+
+
+def palette() -> tuple[Any, ...]:
+    """Colours for many series: those that everybody can tell apart first."""
+    return (*COLOURS, *matplotlib().colormaps["tab20b"].colors)
+
+
+def dark(colour: Any) -> Any:
+    """A colour dark enough to read small text in on white."""
+    matplotlib()
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(colour)
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    most = 0.45
+    return (red, green, blue) if light <= most else tuple(part * most / light for part in (red, green, blue))
+
+
+def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """The axes given, or those of a new figure of some size (inches)."""
+    if ax is not None:
+        return ax
+    matplotlib()
+    from matplotlib.figure import Figure
+
+    # A figure of its own, without pyplot: no window, no global state, the same picture on every machine.
+    return Figure(figsize=size, dpi=200, layout="constrained").add_subplot()
+
+
+def sized(size: Any, usual: tuple[float, float]) -> tuple[float, float]:
+    """Width and height of a picture (inches), as asked for or the usual ones.
+
+    Raises
+    ------
+    BadWorkload
+        For what is no size of a page.
+    """
+    if size is None:
+        return usual
+    try:
+        width, height = (float(v) for v in size)
+    except (TypeError, ValueError):
+        raise BadWorkload(f"size: expected two numbers of inches such as (7.2, 4.6), found {shown(size)}") from None
+    if not (1 <= width <= 60 and 1 <= height <= 60):
+        raise BadWorkload(f"size: expected a width and a height from 1 to 60 inches, found {width:g} and {height:g}")
+    return width, height
+
+
+def scale(ax: Axes) -> float:
+    """How much larger than usual text and marks are drawn on a page of this size."""
+    width, height = ax.get_position().size * ax.figure.get_size_inches()  # type: ignore[union-attr]
+    fitting = min(width / (0.775 * USUAL[0]), height / (0.77 * USUAL[1]))
+    return float(min(max(fitting, SCALES[0]), SCALES[1]))
+
+
+def plain(text: Any, longest: int = LONGEST) -> str:
+    """A name from a file as a picture may write it: on one line, nothing invisible, not longer than a line."""
+    line = "".join(c if c.isprintable() else " " for c in str(text)).strip()
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def rim() -> list[Any]:
+    """A white rim around text, so that lines do not strike it out."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2.2, foreground="white")]
+
+
+def write(ax: Axes, text: str, at: Any, offset: Any, colour: Any, **options: Any) -> Any:
+    """Text beside a point, offset in typographic points; a dollar sign is a dollar sign."""
+    options = {"fontsize": 7.5, "zorder": 8, "path_effects": rim(), "parse_math": False, **options}
+    written = ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
+    written.set_in_layout(False)  # the page was laid out before its labels were placed
+    return written
+
+
+def extent(ax: Axes, text: str, **options: Any) -> tuple[float, float]:
+    """Width and height of a text (typographic points)."""
+    written = write(ax, text, (0.5, 0.5), (0, 0), "black", xycoords="axes fraction", **options)
+    box = written.get_window_extent()
+    written.remove()
+    points = 72 / ax.figure.dpi
+    return box.width * points, box.height * points
+
+
+def title(ax: Axes, text: str, size: float, share: float = 0.86) -> None:
+    """Write a title, folded between words where it is wider than the axes, which are a share of the picture's width."""
+    import textwrap
+
+    room = share * 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
+    lines = []
+    for line in (plain(part, 400) for part in text.split("\n")):
+        wide = extent(ax, line, fontsize=size)[0] if line else 0.0
+        lines += textwrap.wrap(line, max(12, int(len(line) * room / wide))) if wide > room else [line]
+    ax.set_title("\n".join(lines), fontsize=size, parse_math=False)
+
+
+def key(ax: Axes, entries: Sequence[tuple[Any, str]], size: float, below: float | None) -> None:
+    """What marks and colours stand for.
+
+    Parameters
+    ----------
+    ax : Axes
+    entries : sequence of (artist, str)
+    size : float
+        Of the text (typographic points).
+    below : float, optional
+        Put it that far below the axes (typographic points), in as many columns as the picture is wide; without, into
+        the lower right corner.
+    """
+    if not entries:
+        return
+    from matplotlib.transforms import ScaledTranslation
+
+    handles, labels = [handle for handle, _ in entries], [plain(label) for _, label in entries]
+    how: dict[str, Any] = {"loc": "lower right"}
+    if below is not None:
+        figure: Any = ax.figure
+        widest = max(extent(ax, label, fontsize=size)[0] for label in labels) + 4.2 * size
+        columns = max(1, int(72 * float(figure.get_size_inches()[0]) * 0.97 / widest))
+        shift = ScaledTranslation(0, -below / 72, figure.dpi_scale_trans)
+        how = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": ax.transAxes + shift,
+               "ncols": min(columns, len(labels)), "columnspacing": 1.2, "handletextpad": 0.4,
+               "borderaxespad": 0.0}  # fmt: skip
+    legend = ax.legend(handles, labels, fontsize=size, frameon=False, **how)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+@picture
+def save(ax: Axes, path: str | os.PathLike[str]) -> None:
+    """Write a picture; the ending (png, svg, pdf) says how. A picture that was there stays whole until this one is.
+
+    Raises
+    ------
+    BadWorkload
+        For another ending, or a folder that does not exist.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise BadWorkload(f"{path}: expected a picture ending in .png, .svg or .pdf")
+    if not target.parent.is_dir():
+        raise BadWorkload(f"{path}: the folder {target.parent} does not exist")
+    with replacing(target) as scratch:
+        ax.get_figure(root=True).savefig(scratch, format=target.suffix[1:].lower())  # type: ignore[union-attr]
