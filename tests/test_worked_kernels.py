@@ -7,6 +7,7 @@ memory, a cache of 100 MB at 10 TB/s. Tiles are 64 or 128 on a side. The arithme
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_k_is_split_over_idle_cores() -> None:
 
 
 def test_k_is_padded_to_whole_steps_and_rows_are_not() -> None:
-    """k = 100 costs 128 (steps of 64), 100 rows of a tile of 128 cost 100; B of 25.6 MB is slower, unless it is warm."""
+    """k = 100 costs 128 (steps of 64), 100 rows of a tile of 128 cost 100; warm, nothing else counts."""
     padded = 2 * 100 * 128_000 * 128 / 100e12
     worked(rl.gemm(m=100, n=128_000, k=100, reuse=True), compute_s=padded, lower_s=2 * 100 * 128_000 * 100 / 100e12)
 
@@ -148,7 +149,7 @@ def test_a_prompt_attends_to_itself() -> None:
     """2048 tokens, causal: the i-th sees i, 2048 x 2049 / 2 pairs; K and V of 8 heads once, Q and output of 32.
 
     In tiles of 128 x 128 a head has 1 + 2 + ... + 16 = 136, all heads 4352: 43.52 a core, and at most one more as the
-    pieces are cut. Before them K and V are written and fetched (8.4 us), and each of the 6 waves of 512 blocks takes in
+    pieces are cut; a tile of K and V is fetched once for the 512 rows in flight that see it. Before them K and V are written and fetched (8.4 us), and each of the 6 waves of 512 blocks takes in
     128 rows of Q and gives out as many, at a core's 100 GB/s.
     """
     pairs = 32 * 2048 * 2049 / 2
@@ -156,7 +157,8 @@ def test_a_prompt_attends_to_itself() -> None:
     edges = 6 * 128 * (128 + 128) * 2 / 100e9
     worked(
         rl.attention(batch=1, q_len=2048, kv_len=2048, **LLAMA), flops=4 * 128 * pairs, vector_flops=5 * pairs,
-        bytes=kv + io, memory_bytes=kv, network_bytes=0, lower_s=4 * 128 * pairs / 100e12,
+        bytes=kv + io, memory_bytes=kv, cache_bytes=4352 * 128 * 128 / 512 * 256 * 2 + io, network_bytes=0,
+        lower_s=4 * 128 * pairs / 100e12,
         overhead_s=kv / 1e12 + edges, time_s=kv / 1e12 + edges + 44.52 * 128 * 128 * PAIR_S,
     )  # fmt: skip
 
@@ -225,6 +227,57 @@ def test_decode_reads_the_cache() -> None:
     worked(rl.attention(batch=64, q_len=1, kv_len=4096, heads=32, head_dim=128), memory_bytes=4 * kv)
 
 
+def test_a_cache_of_keys_that_nearly_fits() -> None:
+    """Used again and again, 90 MB beside 100 MB of cache: all is kept up to 75 MB, nothing from 100 on."""
+    kv, io = 16 * 8 * 1369 * 256 * 2, 16 * 32 * 256 * 2
+    again = rl.attention(batch=16, q_len=1, kv_len=1369, reuse=True, **LLAMA)
+    assert kv + io == pytest.approx(90e6, rel=1e-4)
+    worked(
+        again,
+        memory_bytes=kv * (kv + io - 75e6) / 25e6,
+        lower_s=max((kv + io) / 10e12, 4 * 16 * 32 * 1369 * 128 / 1e14),
+    )
+    worked(rl.attention(batch=16, q_len=1, kv_len=1000, reuse=True, **LLAMA), memory_bytes=0)
+
+
+def test_short_heads() -> None:
+    """A head of 80 numbers is computed as 96 (steps of 32), in tiles that may be larger than 128 up to 96 numbers; a
+    new token's K and V of 256 bytes cost a fetch of 512."""
+    encoder: dict[str, Any] = {"batch": 100, "heads": 1, "q_len": 128, "kv_len": 128, "causal": False}
+    worked(rl.attention(head_dim=80, **encoder), compute_s=128 * 128 * (2 * (96 + 96) / 1e12 + 5 / 0.1e12))
+    large = plain().what_if({"efficiency.attention.narrow_tile": 192})
+    longer = {**encoder, "q_len": 192, "kv_len": 192}
+    worked(rl.attention(head_dim=96, **longer), large, compute_s=192 * 192 * (4 * 96 / 1e12 + 5 / 0.1e12))
+    worked(rl.attention(head_dim=128, **longer), large, compute_s=5 * 128 * 128 * PAIR_S)  # 2 x 2 tiles, and one more
+    one = rl.attention(batch=1000, heads=1, head_dim=64, q_len=1, kv_len=4096)
+    first = 64 * 128 * (4 * 64 / 1e12 + 5 / 0.1e12)
+    worked(one, overhead_s=1000 * 512 / 1e12 + 10 * (128 * 2 / 100e9 + first))
+
+
+def test_up_to_64_queries_are_computed_as_in_decode() -> None:
+    """16 queries of each of four heads are the 64 rows of one tile, of one block; 17 are two tiles of a prefill."""
+    few, more = (rl.attention(batch=1, q_len=q, kv_len=128, **LLAMA) for q in (16, 17))
+    edges = 64 * 256 * 2 / 100e9
+    worked(few, compute_s=0, overhead_s=8 * 16 * 512 / 1e12 + edges + 64 * 128 * PAIR_S)
+    worked(more, compute_s=128 * 128 * PAIR_S)
+
+
+def test_writing_new_keys_and_values() -> None:
+    """A block of 512 threads to a token: as long for 8 heads of 128 as for 4, a quarter as long for one. Values that
+    differ in size from the keys are written by plain kernels, here 1 us and 1 ns a number."""
+    chip = plain().what_if({
+        "efficiency.attention.token_write_s": "10 ns", "efficiency.attention.scatter_s": "1 us",
+        "efficiency.attention.scatter_element_s": "1 ns",
+    })  # fmt: skip
+    for heads, share in ((8, 1), (4, 1), (1, 0.25)):
+        prompt = rl.attention(batch=2, q_len=256, kv_len=256, heads=8, kv_heads=heads, head_dim=128)
+        before = rl.cost(prompt, plain())
+        worked(prompt, chip, overhead_s=before.overhead_s + 2 * 256 * share * 10e-9)
+    apart = rl.attention(batch=1, heads=16, head_dim=192, value_dim=128, q_len=256, kv_len=256)
+    writing = 256 * 10e-9 + US + 16 * 256 * (192 + 128) * 1e-9
+    worked(apart, chip, overhead_s=rl.cost(apart, plain()).overhead_s + writing)
+
+
 def test_values_of_another_size_than_keys() -> None:
     """DeepSeek's expanded heads: 192 numbers a key, 128 a value; a pair costs 2 x (192 + 128)."""
     pairs = 16 * 256 * 257 / 2
@@ -252,6 +305,16 @@ def test_latent_attention_in_decode() -> None:
         rl.mla_attention(batch=64, q_len=1, kv_len=4096, **DEEPSEEK), flops=2 * (576 + 512) * pairs,
         vector_flops=5 * pairs, bytes=kv + io, memory_bytes=kv, overhead_s=fixed,
         lower_s=2 * (576 + 512) * pairs / 100e12, time_s=fixed + 1.28 * 31 * 64 * 128 * pair_s, bound="compute",
+    )  # fmt: skip
+
+
+def test_latent_attention_of_a_prompt() -> None:
+    """1024 tokens in tiles of 64: 136 for each of 128 heads, 174.08 a core and one more; 2048 blocks are 21 waves."""
+    pairs, pair_s = 128 * 1024 * 1025 / 2, 2 * (576 + 512) / 1e12 + 5 / 0.1e12
+    fixed = 1024 * 576 * 2 / 1e12 + 21 * 64 * (576 + 512) * 2 / 100e9
+    worked(
+        rl.mla_attention(batch=1, q_len=1024, kv_len=1024, **DEEPSEEK), flops=2 * (576 + 512) * pairs,
+        bytes=1024 * 576 * 2 + 128 * 1024 * (576 + 512) * 2, time_s=fixed + 175.08 * 64 * 64 * pair_s,
     )  # fmt: skip
 
 
@@ -302,7 +365,7 @@ SMALL = {"hidden": 1024, "inter": 1408, "topk": 2, "experts": 64}
 
 
 def test_few_tokens_visit_few_experts() -> None:
-    """4 tokens in turn are 8 pairs of 8 experts: their weights alone are read, 69 MB in 69 us; the cache keeps the rest.
+    """4 tokens in turn are 8 pairs of 8 experts: their weights alone are read, 69 MB in 69 us; the rest is warm.
 
     At random (Poisson) 64 (1 - exp(-1/8)) = 7.52 experts are at work on average.
     """

@@ -87,7 +87,7 @@ def test_a_cache_too_small_for_the_rows_of_a_batch() -> None:
 
 
 def test_rows_that_come_together() -> None:
-    """An index that stands for 20 rows: 1000 draws of a million lists meet 999.5 of them, and these overlap a little."""
+    """An index that stands for 20 rows: 1000 draws of a million lists meet 999.5 of them, and these overlap."""
     lists = 1e6 * (1 - math.exp(-1000 / 1e6))
     different = 1e6 * (1 - math.exp(-lists * 20 / 1e6))
     worked(
@@ -195,10 +195,11 @@ def test_what_is_merged_starts_with_another_kernel() -> None:
 
 def test_a_step_of_the_host() -> None:
     chip = plain().what_if({"overheads.step": "300 us"})
-    worked(op.step_overhead(), chip, time_s=300 * US, upper_s=300 * US, overhead_s=300 * US, lower_s=0, bytes=0, flops=0)
+    step = op.step_overhead()
+    worked(step, chip, time_s=300 * US, upper_s=300 * US, overhead_s=300 * US, lower_s=0, bytes=0, flops=0)
 
 
-# Collectives: Thakur, Rabenseifner and Gropp (2005) derive (n-1)/n of the buffer for each half of a ring ---------------
+# Collectives: Thakur, Rabenseifner and Gropp (2005) derive (n-1)/n of the buffer for each half of a ring --------------
 
 BUFFER = 80e6
 
@@ -233,9 +234,7 @@ def test_the_halves_of_an_all_reduce(function: Any) -> None:
         function(bytes=BUFFER, devices=2), network_bytes=40e6, lower_s=400 * US, time_s=480 * US, memory_bytes=2 * 40e6
     )
     worked(function(bytes=BUFFER, devices=8), network_bytes=70e6, lower_s=700 * US, time_s=720 * US)
-    worked(
-        function(bytes=BUFFER, devices=16), network_bytes=75e6, lower_s=700 * US, time_s=720 * US, upper_s=1220 * US
-    )
+    worked(function(bytes=BUFFER, devices=16), network_bytes=75e6, lower_s=700 * US, time_s=720 * US, upper_s=1220 * US)
 
 
 def test_all_to_all() -> None:
