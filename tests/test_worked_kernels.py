@@ -149,8 +149,9 @@ def test_a_prompt_attends_to_itself() -> None:
     """2048 tokens, causal: the i-th sees i, 2048 x 2049 / 2 pairs; K and V of 8 heads once, Q and output of 32.
 
     In tiles of 128 x 128 a head has 1 + 2 + ... + 16 = 136, all heads 4352: 43.52 a core, and at most one more as the
-    pieces are cut; a tile of K and V is fetched once for the 512 rows in flight that see it. Before them K and V are written and fetched (8.4 us), and each of the 6 waves of 512 blocks takes in
-    128 rows of Q and gives out as many, at a core's 100 GB/s.
+    pieces are cut. A tile of K and V is fetched once for the 512 rows in flight that see it. Before all that K and V
+    are written and fetched (8.4 us), and each of the 6 waves of 512 blocks takes in 128 rows of Q and gives out as
+    many, at a core's 100 GB/s.
     """
     pairs = 32 * 2048 * 2049 / 2
     kv, io = 8 * 2048 * (128 + 128) * 2, 32 * 2048 * (128 + 128) * 2
@@ -231,7 +232,7 @@ def test_a_cache_of_keys_that_nearly_fits() -> None:
     """Used again and again, 90 MB beside 100 MB of cache: all is kept up to 75 MB, nothing from 100 on."""
     kv, io = 16 * 8 * 1369 * 256 * 2, 16 * 32 * 256 * 2
     again = rl.attention(batch=16, q_len=1, kv_len=1369, reuse=True, **LLAMA)
-    assert kv + io == pytest.approx(90e6, rel=1e-4)
+    assert kv + io == pytest.approx(90e6, rel=1e-3)
     worked(
         again,
         memory_bytes=kv * (kv + io - 75e6) / 25e6,
