@@ -101,18 +101,33 @@ def test_the_same_batch_again() -> None:
     worked(rl.embedding_bag(**BAGS, reuse=True), memory_bytes=0, lower_s=(200_000 * 256 + LISTS) / 10e12)
 
 
+def met(samples: int, rows: int, skew: float) -> tuple[float, float]:
+    """Different rows among 20 x `samples` lookups of a table: the kernel's, and the exact sum over Zipf's law.
+
+    Row r is drawn with p ~ r^-skew, and is met in N draws with probability 1 - (1 - p)^N.
+    """
+    p = np.arange(1, rows + 1.0) ** -skew
+    exact = -np.expm1(20 * samples * np.log1p(-p / p.sum())).sum()
+    found = rl.cost(rl.embedding_bag(**{**BAGS, "batch": samples, "rows": rows}, skew=skew), plain())
+    lists = 10 * samples * (20 * 8 + 64 * 4)
+    assert found.memory_bytes == pytest.approx(found.bytes - lists)  # the cache holds the repeats
+    return (found.bytes - lists) / (10 * 256), exact
+
+
 @pytest.mark.parametrize("skew", [0.6, 1.0, 1.2])
 def test_skewed_lookups_meet_fewer_rows(skew: float) -> None:
-    """Zipf's law by its exact sum: row r is drawn with p ~ r^-skew, and met in N draws with 1 - (1 - p)^N.
-
-    The kernel has a closed form instead, good to 2 %; uniform draws would meet 19,801 rows, far outside.
-    """
-    p = np.arange(1, 1_000_001.0) ** -skew
-    exact = -np.expm1(20_000 * np.log1p(-p / p.sum())).sum()
-    found = rl.cost(rl.embedding_bag(**BAGS, skew=skew), plain())
-    assert (found.bytes - LISTS) / (10 * 256) == pytest.approx(exact, rel=0.02)
-    assert found.memory_bytes == pytest.approx(found.bytes - LISTS)
+    """The kernel has a closed form, here good to 2 %; 20,000 uniform draws would meet 19,801 rows, far outside."""
+    found, exact = met(1000, 1_000_000, skew)
+    assert found == pytest.approx(exact, rel=0.02)
     assert exact < 19_000
+
+
+@pytest.mark.parametrize(("samples", "rows"), [(1, 1_000_000), (10_000, 50)])
+def test_the_ends_of_the_closed_form(samples: int, rows: int) -> None:
+    """20 draws of a million rows meet nearly 20; 200,000 draws of 50 rows meet all of them."""
+    found, exact = met(samples, rows, 0.6)
+    assert exact == pytest.approx(min(20 * samples, rows), rel=0.002)
+    assert found == pytest.approx(exact, rel=0.005)
 
 
 # Streams ------------------------------------------------------------------------------------------------------------
