@@ -74,7 +74,7 @@ def noticed_by(folder: Path) -> str:
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=kept)
     if run.returncode == 0:
         return ""
-    failed = re.search(r"^FAILED tests/(\S+)", run.stdout, re.MULTILINE)
+    failed = re.search(r"^FAILED tests/(.+?)(?: - |$)", run.stdout, re.MULTILINE)
     if run.returncode != 1 or not failed:
         raise SystemExit(f"the tests did not run:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
     return failed[1]
