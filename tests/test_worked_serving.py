@@ -122,6 +122,7 @@ def test_a_pipeline_fills_and_drains() -> None:
     assert est.ttft_s == pytest.approx(
         1.5 * sum(one.count * rl.cost(one, hosted()).time_s for one in est.prefill.workload)
     )
+    assert est.ttft_s == pytest.approx(sum(row["time_s"] for row in est.prefill.records))
     assert est.ttft_s == pytest.approx(1.5, rel=0.03)
     (embedding,) = [one for one in est.prefill.workload if one.kind == "token_embedding"]
     assert embedding.args["rows"] == 2 * 100
@@ -268,3 +269,17 @@ def test_beams_share_their_prompt() -> None:
     assert attention["kv_len"] == pytest.approx(1024 + 4 * (seen - 1024))
     products = {one.name: one.args for one in est.decoding.workload}
     assert products["qkv_proj"]["m"] == pytest.approx(36 * 4)
+    # Halfway: the prompt once, and 4 outputs of 4.5 tokens, 256 bytes each.
+    assert est.memory.cache_bytes == pytest.approx(36 * (1024 + 4 * 4.5) * 256)
+
+
+def test_a_layer_with_a_window_holds_and_reads_no_more() -> None:
+    """One layer of two sees 512 tokens: of 1024 + 9 it holds 512, at 128 bytes a token and layer, and 512 are read."""
+    every, near = (Layers(1, ATTENTION, FeedForward(256), span) for span in (Span(), Span(window=512)))
+    model = LanguageModel("half-near", hidden=64, vocab=1000, layers=(every, near), max_positions=100_000)
+    est = rl.estimate(model, hosted(), prompt=1024, output=9, batch=4)
+    assert est.memory.cache_bytes == 4 * (1033 + 512) * 128
+    seen = {one.name: one.args["kv_len"] for one in est.decode.workload if one.kind == "attention"}
+    assert seen == {"attention": (1025 + 1032) / 2, "sliding_attention": 512}
+    kept = rl.serve(model, hosted(), prompt=1024, output=9, concurrency=4, whole_cache=True)
+    assert kept.memory.cache_bytes == pytest.approx(4 * (1024 + 4.5) * 256)
