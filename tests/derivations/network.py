@@ -38,7 +38,7 @@ Buffers = NDArray[np.float64]  # [device, shard]: the number that stands for a s
 
 
 def ring_reduce_scatter(buffers: Buffers, wire: Wire, shard_bytes: float) -> Buffers:
-    """Each device passes the partial sum of a shard to its neighbour: device d ends with the sum of shard (d + 1) % n."""
+    """Each device passes a shard's partial sum to its neighbour: device d ends with the sum of shard (d + 1) % n."""
     n, held = len(buffers), buffers.copy()
     for step in range(n - 1):
         moving = [(device, (device - step) % n, held[device, (device - step) % n]) for device in range(n)]
