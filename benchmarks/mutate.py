@@ -30,15 +30,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: What begins a file's name -> the tests that concern it, the quick ones first. The first that fits counts.
+KERNEL = ["tests/test_worked_kernels.py", "tests/test_kernels.py", "tests/test_laws.py"]  # concern every kernel
+#: What begins a file's name -> the tests that concern it, the quickest to notice first. The first that fits counts.
 CONCERNED = {
-    "kernels/": ["tests/test_derivations_*.py", "tests/test_worked_kernels.py", "tests/test_kernels.py",
-                 "tests/test_laws.py"],
+    "kernels/attention": ["tests/test_derivations_attention.py", "tests/test_derivations_caches.py", *KERNEL],
+    "kernels/collective": ["tests/test_derivations_collectives.py", *KERNEL],
+    "kernels/elementwise": ["tests/test_derivations_caches.py", *KERNEL],
+    "kernels/embedding": ["tests/test_derivations_bags.py", *KERNEL],
+    "kernels/gemm": ["tests/test_derivations_gemm.py", "tests/test_derivations_caches.py",
+                     "tests/test_derivations_moe.py", *KERNEL],
+    "kernels/mla": ["tests/test_derivations_attention.py", *KERNEL],
+    "kernels/moe": ["tests/test_derivations_moe.py", "tests/test_derivations_caches.py", *KERNEL],
+    "kernels/": ["tests/test_derivations_*.py", *KERNEL],
     "roofline/estimates/": ["tests/test_worked_estimates.py", "tests/test_derivations_pipeline.py",
                             "tests/test_estimates.py", "tests/test_laws.py", "tests/test_recommender.py"],
     "roofline/serving/": ["tests/test_worked_estimates.py", "tests/test_serving.py"],
-    "roofline/work/": ["tests/test_parallel.py", "tests/test_worked_estimates.py", "tests/test_kernels.py",
-                       "tests/test_laws.py", "tests/test_models.py"],
+    "roofline/work/": ["tests/test_parallel.py", "tests/test_derivations_pipeline.py", "tests/test_worked_estimates.py",
+                       "tests/test_kernels.py", "tests/test_laws.py", "tests/test_models.py"],
     "roofline/models/": ["tests/test_models.py", "tests/test_recommender.py", "tests/test_huggingface.py",
                          "tests/test_worked_estimates.py"],
     "roofline/hardware/": ["tests/test_chip.py", "tests/test_descriptor.py", "tests/test_uncertainty.py"],
