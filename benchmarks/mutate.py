@@ -33,13 +33,13 @@ ROOT = Path(__file__).resolve().parents[1]
 KERNEL = ["tests/test_worked_kernels.py", "tests/test_kernels.py", "tests/test_laws.py"]  # concern every kernel
 #: What begins a file's name -> the tests that concern it, the quickest to notice first. The first that fits counts.
 CONCERNED = {
-    "kernels/attention": ["tests/test_derivations_attention.py", "tests/test_derivations_caches.py", *KERNEL],
-    "kernels/collective": ["tests/test_derivations_collectives.py", *KERNEL],
-    "kernels/elementwise": ["tests/test_derivations_caches.py", *KERNEL],
+    "kernels/attention": ["tests/test_derivations_attention*.py", "tests/test_derivations_caches.py", *KERNEL],
+    "kernels/collective": ["tests/test_derivations_collectives.py", "tests/test_derivations_streams.py", *KERNEL],
+    "kernels/elementwise": ["tests/test_derivations_streams.py", "tests/test_derivations_caches.py", *KERNEL],
     "kernels/embedding": ["tests/test_derivations_bags.py", *KERNEL],
     "kernels/gemm": ["tests/test_derivations_gemm.py", "tests/test_derivations_caches.py",
                      "tests/test_derivations_moe.py", *KERNEL],
-    "kernels/mla": ["tests/test_derivations_attention.py", *KERNEL],
+    "kernels/mla": ["tests/test_derivations_attention*.py", *KERNEL],
     "kernels/moe": ["tests/test_derivations_moe.py", "tests/test_derivations_caches.py", *KERNEL],
     "kernels/": ["tests/test_derivations_*.py", *KERNEL],
     "roofline/estimates/": ["tests/test_worked_estimates.py", "tests/test_derivations_pipeline.py",
@@ -176,9 +176,11 @@ def run(tests: list[str], folder: Path, timeout_s: float) -> tuple[str, str, flo
                           text=True, start_new_session=True) as process:  # fmt: skip
         try:
             output, _ = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
+        except BaseException as stopped:
             os.killpg(process.pid, signal.SIGKILL)
-            return "timeout", "", time.monotonic() - begin
+            if isinstance(stopped, subprocess.TimeoutExpired):
+                return "timeout", "", time.monotonic() - begin
+            raise
     first = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
     verdict = "passed" if process.returncode == 0 else "failed"
     return verdict, first.group(1) if first else "", time.monotonic() - begin
