@@ -109,6 +109,8 @@ def test_k_is_split_over_idle_cores(m: int, n: int, k: int) -> None:
     found = cost("gemm", m=m, n=n, k=k, **{**machine, "out_width": 1e-9})
     assert min(tried) < 0.5 * tried[0]
     assert 0.98 * min(tried) <= found["time_s"] <= min(tried) * (1 + 1e-6)
+    assert found["upper_s"] == pytest.approx(found["time_s"])  # nothing else takes time
+    assert found["compute_s"] + found["overhead_s"] == pytest.approx(found["time_s"])
 
 
 def test_no_part_of_k_is_thinner_than_a_step() -> None:
