@@ -33,6 +33,34 @@ def tile_s(rows: float, cols: float, k: int, step: int = 64) -> float:
 
 
 @pytest.mark.parametrize(("m", "n", "k", "batch"), SHAPES.values(), ids=SHAPES)
+def test_flop_are_those_of_every_tile(m: int, n: int, k: int, batch: int) -> None:
+    """A multiplication and an addition for every output and step of k, padded with nothing; each tensor once.
+
+    A has 1 byte a number, B half of one, C 4. At best B alone comes from memory, or what a cache cannot hold.
+    """
+    pieces = list(tiles(m, n, batch, 128, 128))
+    outputs = sum(t.rows * t.cols for t in pieces)
+    a, b, c = batch * m * k * 1, batch * k * n * 0.5, outputs * 4
+    shape = {"m": m, "n": n, "k": k, "batch": batch, "width": 1, "weight_width": 0.5, "out_width": 4}
+    found = cost("gemm", **shape, cache_capacity=1e12)
+    assert found["flops"] == 2 * k * outputs
+    assert found["bytes"] == a + b + c
+    assert found["memory_bytes"] == b
+    free = {"matrix_flops": 1e30, "memory_bandwidth": 1e30, "cache_bandwidth": 1e30}
+    held = 0.5 * (a + c)
+    for changed, expected in (
+        ({"matrix_flops": 1e14}, 2 * k * outputs / 1e14),
+        ({"cache_bandwidth": 1e13}, (a + b + c) / 1e13),
+        ({"memory_bandwidth": 1e12, "cache_capacity": 1e12}, b / 1e12),
+        ({"memory_bandwidth": 1e12, "cache_capacity": held}, (a + b + c - held) / 1e12),
+        ({"memory_bandwidth": 1e12, "cache_capacity": held, "reuse": 1}, (a + b + c - held) / 1e12),
+        ({"memory_bandwidth": 1e12, "cache_capacity": a + c + 0.5 * b}, b / 1e12),
+        ({"memory_bandwidth": 1e12, "cache_capacity": a + c + 0.5 * b, "reuse": 1}, 0.5 * b / 1e12),
+    ):
+        assert cost("gemm", **shape, **{**free, **changed})["lower_s"] == pytest.approx(expected), changed
+
+
+@pytest.mark.parametrize(("m", "n", "k", "batch"), SHAPES.values(), ids=SHAPES)
 def test_one_fixed_tile_takes_whole_waves(m: int, n: int, k: int, batch: int) -> None:
     """Each tile, filled or not (the rows of a single tile to what there is), to the core that is free first."""
     pieces = [tile_s(min(t.full_rows, m), t.full_cols, k) for t in tiles(m, n, batch, 128, 128)]
