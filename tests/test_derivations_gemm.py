@@ -120,14 +120,14 @@ def test_the_fastest_tile_is_taken(m: int, n: int, k: int, batch: int) -> None:
     assert found["time_s"] == pytest.approx(min(tried))
 
 
+@pytest.mark.parametrize("writing", [1e11, 1e12])
 @pytest.mark.parametrize(("m", "n", "k"), [(128, 128, 65536), (128, 1280, 16384), (64, 256, 100_000)])
-def test_k_is_split_over_idle_cores(m: int, n: int, k: int) -> None:
+def test_k_is_split_over_idle_cores(m: int, n: int, k: int, writing: float) -> None:
     """Every whole number of parts tried out: the parts side by side, then 8 bytes an output and part to be added up.
 
     The kernel's number of parts need not be whole: never slower, and 2 % faster at most.
     """
     pieces = list(tiles(m, n, 1, 128, 128))
-    writing = 1e12
     tried = []
     for parts in range(1, min(CORES // len(pieces), len(range(0, k, 64))) + 1):
         compute = makespan([tile_s(min(m, 128), 128, k) / parts] * (len(pieces) * parts), CORES)
