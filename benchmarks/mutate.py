@@ -57,8 +57,9 @@ CONCERNED = {
 SWAPS: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
                            ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
                            ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And}  # fmt: skip
-RENAMES = {"max": "min", "maximum": "minimum", "ceil": "floor", "ceil_div": "floor_divide"}
+RENAMES = {"max": "min", "maximum": "minimum", "ceil": "floor", "argmax": "argmin", "any": "all"}
 RENAMES |= {new: old for old, new in RENAMES.items()}
+BUILT_IN = {"max", "min", "any", "all"}  # what a file has without importing it; others only as np.maximum, math.ceil
 
 #: Hypothesis need not find the smallest example that shows a mutant: that would take most of the time.
 NO_SHRINKING = """
@@ -104,7 +105,7 @@ def variants(node: ast.AST) -> Iterator[tuple[str, str]]:
             yield "constant x 2", repr(node.value * 2)
     if isinstance(node, ast.Call) and node.args and not isinstance(node.args[0], ast.Starred):
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if name in RENAMES:
+        if name in RENAMES and (name in BUILT_IN or isinstance(node.func, ast.Attribute)):
             found = ast.unparse(node.func)
             renamed = ast.parse(found[: len(found) - len(name)] + RENAMES[name], mode="eval").body
             yield "other function", _with(node, func=renamed)

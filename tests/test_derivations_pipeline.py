@@ -6,12 +6,13 @@ import pytest
 
 import roofline as rl
 from roofline.estimates.inference import Phase
+from roofline.estimates.language import LanguageEstimate
 from tests.derivations.stages import last_leaves, seconds_a_token
 
 LAYERS = 32  # of Llama 3.1 8B
 
 
-def estimate(pp: int, batch: int) -> rl.LanguageEstimate:
+def estimate(pp: int, batch: int) -> LanguageEstimate:
     return rl.estimate("llama-3.1-8b", "h100-sxm", pp=pp, batch=batch, prompt=512, output=16)
 
 
