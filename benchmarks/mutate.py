@@ -5,8 +5,8 @@ the file run there until the first failure. A mutant that no test notices surviv
 no answer) or a test is missing. Printed are a table by file and the survivors as diffs; ``--csv`` keeps every mutant,
 for the verdict of whoever judges the survivors.
 
-A kernel and its reference twin are mutated apart: what is wrong in both alike is the matter of the independent
-derivations under ``tests/derivations``.
+A kernel and its reference twin are mutated apart, and each is held to the other. With ``--alike`` the twin has the
+same error as the kernel: only what knows the answer from elsewhere can notice that.
 """
 
 from __future__ import annotations
@@ -66,6 +66,17 @@ NO_SHRINKING = """
 from hypothesis import Phase
 settings.register_profile("mutants", settings.get_profile("repeatable"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("mutants")
+"""
+#: The twin of every kernel is the kernel itself.
+ALIKE = """
+import numpy
+from roofline import kernels
+from roofline.kernels import reference
+
+def _like(kernel):
+    return lambda **given: kernel(**{name: float(numpy.ravel(value)[0]) for name, value in given.items()})
+
+reference.by_name = lambda: {name: _like(kernel) for name, kernel in kernels.by_name().items()}
 """
 
 
@@ -149,7 +160,7 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
     return found
 
 
-def copied(folder: Path) -> None:
+def copied(folder: Path, alike: bool = False) -> None:
     """A copy of the tree as git knows it, new files included, with Hypothesis told not to shrink."""
     listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
                             capture_output=True, text=True, check=True).stdout  # fmt: skip
@@ -158,11 +169,12 @@ def copied(folder: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     with (folder / "tests" / "conftest.py").open("a") as conftest:
-        conftest.write(NO_SHRINKING)
+        conftest.write(NO_SHRINKING + (ALIKE if alike else ""))
 
 
 def concerned(file: str, folder: Path) -> list[str]:
-    """The tests that concern a file, of those that there are."""
+    """The tests that concern a file, of those that there are; a twin's are its kernel's."""
+    file = file.replace("kernels/reference/", "kernels/")
     patterns = next(tests for begin, tests in CONCERNED.items() if file.startswith(begin))
     return [str(path.relative_to(folder)) for pattern in patterns for path in sorted(folder.glob(pattern))]
 
@@ -201,6 +213,7 @@ def main() -> None:
     options.add_argument("--count", type=int, default=60, help="mutants to draw from all of them; 0: every one")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--tests", nargs="+", help="test files; default: those that concern the file")
+    options.add_argument("--alike", action="store_true", help="the reference twins have the same error")
     options.add_argument("--csv", type=Path, help="where to write every mutant and what became of it")
     given = options.parse_args()
     files = [str(Path(name).resolve().relative_to(ROOT)) for name in given.files]
@@ -213,7 +226,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        copied(folder)
+        copied(folder, given.alike)
         limits: dict[tuple[str, ...], float] = {}
         for mutant in drawn:
             tests = given.tests or concerned(mutant.file, folder)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
+import pytest
+
 from roofline import kernels
+from roofline.kernels import reference
 
 MACHINE = {
     "matrix_flops": 1e14, "vector_flops": 1e13, "memory_bandwidth": 1e12, "cache_bandwidth": 1e13,
@@ -29,7 +33,10 @@ EFFECTS = {
 
 
 def cost(kernel: str, **given: float) -> dict[str, float]:
-    """The quantities of one kernel's cost, by name; arguments that are not given are those of the plain machine."""
+    """The quantities of one kernel's cost, by name; arguments that are not given are those of the plain machine.
+
+    The kernel's reference twin has to say the same, here as at every other point that is asked for.
+    """
     function = kernels.by_name()[kernel]
     arguments = {}
     for name in inspect.signature(function).parameters:
@@ -39,4 +46,8 @@ def cost(kernel: str, **given: float) -> dict[str, float]:
         arguments[name] = given.pop(name, usual)
     assert not given, f"{kernel} takes no {list(given)}"
     assert None not in arguments.values(), f"{kernel} needs {[n for n, v in arguments.items() if v is None]}"
-    return dict(zip(kernels.COST, function(**arguments), strict=True))
+    found = dict(zip(kernels.COST, function(**arguments), strict=True))
+    twin = reference.by_name()[kernel](**{name: np.array([value], float) for name, value in arguments.items()})
+    for name, value in zip(kernels.COST, twin, strict=True):
+        assert found[name] == pytest.approx(float(np.ravel(value)[0]), rel=1e-9, abs=1e-30), f"{kernel}'s twin: {name}"
+    return found
