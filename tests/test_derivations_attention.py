@@ -41,6 +41,7 @@ def test_flop_and_bytes_are_those_of_the_mask(queries: int, keys: int, window: i
     pairs, seen = 3 * 8 * mask.sum(), mask.any(axis=0).sum()
     assert found["flops"] == 2 * (128 + 64) * pairs
     assert found["vector_flops"] == 5 * pairs
+    assert found["network_bytes"] == found["network_s"] == 0
     assert found["bytes"] == 3 * (2 * seen * (128 + 64) * 1 + 8 * queries * (128 + 64) * 2)
 
 

@@ -173,7 +173,7 @@ def test_nobody_reads_peers_in_one_shot_across_domains() -> None:
 
 
 @pytest.mark.parametrize("kind", ["all_gather", "reduce_scatter", "all_to_all"])
-@pytest.mark.parametrize(("devices", "domain"), [(4, 8), (8, 4), (4, 1)])
+@pytest.mark.parametrize(("devices", "domain"), [(2, 8), (4, 8), (8, 4), (4, 1)])
 def test_the_own_shard_is_copied_in_memory(kind: str, devices: int, domain: int) -> None:
     """Read and written: 2 bytes moved a byte. Across domains the shard is a domain's; without links a device's."""
     own = SIZE / min(devices, domain) if domain > 1 else SIZE / devices
@@ -198,9 +198,10 @@ def test_chunks_are_as_many_as_is_best(chunk_s: float) -> None:
 
 def test_a_message_to_one_peer_crosses_what_lies_between() -> None:
     """A link; a link and then the network, in chunks side by side; the network alone. Alone: nothing."""
-    near = cost("send", devices=2, **{k: v for k, v in WHOLE.items() if k != "memory_bandwidth"})
-    assert near["time_s"] == pytest.approx(SIZE / LINK + HOP)
     given = {"bytes": SIZE, "link_latency": HOP, "network_latency": FAR_HOP}
+    for devices in (2, 8):
+        near = cost("send", devices=devices, **given)
+        assert near["time_s"] == near["upper_s"] == pytest.approx(SIZE / LINK + HOP)
     far = cost("send", devices=9, **given)
     assert far["time_s"] == pytest.approx(SIZE / NETWORK + HOP + FAR_HOP)
     assert far["upper_s"] - far["time_s"] == pytest.approx(SIZE / LINK)
@@ -208,3 +209,41 @@ def test_a_message_to_one_peer_crosses_what_lies_between() -> None:
     assert cost("send", devices=2, **{**given, "link_domain": 1})["time_s"] == pytest.approx(SIZE / NETWORK + FAR_HOP)
     for kind in ("send", "all_reduce", "all_gather", "reduce_scatter", "all_to_all"):
         assert set(cost(kind, bytes=SIZE, devices=1, launch_s=1.0).values()) == {0.0}
+
+
+@pytest.mark.parametrize("kind", ["all_gather", "reduce_scatter", "all_to_all", "all_reduce", "send"])
+def test_sustained_rates_and_fixed_costs_apply_where_they_are_named(kind: str) -> None:
+    """16 devices in domains of 4. Links at half speed do not show behind the network, nor the other way round."""
+    given = {"bytes": SIZE, "devices": 16, "link_domain": 4}
+    far, near = cost(kind, **given), cost(kind, **given, network_bandwidth=1e30)
+    assert cost(kind, **given, network_fraction=0.5)["network_s"] == pytest.approx(2 * far["network_s"])
+    assert cost(kind, **given, link_fraction=0.9)["network_s"] == far["network_s"]
+    slow = cost(kind, **given, network_bandwidth=1e30, link_fraction=0.5)
+    assert slow["network_s"] == pytest.approx(2 * near["network_s"])
+    assert slow["lower_s"] == near["lower_s"]
+    assert cost(kind, **given, launch_s=7e-6)["overhead_s"] == pytest.approx(7e-6)
+    # A hop adds the same to every step, of links and network: their latencies both.
+    latencies = cost(kind, **given, link_latency=HOP, network_latency=HOP)
+    assert cost(kind, **given, hop_s=HOP)["time_s"] == pytest.approx(latencies["time_s"])
+    assert latencies["time_s"] > far["time_s"]
+    # Nothing is computed, nothing but the own shard goes through memory.
+    assert far["flops"] == far["vector_flops"] == far["cache_bytes"] == far["compute_s"] == far["cache_s"] == 0
+    assert far["bytes"] == far["network_bytes"]
+    if kind != "send":
+        half = cost(kind, **given, copy_fraction=0.5)
+        assert half["memory_s"] == pytest.approx(2 * far["memory_s"])
+
+
+def test_a_switch_in_each_of_several_domains() -> None:
+    """4 domains of 4: the switch adds up the buffer inside, the rings across carry a quarter of it."""
+    given = {**WHOLE, "devices": 16, "link_domain": 4, "switch_reduction": 1}
+    start, inside, far = buffers(4, 4), Wire(LINK, 0), Wire(NETWORK, 0)
+    network.in_the_switch(start, inside, SIZE)
+    network.ring_all_gather(network.ring_reduce_scatter(start, far, SIZE / 16), far, SIZE / 16)
+    found = cost("all_reduce", **given)
+    assert found["network_bytes"] == pytest.approx(inside.most + far.most)
+    assert found["network_s"] == pytest.approx(max(inside.seconds, far.seconds))
+    assert found["upper_s"] - found["time_s"] == pytest.approx(min(inside.seconds, far.seconds))
+    quick = {**given, "network_bandwidth": 1e30, "memory_bandwidth": 1.0}  # so that no ring copies its shard
+    slow = cost("all_reduce", **quick, switch_fraction=0.8)
+    assert slow["network_s"] == pytest.approx(inside.seconds / 0.8)

@@ -46,6 +46,7 @@ def test_flop_are_those_of_every_tile(m: int, n: int, k: int, batch: int) -> Non
     assert found["flops"] == 2 * k * outputs
     assert found["bytes"] == a + b + c
     assert found["memory_bytes"] == b
+    assert found["vector_flops"] == found["network_bytes"] == found["network_s"] == 0
     free = {"matrix_flops": 1e30, "memory_bandwidth": 1e30, "cache_bandwidth": 1e30}
     held = 0.5 * (a + c)
     for changed, expected in (

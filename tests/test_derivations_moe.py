@@ -177,6 +177,7 @@ def test_bytes_through_the_cache_are_those_of_every_kernel_in_turn() -> None:
     pairwise = layer(tokens=10, topk=2, experts=4, width=1, weight_width=1, quantize=1, quantize_pairs=1)
     assert pairwise["cache_bytes"] - found["cache_bytes"] == pytest.approx(3 * 10 * HIDDEN)
     assert found["memory_bytes"] == 4 * WEIGHTS
+    assert found["network_bytes"] == found["network_s"] == 0
     # Vector work a pair: activation and gate 4 FLOP a number, the weighted sum 2.
     assert found["vector_flops"] == 20 * (4 * INTER + 2 * HIDDEN)
 

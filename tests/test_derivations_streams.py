@@ -23,7 +23,7 @@ def test_every_tensor_passes_the_cache() -> None:
     assert once["bytes"] == once["cache_bytes"] == thrice["bytes"] == 1e6 * (2 * 2 + 4)
     assert thrice["cache_bytes"] == 1e6 * (3 * 2 * 2 + 4)
     assert once["vector_flops"] == 3e6
-    assert once["memory_bytes"] == 0
+    assert once["memory_bytes"] == once["flops"] == once["network_bytes"] == once["network_s"] == 0
     assert thrice["cache_s"] == pytest.approx(thrice["cache_bytes"] / 1e13)
 
 
