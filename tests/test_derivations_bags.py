@@ -129,3 +129,18 @@ def test_the_ideal_time_is_the_longest_of_three() -> None:
         ({"cache_capacity": 0.0}, (rows + stream) / 1e12),
     ):
         assert math.isclose(bag(**shape, **changed)["lower_s"], expected, rel_tol=1e-9), changed
+
+
+@pytest.mark.parametrize("reuse", [0, 1])
+def test_several_tables_are_as_many_bags_that_share_the_cache(reuse: int) -> None:
+    """Five tables with five times the cache and address cache: five times one table in every figure."""
+    shape = {"batch": 3_000, "rows": 20_000, "skew": 1.0, "pooling": 7, "reuse": reuse, "page_walk_cycles": 50,
+             "issue_cycles": 3, "bag_cycles": 5}  # fmt: skip
+    for held in (500 * ROW, 20_000 * ROW):
+        one = bag(**shape, cache_capacity=held, tlb_reach_bytes=1e5)
+        five = bag(**shape, tables=5, cache_capacity=5 * held, tlb_reach_bytes=5e5)
+        for name, value in one.items():
+            if name not in ("time_s", "upper_s", "overhead_s"):  # which begin with one latency each
+                assert five[name] == pytest.approx(5 * value), name
+        # Indices of 8 bytes and results of 2 bytes a number go through the cache with every row looked up.
+        assert five["cache_bytes"] == 5 * 3_000 * (7 * (ROW + 8) + 32 * 2)
