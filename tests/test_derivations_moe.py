@@ -156,6 +156,7 @@ def test_the_best_number_of_rows_a_tile_is_taken(tokens: int) -> None:
     best = sum(min(took(tile, k, n) for tile in (16, 32, 64, 128, 256)) for k, n in products)
     found = layer(tokens=8 * rows, topk=1, experts=8, tile_min=16, tile_max=256, prologue_s=1e-6)
     assert found["compute_s"] == pytest.approx(best)
+    assert found["time_s"] == pytest.approx(best)
 
 
 # What the kernels beside the products move, and what each effect costs ----------------------------------------------
@@ -220,8 +221,9 @@ def test_an_expert_beyond_its_tile_costs_more() -> None:
     """Kernels chosen for even routing: the experts with more rows than a tile, exp(-tile / rows) of them, pay."""
     shape = {"tokens": 16 * 128, "topk": 1, "experts": 16, "skew": 1}
     share = (np.random.default_rng(9).exponential(128, 400_000) > 128).mean()
-    more = layer(**shape, overflow=0.5)["compute_s"] - layer(**shape)["compute_s"]
-    assert more == pytest.approx(16 * share * 0.5 * TILE_S, rel=0.01)
+    for name in ("compute_s", "time_s"):
+        more = layer(**shape, overflow=0.5)[name] - layer(**shape)[name]
+        assert more == pytest.approx(16 * share * 0.5 * TILE_S, rel=0.01)
 
 
 def test_kernels_that_nobody_tuned() -> None:
