@@ -1,4 +1,4 @@
-"""The fronts on which inputs are fuzzed: a strategy of inputs, half sound and half broken, and what must hold of each.
+"""The fronts on which inputs are fuzzed: a strategy of inputs, sound and broken, and what must hold of each.
 
 On every front the same promise is checked: an input is either refused with an error of the family
 :class:`roofline.RooflineError`, or answered with finite numbers in order. ``tests/test_fuzz.py`` tries a few hundred on
@@ -24,93 +24,28 @@ from roofline.catalog.load import read_chip
 from roofline.estimates.inference import COST, evaluate_op
 from roofline.hardware.chip import Chip
 from roofline.work import op as operators
-from tests.operators import ARGUMENTS
-from tests.strategies import CHIPS, changes, quantities
+from tests import strategies_files as files, strategies_models as models
+from tests.strategies import CHIPS, changes, chip_names
 
 ROOT = Path(__file__).parent.parent
 CLOSE = 1 + 1e-9
-
-#: What stands where something else was expected.
-junk = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.sampled_from([10**30, -(10**30), 2**63, 10**400, 1e308, -1e308, 1e-308, math.nan, math.inf, -math.inf]),
-    st.floats(),
-    st.text(max_size=8),
-    quantities().map(lambda q: q[0]),
-    st.sampled_from(["x2", "x0", "x-1", "x", "1e999 GB", "GB", "3 TB/s/s", "\x00", "\u221e GB", "", " "]),
-    st.sampled_from([[], {}, [[]], [1], [1, 2, 3]]),
-)
+_FOLDER = tempfile.TemporaryDirectory(prefix="roofline-fuzz-")
+_number = itertools.count()
 
 
 class Front(NamedTuple):
-    """Inputs, and a check that raises where the promise is broken."""
+    """Inputs, a check that raises where the promise is broken, and how many the suite tries."""
 
     inputs: st.SearchStrategy[Any]
     check: Callable[[Any], None]
+    in_suite: int = 250
 
 
 def finite_and_ordered(lower: Any, time: Any, upper: Any) -> None:
     """Lower bound, expected time and upper bound as every answer has them."""
-    for value in (lower, time, upper):
-        assert np.all(np.isfinite(value)), (lower, time, upper)
-        assert np.all(np.asarray(value) >= 0), (lower, time, upper)
+    assert models.finite((lower, time, upper)), (lower, time, upper)
     assert np.all(np.asarray(lower) <= np.asarray(time) * CLOSE), (lower, time, upper)
     assert np.all(np.asarray(time) <= np.asarray(upper) * CLOSE), (lower, time, upper)
-
-
-# Tables with something broken in them ---------------------------------------------------------------------------
-
-
-def places(tree: Any, prefix: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every value of a nested table."""
-    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    found = [prefix] if prefix else []
-    for key, value in inner:
-        found += places(value, (*prefix, key))
-    return found
-
-
-def changed(tree: Any, place: tuple[Any, ...], change: Callable[[Any, Any], None]) -> Any:
-    """A copy of a nested table, with `change(holder, key)` made at one place."""
-    if not isinstance(tree, dict | list):
-        return tree
-    out = tree.copy()
-    key, *rest = place
-    if rest:
-        out[key] = changed(out[key], tuple(rest), change)
-    else:
-        change(out, key)
-    return out
-
-
-@st.composite
-def broken(draw: Any, tree: dict[str, Any], values: st.SearchStrategy[Any] = junk, most: int = 3) -> dict[str, Any]:
-    """A table like `tree`, with up to `most` values deleted, replaced, renamed, doubled or nested."""
-    for _ in range(draw(st.integers(0, most))):
-        ways = places(tree)
-        if not ways:
-            break
-        place = draw(st.sampled_from(ways))
-        what = draw(st.sampled_from(["replace", "replace", "replace", "delete", "rename", "nest", "swap"]))
-        value = draw(values)
-        other = draw(st.sampled_from(ways))
-
-        def change(holder: Any, key: Any, what: str = what, value: Any = value, other: Any = other) -> None:
-            if what == "replace":
-                holder[key] = value
-            elif what == "delete":
-                del holder[key]
-            elif what == "nest":
-                holder[key] = {"value": holder[key]}
-            elif what == "rename" and isinstance(holder, dict):
-                holder[f"{key}x"] = holder.pop(key)
-            elif what == "swap" and isinstance(holder, dict):
-                holder[str(other[-1])] = holder[key]
-
-        tree = changed(tree, place, change)
-    return tree
 
 
 # Chips ----------------------------------------------------------------------------------------------------------
@@ -127,6 +62,7 @@ PROBES = (
     operators.all_to_all(bytes=10**6, devices=16),
     operators.host_copy(bytes=10**6),
 )
+_DESCRIPTORS = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "chips").glob("*.toml"))]
 
 
 def check_chip(chip: Chip) -> None:
@@ -137,7 +73,7 @@ def check_chip(chip: Chip) -> None:
         except rl.RooflineError:
             continue
         finite_and_ordered(cost["lower_s"], cost["time_s"], cost["upper_s"])
-        assert all(np.all(np.isfinite(v)) and np.all(np.asarray(v) >= 0) for v in cost.values()), cost
+        assert models.finite(cost.values()), cost
     for model, options in (("llama-3.2-1b", {"batch": 3, "prompt": 100, "output": 5}), ("dlrm-v2", {"batch": 64})):
         try:
             est = rl.estimate(model, chip, check=False, **options)
@@ -146,17 +82,7 @@ def check_chip(chip: Chip) -> None:
         finite_and_ordered(est.lower_s, est.time_s, est.upper_s)
 
 
-_DESCRIPTORS = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "chips").glob("*.toml"))]
-_FOLDER = tempfile.TemporaryDirectory(prefix="roofline-fuzz-")
-_number = itertools.count()
-
-
-def scratch(suffix: str) -> Path:
-    """A path that no case has used before: files are remembered by their path."""
-    return Path(_FOLDER.name) / f"case{next(_number)}{suffix}"
-
-
-def toml_text(table: dict[str, Any]) -> str:
+def _toml(table: dict[str, Any]) -> str:
     """The text of a table; what TOML has no word for stands as the nearest that it has."""
 
     def plain(value: Any) -> Any:
@@ -174,20 +100,23 @@ def toml_text(table: dict[str, Any]) -> str:
     return text
 
 
-def check_descriptor(raw: dict[str, Any]) -> None:
-    path = scratch(".toml")
-    path.write_text(toml_text(raw), encoding="utf-8")
+def _read_text(text: str) -> Chip:
+    """The chip of a descriptor's text, from a path that no case has used before: files are remembered by their path."""
+    path = Path(_FOLDER.name) / f"case{next(_number)}.toml"
+    path.write_text(text, encoding="utf-8")
     try:
-        chip = read_chip(path)
-    except rl.RooflineError:
-        return
+        return read_chip(path)
     finally:
         path.unlink()
+
+
+def check_descriptor(raw: dict[str, Any]) -> None:
+    try:
+        chip = _read_text(_toml(raw))
+    except rl.RooflineError:
+        return
     check_chip(chip)
-    again = scratch(".toml")
-    again.write_text(chip.to_toml(), encoding="utf-8")
-    reloaded = read_chip(again)
-    again.unlink()
+    reloaded = _read_text(chip.to_toml())
     for figure, number in chip.numbers.items():
         if "spread" not in figure:  # written as wide as they are taken
             assert reloaded.numbers[figure].value == number.value, figure
@@ -196,10 +125,11 @@ def check_descriptor(raw: dict[str, Any]) -> None:
 @st.composite
 def what_ifs(draw: Any) -> tuple[str, dict[str, Any]]:
     """A built-in chip and changes of its figures, sound and broken."""
-    name = draw(st.sampled_from(CHIPS))
+    name = draw(chip_names)
     chip = rl.load_chip(name)
     paths = draw(st.lists(st.sampled_from(sorted({**chip.numbers, **chip.defaults})), min_size=1, max_size=3))
-    return name, {path: draw(st.one_of(changes(path, chip.number(path)), junk)) for path in paths}
+    broken = st.one_of(models.ARGUMENT_VALUES, st.sampled_from(["x2", "x0", "x-1", "x", "1e999 GB", "3 TB/s/s", "GB"]))
+    return name, {path: draw(st.one_of(changes(path, chip.number(path)), broken)) for path in paths}
 
 
 def check_what_if(case: tuple[str, dict[str, Any]]) -> None:
@@ -211,39 +141,23 @@ def check_what_if(case: tuple[str, dict[str, Any]]) -> None:
     check_chip(chip)
 
 
-# Operators ------------------------------------------------------------------------------------------------------
+# Operators and estimates ----------------------------------------------------------------------------------------
 
 
-@st.composite
-def calls(draw: Any) -> tuple[str, dict[str, Any], str]:
-    """An operator's name, its arguments (one of them broken, half the time) and a chip."""
-    function = draw(st.sampled_from(sorted(ARGUMENTS, key=lambda f: f.__name__)))
-    arguments = dict(draw(ARGUMENTS[function]))
-    if arguments and draw(st.booleans()):
-        arguments[draw(st.sampled_from(sorted(arguments)))] = draw(junk)
-    dtype = draw(st.sampled_from(["bf16", "fp16", "fp8", "int8", "fp32", "fp64", "fp4", "int4", None]))
-    if dtype and "bytes" not in arguments and function is not operators.step_overhead:
-        arguments["dtype"] = dtype
-    return function.__name__, arguments, draw(st.sampled_from(CHIPS))
-
-
-def check_call(case: tuple[str, dict[str, Any], str]) -> None:
-    name, arguments, chip = case
+def check_call(case: tuple[tuple[Callable[..., Any], dict[str, Any]], str]) -> None:
+    (function, arguments), chip = case
     try:
-        one = getattr(operators, name)(**arguments)
-        cost = rl.cost(one, chip)
+        cost = rl.cost(function(**arguments), chip)
     except rl.RooflineError:
         return
     finite_and_ordered(cost.lower_s, cost.time_s, cost.upper_s)
-    values = dict(zip(COST, cost.values, strict=True))
-    assert all(np.all(np.isfinite(v)) and np.all(np.asarray(v) >= 0) for v in values.values()), values
+    assert models.finite(cost.values), cost.values
     idle = np.equal(cost.flops, 0) & np.equal(cost.vector_flops, 0)
-    assert not np.any(idle & np.equal(cost.bound, "compute")), values
+    assert not np.any(idle & np.equal(cost.bound, "compute")), cost.values
 
-
-# Estimates ------------------------------------------------------------------------------------------------------
 
 _MODELS = sorted(rl.list_models().index)
+_LANGUAGE_MODELS = sorted(rl.list_models().query("kind == 'language'").index)
 _counts = st.one_of(st.sampled_from([1, 2, 3, 7, 8, 16, 64, 100, 1024]), st.integers(1, 10**5))
 _LANGUAGE = {
     "batch": _counts, "prompt": _counts, "output": _counts, "prefix": st.one_of(st.just(0), _counts),
@@ -260,36 +174,27 @@ _RECOMMENDATION = {
 
 
 @st.composite
-def requests(draw: Any) -> tuple[str, str, dict[str, Any], str]:
-    """A model, a chip, options (one of them broken, one time in four) and a numeric option to make an array of."""
+def requests(draw: Any) -> tuple[str, str, dict[str, Any]]:
+    """A model, a chip and sound options."""
     model = draw(st.sampled_from(_MODELS))
-    known = _RECOMMENDATION if "skew" in _options(model) else _LANGUAGE
+    known = _LANGUAGE if model in _LANGUAGE_MODELS else _RECOMMENDATION
     names = draw(st.lists(st.sampled_from(sorted(known)), unique=True))
-    options = {name: draw(known[name]) for name in names}
-    if options and draw(st.integers(0, 3)) == 0:
-        options[draw(st.sampled_from(sorted(options)))] = draw(junk)
-    return model, draw(st.sampled_from(CHIPS)), options, draw(st.sampled_from(["", "batch"]))
+    return model, draw(chip_names), {name: draw(known[name]) for name in names}
 
 
-def _options(model: str) -> dict[str, Any]:
-    return _RECOMMENDATION if type(rl.load_model(model)).__name__ == "Recommender" else _LANGUAGE
-
-
-def check_request(case: tuple[str, str, dict[str, Any], str]) -> None:
-    model, chip, options, axis = case
+def check_request(case: tuple[str, str, dict[str, Any]]) -> None:
+    model, chip, options = case
     try:
         est = rl.estimate(model, chip, check=False, **options)
     except rl.RooflineError:
         return
     finite_and_ordered(est.lower_s, est.time_s, est.upper_s)
-    for name, value in est.figures().items():
-        assert np.all(np.isfinite(value)), name
-        assert np.all(np.asarray(value) > 0), name
-    if axis in options and isinstance(options[axis], int) and not np.shape(est.time_s):
-        several = rl.estimate(model, chip, check=False, **{**options, axis: [2 * options[axis], options[axis]]})
-        for name, value in est.figures().items():
-            together = np.broadcast_to(several.figures()[name], 2)[1]
-            assert math.isclose(float(together), float(value), rel_tol=1e-12), name
+    figures = est.figures()
+    assert all(math.isfinite(value) and value > 0 for value in figures.values()), figures
+    if "batch" in options:
+        both = rl.estimate(model, chip, check=False, **{**options, "batch": [2 * options["batch"], options["batch"]]})
+        for name, value in figures.items():
+            assert math.isclose(float(np.broadcast_to(both.figures()[name], 2)[1]), value, rel_tol=1e-12), name
 
 
 _SERVING = {
@@ -302,11 +207,11 @@ _SERVING = {
 
 @st.composite
 def loads(draw: Any) -> tuple[str, str, dict[str, Any]]:
-    """A language model, a chip and a load, whose prompt is made an array of as well."""
-    model = draw(st.sampled_from([m for m in _MODELS if _options(m) is _LANGUAGE]))
-    options = {name: draw(st.one_of(values, junk) if draw(st.integers(0, 9)) == 0 else values)
-               for name, values in _SERVING.items()}  # fmt: skip
-    return model, draw(st.sampled_from(CHIPS)), options
+    """A language model, a chip and a load, one time in eight with something broken in it."""
+    options = {name: draw(values) for name, values in _SERVING.items()}
+    if draw(st.integers(0, 7)) == 0:
+        options[draw(st.sampled_from(sorted(options)))] = draw(models.ARGUMENT_VALUES)
+    return draw(st.sampled_from(_LANGUAGE_MODELS)), draw(chip_names), options
 
 
 def check_load(case: tuple[str, str, dict[str, Any]]) -> None:
@@ -315,19 +220,31 @@ def check_load(case: tuple[str, str, dict[str, Any]]) -> None:
         one = rl.serve(model, chip, check=False, **options)
     except rl.RooflineError:
         return
-    for name, value in one.figures().items():
-        assert np.all(np.isfinite(value)), name
-        assert np.all(np.asarray(value) > 0), name
+    figures = one.figures()
+    assert models.finite(figures.values()), figures
     if isinstance(options["prompt"], int) and not np.shape(one.time_s):
         both = rl.serve(model, chip, check=False, **{**options, "prompt": [options["prompt"], options["prompt"] + 1]})
-        for name, value in one.figures().items():
+        for name, value in figures.items():
             assert math.isclose(float(np.broadcast_to(both.figures()[name], 2)[0]), float(value), rel_tol=1e-9), name
 
 
+def _in_folder(check: Callable[[str, Path], None]) -> Callable[[str], None]:
+    def checked(text: str) -> None:
+        with tempfile.TemporaryDirectory(dir=_FOLDER.name) as folder:
+            check(text, Path(folder))
+
+    return checked
+
+
 FRONTS: dict[str, Front] = {
-    "descriptors": Front(st.sampled_from(_DESCRIPTORS).flatmap(broken), check_descriptor),
+    "descriptors": Front(st.sampled_from(_DESCRIPTORS).flatmap(models.mutated), check_descriptor),
     "what-ifs": Front(what_ifs(), check_what_if),
-    "operators": Front(calls(), check_call),
+    "configs": Front(models.configs, lambda raw: models.harmless(lambda: models.run_config(raw))),
+    "recommenders": Front(models.recommenders, lambda raw: models.harmless(lambda: models.run_recommender(raw))),
+    "operators": Front(st.tuples(models.calls(), st.sampled_from(CHIPS)), check_call),
+    "options": Front(models.requests(), lambda asked: models.harmless(lambda: models.run_request(*asked))),
     "estimates": Front(requests(), check_request),
-    "serving": Front(loads(), check_load),
-}
+    "serving": Front(loads(), check_load, 100),
+    **{name: Front(inputs, _in_folder(check), 50 if name == "measurements" else 150)
+       for name, (inputs, check) in files.FRONTS.items()},
+}  # fmt: skip

@@ -19,7 +19,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 import roofline as rl
-from roofline.estimates.inference import evaluate_op
 from roofline.models import description, huggingface
 from roofline.work import op
 from tests.operators import ARGUMENTS
@@ -182,11 +181,6 @@ def run_recommender(raw: dict[str, Any]) -> Any:
     model = description.read(raw, "mine")
     found = rl.estimate(model, "h100-sxm", batch=64, devices=2, check=False)
     return [model.params, *found.figures().values()]
-
-
-def run_call(function: Callable[..., Any], arguments: dict[str, Any], chip: str = "h100-sxm") -> Any:
-    """Cost an operator: every quantity."""
-    return evaluate_op(function(**arguments), rl.load_chip(chip))
 
 
 def run_request(model: str, chip: str, options: dict[str, Any]) -> Any:

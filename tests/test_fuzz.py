@@ -12,7 +12,7 @@ from tests.fronts import FRONTS
 def test_every_input_is_refused_in_words_or_answered(name: str) -> None:
     front = FRONTS[name]
 
-    @settings(max_examples=300, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=front.in_suite, suppress_health_check=list(HealthCheck))
     @given(front.inputs)
     def case(given_input: object) -> None:
         front.check(given_input)

@@ -13,6 +13,8 @@ from roofline.command.output import err_console, wrote
 if TYPE_CHECKING:
     import pandas as pd
 
+    from roofline.hardware.chip import Chip
+
 
 def register(app: typer.Typer) -> None:
     """Add the command of this file to the application."""
@@ -43,20 +45,22 @@ def plot(
     """
     from roofline.show import plot as drawing
 
-    ax = drawing.plot_roofline(
-        *(chip_with(name, changes) for name in chips), dtypes=dtype, levels=level, ops=_measured(points or []),
-        title=title, size=inches(size),
-    )  # fmt: skip
+    described = [chip_with(name, changes) for name in chips]
+    ops = _measured(points or [], described[0] if len(described) == 1 else None)
+    ax = drawing.plot_roofline(*described, dtypes=dtype, levels=level, ops=ops, title=title, size=inches(size))
     drawing.save(ax, out)
     wrote(out)
 
 
-def _measured(points: list[Path]) -> dict[str, pd.DataFrame] | None:
-    """What the profiles hold, by file; says how much of it has no place on a roofline."""
+def _measured(points: list[Path], chip: Chip | None) -> dict[str, pd.DataFrame] | None:
+    """What the profiles hold, by file; says what its figures rest on, and how much has no place on a roofline."""
     from roofline import profiles
 
-    tables = {path.name: profiles.read(path) for path in points}
+    tables = {path.name: profiles.read(path, chip) for path in points}
     for name, table in tables.items():
+        for note in dict.fromkeys(table["note"]):
+            if note:
+                err_console().print(f"{name}: {note}", markup=False, style="yellow")
         placed = int(((table["flops"] > 0) & (table["bytes"] > 0) & (table["time_s"] > 0)).sum())
         if placed < len(table):
             left = f"{len(table) - placed:,} of {len(table):,}"
