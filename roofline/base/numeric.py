@@ -98,7 +98,7 @@ def as_numeric(value: Numeric, where: str = "") -> Numeric:
         try:
             array = np.asarray(value)
         except ValueError:
-            raise BadWorkload(f"{prefix}expected a number or rows of one length, found {shown(value)}") from None
+            raise BadWorkload(f"{where or 'an array'} must have rows of one length, found {shown(value)}") from None
         if array.dtype.kind in "iuf":
             return array.astype(float) if array.ndim else float(array)
         return array
