@@ -44,7 +44,7 @@ BAD_SWEEPS: list[tuple[tuple[Any, Any], dict[str, Any], str]] = [
     ((MODEL, CHIP), {"usable_memory": [0.5, 0.5]}, "axis usable_memory has 0.5 more than once"),
     ((MODEL, CHIP), {"dtype": ["bf16", "bfloat16"]}, "axis dtype has bf16 more than once"),
     ((MODEL, CHIP), {"batch": np.ones((2, 2))}, r"flat list, found batch of shape \(2, 2\)"),
-    ((MODEL, CHIP), {"batch": [[1, 2], [3]]}, r"batch: expected a number or rows of one length, found \[\[1, 2\]"),
+    ((MODEL, CHIP), {"batch": [[1, 2], [3]]}, r"batch must have rows of one length, found \[\[1, 2\]"),
     ((MODEL, CHIP), {"batch": [1, None]}, "batch: expected a whole number of at least 1"),
     ((MODEL, CHIP), {"batch": np.ma.array([1, 2], mask=[0, 1])}, "batch: expected a plain array, found a masked one"),
     ((MODEL, CHIP), {"usable_memory": [0.5, 1.5]}, "usable_memory: expected a fraction above 0 and at most 1"),

@@ -111,8 +111,8 @@ def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
-        """Python itself refuses to print thousands of digits."""
-        return f"an integer of {x.bit_length():,} bits" if x.bit_length() > 4000 else super().repr_int(x, level)
+        """Python refuses to write out an integer of thousands of digits."""
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length()} bits"
 
 
 _SHORT = _Short()

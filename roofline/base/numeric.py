@@ -101,7 +101,7 @@ def as_numeric(value: Numeric, where: str = "") -> Numeric:
         try:
             array = np.asarray(value)
         except (ValueError, RecursionError, RuntimeError):  # rows of several lengths, lists nested without end
-            raise BadWorkload(f"{prefix}expected a number or rows of one length, found {shown(value)}") from None
+            raise BadWorkload(f"{where or 'an array'} must have rows of one length, found {shown(value)}") from None
         if array.ndim > MOST_AXES:
             raise BadWorkload(f"{prefix}expected at most {MOST_AXES} axes, found {array.ndim}")
         if array.dtype.kind in "iuf":

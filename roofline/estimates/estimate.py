@@ -64,7 +64,7 @@ def estimate(
     else:
         result = RecommendationEstimate(model, chip, recommendation_request(model.name, chip, options))
     if check:
-        memory_module.require(result, _refusal)
+        memory_module.require(result, _refusal, " does not fit at every point")
     result.time_s  # noqa: B018  what cannot be costed is told here, not at the first look at a figure
     return result
 

@@ -81,8 +81,8 @@ def narrower(dtype: str, others: tuple[str, ...]) -> list[str]:
     return [other for other in others if DTYPE_BYTES[other] < DTYPE_BYTES[dtype]]
 
 
-def require(result: Any, refusal: Callable[[Any], Exception]) -> None:
-    """Raise where an estimate does not fit: the error that `refusal` makes of it, which has room for one point.
+def require(result: Any, refusal: Callable[[Any], Exception], at_points: str) -> None:
+    """Raise where an estimate does not fit: the error that `refusal` makes of it, or words for an array of points.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def require(result: Any, refusal: Callable[[Any], Exception]) -> None:
     if everywhere(result.fits):
         return
     if np.shape(result.fits):
-        message = f"{result.model.name} does not fit at every point; check=False marks them in `fits`"
+        message = f"{result.model.name}{at_points}; check=False marks them in `fits`"
         raise DoesNotFit(message, 0.0, 0.0, [])
     raise refusal(result)
 

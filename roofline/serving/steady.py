@@ -106,7 +106,7 @@ def serve(
         most = maximum(result.memory.largest_batch, lanes)
         result = ServingEstimate(loaded, chip, replace(request, batch=most))
     if check:
-        memory_module.require(result, _refusal)
+        memory_module.require(result, _refusal, ": at some points not even one request fits")
     return result
 
 
