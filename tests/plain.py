@@ -41,7 +41,6 @@ vector.fp32 = {VALUE "10 TFLOP/s"}
 type = "cache"
 capacity = {VALUE "100 MB"}
 bandwidth = {VALUE "10 TB/s"}
-latency = {VALUE "0 s"}
 
 [memory.dram]
 type = "dram"
@@ -77,7 +76,7 @@ engine_spread = {VALUE 0}
 _ATTENTION = """
     launch_s 0 convert_s 0 sequence_s 0 block_s 0 memory_fraction 1 cache_fraction 1 edge_fraction 1 fresh_fraction 1
     prefill_compute_fraction 1 prefill_vector_fraction 1 decode_compute_fraction 1 decode_vector_fraction 1
-    decode_fill_s 0 decode_split_s 0 decode_rows 64 fetch_rows 64
+    decode_fill_s 0 decode_split_s 0 decode_rows 64 fetch_rows 64 port_cores 1
 """
 _STREAM = """
     launch_s 0 memory_fraction 1 cache_fraction 1 compute_fraction 1 cache_share 1 row_cores 100 row_cycles 0

@@ -324,11 +324,16 @@ def test_engines_follow_the_clock_and_the_cores_at_once() -> None:
 
 @given(chip_names, st.integers(2, 8))
 def test_each_figure_follows_the_cores_once(name: str, factor: int) -> None:
-    """A row's share of the cores, too, where both the chip and its family have a figure of it."""
+    """A row's share of the cores, too, where both the chip and its family have a figure of it.
+
+    And the width of a core's port to a cache that all share, which is counted in cores' shares of the cache.
+    """
     chip = rl.load_chip(name)
     more = chip.what_if({"cores.count": f"x{factor}"})
+    shared = chip.flags[f"memory.{chip.cache_level}.per"] != "core"
     for path in {**chip.numbers, **chip.defaults}:
         follows = path == "cores.count" or path.startswith("engines.") or path.endswith(".row_cores")
+        follows |= shared and path.endswith(".port_cores")
         assert more[path] == chip[path] * (factor if follows else 1), path
 
 

@@ -180,8 +180,23 @@ def test_the_own_shard_is_copied_in_memory(kind: str, devices: int, domain: int)
     found = cost(kind, devices=devices, **{**WHOLE, "link_domain": domain, "memory_bandwidth": 1e12})
     assert found["memory_bytes"] == pytest.approx(2 * own)
     assert found["memory_s"] == pytest.approx(2 * own / 1e12)
-    slow = cost(kind, devices=devices, **{**WHOLE, "link_domain": domain, "memory_bandwidth": 1e9})
-    assert slow["memory_s"] == pytest.approx(own / (LINK if domain > 1 else NETWORK))  # as if it were sent
+    wire = LINK if domain > 1 else NETWORK
+    slow = cost(kind, devices=devices, **{**WHOLE, "link_domain": domain, "memory_bandwidth": 1.9 * wire})
+    assert slow["memory_s"] == pytest.approx(own / wire)  # as if it were sent
+
+
+@pytest.mark.parametrize("kind", ["all_gather", "reduce_scatter", "all_to_all"])
+@pytest.mark.parametrize(("devices", "domain"), [(2, 8), (4, 8), (8, 4), (4, 1)])
+def test_a_memory_slower_than_the_wires_is_waited_for(kind: str, devices: int, domain: int) -> None:
+    """Byte by byte: what is sent is read, what is received is written, and the own part of an exchange stays."""
+    found = cost(kind, devices=devices, **{**WHOLE, "link_domain": domain, "memory_bandwidth": 1e9})
+    parts = SIZE / devices
+    read, written = {
+        "all_gather": (0, SIZE), "reduce_scatter": (SIZE, 0), "all_to_all": (SIZE - parts, SIZE - parts),
+    }[kind]  # fmt: skip
+    assert found["memory_s"] == pytest.approx((read + written) / 1e9)
+    assert found["time_s"] == pytest.approx(found["overhead_s"] + found["memory_s"])
+    assert found["lower_s"] == pytest.approx(found["memory_s"])
 
 
 @pytest.mark.parametrize("chunk_s", [1e-7, 1e-6, 1e-5])

@@ -280,7 +280,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     ("content", "says"),
     [
         ('{"hidden_size": ' + "9" * 5000 + "}", "is not valid JSON"),
-        ('{"model_type": "llama", "hidden_size": ' + "9" * 400 + "}", "hidden_size: found 999"),
+        ('{"model_type": "llama", "hidden_size": ' + "9" * 400 + "}", "hidden_size: found an integer of 1,329 bits"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
         ('{"model_type": "llama", "hidden_size": ' + "[" * 800 + "]" * 800 + "}", "hidden_size: found [["),

@@ -102,7 +102,7 @@ def test_a_class_without_times_spoils_no_other(tmp_path: Path) -> None:
     [
         ("m", [1, 2], "m is no number"), ("m", 10**400, "m is not positive and finite"), ("m", True, "m is no number"),
         ("m", "1" * 5000, "m is no"), ("m", pd.Timestamp(2026, 1, 1), "m is no number"),
-        ("m", 1e300, "m must be positive"),
+        ("m", 1e300, "m must be a number from 1 to 10^15"),
         ("time_s", [1.0], "time_s is missing or no number"), ("time_s", 10**400, "time_s is not positive and finite"),
         ("op", ["gemm"], "unknown operator"), ("op", 7, "unknown operator"), ("dtype", [1], "unknown dtype '[1]'"),
         ("reuse", {"a": 1}, "reuse must be true or false"), ("k", pd.NA, "k is missing"),

@@ -12,9 +12,7 @@ from roofline.base.errors import BadDescriptor, UnknownName
 from roofline.catalog.load import read_chip
 from roofline.hardware.plausible import warnings
 from roofline.hardware.starter import FAMILIES, starter
-from tests.test_cli import Run, run
-
-__all__ = ["run"]
+from tests.conftest import Run
 
 #: What somebody puts in for each blank: by the last word of its path, and where that says nothing by the whole path.
 FILLED = {

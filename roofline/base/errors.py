@@ -112,7 +112,7 @@ def closest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
         """Python refuses to write out an integer of thousands of digits."""
-        return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length()} bits"
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"an integer of {x.bit_length():,} bits"
 
 
 _SHORT = _Short()
