@@ -12,7 +12,7 @@ from roofline.base.errors import BadDescriptor
 from roofline.catalog.load import read_chip
 from roofline.hardware.chip import Chip
 from roofline.hardware.schema import Descriptor
-from tests.test_descriptor import conform
+from tests.test_plausible import conform
 
 SHORT = """\
 schema = 1
