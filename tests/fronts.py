@@ -222,8 +222,9 @@ def check_load(case: tuple[str, str, dict[str, Any]]) -> None:
         return
     figures = one.figures()
     assert models.finite(figures.values()), figures
-    if isinstance(options["prompt"], int) and not np.shape(one.time_s):
-        both = rl.serve(model, chip, check=False, **{**options, "prompt": [options["prompt"], options["prompt"] + 1]})
+    if type(options["prompt"]) is type(options["prefix"]) is int and not np.shape(one.time_s):
+        shorter = max(options["prompt"] - 1, options["prefix"] + 1)
+        both = rl.serve(model, chip, check=False, **{**options, "prompt": [options["prompt"], shorter]})
         for name, value in figures.items():
             assert math.isclose(float(np.broadcast_to(both.figures()[name], 2)[0]), float(value), rel_tol=1e-9), name
 

@@ -154,7 +154,8 @@ def requests(draw: Any) -> tuple[str, str, dict[str, Any]]:
 
 def finite(values: Any) -> bool:
     """Whether all numbers are finite and none is negative."""
-    return all(np.all(np.isfinite(v) & (np.asarray(v) >= 0)) for v in values)
+    arrays = (np.asarray(v, dtype=float) for v in values)  # what is counted may be an integer of any length
+    return all(np.all(np.isfinite(v) & (v >= 0)) for v in arrays)
 
 
 def harmless(run: Callable[[], Any]) -> None:

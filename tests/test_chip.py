@@ -247,6 +247,7 @@ BANDWIDTH = "memory.hbm.bandwidth"
         (BANDWIDTH, None, "expected a bandwidth, found None"),
         (BANDWIDTH, np.ma.masked_array([1e12, 2e12], [True, False]), "found a masked array"),
         (BANDWIDTH, [10**5000], "an integer of 16,610 bits"),
+        (BANDWIDTH, np.ones((1,) * 20), "expected at most 16 axes, found 20"),
         (BANDWIDTH, {"value": 1e12}, "expected a bandwidth"),
         (BANDWIDTH, 1e12 + 1j, "expected a bandwidth"),
         (BANDWIDTH, "9" * 10_000, "..."),

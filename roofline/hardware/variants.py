@@ -13,7 +13,7 @@ import numpy as np
 
 from roofline.base import units
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import broadcastable
+from roofline.base.numeric import MOST_AXES, broadcastable
 from roofline.hardware import ranges
 from roofline.hardware.number import Number
 
@@ -84,7 +84,12 @@ def _frozen(value: Any) -> Any:
 
 def _read(path: str, value: Any, old: Number) -> Any:
     """A what-if's new value in SI units, a float or an array; :class:`BadWorkload` if it cannot be one."""
-    result = _numbers(path, value, old)
+    try:
+        result = _numbers(path, value, old)
+    except RecursionError:
+        raise BadWorkload(f"what-if {path}: expected a {old.dimension} or a list of some, nested less deeply") from None
+    if np.ndim(result) > MOST_AXES:
+        raise BadWorkload(f"what-if {path}: expected at most {MOST_AXES} axes, found {np.ndim(result)}")
     if ranges.is_spread(path) and np.ndim(result):
         raise BadWorkload(
             f"what-if {path}: expected one value, found {np.size(result)}: the doubt of a class is no axis, "
