@@ -78,12 +78,12 @@ def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only:
     """
     if count < 1 or trailing < 0:
         raise BadWorkload(f"expected at least one sample and no negative axes, found {count!r} and {trailing!r}")
-    from scipy.stats import qmc
-
     wanted = None if only is None else {chip.path(path) for path in only}
     beliefs = {path: number for path, number in ranged(chip).items() if wanted is None or path in wanted}
     if not beliefs:
         return chip
+    from scipy.stats import qmc  # only here: it takes as long to import as all else of a first answer
+
     own, family = dict(chip.numbers), dict(chip.defaults)
     draws = qmc.LatinHypercube(len(beliefs), seed=np.random.default_rng(seed)).random(count)
     for (path, number), q in zip(beliefs.items(), draws.T, strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 
 from roofline.base import units
 from roofline.base.errors import BadWorkload, shown
+from roofline.base.face import TEXT, optional, takes
 from roofline.show import canvas, frames
 from roofline.show.quantities import ratio
 
@@ -26,6 +27,7 @@ _NEEDED = ("op", "time_s", "share", "bound")
 
 
 @canvas.picture
+@takes(labels=optional(canvas.NAMES), smallest=canvas.SHARE, title=optional(TEXT), ax=optional(canvas.AXES))
 def plot_breakdown(
     *phases: Any, labels: Sequence[str] | None = None, smallest: float = 0.02, title: str | None = None,
     size: tuple[float, float] | None = None, ax: Axes | None = None,

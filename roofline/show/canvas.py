@@ -12,7 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from roofline.base.errors import BadWorkload, shown
+from roofline.base.face import NUMBER, TEXT, Kind, several
 from roofline.base.files import replacing
 
 if TYPE_CHECKING:
@@ -23,6 +26,11 @@ _Made = TypeVar("_Made")
 
 # Okabe & Ito's colours: told apart by colour-blind readers and in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+#: What arguments of pictures may be.
+NAMES = Kind("text, or a list of text", lambda value: TEXT.holds(value) or (several(TEXT).holds(value) and bool(value)))
+AXES = Kind("the Axes of matplotlib", lambda value: hasattr(value, "plot") and hasattr(value, "get_figure"))
+SHARE = Kind("a share from 0 to 1", lambda value: NUMBER.holds(value) and 0 <= value <= 1)
 
 #: Inches of a picture for which text has its usual size.
 USUAL = (7.2, 4.6)
@@ -101,6 +109,8 @@ def sized(size: Any, usual: tuple[float, float]) -> tuple[float, float]:
     """
     if size is None:
         return usual
+    if isinstance(size, np.ma.MaskedArray):
+        raise BadWorkload(f"size: expected two numbers of inches such as (7.2, 4.6), found {shown(size)}")
     try:
         width, height = (float(v) for v in size)
     except (TypeError, ValueError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload
+from roofline.base.face import TEXT, optional, takes
 from roofline.catalog.load import as_chip
 from roofline.show import canvas, frames, labels
 from roofline.show.outline import Figure, Outline, outline
@@ -39,6 +40,10 @@ _DASHES = ("-", "-.", ":")
 
 
 @canvas.picture
+@takes(
+    dtypes=optional(canvas.NAMES), levels=optional(canvas.NAMES), label_share=canvas.SHARE, title=optional(TEXT),
+    ax=optional(canvas.AXES),
+)  # fmt: skip
 def plot_roofline(
     *chips: Any,
     dtypes: Sequence[str] | None = None,
