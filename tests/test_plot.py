@@ -366,3 +366,27 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
         plot.save(rl.plot_roofline(chip), str(tmp_path / "picture.bmp"))
     with pytest.raises(rl.BadWorkload, match="does not exist"):
         plot.save(rl.plot_roofline(chip), str(tmp_path / "nowhere" / "picture.png"))
+
+
+@pytest.mark.parametrize("size", [(12.8, 7.2), (3.3, 2.9)], ids=["slide", "column"])
+def test_titles_and_values_stay_on_the_page_and_off_the_names(size: tuple[float, float]) -> None:
+    title = (
+        "What moves tpot_s?\nLlama 3.1 70B on 8 x NVIDIA H100 SXM5 80GB (tp=8)\n"
+        "batch 64, prompt 1,024, output 256, bf16"
+    )
+    figures = ["memory.hbm.bandwidth", "efficiency.gemm.memory_fraction", "efficiency.all_reduce.switch_fraction"]
+    table = pd.DataFrame({"elasticity": [-0.44, -0.43, 0.06]}, index=figures)
+    tornado = plot.plot_sensitivity(table, "tpot_s", title=title, size=size)
+    several = rl.plot_roofline(*rl.list_chips().index[:10], size=size)
+    for ax in (tornado, several):
+        page = ax.figure
+        page.draw_without_rendering()
+        held = page.bbox.padded(1)
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts):
+            if text.get_text():
+                box = text.get_window_extent()
+                assert held.x0 <= box.x0 <= box.x1 <= held.x1, text
+                assert held.y0 <= box.y0 <= box.y1 <= held.y1, text
+    names = [label.get_window_extent() for label in tornado.get_yticklabels()]
+    assert len(tornado.texts) == len(names)
+    assert not any(value.get_window_extent().overlaps(name) for value in tornado.texts for name in names)

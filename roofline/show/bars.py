@@ -183,17 +183,26 @@ def plot_sensitivity(
     page.set_yticks(range(len(rows)), [canvas.plain(path) for path in rows.index], fontsize=8 * scale,
                     parse_math=False)  # fmt: skip
     page.set_ylim(len(rows) - 0.4, -0.6)
-    reach = 1.25 * max(abs(float(v)) for v in rows)
+    # Half of the axes, the names beside them taken off, holds the longest bar and what is written at its end.
+    names, ends = (
+        max(canvas.extent(page, text, fontsize=height * scale)[0] for text in texts)
+        for texts, height in ((rows.index, 8), ([f"{value:+.2g}" for value in rows], 7.5))
+    )
+    both = (rows < 0).any() and (rows > 0).any()
+    half = max(72 * page.figure.get_size_inches()[0] - names - 12, 72) / (2 if both else 1)  # type: ignore[union-attr]
+    reach = max(abs(float(v)) for v in rows) * max(1.25, half / max(half - ends - 6, half / 4))
     page.set_xlim(-reach if (rows < 0).any() else 0, reach if (rows > 0).any() else 0)
     for i, value in enumerate(rows):
         canvas.write(page, f"{value:+.2g}", (value, i), (3 if value > 0 else -3, 0), "0.2", fontsize=7.5 * scale,
                      ha="left" if value > 0 else "right", va="center")  # fmt: skip
-    page.set_xlabel(f"percent of {canvas.plain(figure)} for a percent of the figure", fontsize=9 * scale,
-                    parse_math=False)  # fmt: skip
+    says = f"percent of {canvas.plain(figure)} for a percent of the figure"
+    if canvas.extent(page, says, fontsize=9 * scale)[0] > (2 if both else 1) * half:
+        says = says.replace(" for", "\nfor")
+    page.set_xlabel(says, fontsize=9 * scale, parse_math=False)
     page.xaxis.set_major_formatter(lambda v, _: ratio(v) if v else "0")
     page.tick_params(axis="x", labelsize=8.5 * scale)
     page.tick_params(axis="y", left=False)
     page.spines[["top", "right"]].set_visible(False)
     if title:
-        canvas.title(page, title, 10 * scale, share=0.66)  # the names of the figures take the rest
+        canvas.title(page, title, 10 * scale, share=0.66, beside=True)
     return page

@@ -157,16 +157,27 @@ def extent(ax: Axes, text: str, **options: Any) -> tuple[float, float]:
     return box.width * points, box.height * points
 
 
-def title(ax: Axes, text: str, size: float, share: float = 0.86) -> None:
-    """Write a title, folded between words where it is wider than the axes, which are a share of the picture's width."""
+def title(ax: Axes, text: str, size: float, share: float = 0.86, *, beside: bool = False) -> None:
+    """Write a title, folded between words where it is wider than a share of the picture's width.
+
+    Where names stand `beside` the only axes of a picture it is in the middle of the page: they would push it off.
+    """
     import textwrap
 
+    from matplotlib.transforms import blended_transform_factory
+
+    figure = ax.figure
+    alone = beside and len(figure.axes) == 1
+    share = max(share, 0.94) if alone else share
     room = share * 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
     lines = []
     for line in (plain(part, 400) for part in text.split("\n")):
         wide = extent(ax, line, fontsize=size)[0] if line else 0.0
         lines += textwrap.wrap(line, max(12, int(len(line) * room / wide))) if wide > room else [line]
-    ax.set_title("\n".join(lines), fontsize=size, parse_math=False)
+    written = ax.set_title("\n".join(lines), fontsize=size, parse_math=False)
+    if alone:
+        across = blended_transform_factory(figure.transFigure, ax.transAxes)
+        written.set_transform(across + ax.titleOffsetTrans)  # type: ignore[attr-defined]
 
 
 def key(ax: Axes, entries: Sequence[tuple[Any, str]], size: float, below: float | None) -> None:

@@ -142,7 +142,7 @@ def _draw(
     marks = None if points is None else points.assign(area=_area(points["share"], scale, len(points)))
     names = [] if marks is None else _draw_points(ax, marks, label_share, 0 if alone else len(outlines), scale)
     _key(ax, marks, outlines, scale, own)
-    canvas.title(ax, title, 10 * scale)
+    canvas.title(ax, title, 10 * scale, beside=len(outlines) > 1)
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # where things are on the page is settled only now
     page = labels.Page(ax, marks, scale)
     if alone:
