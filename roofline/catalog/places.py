@@ -141,7 +141,9 @@ def existing(text: str, what: str, pattern: str) -> Path:
         held = f"it holds {', '.join(inside[:8])}" if inside else f"it holds no {pattern}"
         raise UnknownName(what, text, (), f"(that is a folder, expected a file; {held})")
     near = closest(os.path.basename(text), beside, 1)
-    raise UnknownName(what, text, beside, f"(beside it lies {near[0]!r})" if near else "")
+    if near:
+        raise UnknownName(what, text, (), f"(beside it lies {near[0]!r})")
+    raise UnknownName(what, text, beside)
 
 
 def missing_folders(what: str) -> str:
