@@ -6,9 +6,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.fidelity.validation import Validation
 
 # So that `from tests.strategies import ...` works however pytest is started; last, so that an installed roofline wins.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -16,6 +22,40 @@ sys.path.append(str(Path(__file__).parents[1]))
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "xdist_group(name): tests that share what is slow to make run in one worker")
+
+
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Tests of one group go to one worker: what they share is made once."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadgroup"
+
+
+@pytest.fixture(scope="session")
+def found() -> Validation:
+    """All shipped operator times held against the model: half a minute. For tests of the group ``validation``."""
+    from roofline.fidelity import validation
+
+    return validation.validate()
+
+
+@pytest.fixture(scope="session")
+def table() -> pd.DataFrame:
+    """All published results with their predictions. For tests of the group ``end to end``."""
+    from roofline.fidelity import end_to_end
+
+    return end_to_end.rows()
+
+
+@pytest.fixture(scope="session")
+def plain() -> pd.DataFrame:
+    """The same as a user gets them who names no stack."""
+    from roofline.fidelity import end_to_end
+
+    return end_to_end.rows(None, stacks=False)
 
 
 class Run:

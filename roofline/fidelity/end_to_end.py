@@ -1,9 +1,9 @@
 """Predictions against published end-to-end results: served and offline throughput, latencies, ranked pairs.
 
 The results are facts with sources, in ``roofline/evidence/measured/end_to_end.csv``; where each figure was read and
-what had to be assumed stands in the README beside it. Three settings were made on some of them, on their systems or in
-sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`apart` counts with and without.
-No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
+what had to be assumed stands in the README beside it. Three settings were made on some of them, on their systems or
+in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`apart` counts with and
+without. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
 ``end_to_end_report.py`` writes.
 """
 
@@ -49,7 +49,10 @@ def published() -> pd.DataFrame:
 
 
 def settings() -> pd.DataFrame:
-    """What was set on published results, or in sight of them: setting, figure (of a descriptor), set_on (which results)."""
+    """What was set on published results, or in sight of them.
+
+    Columns: setting (as in `set_on` of :func:`published`), figure (of which descriptor), set_on (which results).
+    """
     return _read("settings.csv", {})
 
 
@@ -221,8 +224,8 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     -------
     DataFrame
         source, metric, systems, rows, error, naive_error (medians over systems), bias (median ratio over systems),
-        coverage (share of rows inside their interval). The last line leaves out the rows that the width of the intervals
-        was set on.
+        coverage (share of rows inside their interval). The last line leaves out the rows that the width of the
+        intervals was set on.
     """
     import pandas as pd
 

@@ -183,7 +183,7 @@ def page(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = None) -
     Parameters
     ----------
     table, plain : DataFrame, optional
-        What :func:`roofline.fidelity.end_to_end.rows` says with and without the parameters of stacks; default: computed.
+        From :func:`roofline.fidelity.end_to_end.rows`, with and without the parameters of stacks; default: computed.
     """
     table = end_to_end.rows() if table is None else table
     summary = end_to_end.summary(table)

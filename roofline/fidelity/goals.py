@@ -84,8 +84,8 @@ GOALS = (
          "a100-sxm-80gb < h100-sxm", "not fitted"),
 )  # fmt: skip
 
-#: The mean error over the fifteen lines of H100's goals, the label used, on a fifth of the H100's shapes that the project
-#: was never given. Held against the code of 3ebeca0 in November 2026 by those who have them; cannot be made here.
+#: The mean error over the fifteen lines of H100's goals, the label used, on a fifth of the H100's shapes that the
+#: project was never given. Held against the code of 3ebeca0 in November 2026 by those who have them; not made here.
 SEALED_FOLD = 0.068
 
 #: Reached on rows that may not be shipped: what, MAPE (fraction), goal, where it comes from.
@@ -139,9 +139,10 @@ RESIDUALS = (
     (
         "MoE",
         "what was called a slow mode are kernels that the benchmark ran untuned (roofline/fidelity/tuning.py): said, "
-        "14 % off. The goals are judged with every layer called tuned, as that label came late. Tuned: single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens "
-        "at skewed routing over ranks (the older benchmark gave them all to one rank), tokens between powers of two, "
-        "whose kernel was timed at the lower one.",
+        "14 % off. The goals are judged with every layer called tuned, as that label came late. Tuned: single sizes "
+        "three to ten times slow (1 % of the rows: the tuner's own choice), few tokens at skewed routing over ranks "
+        "(the older benchmark gave them all to one rank), tokens between powers of two, whose kernel was timed at the "
+        "lower one.",
     ),
     (
         "collectives",
@@ -168,8 +169,8 @@ def reached(rows: pd.DataFrame, summary: Callable[[pd.DataFrame], dict[str, Any]
     Returns
     -------
     DataFrame
-        goal, rules (at first, or what was found later and is used), must, stretch, reached, naive, three, coverage, rows,
-        result (stretch, must or missed; no rows).
+        goal, rules (at first, or what was found later and is used), must, stretch, reached, naive, three, coverage,
+        rows, result (stretch, must or missed; no rows).
     """
     import pandas as pd
 

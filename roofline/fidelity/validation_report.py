@@ -37,10 +37,10 @@ def goals_table(found: Validation) -> Table:
         table.rows.append([name, "not shippable", percent(goal), "7.0", percent(error), "quoted", "", "", "", ""])
         table.notes.append(f"{name}: {source}. These rows may not be shipped; the figure is from the fit's own report.")
     table.notes.append(
-        "On H100 SXM, shapes that no fit has seen, unless the class says otherwise. Rules: 'at first' are the rules that "
-        "were not found by looking at residuals, as far as their authors say; the lines that count. 'late rules' uses those "
-        "found later too, 'late label' tells apart the MoE rows whose kernels ran untuned, which was found in November "
-        "2026 after the residuals had been looked at (of fp8 block there are none): shown beside, they count for "
+        "On H100 SXM, shapes that no fit has seen, unless the class says otherwise. Rules: 'at first', the lines that "
+        "count, uses the rules that were not found by looking at residuals, as far as their authors say. 'late rules' "
+        "uses those found later too; 'late label' tells apart the MoE rows whose kernels ran untuned, which was "
+        "found in November 2026 after residuals had been looked at (of fp8 block there are none). They count for "
         "nothing. naive: FLOP over peak or bytes over bandwidth. 3 constants: t0 + max(FLOP / (a peak), bytes / (b "
         "bw)), fitted to the calibrate rows of that class."
     )
@@ -48,7 +48,7 @@ def goals_table(found: Validation) -> Table:
 
 
 def claimed(found: Validation) -> float:
-    """The mean over the fifteen lines of H100's goals, the label used and late rules not: what a sealed fold was held to."""
+    """The mean over the fifteen lines of H100's goals, the label used and late rules not, as of the sealed fold."""
     lines = zip(goals.GOALS, found.goals["reached"], strict=True)
     return fmean({g.name: error for g, error in lines if g.chip == "h100-sxm" and not g.late}.values())
 
@@ -65,8 +65,8 @@ def _independence(found: Validation) -> list[str]:
         "commits quote the error on them before and after (in one, MoE went from 17.3, 13.9 and 15.1 to 14.8, 11.0 and "
         "9.6 %). So they test the constants, less so the forms.",
         "- The independent check that exists: a fifth of the H100's shapes, which the project was never given. Held "
-        "against the model in November 2026 by those who have them, the mean over the fifteen lines of H100's goals (the "
-        f"label used) was {percent(goals.SEALED_FOLD)} %, where the test rows have {percent(claimed(found))} %.",
+        "against the model in November 2026 by those who have them, the mean over the fifteen lines of H100's goals "
+        f"(the label used) was {percent(goals.SEALED_FOLD)} %, where the test rows have {percent(claimed(found))} %.",
         "- The parameters of the GPU family were set between the fits on H100 and A100: that block of lines shows what "
         "a user of an unmeasured GPU gets, and is not independent of the A100.",
         "",
@@ -113,8 +113,8 @@ def classes_table(found: Validation, role: str | None = None) -> Table:
     table.notes.append(
         "MAPE, coverage and the baselines over all regimes are means of the regimes; median, p90 and bias are of the "
         "rows. bias: median of predicted over measured, less 1. parameters: the descriptor's plain ones, or a stack's. "
-        "A chip written 'A < B' has its own datasheet and B's parameters; the family's were set between the fits on H100 "
-        "and A100."
+        "A chip written 'A < B' has its own datasheet and B's parameters; the family's were set between the fits on "
+        "H100 and A100."
     )
     table.notes.append(f"Rows inside their 90 % interval: {'; '.join(_coverage(found))}.")
     return table
