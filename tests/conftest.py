@@ -24,13 +24,17 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    """Under xdist the tests of one group go to one worker, so that what they share is made once.
+
+    As ``--dist loadgroup`` does, which cannot stand in the settings as they must hold without xdist too. A worker reads
+    the command line for itself, so it is told as well.
+    """
     config.addinivalue_line("markers", "xdist_group(name): tests that share what is slow to make run in one worker")
-
-
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Tests of one group go to one worker: what they share is made once."""
-    if getattr(config.option, "dist", "no") == "load":
+    if hasattr(config, "workerinput"):
+        config.option.loadgroup = True
+    elif getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadgroup"
 
 

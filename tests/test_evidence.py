@@ -204,7 +204,7 @@ def test_served_models_in_the_readme(table: pd.DataFrame, plain: pd.DataFrame) -
         f"({100 * width['error']:.1f} %, and {100 * width['coverage']:.0f} % inside), with which it is "
         f"{100 * whole['error']:.1f} % over {whole['systems']:.0f} systems and {100 * whole['coverage']:.0f} % inside",
         f"without all of these it is {100 * clock['error']:.1f} % over {clock['systems']:.0f}.",
-        f"Who names no `--stack` gets {100 * default['error']:.0f} % in the median over the {default['systems']} "
+        f"Who names no `--stack` gets {100 * default['error']:.0f} % in the median over the {default['systems']:.0f} "
         f"systems and {100 * default['within_15']:.0f} % of them within 15 %; without the rows that the intervals were "
         f"set on, {100 * without['error']:.0f} and {100 * without['within_15']:.0f} %.",
     ):
@@ -267,4 +267,4 @@ def test_a_chip_as_if_unmeasured_is_what_a_user_gets_who_writes_its_datasheet(tm
         rl.all_reduce(bytes=1 << 20, devices=8),
     ):
         assert rl.cost(work, mine).time_s == pytest.approx(rl.cost(work, bare).time_s)
-        assert (np.abs(rl.cost(work, mine).time_s / rl.cost(work, a100).time_s - 1) > 0.01).any()
+        assert np.all(rl.cost(work, mine).time_s != rl.cost(work, a100).time_s)
