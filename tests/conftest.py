@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -24,23 +24,27 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Under xdist the tests of one group go to one worker, so that what they share is made once.
+#: Files that share what is slow to make: under xdist they go to one worker, so that it is made once.
+TOGETHER = {"test_validation.py": "operators", "test_evidence.py": "operators",
+            "test_end_to_end.py": "served", "test_evidence_served.py": "served"}  # fmt: skip
 
-    As ``--dist loadgroup`` does, which cannot stand in the settings as they must hold without xdist too. A worker reads
-    the command line for itself, so it is told as well.
-    """
-    config.addinivalue_line("markers", "xdist_group(name): tests that share what is slow to make run in one worker")
-    if hasattr(config, "workerinput"):
-        config.option.loadgroup = True
-    elif getattr(config.option, "dist", "no") == "load":
-        config.option.dist = "loadgroup"
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests go to whichever worker is free, one by one, but for those of the files that belong together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].rpartition("/")[2]
+            return TOGETHER.get(file, nodeid)
+
+    return Together(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")
 def found() -> Validation:
-    """All shipped operator times held against the model: half a minute. For tests of the group ``validation``."""
+    """All shipped operator times held against the model: half a minute. For the files of `TOGETHER` only."""
     from roofline.fidelity import validation
 
     return validation.validate()
@@ -48,7 +52,7 @@ def found() -> Validation:
 
 @pytest.fixture(scope="session")
 def table() -> pd.DataFrame:
-    """All published results with their predictions. For tests of the group ``end to end``."""
+    """All published results with their predictions. For the files of `TOGETHER` only."""
     from roofline.fidelity import end_to_end
 
     return end_to_end.rows()

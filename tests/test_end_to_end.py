@@ -11,9 +11,6 @@ import pytest
 import roofline as rl
 from roofline.fidelity import end_to_end, end_to_end_report, mtia
 
-#: The one run over all published results (``table``, in conftest.py) is shared: tests of one group run in one worker.
-pytestmark = pytest.mark.xdist_group("end to end")
-
 
 def test_every_row_names_a_chip_a_model_and_a_source():
     rows = end_to_end.published()

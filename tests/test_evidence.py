@@ -1,28 +1,23 @@
-"""What the project says of its own accuracy is what its code makes: goals by name, README's figures, pages to the byte.
+"""What the project says of its accuracy is what its code makes: goals by name, README's figures, the page to the byte.
 
-A figure that moves here moves in README and under docs/ as well: ``roofline validate --markdown docs/validation.md
---plot docs/validation.png``, ``python -m roofline.fidelity.end_to_end_report > docs/end-to-end.md``, ``python
-benchmarks/artemis.py > docs/artemis.md``.
+A figure that moves here moves in README as well, and under docs/ by ``roofline validate --markdown docs/validation.md
+--plot docs/validation.png``. `found` is in conftest.py.
 """
 
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from roofline.fidelity import end_to_end, end_to_end_report, goals, mtia, validation, validation_report
+from roofline.fidelity import goals, validation, validation_report
 from roofline.fidelity.validation import Validation
 
 ROOT = Path(__file__).parent.parent
 README = " ".join((ROOT / "README.md").read_text().split())
-
-operators = pytest.mark.xdist_group("validation")
-served = pytest.mark.xdist_group("end to end")
 
 #: Goals that are known to be missed, by name and rules. Whoever misses one more writes it down here, and in README.
 MISSED: set[tuple[str, str]] = set()
@@ -77,20 +72,6 @@ LINES = {
 CARRIED = {"GEMM": "gemm", "attention prefill": "attention prefill", "attention decode": "attention decode",
            "MLA decode": "MLA decode", "routed MoE": "moe", "collectives": "collectives"}  # fmt: skip
 
-#: Rows inside their 90 % interval, and all rows, by source.
-COVERED = {"trtllm-overview": (36, 39), "trtllm-0.6.1": (23, 23), "trtllm-0.5": (22, 24), "serving-h100": (58, 59),
-           "dstack": (22, 32), "mlperf-4.1": (21, 25)}  # fmt: skip
-
-#: Median error over systems in per cent, by source and metric.
-MEDIANS = {
-    ("dstack", "throughput"): 40.0, ("mlperf-4.1", "samples_per_s"): 14.6, ("mlperf-4.1", "throughput"): 7.6,
-    ("serving-h100", "tpot_s"): 7.7, ("trtllm-0.5", "throughput"): 3.6, ("trtllm-0.5", "ttft_s"): 12.8,
-    ("trtllm-0.6.1", "throughput"): 6.1, ("trtllm-overview", "throughput"): 10.4, ("all", "samples_per_s"): 14.6,
-    ("all", "throughput"): 7.3, ("all", "tpot_s"): 7.7, ("all", "ttft_s"): 12.8, ("all", "TPOT and throughput"): 7.3,
-    ("all", "TPOT and throughput, without the rows of engine_spread"): 9.3,
-}  # fmt: skip
-
-
 def cells(label: str) -> list[list[float]]:
     """The figures in each further cell of the line of README's tables that begins with a label."""
     line = re.search(r"\| " + re.escape(label) + r" \|([^|]*)\|([^|]*)\|", README)
@@ -102,10 +83,6 @@ def by_name(found: Validation) -> pd.DataFrame:
     return found.goals.set_index(["goal", "rules"])
 
 
-# Operators -------------------------------------------------------------------------------------------------------
-
-
-@operators
 def test_goals_by_name(found: Validation) -> None:
     said = by_name(found)
     assert {name: said.loc[name, "result"] for name in said.index} == {n: result for n, (result, _) in REACHED.items()}
@@ -114,7 +91,6 @@ def test_goals_by_name(found: Validation) -> None:
         assert 100 * said.loc[name, "reached"] == pytest.approx(error, abs=0.3), name
 
 
-@operators
 @pytest.mark.parametrize("label", LINES)
 def test_errors_in_the_readme(label: str, found: Validation) -> None:
     """Errors, shown with a digit after the point, within 0.3 points; the baseline, without one, as it rounds."""
@@ -125,7 +101,6 @@ def test_errors_in_the_readme(label: str, found: Validation) -> None:
     assert naive == pytest.approx([line["naive"] for line in true], abs=0.6)
 
 
-@operators
 def test_errors_with_the_late_label_in_the_readme(found: Validation) -> None:
     said = by_name(found)["reached"]
     errors, _ = cells("the same, untuned kernels told apart (a label found late)")
@@ -134,7 +109,6 @@ def test_errors_with_the_late_label_in_the_readme(found: Validation) -> None:
     assert errors == pytest.approx([100 * said[line] for line in lines], abs=0.3)
 
 
-@operators
 def test_the_label_makes_no_difference_where_it_labels_nothing(found: Validation) -> None:
     same = found.rows["unlabelled_predicted_s"] == found.rows["predicted_s"]
     assert set(found.rows.loc[~same, "class"]) == {"moe"}
@@ -146,7 +120,6 @@ def test_the_label_makes_no_difference_where_it_labels_nothing(found: Validation
     assert (other["unlabelled_predicted_s"] <= other["unlabelled_high_s"]).all()
 
 
-@operators
 @pytest.mark.parametrize("label", CARRIED)
 def test_carried_parameters_in_the_readme(label: str, found: Validation) -> None:
     said = validation.carries(found.rows[found.rows["rule"] == ""]).set_index(["class", "chip"])
@@ -155,7 +128,6 @@ def test_carried_parameters_in_the_readme(label: str, found: Validation) -> None
         assert figures == pytest.approx([100 * line["least"], 100 * line["most"]], abs=0.3)
 
 
-@operators
 def test_coverage_and_the_sealed_fold_in_the_readme(found: Validation) -> None:
     rows = found.rows[(found.rows["rule"] == "") & (found.rows["chip"] == "h100-sxm")]
     rows = rows[rows["role"] == "test-shapes"]
@@ -165,73 +137,9 @@ def test_coverage_and_the_sealed_fold_in_the_readme(found: Validation) -> None:
     assert f"the mean over the lines of the goals was {fold:.1f} %, where {claimed:.1f} was claimed" in README
 
 
-@operators
 def test_the_page_of_operators_is_what_the_code_makes(found: Validation) -> None:
     page = (ROOT / "docs" / "validation.md").read_bytes()
     assert validation_report.page(found, "validation.png").encode() == page
-
-
-# End to end ------------------------------------------------------------------------------------------------------
-
-
-@served
-def test_coverage_by_source(table: pd.DataFrame) -> None:
-    counts = table.groupby("source")["covered"].agg(["sum", "size"])
-    assert {source: (int(a), int(b)) for source, (a, b) in counts.iterrows()} == COVERED
-
-
-@served
-def test_medians_by_source(table: pd.DataFrame) -> None:
-    said = end_to_end.summary(table).set_index(["source", "metric"])["error"]
-    assert set(said.index) == set(MEDIANS)
-    for name, error in MEDIANS.items():
-        assert 100 * said[name] == pytest.approx(error, abs=0.3), name
-
-
-@served
-def test_served_models_in_the_readme(table: pd.DataFrame, plain: pd.DataFrame) -> None:
-    """README's headline is of the rows that the width of the intervals was not set on."""
-    said = end_to_end.apart(table).set_index("rows_of")
-    whole, width, others = (said.loc[n] for n in ("all", "those that engine_spread was set on", "all but these"))
-    clock = said.loc["all but these and those of clock"]
-    counts = end_to_end.sensitivity(table, plain).set_index("counted")
-    default = counts.loc["as the first, plain parameters instead of stacks"]
-    without = counts.loc["the same without the rows of engine_spread"]
-    for sentence in (
-        f"off by {100 * others['error']:.1f} % in the median over {others['systems']:.0f} systems (a naive roofline: "
-        f"{100 * others['naive_error']:.0f} %), {100 * others['within_15']:.0f} % of the systems are within 15 %, and "
-        f"{100 * others['coverage']:.0f} % of the rows inside their 90 % interval",
-        f"({100 * width['error']:.1f} %, and {100 * width['coverage']:.0f} % inside), with which it is "
-        f"{100 * whole['error']:.1f} % over {whole['systems']:.0f} systems and {100 * whole['coverage']:.0f} % inside",
-        f"without all of these it is {100 * clock['error']:.1f} % over {clock['systems']:.0f}.",
-        f"Who names no `--stack` gets {100 * default['error']:.0f} % in the median over the {default['systems']:.0f} "
-        f"systems and {100 * default['within_15']:.0f} % of them within 15 %; without the rows that the intervals were "
-        f"set on, {100 * without['error']:.0f} and {100 * without['within_15']:.0f} %.",
-    ):
-        assert sentence in README
-
-
-@served
-def test_recommendation_models_in_the_readme(table: pd.DataFrame) -> None:
-    ratios = table.loc[table["model"] == "dlrm-v2", "ratio"]
-    assert f"DLRM-v2 comes out at {ratios.min():.2f} to {ratios.max():.2f} of the published" in README
-
-
-@served
-def test_mtia_in_the_readme() -> None:
-    free = mtia.ratios().query("not set_on")
-    hits = free["hit"].sum()
-    assert f"of {len(free)} published figures of theirs and the H200's that none was set on, {hits} are hit" in README
-
-
-@served
-def test_the_page_of_served_models_is_what_the_code_makes(table: pd.DataFrame, plain: pd.DataFrame) -> None:
-    assert end_to_end_report.page(table, plain).encode() == (ROOT / "docs" / "end-to-end.md").read_bytes()
-
-
-def test_the_page_of_artemis_is_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(ROOT / "benchmarks" / "artemis.py"), run_name="__main__")
-    assert capsys.readouterr().out.encode() == (ROOT / "docs" / "artemis.md").read_bytes()
 
 
 # What the figures are made by ------------------------------------------------------------------------------------

@@ -17,9 +17,6 @@ from roofline.command.main import app
 from roofline.evidence import measurements
 from roofline.fidelity import aiconfigurator, exclusions, goals, tuning, validation, validation_report
 
-#: The one run over all shipped rows (``found``, in conftest.py) is shared: the tests of one group run in one worker.
-pytestmark = pytest.mark.xdist_group("validation")
-
 
 def own(noise: float = 0.05, count: int = 400) -> pd.DataFrame:
     generator = np.random.default_rng(0)
