@@ -72,6 +72,7 @@ LINES = {
 CARRIED = {"GEMM": "gemm", "attention prefill": "attention prefill", "attention decode": "attention decode",
            "MLA decode": "MLA decode", "routed MoE": "moe", "collectives": "collectives"}  # fmt: skip
 
+
 def cells(label: str) -> list[list[float]]:
     """The figures in each further cell of the line of README's tables that begins with a label."""
     line = re.search(r"\| " + re.escape(label) + r" \|([^|]*)\|([^|]*)\|", README)
