@@ -238,11 +238,13 @@ def _predictions(
 def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) -> pd.DataFrame:
     """The usable rows of one chip with what the model says of them, with the label of untuned kernels and without."""
     rows = _labelled(frame, chip, bad)
+    if rows.empty:
+        return rows
     rows = rows.assign(**{f"unlabelled_{name}": rows[name] for name in _SAID})
     untuned = frame[frame["tuned"].eq(False)] if "tuned" in frame.columns else frame.iloc[:0]
     if len(untuned):
         other = _labelled(untuned.drop(columns="tuned"), chip, [])
-        for name in _SAID:
+        for name in _SAID if len(other) else ():
             rows.loc[other.index, f"unlabelled_{name}"] = other[name]
     return rows
 
