@@ -41,7 +41,7 @@ CHIPS = {"H100-SXM-80GB": "h100-sxm", "H200-SXM-141GB": "h200", "A100-SXM-80GB":
 QUOTA = {"gemm": (110, 40), "attention": (110, 40), "mla_attention": (120, 50), "moe": (110, 45),
          "collectives": (500, 500), "quantize": (100, 60)}  # fmt: skip
 
-#: Of rows that a rule excludes beforehand, one in so many of the quota: enough to see that the rule is right.
+#: Of rows that a rule not marked as late excludes, one in so many of the quota: enough to see that the rule is right.
 EXCLUDED_SHARE = 8
 
 

@@ -6,9 +6,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from roofline.fidelity.validation import Validation
 
 # So that `from tests.strategies import ...` works however pytest is started; last, so that an installed roofline wins.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -16,6 +22,48 @@ sys.path.append(str(Path(__file__).parents[1]))
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("repeatable")
+
+
+#: Files that share what is slow to make: under xdist they go to one worker, so that it is made once.
+TOGETHER = {"test_validation.py": "operators", "test_evidence.py": "operators",
+            "test_end_to_end.py": "served", "test_evidence_served.py": "served"}  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests go to whichever worker is free, one by one, but for those of the files that belong together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].rpartition("/")[2]
+            return TOGETHER.get(file, nodeid)
+
+    return Together(config, log) if config.getoption("dist") == "load" else None
+
+
+@pytest.fixture(scope="session")
+def found() -> Validation:
+    """All shipped operator times held against the model: half a minute. For the files of `TOGETHER` only."""
+    from roofline.fidelity import validation
+
+    return validation.validate()
+
+
+@pytest.fixture(scope="session")
+def table() -> pd.DataFrame:
+    """All published results with their predictions. For the files of `TOGETHER` only."""
+    from roofline.fidelity import end_to_end
+
+    return end_to_end.rows()
+
+
+@pytest.fixture(scope="session")
+def plain() -> pd.DataFrame:
+    """The same as a user gets them who names no stack."""
+    from roofline.fidelity import end_to_end
+
+    return end_to_end.rows(None, stacks=False)
 
 
 class Run:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import roofline as rl
 from roofline.fidelity import end_to_end, end_to_end_report, mtia
-
-
-@pytest.fixture(scope="module")
-def table():
-    return end_to_end.rows(None)
 
 
 def test_every_row_names_a_chip_a_model_and_a_source():
@@ -61,10 +57,50 @@ def test_summary_counts_every_row_once(table):
     assert summary[["error", "naive_error", "bias"]].notna().all().all()
 
 
-def test_intervals_hold_the_prediction():
-    some = end_to_end.rows(0.9, source="trtllm-0.5")
-    assert (some["low"] < some["predicted"]).all()
-    assert (some["predicted"] < some["high"]).all()
+def test_intervals_hold_the_prediction(table):
+    assert (table["low"] < table["predicted"]).all()
+    assert (table["predicted"] < table["high"]).all()
+
+
+def test_one_source_without_intervals_is_predicted_alike(table):
+    some = end_to_end.rows(None, source="trtllm-0.5")
+    same = table[table["source"] == "trtllm-0.5"]
+    assert some["predicted"].tolist() == same["predicted"].tolist()
+    assert some[["low", "high"]].isna().all(axis=None)
+
+
+def test_settings_and_the_rows_that_they_were_made_on():
+    rows = end_to_end.published()
+    marked = {name: rows["set_on"].str.split().map(lambda names, name=name: name in names)
+              for name in end_to_end.settings()["setting"]}  # fmt: skip
+    assert {name for names in rows["set_on"] for name in names.split()} == set(marked)
+    by_source = rows["source"].isin(["trtllm-0.6.1", "serving-h100"])
+    assert marked["engine_spread"].equals(by_source)
+    assert marked["engine_spread"].sum() == 82
+    assert set(rows.loc[marked["clock"], "source"]) == {"mlperf-4.1"}
+    assert set(rows.loc[marked["clock"], "chip"]) == {"h200", "h100-pcie", "h100-nvl"}
+    assert marked["mi300x"].equals(rows["chip"] == "mi300x")
+    assert not end_to_end.settings().isin([""]).any(axis=None)
+
+
+def test_with_and_without_the_rows_that_something_was_set_on():
+    """Four systems of one row each: two that the spread was set on, one of the clock, one of none."""
+    table = pd.DataFrame({
+        "source": list("aabc"), "chip": list("xyxx"), "chips": 1, "model": "m", "metric": "tpot_s",
+        "ratio": [1.02, 0.96, 1.3, 1.1], "naive_ratio": [0.5, 0.5, 0.2, 0.3], "covered": [True, True, False, True],
+        "set_on": ["engine_spread", "engine_spread", "clock", ""],
+    })  # fmt: skip
+    table["error"] = (table["ratio"] - 1).abs()
+    said = end_to_end.apart(table).set_index("rows_of")
+    assert said["systems"].tolist() == [4, 2, 2, 1, 2, 1]
+    assert said["rows"].tolist() == [4, 2, 2, 1, 2, 1]
+    assert said["error"].tolist() == pytest.approx([0.07, 0.03, 0.2, 0.1, 0.2, 0.1])
+    assert said["naive_error"].tolist() == pytest.approx([0.6, 0.5, 0.75, 0.7, 0.75, 0.7])
+    assert said["within_15"].tolist() == pytest.approx([0.75, 1, 0.5, 1, 0.5, 1])
+    assert said["coverage"].tolist() == pytest.approx([0.75, 1, 0.5, 1, 0.5, 1])
+    last = end_to_end.summary(table).iloc[-1]
+    assert (last["systems"], last["rows"], last["coverage"]) == (2, 2, 0.5)
+    assert last["error"] == pytest.approx(0.2)
 
 
 def test_every_ratio_of_mtia_has_a_prediction():

@@ -18,11 +18,6 @@ from roofline.evidence import measurements
 from roofline.fidelity import aiconfigurator, exclusions, goals, tuning, validation, validation_report
 
 
-@pytest.fixture(scope="module")
-def found() -> validation.Validation:
-    return rl.validate()
-
-
 def own(noise: float = 0.05, count: int = 400) -> pd.DataFrame:
     generator = np.random.default_rng(0)
     frame = pd.DataFrame({
@@ -114,7 +109,6 @@ def test_excluded_rows_are_in_the_table_of_exclusions(found: validation.Validati
 def test_page_and_machine_readable_forms(found: validation.Validation) -> None:
     page = validation_report.page(found)
     assert "not shippable" in page
-    assert "missed" in page or (found.goals["result"] != "missed").all()
     json.dumps(validation_report.as_json(found), allow_nan=False)
     assert {"class", "regime", "mape", "coverage"} <= set(validation_report.records(found)[0])
 

@@ -1,8 +1,10 @@
 """Predictions against published end-to-end results: served and offline throughput, latencies, ranked pairs.
 
 The results are facts with sources, in ``roofline/evidence/measured/end_to_end.csv``; where each figure was read and
-what had to be assumed stands in the README beside it. No number is fitted on them; what was chosen after seeing them is
-listed on the page that ``end_to_end_report.py`` writes.
+what had to be assumed stands in the README beside it. Three settings were made on some of them, on their systems or
+in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`apart` counts with and
+without. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
+``end_to_end_report.py`` writes.
 """
 
 from __future__ import annotations
@@ -41,13 +43,24 @@ def published() -> pd.DataFrame:
     system), then the arguments of the prediction: dtypes, degrees of parallelism, lengths and their standard
     deviations (tokens), concurrency (empty: what memory holds), requests
     (of the whole run; empty: endless), chunk, beams, batch, skew; recalled (columns that are
-    from memory), note, reference.
+    from memory), set_on (the settings of :func:`settings` that the row had a part in), note, reference.
     """
+    return _read("end_to_end.csv", {c: [""] for c in _NUMBERS})
+
+
+def settings() -> pd.DataFrame:
+    """What was set on published results, or in sight of them.
+
+    Columns: setting (as in `set_on` of :func:`published`), figure (of which descriptor), set_on (which results).
+    """
+    return _read("settings.csv", {})
+
+
+def _read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
     import pandas as pd
 
-    path = resources.files("roofline.evidence.measured") / "end_to_end.csv"
-    with path.open(encoding="utf-8") as file:
-        return pd.read_csv(file, keep_default_na=False, na_values={c: [""] for c in _NUMBERS})
+    with (resources.files("roofline.evidence.measured") / name).open(encoding="utf-8") as file:
+        return pd.read_csv(file, keep_default_na=False, na_values=missing)
 
 
 _NUMBERS = ("value", "tp", "dp", "ep", "prompt", "prompt_sd", "output", "output_sd", "concurrency",
@@ -154,7 +167,7 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
     DataFrame
         id, source, chip, chips, model, metric, published, predicted, low, high, naive (SI units); `ratio` and
         `naive_ratio`: predicted over published; error: ``|ratio - 1|``; `covered`: whether the interval holds the
-        published figure; bound, setting (the arguments in words), note.
+        published figure; bound, setting (the arguments in words), set_on, note.
     """
     import pandas as pd
 
@@ -175,7 +188,7 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
             "low": low * scale, "high": high * scale, "naive": naive, "ratio": value / row["value"],
             "naive_ratio": naive / row["value"], "error": abs(value / row["value"] - 1),
             "covered": low * scale <= row["value"] <= high * scale, "bound": _bound(row, result),
-            "setting": _setting(row, result), "note": row["note"],
+            "setting": _setting(row, result), "set_on": row["set_on"], "note": row["note"],
         })  # fmt: skip
     return pd.DataFrame.from_records(out)
 
@@ -211,7 +224,8 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     -------
     DataFrame
         source, metric, systems, rows, error, naive_error (medians over systems), bias (median ratio over systems),
-        coverage (share of rows inside their interval).
+        coverage (share of rows inside their interval). The last line leaves out the rows that the width of the
+        intervals was set on.
     """
     import pandas as pd
 
@@ -231,16 +245,62 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     lines += [line("all", str(metric), part) for metric, part in systems.groupby("metric")]
     served = systems[systems["metric"].isin(["throughput", "tpot_s"])]
     lines.append(line("all", "TPOT and throughput", served))
+    others = table[table["metric"].isin(SERVED) & ~_had_a_part(table, "engine_spread")]
+    if len(others):
+        lines.append(line("all", "TPOT and throughput, without the rows of engine_spread", _systems(others, SYSTEM)))
     return pd.DataFrame.from_records(lines)
 
 
-def sensitivity(table: pd.DataFrame | None = None) -> pd.DataFrame:
+def _had_a_part(table: pd.DataFrame, setting: str) -> pd.Series[bool]:
+    """Whether each row is marked as one that a setting was made on."""
+    return table["set_on"].str.split().map(lambda names: setting in names)
+
+
+def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
+    """TPOT and throughput with and without the rows that a setting was made on.
+
+    Parameters
+    ----------
+    table : DataFrame, optional
+        From :func:`rows`; default: all of them.
+
+    Returns
+    -------
+    DataFrame
+        rows_of (which rows, in words), systems, rows, error, naive_error (medians over systems), within_15 (share of
+        systems right within 15 %), coverage (share of rows inside their interval).
+    """
+    import pandas as pd
+
+    table = rows() if table is None else table
+    served = table[table["metric"].isin(SERVED)]
+    spread, clock, mi300x = (_had_a_part(served, name) for name in ("engine_spread", "clock", "mi300x"))
+    parts = {
+        "all": spread | ~spread, "those that engine_spread was set on": spread, "all but these": ~spread,
+        "all but these and those of clock": ~(spread | clock), "all but these and those of mi300x": ~(spread | mi300x),
+        "all but those of any setting": ~(spread | clock | mi300x),
+    }  # fmt: skip
+
+    def line(name: str, data: pd.DataFrame) -> dict[str, Any]:
+        systems = _systems(data, SYSTEM)
+        return {
+            "rows_of": name, "systems": len(systems), "rows": len(data), "error": systems["error"].median(),
+            "naive_error": systems["naive_error"].median(), "within_15": (systems["error"] < 0.15).mean(),
+            "coverage": data["covered"].mean(),
+        }  # fmt: skip
+
+    return pd.DataFrame.from_records([line(name, served[mask]) for name, mask in parts.items()])
+
+
+def sensitivity(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = None) -> pd.DataFrame:
     """How the median error of TPOT and throughput depends on what counts as a system, and on the late choice of stacks.
 
     Parameters
     ----------
     table : DataFrame, optional
         From :func:`rows`; default: all of them.
+    plain : DataFrame, optional
+        The same without the parameters of stacks, which is what a user gets who names none; default: computed.
 
     Returns
     -------
@@ -257,14 +317,17 @@ def sensitivity(table: pd.DataFrame | None = None) -> pd.DataFrame:
         return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
 
     table = rows(None) if table is None else table
+    plain = rows(None, stacks=False) if plain is None else plain
     lines = [line(name, table, by) for name, by in ways.items()]
-    lines.append(line("as the first, plain parameters instead of stacks", rows(None, stacks=False), SYSTEM))
+    lines.append(line("as the first, plain parameters instead of stacks", plain, SYSTEM))
+    others = plain[~_had_a_part(plain, "engine_spread")]
+    lines.append(line("the same without the rows of engine_spread", others, SYSTEM))
     return pd.DataFrame.from_records(lines)
 
 
 @takes(level=optional(NUMBER))
 def validate_end_to_end(level: float | None = 0.9) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Published end-to-end results against predictions; no parameter is fitted on them.
+    """Published end-to-end results against predictions. Rows that a setting was made on are marked (`set_on`).
 
     Parameters
     ----------

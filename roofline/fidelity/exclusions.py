@@ -1,8 +1,9 @@
-"""Measured rows that no cost model should be held to: every rule, its reason, and whether it was there beforehand.
+"""Measured rows that no cost model should be held to: every rule, its reason, and whether it came late.
 
 The rules speak of the shipped and public operator times (the columns of :mod:`roofline.evidence.measurements` plus
-chip, framework, version, kernel and variant). A rule written after residuals were looked at is `late`: the table's
-figures do not use those, they are shown beside. Every rule's rows are counted, never dropped silently.
+chip, framework, version, kernel and variant). A rule written after residuals were looked at is `late`, as
+far as its author says; nothing shows when the others were thought of. The table's figures do not use late ones, they
+are shown beside. Every rule's rows are counted, never dropped silently.
 """
 
 from __future__ import annotations

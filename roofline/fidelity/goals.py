@@ -1,4 +1,9 @@
-"""What the model is meant to reach, written down before it was fitted, and what it reached."""
+"""What the model is meant to reach, and what it reached.
+
+Goals, fits and figures entered the repository in one commit (e49f1d3, 21 November 2026), the rules of
+:mod:`roofline.fidelity.exclusions` an hour before, some marked as late already. So nothing here shows that a goal or a
+rule came before the figures; what can be shown is that no goal has been changed since.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,9 @@ class Goal:
     chip, role : str
     late : bool
         Whether rules written later may exclude rows (shown beside, never the figure that counts).
+    label : bool
+        Whether rows may say that their kernels ran untuned: a label that was found later, so never the figure that
+        counts where it makes a difference.
     """
 
     name: str
@@ -36,9 +44,17 @@ class Goal:
     chip: str = "h100-sxm"
     role: str = "test-shapes"
     late: bool = False
+    label: bool = True
+
+    @property
+    def rules(self) -> str:
+        """What the line uses that was found later; `at first` for nothing, the line that counts."""
+        found_later = ["label"] * (self.label and self.classes == ("moe",)) + ["rules"] * self.late
+        return f"late {' and '.join(found_later)}" if found_later else "at first"
 
 
-_NCCL = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+#: The classes that are collectives.
+NCCL = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 
 GOALS = (
     Goal("GEMM bf16, TensorRT-LLM", 0.075, 0.05, ("gemm",), ("bf16",), ("trtllm",)),
@@ -53,18 +69,24 @@ GOALS = (
     Goal("attention decode bf16, vLLM", 0.11, 0.08, ("attention decode",), ("bf16",), ("vllm",), late=True),
     Goal("attention decode bf16, SGLang", 0.11, 0.08, ("attention decode",), ("bf16",), ("sglang",)),
     Goal("attention decode fp8 KV, SGLang", 0.12, 0.09, ("attention decode",), ("bf16, fp8 KV",), ("sglang",)),
+    Goal("MoE bf16, TensorRT-LLM", 0.13, 0.09, ("moe",), ("bf16",), ("trtllm",), label=False),
     Goal("MoE bf16, TensorRT-LLM", 0.13, 0.09, ("moe",), ("bf16",), ("trtllm",)),
     Goal("MoE bf16, TensorRT-LLM", 0.13, 0.09, ("moe",), ("bf16",), ("trtllm",), late=True),
+    Goal("MoE fp8, TensorRT-LLM", 0.13, 0.09, ("moe",), ("fp8 per-tensor",), ("trtllm",), label=False),
     Goal("MoE fp8, TensorRT-LLM", 0.13, 0.09, ("moe",), ("fp8 per-tensor",), ("trtllm",)),
     Goal("MoE fp8, TensorRT-LLM", 0.13, 0.09, ("moe",), ("fp8 per-tensor",), ("trtllm",), late=True),
-    Goal("MoE fp8 block, TensorRT-LLM", 0.13, 0.09, ("moe",), ("fp8 block",), ("trtllm",)),
-    Goal("MoE fp8 block, TensorRT-LLM", 0.13, 0.09, ("moe",), ("fp8 block",), ("trtllm",), late=True),
-    Goal("collectives, NCCL", 0.10, 0.07, _NCCL, ("bf16", "fp16", "int8"), ("nccl",)),
+    Goal("MoE fp8 block, TensorRT-LLM", 0.13, 0.09, ("moe",), ("fp8 block",), ("trtllm",), label=False),
+    Goal("MoE fp8 block, TensorRT-LLM", 0.13, 0.09, ("moe",), ("fp8 block",), ("trtllm",), late=True, label=False),
+    Goal("collectives, NCCL", 0.10, 0.07, NCCL, ("bf16", "fp16", "int8"), ("nccl",)),
     Goal("fp8 quantisation, TensorRT-LLM and vLLM", 0.10, 0.07, ("quantize",), ("bf16",), ("trtllm", "vllm")),
     Goal("H200 GEMM bf16, H100's parameters", 0.12, 0.08, ("gemm",), ("bf16",), ("trtllm",), "h200", "test-chip"),
     Goal("A100 GEMM bf16, H100's parameters", 0.18, 0.13, ("gemm",), ("bf16",), ("trtllm",),
          "a100-sxm-80gb < h100-sxm", "not fitted"),
 )  # fmt: skip
+
+#: The mean error over the fifteen lines of H100's goals, the label used, on a fifth of the H100's shapes that the
+#: project was never given. Held against the code of 3ebeca0 in November 2026 by those who have them; not made here.
+SEALED_FOLD = 0.068
 
 #: Reached on rows that may not be shipped: what, MAPE (fraction), goal, where it comes from.
 NOT_SHIPPED = (
@@ -117,10 +139,10 @@ RESIDUALS = (
     (
         "MoE",
         "what was called a slow mode are kernels that the benchmark ran untuned (roofline/fidelity/tuning.py): said, "
-        "14 % off. Were every layer called tuned, the three lines of MoE would be at 12.8, 9.5 and 8.0 % on the same "
-        "test rows. Tuned: single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens "
-        "at skewed routing over ranks (the older benchmark gave them all to one rank), tokens between powers of two, "
-        "whose kernel was timed at the lower one.",
+        "14 % off. The goals are judged with every layer called tuned, as that label came late. Tuned: single sizes "
+        "three to ten times slow (1 % of the rows: the tuner's own choice), few tokens at skewed routing over ranks "
+        "(the older benchmark gave them all to one rank), tokens between powers of two, whose kernel was timed at the "
+        "lower one.",
     ),
     (
         "collectives",
@@ -147,8 +169,8 @@ def reached(rows: pd.DataFrame, summary: Callable[[pd.DataFrame], dict[str, Any]
     Returns
     -------
     DataFrame
-        goal, rules (beforehand, or also those found later), must, stretch, reached, naive, three, coverage, rows,
-        result (stretch, must or missed; no rows).
+        goal, rules (at first, or what was found later and is used), must, stretch, reached, naive, three, coverage,
+        rows, result (stretch, must or missed; no rows).
     """
     import pandas as pd
 
@@ -159,7 +181,9 @@ def reached(rows: pd.DataFrame, summary: Callable[[pd.DataFrame], dict[str, Any]
             & (rows["chip"] == goal.chip) & (rows["role"] == goal.role)
             & (rows["late_rule" if goal.late else "rule"] == "")
         ]  # fmt: skip
-        record = {"goal": goal.name, "rules": "also late" if goal.late else "beforehand", "must": goal.must,
+        if not goal.label:
+            mine = mine.assign(**{name: mine[f"unlabelled_{name}"] for name in ("predicted_s", "low_s", "high_s")})
+        record = {"goal": goal.name, "rules": goal.rules, "must": goal.must,
                   "stretch": goal.stretch, "rows": len(mine)}  # fmt: skip
         if len(mine):
             found = summary(mine)

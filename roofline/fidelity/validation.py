@@ -35,8 +35,13 @@ LEVEL, _Z = 0.9, 1.6448536
 #: What tells the rows of the table apart.
 GROUP = ["class", "dtype", "chip", "framework", "role"]
 
-#: Chips that are validated with another chip's parameters as well: their own datasheet, nothing fitted.
+#: Chips that are validated with their own datasheet and another chip's parameters as well. No estimate uses these: it
+#: shows how far one chip's parameters carry.
 CARRIED = {"a100-sxm-80gb": "h100-sxm"}
+
+#: Chips that are validated with their own datasheet and their family's parameters as well: what a user gets whose chip
+#: nobody has measured.
+UNMEASURED = ("a100-sxm-80gb",)
 
 _MEASURED = Path(__file__).parent.parent / "evidence" / "measured"
 _TABLES = ("gemm", "attention", "mla_attention", "moe", "collectives", "quantize")
@@ -56,7 +61,9 @@ class Validation:
         `coverage` of the 90 % interval; `naive` and `three` (MAPE of the baselines); `parameters` (whose they are).
     rows : DataFrame
         Every usable measured row with `predicted_s`, `lower_s`, `naive_s`, `three_s`, `low_s`, `high_s` (s), `rule`
-        (that excludes it, or empty; late rules too in `late_rule`) and the columns of :data:`GROUP`.
+        (that excludes it, or empty; late rules too in `late_rule`), the columns of :data:`GROUP`, and the prediction
+        and its interval were every kernel called tuned (`unlabelled_predicted_s`, `unlabelled_low_s`,
+        `unlabelled_high_s`).
     goals : DataFrame
         What was aimed at and what was reached.
     excluded : DataFrame
@@ -181,6 +188,12 @@ def carried(chip: Chip, source: Chip) -> Chip:
     return dataclasses.replace(chip, numbers={**numbers, **lent})
 
 
+def unmeasured(chip: Chip) -> Chip:
+    """A chip as it would be had nobody measured it: its own datasheet, the efficiency parameters of its family."""
+    fitted = ("efficiency.", "stack.", "overheads.", "latency.", "calibration.")
+    return dataclasses.replace(chip, numbers={p: n for p, n in chip.numbers.items() if not p.startswith(fitted)})
+
+
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:
     """The stacks of a chip that a row is predicted with, laid one upon the other; none for the plain parameters.
 
@@ -208,8 +221,10 @@ def _predictions(
         if lend and name in CARRIED:
             lender = load_chip(CARRIED[name])
             lent = _predicted(part, carried(chip, lender), [])
-            made.append(lent.assign(chip=f"{name} < {lender.name}", role=lent["role"].replace(
-                {"calibrate": "not fitted", "test-shapes": "not fitted"})))  # fmt: skip
+            made.append(lent.assign(chip=f"{name} < {lender.name}", role="not fitted"))
+        if lend and name in UNMEASURED:
+            plain = _predicted(part, unmeasured(chip), [])
+            made.append(plain.assign(chip=f"{name} < {chip.family} family", role="family's"))
         found += [m for m in made if len(m)]
     if not found:
         why = pd.Series({row: reason for _, row, reason in bad}, dtype=object)
@@ -221,6 +236,23 @@ def _predictions(
 
 
 def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) -> pd.DataFrame:
+    """The usable rows of one chip with what the model says of them, with the label of untuned kernels and without."""
+    rows = _labelled(frame, chip, bad)
+    if rows.empty:
+        return rows
+    rows = rows.assign(**{f"unlabelled_{name}": rows[name] for name in _SAID})
+    untuned = frame[frame["tuned"].eq(False)] if "tuned" in frame.columns else frame.iloc[:0]
+    if len(untuned):
+        other = _labelled(untuned.drop(columns="tuned"), chip, [])
+        for name in _SAID if len(other) else ():
+            rows.loc[other.index, f"unlabelled_{name}"] = other[name]
+    return rows
+
+
+_SAID = ("predicted_s", "low_s", "high_s")
+
+
+def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) -> pd.DataFrame:
     """The usable rows of one chip with what the model says of them."""
     import pandas as pd
 
@@ -287,7 +319,8 @@ def _three_constants(rows: pd.DataFrame) -> pd.Series[float]:
     given = usable[usable["role"].isin(["calibrate", "own"])].groupby(keys)
     fitted = {key: _fit_three(part) for key, part in given if len(part) >= 12}
     for key, part in usable.groupby(keys):
-        lender = {"h200": "h100-sxm"}.get(str(key[-1]), str(key[-1]).partition(" < ")[2] or key[-1])
+        own, _, lender = str(key[-1]).partition(" < ")
+        lender = {**CARRIED, "h200": "h100-sxm"}.get(own, own) if lender or own == "h200" else own
         constants = fitted.get((*key[:-1], lender))
         if constants is not None:
             out[part.index] = _three(constants, part)
@@ -347,6 +380,35 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
             inner = part[part["regime"] == number]
             records.append({**head, "regime": REGIMES[number], **_figures(inner), "parameters": whose})
     return pd.DataFrame.from_records(records)
+
+
+def carries(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far parameters carry to chips that they were not fitted on, class by class.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As of :class:`Validation`, without those that a rule excludes.
+
+    Returns
+    -------
+    DataFrame
+        chip (``A < B``: whose datasheet, whose parameters), class, lines (of the table), rows, least, most and mean
+        error, naive (mean), coverage (mean) over the lines.
+    """
+    import pandas as pd
+
+    def line(part: pd.DataFrame) -> dict[str, Any]:
+        said = [summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
+        errors = [s["mape"] for s in said]
+        mean = {name: float(np.mean([s[name] for s in said])) for name in ("naive", "coverage")}
+        return {"lines": len(said), "rows": len(part), "least": min(errors), "most": max(errors),
+                "mean": float(np.mean(errors)), **mean}  # fmt: skip
+
+    lent = rows[rows["chip"].str.contains(" < ")]
+    words = lent["class"].where(~lent["class"].isin(goals.NCCL), "collectives")
+    groups = lent.groupby([words, "chip"], sort=False)
+    return pd.DataFrame.from_records([{"class": c, "chip": chip, **line(part)} for (c, chip), part in groups])
 
 
 def _excluded(rows: pd.DataFrame, complete: bool) -> pd.DataFrame:

@@ -1,0 +1,85 @@
+"""What the project says of served models is what its code makes: coverage, medians, README, pages to the byte.
+
+A figure that moves here moves in README as well, and under docs/ by ``python -m roofline.fidelity.end_to_end_report >
+docs/end-to-end.md`` and ``python benchmarks/artemis.py > docs/artemis.md``. `table` and `plain` are in conftest.py.
+"""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from roofline.fidelity import end_to_end, end_to_end_report, mtia
+
+ROOT = Path(__file__).parent.parent
+README = " ".join((ROOT / "README.md").read_text().split())
+
+#: Rows inside their 90 % interval, and all rows, by source.
+COVERED = {"trtllm-overview": (36, 39), "trtllm-0.6.1": (23, 23), "trtllm-0.5": (22, 24), "serving-h100": (58, 59),
+           "dstack": (22, 32), "mlperf-4.1": (21, 25)}  # fmt: skip
+
+#: Median error over systems in per cent, by source and metric.
+MEDIANS = {
+    ("dstack", "throughput"): 40.0, ("mlperf-4.1", "samples_per_s"): 14.6, ("mlperf-4.1", "throughput"): 7.6,
+    ("serving-h100", "tpot_s"): 7.7, ("trtllm-0.5", "throughput"): 3.6, ("trtllm-0.5", "ttft_s"): 12.8,
+    ("trtllm-0.6.1", "throughput"): 6.1, ("trtllm-overview", "throughput"): 10.4, ("all", "samples_per_s"): 14.6,
+    ("all", "throughput"): 7.3, ("all", "tpot_s"): 7.7, ("all", "ttft_s"): 12.8, ("all", "TPOT and throughput"): 7.3,
+    ("all", "TPOT and throughput, without the rows of engine_spread"): 9.3,
+}  # fmt: skip
+
+
+def test_coverage_by_source(table: pd.DataFrame) -> None:
+    counts = table.groupby("source")["covered"].agg(["sum", "size"])
+    assert {source: (int(a), int(b)) for source, (a, b) in counts.iterrows()} == COVERED
+
+
+def test_medians_by_source(table: pd.DataFrame) -> None:
+    said = end_to_end.summary(table).set_index(["source", "metric"])["error"]
+    assert set(said.index) == set(MEDIANS)
+    for name, error in MEDIANS.items():
+        assert 100 * said[name] == pytest.approx(error, abs=0.3), name
+
+
+def test_served_models_in_the_readme(table: pd.DataFrame, plain: pd.DataFrame) -> None:
+    """README's headline is of the rows that the width of the intervals was not set on."""
+    said = end_to_end.apart(table).set_index("rows_of")
+    whole, width, others = (said.loc[n] for n in ("all", "those that engine_spread was set on", "all but these"))
+    clock = said.loc["all but these and those of clock"]
+    counts = end_to_end.sensitivity(table, plain).set_index("counted")
+    default = counts.loc["as the first, plain parameters instead of stacks"]
+    without = counts.loc["the same without the rows of engine_spread"]
+    for sentence in (
+        f"off by {100 * others['error']:.1f} % in the median over {others['systems']:.0f} systems (a naive roofline: "
+        f"{100 * others['naive_error']:.0f} %), {100 * others['within_15']:.0f} % of the systems are within 15 %, and "
+        f"{100 * others['coverage']:.0f} % of the rows inside their 90 % interval",
+        f"({100 * width['error']:.1f} %, and {100 * width['coverage']:.0f} % inside), with which it is "
+        f"{100 * whole['error']:.1f} % over {whole['systems']:.0f} systems and {100 * whole['coverage']:.0f} % inside",
+        f"without all of these it is {100 * clock['error']:.1f} % over {clock['systems']:.0f}.",
+        f"Who names no `--stack` gets {100 * default['error']:.0f} % in the median over the {default['systems']:.0f} "
+        f"systems and {100 * default['within_15']:.0f} % of them within 15 %; without the rows that the intervals were "
+        f"set on, {100 * without['error']:.0f} and {100 * without['within_15']:.0f} %.",
+    ):
+        assert sentence in README
+
+
+def test_recommendation_models_in_the_readme(table: pd.DataFrame) -> None:
+    ratios = table.loc[table["model"] == "dlrm-v2", "ratio"]
+    assert f"DLRM-v2 comes out at {ratios.min():.2f} to {ratios.max():.2f} of the published" in README
+
+
+def test_mtia_in_the_readme() -> None:
+    free = mtia.ratios().query("not set_on")
+    hits = free["hit"].sum()
+    assert f"of {len(free)} published figures of theirs and the H200's that none was set on, {hits} are hit" in README
+
+
+def test_the_page_of_served_models_is_what_the_code_makes(table: pd.DataFrame, plain: pd.DataFrame) -> None:
+    assert end_to_end_report.page(table, plain).encode() == (ROOT / "docs" / "end-to-end.md").read_bytes()
+
+
+def test_the_page_of_artemis_is_what_the_code_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "benchmarks" / "artemis.py"), run_name="__main__")
+    assert capsys.readouterr().out.encode() == (ROOT / "docs" / "artemis.md").read_bytes()
