@@ -1,6 +1,6 @@
 """What the model is meant to reach, and what it reached.
 
-Goals, fits and figures entered the repository in one commit (e49f1d3, 21 November 2026), the rules of
+Goals, fits and figures entered the repository in one commit (21 November 2026), the rules of
 :mod:`roofline.fidelity.exclusions` an hour before, some marked as late already. So nothing here shows that a goal or a
 rule came before the figures; what can be shown is that no goal has been changed since.
 """
@@ -85,7 +85,7 @@ GOALS = (
 )  # fmt: skip
 
 #: The mean error over the fifteen lines of H100's goals, the label used, on a fifth of the H100's shapes that the
-#: project was never given. Held against the code of 3ebeca0 in November 2026 by those who have them; not made here.
+#: project was never given. Held against the code of November 2026 by those who have them; not made here.
 SEALED_FOLD = 0.068
 
 #: Reached on rows that may not be shipped: what, MAPE (fraction), goal, where it comes from.
