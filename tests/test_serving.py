@@ -27,6 +27,52 @@ def test_one_request_is_a_static_batch_of_one():
     assert alone.ttft_s == pytest.approx(static.ttft_s, rel=1e-9)
 
 
+def test_chunked_attention_is_served_in_its_chunks():
+    """Llama 4's rotated layers see chunks of 8,192 tokens: a prompt of three passes through in one pass as alone."""
+    options = {"prompt": 20_000, "output": 16, "tp": 8}
+    alone = rl.serve("llama-4-scout", CHIP, chunk=32_768, concurrency=1, **options)
+    static = rl.estimate("llama-4-scout", CHIP, batch=1, **options)
+    assert alone.ttft_s == pytest.approx(static.ttft_s, rel=1e-9)
+
+
+@given(
+    name=st.sampled_from(["llama-3.1-8b", "gemma-3-12b", "mixtral-8x7b", "gpt-oss-20b", "llama-4-scout"]),
+    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]), prompt=st.integers(2, 32_000), data=st.data(),
+    batch=st.integers(1, 64), tp=st.sampled_from([1, 8]), narrow=st.booleans(),
+)  # fmt: skip
+def test_a_longer_prefix_never_slows_an_estimate(name, chip, prompt, data, batch, tp, narrow):
+    dtype = "int8" if narrow else rl.load_chip(chip).widest_matrix
+    short, long = sorted(data.draw(st.tuples(*[st.integers(0, prompt - 1)] * 2)))
+    options = {"prompt": prompt, "output": 8, "batch": batch, "tp": tp, "dtype": dtype, "check": False}
+    few, many = (rl.estimate(name, chip, prefix=prefix, **options) for prefix in (short, long))
+    for figure in ("ttft_s", "time_s", "lower_s", "upper_s"):
+        assert getattr(many, figure) <= getattr(few, figure) * (1 + 1e-9), figure
+    assert many.memory.largest_batch >= few.memory.largest_batch
+
+
+@given(
+    name=st.sampled_from(["llama-3.1-8b", "gemma-3-12b", "mixtral-8x7b", "gpt-oss-20b", "llama-4-scout"]),
+    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]), prompt=st.integers(2, 32_000), data=st.data(),
+    concurrency=st.integers(1, 64), tp=st.sampled_from([1, 8]), chunk=st.sampled_from([512, 2048, 8192]),
+    output=st.integers(1, 500),
+)  # fmt: skip
+def test_a_longer_prefix_never_slows_a_server(name, chip, prompt, data, concurrency, tp, chunk, output):
+    """Requests wait less, so more may decode side by side; no request takes longer where none waited before.
+
+    A prompt in pieces stands for their mean, whose keys are rounded up to tiles of 128: that may be one tile more.
+    """
+    short, long = sorted(data.draw(st.tuples(*[st.integers(0, prompt - 1)] * 2)))
+    options = {"prompt": prompt, "output": output, "concurrency": concurrency, "tp": tp, "chunk": chunk, "check": False}
+    few, many = (rl.serve(name, chip, prefix=prefix, **options) for prefix in (short, long))
+    tile = 1 + (128 / ((prompt + short) / 2) if prompt - short > chunk else 0) + 1e-9
+    assert many.requests_per_s >= few.requests_per_s / tile
+    assert many.active >= few.active * (1 - 1e-9)
+    if few.active >= concurrency * (1 - 1e-9):
+        assert many.ttft_s <= few.ttft_s * tile
+        assert many.tpot_s <= few.tpot_s * tile
+        assert many.time_s <= few.time_s * tile
+
+
 def test_throughput_and_tpot_grow_with_concurrency():
     some = served(concurrency=np.array([1, 2, 8, 32, 128, 256]))
     assert np.all(np.diff(some.tokens_per_s) > 0)
