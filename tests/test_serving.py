@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
+from roofline.catalog.load import model_records
+from roofline.models.llm import LanguageModel
 from roofline.work.engine import compiled, fused, joined
+from roofline.work.workload import workload
 
 CHIP = "h100-sxm"
 COMMON = {"prompt": 1024, "output": 256}
@@ -297,6 +302,39 @@ def test_compiled_recommender_moves_less_and_computes_the_same():
     plain, lean = (rl.run(work, rl.load_chip(CHIP)) for work in (step, whole))
     assert lean.flops == plain.flops
     assert lean.time_s < plain.time_s
+
+
+def test_what_follows_a_product_says_so_itself():
+    """A product of 8 columns and sums over its rows: merged if they say that they follow it, at any value of 8."""
+    product = rl.gemm(m=64, n=8, k=16, dtype="fp32", count=2)
+    after = rl.elementwise(rows=64, cols=8.0, reads=3, dtype="fp32", count=2)
+    follower = replace(after, follows=True)
+    (merged,) = compiled(workload(product, follower))
+    assert merged.args["out_width"] == 3 * 4  # three tensors pass beside the product's own
+    for first, second in (
+        (product, after), (product, follower.times(2)), (product, follower.with_args(cols=4)), (follower, follower)
+    ):  # fmt: skip
+        assert list(compiled(workload(first, second))) == [first, second]
+    with_more = follower.with_args(reads=2).times(1)
+    assert with_more.follows
+
+
+@pytest.mark.parametrize("name", [record["name"] for record in model_records()])
+def test_a_step_costs_the_same_after_pickling(name):
+    """Operators that were read back are no longer the same objects, and still the same operators."""
+    model = rl.load_model(name)
+    again = pickle.loads(pickle.dumps(model))
+    if isinstance(model, LanguageModel):
+        asked, merge = {"batch": 4, "q_len": 3, "kv_len": 200, "dtype": "int8"}, fused
+    else:
+        asked, merge = {"batch": 512, "dtype": "int8"}, compiled
+    step = model.step(**asked)
+    whole = merge(step)
+    expected = rl.run(whole, CHIP)
+    for other in (merge(pickle.loads(pickle.dumps(step))), pickle.loads(pickle.dumps(whole)), merge(again.step(**asked))):
+        found = rl.run(other, CHIP)
+        assert (found.lower_s, found.time_s, found.upper_s) == (expected.lower_s, expected.time_s, expected.upper_s)
+        assert list(other) == list(whole)
 
 
 def test_rows_that_come_together_repeat_less_often():
