@@ -150,7 +150,9 @@ CHANGES = {
     "links": lambda c: c.what_if({"links.scale_up.bandwidth": "x0.1"}),
     "on_stack": lambda c: c.on_stack("vllm"),
     "replace": lambda c: dataclasses.replace(c, numbers=slower(c)),
-    "replace family": lambda c: dataclasses.replace(c, numbers={}, defaults={**c.defaults, **slower(c)}),
+    "its family's": lambda c: dataclasses.replace(
+        c, numbers={path: n for path, n in c.numbers.items() if not path.startswith("efficiency.gemm.")}
+    ),
     "copy of a change": lambda c: copy.copy(c.what_if({"memory.main.bandwidth": "x0.1"})),
     "change of a copy": lambda c: copy.deepcopy(c).what_if({"memory.main.bandwidth": "x0.1"}),
     "pickle": lambda c: dataclasses.replace(pickle.loads(pickle.dumps(c)), numbers=slower(c)),
