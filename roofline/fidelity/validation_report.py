@@ -102,8 +102,8 @@ def excluded_table(found: Validation) -> Table:
     if complete:
         table.notes.append(
             f"Of {found.excluded.attrs['complete_rows']:,} rows in all; a row that several rules take is counted for "
-            "the first. The sample holds few of the excluded rows. The first rule asks the model, so that it is counted "
-            "in the sample alone."
+            "the first. The sample holds few of the excluded rows. The first rule asks the model, so that it is "
+            "counted in the sample alone."
         )
     table.notes.append("Rules found later take nothing from the figures above, except where a line says 'also late'.")
     bad = found.bad
