@@ -48,6 +48,7 @@ def attention_cost(
     width: float,
     kv_width: float,
     reuse: float,
+    tensors: float,
     tile: float,
     decode_rows: float,
     fetch_rows: float,
@@ -86,8 +87,9 @@ def attention_cost(
     softmax_flops = SOFTMAX_FLOPS * scores
 
     # Traffic: queries and output were just in the cache, the KV cache is cold unless it is reused and fits.
-    kv_bytes = batch * kv_heads * keys * kv_dim * kv_width
-    io_bytes = batch * heads * q_len * (key_dim + value_dim) * width
+    sequences = batch * tensors  # that have tensors, whole
+    kv_bytes = sequences * kv_heads * keys * kv_dim * kv_width
+    io_bytes = sequences * heads * q_len * (key_dim + value_dim) * width
     spilled = max(io_bytes - cache_capacity, 0.0)
     missed = max(kv_bytes - max(cache_capacity - io_bytes, 0.0), 0.0)
     ideal_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
@@ -103,7 +105,7 @@ def attention_cost(
     # What every form pays: the launch, bookkeeping, and the first read of keys and values just written to a paged KV
     # cache (an encoder, which is not causal, keeps none).
     core_bandwidth = cache_bandwidth / core_count
-    fresh_bytes = causal * batch * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
+    fresh_bytes = causal * sequences * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
     start_s = launch_s + batch * sequence_s + fresh_bytes / (fresh_fraction * memory_bandwidth)
     if kv_width < width:
         start_s += convert_s
@@ -201,6 +203,7 @@ def attention(
     kv_width: float,
     reuse: float,
     scattered: float,
+    tensors: float,
     matrix_flops: float,
     vector_flops: float,
     memory_bandwidth: float,
@@ -250,6 +253,9 @@ def attention(
     scattered : float
         1.0 if plain kernels write the new keys and values to the cache, as where they differ in size; 0.0 if one
         kernel made for it does, whose time is in the others here.
+    tensors : float
+        Sequences that `batch` would be, over `batch`, were they counted by their tokens: above 1.0 where a shorter one
+        counts by its pairs, as the last of several chunks does; else 1.0.
     matrix_flops, vector_flops : float
         Peak FLOP/s of the matrix engine at this dtype and of the vector engine at fp32.
     memory_bandwidth, cache_bandwidth, cache_capacity, core_count : float
@@ -303,12 +309,13 @@ def attention(
     """
     values = value_dim if value_dim > 0.0 else head_dim
     tile = narrow_tile if head_dim <= NARROW else TILE
-    written = batch * kv_heads * q_len * (head_dim + values)
+    tokens = batch * tensors * q_len
+    written = tokens * kv_heads * (head_dim + values)
     begin_s = launch_s + scattered * (scatter_s + scatter_element_s * written)
-    begin_s += causal * batch * q_len * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
+    begin_s += causal * tokens * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, tile, decode_rows, fetch_rows, port_cores,
+        width, kv_width, reuse, tensors, tile, decode_rows, fetch_rows, port_cores,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
         prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,

@@ -109,7 +109,12 @@ def exchange(
         switched_s = pipelined(max(switch_s, across_s), chunk_s)
         if switched_s < network_s + copy_s:
             network_s, copied, copy_s = switched_s, 0.0, 0.0
-    wires_s = max(inside / link_bandwidth, across / network_bandwidth)
+    least = inside
+    if scattered > 0.0:
+        # No need to pass on what comes from other domains: sent straight to its device it spares the links. A device in
+        # the largest of the domains has at least this many parts for others in its own.
+        least = bytes * max(1.0 / domains - 1.0 / devices, 0.0)
+    wires_s = max(least / link_bandwidth, across / network_bandwidth)
     return transfer(
         phases * (inside + across),
         phases * max(wires_s, passing / memory_bandwidth),
@@ -223,7 +228,8 @@ all_to_all = _one_phase(
     """Cost of sending each device its own part of every other's buffer of `bytes`.
 
     What leaves the domain goes to the device of the same rank there and is passed on inside, so the links carry
-    (l-1)/l of the buffer in a domain of l devices and the network (d-1)/d of it among d domains.""",
+    (l-1)/l of the buffer in a domain of l devices and the network (d-1)/d of it among d domains. `lower_s` does without
+    passing on: of n devices' parts the links carry those of the (l-1)/n that stay in the domain.""",
 )
 
 

@@ -244,7 +244,8 @@ def moe(
     gate_bytes = pairs * (up * out_width + down * width)
     combine_bytes = pairs * hidden * out_width
     quantized_rows = tokens + quantize_pairs * (pairs - tokens)
-    quantize_bytes = 3.0 * quantize * (quantized_rows * hidden + pairs * down)
+    quantized = quantize * (quantized_rows * hidden + pairs * down)
+    quantize_bytes = 3.0 * quantized
     side_bytes = permute_bytes + gate_bytes + combine_bytes + quantize_bytes
     written_bytes = tokens * hidden * out_width
     weight_bytes = up_weights + down_weights
@@ -291,7 +292,7 @@ def moe(
     lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
     return (
         flops,
-        pairs * (4.0 * down + 2.0 * hidden),
+        pairs * (4.0 * down + 2.0 * hidden) + 2.0 * quantized,
         total_bytes,
         weight_bytes * cold + (work_bytes - weight_bytes) * lost,
         work_bytes,

@@ -63,6 +63,7 @@ def test_chunks_are_blocks_on_the_diagonal(queries: int, chunk: int) -> None:
     shape = {"batch": 2, "heads": 8, "head_dim": 128, "q_len": queries, "dtype": "bf16"}
     found = rl.cost(rl.attention(kv_len=queries, window=chunk, chunked=True, **shape), "h100-sxm")
     assert found.flops == pytest.approx(2 * (128 + 128) * 2 * 8 * chunked(queries, chunk).sum(), rel=1e-12)
+    assert found.bytes == pytest.approx(4 * 2 * 8 * queries * 128 * 2, rel=1e-12)  # Q, K, V and output, whole
 
 
 # Prefill: a block takes a tile of query rows of one head over the tiles of keys that they see -----------------------

@@ -119,6 +119,23 @@ def test_across_domains_links_and_network_work_side_by_side(kind: str, local: in
     assert found["upper_s"] == pytest.approx(found["overhead_s"] + sum(busy))
 
 
+@pytest.mark.parametrize(("local", "domains"), [(8, 2), (4, 4), (2, 6), (1, 8), (8, 1)])
+@pytest.mark.parametrize("far_bandwidth", [5e9, 50e9, 500e9])
+def test_no_exchange_beats_the_ideal_time_of_an_all_to_all(local: int, domains: int, far_bandwidth: float) -> None:
+    """Straight to its device a part takes one wire alone, either of which may be the slower: nothing is passed on."""
+    devices = local * domains
+    links, far = Wire(64e9, 0), Wire(far_bandwidth, 0)
+    for step in range(1, devices):
+        for device in range(devices):
+            near = device // local == (device + step) % devices // local
+            (links if near else far).step({device: SIZE / devices})
+    direct_s = max(wire.most / wire.bandwidth for wire in (links, far))
+    given = {"bytes": SIZE, "link_domain": local, "link_bandwidth": 64e9, "network_bandwidth": far_bandwidth}
+    found = cost("all_to_all", devices=devices, **given, memory_bandwidth=1e30)
+    assert found["lower_s"] == pytest.approx(direct_s)
+    assert found["time_s"] >= found["lower_s"]
+
+
 def test_gathering_is_scattering_backwards() -> None:
     for devices in (2, 7, 8, 12, 16):
         given = {"devices": devices, **WHOLE, "link_domain": 4}

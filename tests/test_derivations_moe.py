@@ -179,8 +179,9 @@ def test_bytes_through_the_cache_are_those_of_every_kernel_in_turn() -> None:
     assert pairwise["cache_bytes"] - found["cache_bytes"] == pytest.approx(3 * 10 * HIDDEN)
     assert found["memory_bytes"] == 4 * WEIGHTS
     assert found["network_bytes"] == found["network_s"] == 0
-    # Vector work a pair: activation and gate 4 FLOP a number, the weighted sum 2.
-    assert found["vector_flops"] == 20 * (4 * INTER + 2 * HIDDEN)
+    # Vector work a pair: activation and gate 4 FLOP a number, the weighted sum 2; and 2 a number that is quantised.
+    assert found["vector_flops"] == 20 * (4 * INTER + 2 * HIDDEN) + 2 * (10 * HIDDEN + 20 * INTER)
+    assert pairwise["vector_flops"] - found["vector_flops"] == 2 * 10 * HIDDEN
 
 
 def test_gathered_rows_are_slower_than_those_written_in_order() -> None:

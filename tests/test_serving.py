@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 import roofline as rl
+from roofline.catalog.load import model_records
+from roofline.models.llm import LanguageModel
 from roofline.work.engine import compiled, fused, joined
+from roofline.work.workload import workload
 
 CHIP = "h100-sxm"
 COMMON = {"prompt": 1024, "output": 256}
@@ -25,6 +30,52 @@ def test_one_request_is_a_static_batch_of_one():
     assert alone.tokens_per_s == pytest.approx(static.tokens_per_s, rel=1e-9)
     assert alone.tpot_s == pytest.approx(static.tpot_s, rel=1e-9)
     assert alone.ttft_s == pytest.approx(static.ttft_s, rel=1e-9)
+
+
+def test_chunked_attention_is_served_in_its_chunks():
+    """Llama 4's rotated layers see chunks of 8,192 tokens: a prompt of three passes through in one pass as alone."""
+    options = {"prompt": 20_000, "output": 16, "tp": 8}
+    alone = rl.serve("llama-4-scout", CHIP, chunk=32_768, concurrency=1, **options)
+    static = rl.estimate("llama-4-scout", CHIP, batch=1, **options)
+    assert alone.ttft_s == pytest.approx(static.ttft_s, rel=1e-9)
+
+
+@given(
+    name=st.sampled_from(["llama-3.1-8b", "gemma-3-12b", "mixtral-8x7b", "gpt-oss-20b", "llama-4-scout"]),
+    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]), prompt=st.integers(2, 32_000), data=st.data(),
+    batch=st.integers(1, 64), tp=st.sampled_from([1, 8]), narrow=st.booleans(),
+)  # fmt: skip
+def test_a_longer_prefix_never_slows_an_estimate(name, chip, prompt, data, batch, tp, narrow):
+    dtype = "int8" if narrow else rl.load_chip(chip).widest_matrix
+    short, long = sorted(data.draw(st.tuples(*[st.integers(0, prompt - 1)] * 2)))
+    options = {"prompt": prompt, "output": 8, "batch": batch, "tp": tp, "dtype": dtype, "check": False}
+    few, many = (rl.estimate(name, chip, prefix=prefix, **options) for prefix in (short, long))
+    for figure in ("ttft_s", "time_s", "lower_s", "upper_s"):
+        assert getattr(many, figure) <= getattr(few, figure) * (1 + 1e-9), figure
+    assert many.memory.largest_batch >= few.memory.largest_batch
+
+
+@given(
+    name=st.sampled_from(["llama-3.1-8b", "gemma-3-12b", "mixtral-8x7b", "gpt-oss-20b", "llama-4-scout"]),
+    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]), prompt=st.integers(2, 32_000), data=st.data(),
+    concurrency=st.integers(1, 64), tp=st.sampled_from([1, 8]), chunk=st.sampled_from([512, 2048, 8192]),
+    output=st.integers(1, 500),
+)  # fmt: skip
+def test_a_longer_prefix_never_slows_a_server(name, chip, prompt, data, concurrency, tp, chunk, output):
+    """Requests wait less, so more may decode side by side; no request takes longer where none waited before.
+
+    A prompt in pieces stands for their mean, whose keys are rounded up to tiles of 128: that may be one tile more.
+    """
+    short, long = sorted(data.draw(st.tuples(*[st.integers(0, prompt - 1)] * 2)))
+    options = {"prompt": prompt, "output": output, "concurrency": concurrency, "tp": tp, "chunk": chunk, "check": False}
+    few, many = (rl.serve(name, chip, prefix=prefix, **options) for prefix in (short, long))
+    tile = 1 + (128 / ((prompt + short) / 2) if prompt - short > chunk else 0) + 1e-9
+    assert many.requests_per_s >= few.requests_per_s / tile
+    assert many.active >= few.active * (1 - 1e-9)
+    if few.active >= concurrency * (1 - 1e-9):
+        assert many.ttft_s <= few.ttft_s * tile
+        assert many.tpot_s <= few.tpot_s * tile
+        assert many.time_s <= few.time_s * tile
 
 
 def test_throughput_and_tpot_grow_with_concurrency():
@@ -251,6 +302,41 @@ def test_compiled_recommender_moves_less_and_computes_the_same():
     plain, lean = (rl.run(work, rl.load_chip(CHIP)) for work in (step, whole))
     assert lean.flops == plain.flops
     assert lean.time_s < plain.time_s
+
+
+def test_what_follows_a_product_says_so_itself():
+    """A product of 8 columns and sums over its rows: merged if they say that they follow it, at any value of 8."""
+    product = rl.gemm(m=64, n=8, k=16, dtype="fp32", count=2)
+    after = rl.elementwise(rows=64, cols=8.0, reads=3, dtype="fp32", count=2)
+    follower = replace(after, follows=True)
+    (merged,) = compiled(workload(product, follower))
+    assert merged.args["out_width"] == 3 * 4  # three tensors pass beside the product's own
+    for first, second in (
+        (product, after), (product, follower.times(2)), (product, follower.with_args(cols=4)), (follower, follower)
+    ):  # fmt: skip
+        assert list(compiled(workload(first, second))) == [first, second]
+    with_more = follower.with_args(reads=2).times(1)
+    assert with_more.follows
+
+
+@pytest.mark.parametrize("name", [record["name"] for record in model_records()])
+def test_a_step_costs_the_same_after_pickling(name):
+    """Operators that were read back are no longer the same objects, and still the same operators."""
+    model = rl.load_model(name)
+    again = pickle.loads(pickle.dumps(model))
+    if isinstance(model, LanguageModel):
+        asked, merge = {"batch": 4, "q_len": 3, "kv_len": 200, "dtype": "int8"}, fused
+    else:
+        asked, merge = {"batch": 512, "dtype": "int8"}, compiled
+    step = model.step(**asked)
+    whole = merge(step)
+    expected = rl.run(whole, CHIP)
+    read = pickle.loads(pickle.dumps((step, whole)))
+    for other in (merge(read[0]), read[1], merge(again.step(**asked))):
+        found = rl.run(other, CHIP)
+        assert list(other) == list(whole)
+        for figure in ("lower_s", "time_s", "upper_s"):
+            assert getattr(found, figure) == getattr(expected, figure), figure
 
 
 def test_rows_that_come_together_repeat_less_often():

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 
 import roofline as rl
 from roofline.base.errors import BadWorkload, UnknownName
+from roofline.base.numeric import quantiles
 from roofline.hardware.chip import Chip
 from roofline.hardware.number import Number
 from roofline.hardware.uncertainty import central, error_factors, quantile, ranged, sample
@@ -167,12 +168,20 @@ def test_the_interval_of_a_belief_holds_its_value(level: float, place: float, co
 
 
 def test_an_interval_that_holds_the_value_is_not_widened() -> None:
-    samples = np.linspace(0.0, 1.0, 101)
+    samples = (np.arange(100) + 0.5) / 100  # of the numbers from 0 to 1, each in the middle of its hundredth
     assert central(samples, 0.9, 0.5) == pytest.approx((0.05, 0.95))
+    assert central(samples, 1.0, 0.5) == (samples[0], samples[-1])
     assert central(samples, 0.9, 1.2) == pytest.approx((0.05, 1.2))
     low, high = central(np.stack([samples, samples], axis=1), 0.9, np.array([-1.0, 0.5]))
     assert low == pytest.approx([-1.0, 0.05])
     assert high == pytest.approx([0.95, 0.95])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 256])
+def test_quantiles_are_those_of_samples_in_the_middle_of_their_slices(count: int) -> None:
+    samples = np.random.default_rng(count).lognormal(size=(count, 3))
+    at = (0.0, 0.005, 0.05, 0.25, 0.5, 0.95, 0.995, 1.0)
+    assert np.array_equal(quantiles(samples, *at), np.quantile(samples, at, axis=0, method="hazen"))
 
 
 def leaning(chip: Chip, places: list[float]) -> Chip:

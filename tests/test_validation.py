@@ -106,6 +106,32 @@ def test_excluded_rows_are_in_the_table_of_exclusions(found: validation.Validati
     assert found.table[found.table["regime"] == "all"]["rows"].sum() == len(kept)
 
 
+def test_rows_that_no_machine_could_measure_are_listed(found: validation.Validation) -> None:
+    """None is dropped unseen: a rule takes them, by class, chip and framework, and says that nobody knows why."""
+    assert found.bad.empty
+    bound = found.rows["measured_s"] < 0.97 * found.rows["lower_s"]
+    taken = found.rows[found.rows["rule"] == exclusions.IMPOSSIBLE]
+    assert taken.index.tolist() == found.rows.index[bound].tolist()
+    alone = taken[~taken["chip"].str.contains("<")]
+    assert len(alone) == 84
+    listed = found.excluded[found.excluded["rule"] == exclusions.IMPOSSIBLE]
+    assert listed["rows"].sum() == len(alone)
+    assert not listed["late"].any()
+    table = validation_report.impossible_table(found)
+    assert sum(int(row[4]) for row in table.rows) == len(alone)
+    assert ["attention decode", "bf16", "a100-sxm-80gb", "trtllm", "34"] in [row[:5] for row in table.rows]
+    assert all(float(least) <= float(median) <= 0.97 for *_, least, median in table.rows)
+    page = validation_report.page(found)
+    assert "Open: why these 84 rows" in page
+    assert "Not usable" not in page
+    # They are in no figure, and one such row of one's own is a slip to be told of.
+    kept = found.rows[(found.rows["rule"] == "") & (found.rows["class"] == "attention decode")]
+    assert (kept["measured_s"] >= 0.97 * kept["lower_s"]).all()
+    slip = own(count=20)
+    slip.loc[3, "time_s"] *= 1e-3
+    assert validation.validate(slip, "h100").bad["reason"].tolist() == [measurements.TOO_FAST]
+
+
 def test_page_and_machine_readable_forms(found: validation.Validation) -> None:
     page = validation_report.page(found)
     assert "not shippable" in page

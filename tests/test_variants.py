@@ -15,6 +15,7 @@ from hypothesis import given, strategies as st
 import roofline as rl
 from roofline.hardware.chip import Chip
 from roofline.hardware.number import Number
+from roofline.hardware.uncertainty import sample
 from tests.strategies import changes, chips_and_figures
 
 
@@ -132,3 +133,59 @@ def test_what_was_looked_up_does_not_go_over_to_a_changed_copy() -> None:
     with pytest.raises(ValueError, match="bound_cache"):
         dataclasses.replace(chip, bound_cache=chip.bound_cache)
     assert costed(chip) == before
+
+
+def slower(chip: Chip) -> dict[str, Number]:
+    """The figures of a chip with a tenth of the memory bandwidth."""
+    path = chip.path("memory.main.bandwidth")
+    tenth = dataclasses.replace(chip.number(path), value=chip[path] / 10, low=None, high=None)
+    return {**chip.numbers, path: tenth}
+
+
+CHANGES = {
+    "what_if": lambda c: c.what_if({"memory.main.bandwidth": "x0.1"}),
+    "clock": lambda c: c.what_if({"clock": "x0.5"}),
+    "array": lambda c: c.what_if({"memory.main.bandwidth": ["1 TB/s", "2 TB/s"]}),
+    "parameter": lambda c: c.what_if({"efficiency.gemm.memory_fraction": 0.1, "efficiency.gemm.spread": 0.4}),
+    "links": lambda c: c.what_if({"links.scale_up.bandwidth": "x0.1"}),
+    "on_stack": lambda c: c.on_stack("vllm"),
+    "replace": lambda c: dataclasses.replace(c, numbers=slower(c)),
+    "its family's": lambda c: dataclasses.replace(
+        c, numbers={path: n for path, n in c.numbers.items() if not path.startswith("efficiency.gemm.")}
+    ),
+    "copy of a change": lambda c: copy.copy(c.what_if({"memory.main.bandwidth": "x0.1"})),
+    "change of a copy": lambda c: copy.deepcopy(c).what_if({"memory.main.bandwidth": "x0.1"}),
+    "pickle": lambda c: dataclasses.replace(pickle.loads(pickle.dumps(c)), numbers=slower(c)),
+    "sample": lambda c: sample(c, 8),
+    "twice": lambda c: c.what_if({"memory.main.bandwidth": "x2"}).on_stack("vllm").what_if({"clock": "x0.5"}),
+}
+
+
+def answers(chip: Chip) -> list[Any]:
+    """Everything that looks something up and might keep it: costs, bounds, spreads, peaks, estimates, intervals."""
+    gemm, send = rl.gemm(m=8, n=4096, k=4096), rl.all_reduce(bytes=1e8, devices=4)
+    costs = [rl.cost(one, chip) for one in (gemm, send)]
+    est = rl.estimate("llama-3.1-8b", chip, batch=2, tp=2)
+    return [
+        *(value for cost in costs for value in (*cost.values, cost.bound)), chip.spreads(("gemm",), "bf16"),
+        chip.peak("bf16"), chip.ridge_point("bf16"), chip.machine, est.ttft_s, est.tpot_s, est.lower_s, est.bound,
+        est.interval(0.9, "tpot_s"), est.memory.capacity_bytes,
+    ]  # fmt: skip
+
+
+def flat(values: list[Any]) -> list[Any]:
+    return [v for value in values for v in (value.values() if isinstance(value, dict) else (value,))]
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_changed_chip_never_answers_with_the_old_one_s_numbers(change: Any) -> None:
+    """Changed after the chip was asked everything, it says what it says when changed before it was asked anything."""
+    asked, fresh = (copy.deepcopy(rl.load_chip("h100-sxm")) for _ in range(2))
+    before = answers(asked)
+    after, expected = answers(change(asked)), answers(change(fresh))
+    assert len(flat(after)) == len(flat(expected))
+    for found, value in zip(flat(after), flat(expected), strict=True):
+        np.testing.assert_array_equal(found, value)
+    assert any(not np.array_equal(a, b) for a, b in zip(flat(after), flat(before), strict=True))
+    for found, value in zip(flat(answers(asked)), flat(before), strict=True):  # nor did the old one change
+        np.testing.assert_array_equal(found, value)

@@ -300,6 +300,16 @@ def test_the_width_of_an_interval(level: float, deviations: float) -> None:
                            pytest.approx(2 / est.interval(level, "time_s")[0], rel=1e-3))  # fmt: skip
 
 
+@pytest.mark.parametrize(("level", "more"), [(0.5, 1e-4), (0.9, 5e-4), (0.99, 1e-3)])
+def test_an_interval_holds_as_often_as_it_says(level: float, more: float) -> None:
+    """At least so, and hardly more: between the outermost of 256 samples a straight line lies outside of the curve."""
+    est = rl.estimate("llama-3.1-8b", hosted("1 s", **{"overheads.engine_spread": 0.2}), batch=1, prompt=16, output=2)
+    low, high = est.interval(level, "tpot_s")
+    normal = NormalDist(math.log(est.tpot_s), float(est.decode.spread))
+    held = normal.cdf(math.log(high)) - normal.cdf(math.log(low))
+    assert level - 1e-4 <= held <= level + more
+
+
 def test_no_sample_is_faster_than_the_lower_bound() -> None:
     est = rl.estimate("llama-3.1-8b", plain(), batch=1, prompt=16, output=2)
     assert est.tpot_s < est.decode.lower_s * math.exp(0.1)  # the plain chip is near its bound, within its doubt

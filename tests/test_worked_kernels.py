@@ -204,7 +204,9 @@ def test_a_window_and_a_chunk() -> None:
     chunked = rl.attention(batch=1, q_len=4096, kv_len=4096, window=1024, chunked=True, **LLAMA)
     worked(chunked, flops=4 * 128 * 32 * 4 * triangle, bytes=(32 + 8) * 4096 * 256 * 2)
     rest = rl.attention(batch=1, q_len=2560, kv_len=2560, window=1024, chunked=True, **LLAMA)
-    worked(rest, flops=4 * 128 * 32 * (2 * triangle + 512 * 513 / 2))
+    # All of its tensors too, and of those the keys and values, half as many numbers as 4096 tokens have, from memory.
+    worked(rest, flops=4 * 128 * 32 * (2 * triangle + 512 * 513 / 2), bytes=(32 + 8) * 2560 * 256 * 2,
+           memory_bytes=8 * 2560 * 256 * 2)
     # A decoding query of 4096 sees, and reads, the last 1024 keys.
     one = rl.attention(batch=1, q_len=1, kv_len=4096, window=1024, **LLAMA)
     worked(one, flops=4 * 128 * 32 * 1024, memory_bytes=8 * 1024 * 256 * 2)
@@ -386,6 +388,14 @@ def test_few_tokens_visit_few_experts() -> None:
     )  # fmt: skip
     at_random = 64 * (1 - math.exp(-8 / 64))
     worked(rl.moe(tokens=4, skew=1, **SMALL), flops=8 * expert, memory_bytes=at_random * expert)
+
+
+def test_quantising_before_experts_is_counted_as_before_products() -> None:
+    """512 tokens of 2 experts are 1024 pairs; each row that enters a product is quantised, 2 FLOP a number."""
+    layer = {"tokens": 512, **SMALL, "dtype": "fp8"}
+    plainly, quantised = (rl.cost(rl.moe(**layer, quantize=q), plain()) for q in (False, True))
+    assert quantised.vector_flops - plainly.vector_flops == 2 * 1024 * (1024 + 1408)
+    assert quantised.flops == plainly.flops
 
 
 def test_experts_over_ranks() -> None:

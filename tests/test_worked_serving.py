@@ -224,6 +224,34 @@ def test_a_prefix_in_the_cache() -> None:
     assert est.ttft_s == pytest.approx(1 + 0.5 * 8 / 9, rel=CLOSE)
 
 
+def test_passes_are_those_of_what_is_new() -> None:
+    """768 of 1024 tokens are cached, 256 are new, a pass takes 256: one pass, not four. So a request stays for 9 passes
+    and 8/9 of one starts in each, of the one whole prompt that a pass could take."""
+    est = serve(concurrency=8, prefix=768, chunk=256)
+    assert est.active == pytest.approx(8)
+    assert est.mixed_share == pytest.approx(8 / 9)
+    assert est.ttft_s == pytest.approx(1 + 0.5 * 7 / 8, rel=CLOSE)
+    # Of 512 new tokens a pass takes one half: 2 passes, so 8 requests want 8/10 of a start in each; 1/2 is to be had.
+    halves = serve(concurrency=8, prefix=512, chunk=256)
+    assert halves.active == pytest.approx(5)
+    assert halves.requests_per_s == pytest.approx(1 / 2, rel=CLOSE)
+    # The halves see 768 and 1024 tokens.
+    _, piece = (one.args for one in halves.mixed.workload if one.kind == "attention")
+    assert (piece["q_len"], piece["kv_len"]) == (256, pytest.approx(896))
+
+
+def test_a_longer_prefix_takes_fewer_passes() -> None:
+    """Of 65,536 tokens 8, 4 and an eighth of a pass of 8,192 are new, and those see ever more keys."""
+    times = [
+        rl.serve("llama-3.1-8b", plain(), prompt=65536, output=64, prefix=p, concurrency=1).ttft_s
+        for p in (0, 32768, 64512)
+    ]
+    assert times[0] > times[1] > times[2]
+    # The pairs that attend, over those of the whole prompt: attention is what grows, the products go with the tokens.
+    assert times[1] / times[0] == pytest.approx(1 / 2 * 1.25, rel=0.2)
+    assert times[2] / times[0] < 1 / 24
+
+
 def test_replicas_and_stages_share_the_requests() -> None:
     """dp = 2: 72 requests are 36 a replica, each as above; in all twice as many tokens, per chip as many."""
     one, two = serve(concurrency=36), serve(concurrency=72, dp=2)

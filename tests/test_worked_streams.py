@@ -7,6 +7,7 @@ links of 100 GB/s, 10 GB/s between domains, 50 GB/s to the host. The arithmetic 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 
 import roofline as rl
 from roofline.work import op
-from tests.plain import plain, worked
+from tests.plain import descriptor, plain, worked
 
 US = 1e-6
 
@@ -58,6 +59,16 @@ def test_little_s_law_limits_the_rate() -> None:
     chip = plain().what_if({"efficiency.embedding_bag.inflight_bytes": "4 kB"})
     rows = 10 * 1_000_000 * (1 - math.exp(-0.02)) * 256
     worked(rl.embedding_bag(**BAGS), chip, lower_s=rows / 1e12, memory_s=rows / 0.4e12, time_s=US + rows / 0.4e12)
+
+
+def test_a_memory_without_latency_is_no_memory(tmp_path: Path) -> None:
+    """Lookups wait for it, so that without it they would take no time: refused where it is said, not divided by."""
+    with pytest.raises(rl.BadWorkload, match=r"memory.dram.latency: expected a positive, finite time"):
+        plain().what_if({"memory.dram.latency": "0 s"})
+    text = descriptor().replace('value = "1 us"', 'value = "0 s"', 1)
+    (tmp_path / "instant.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(rl.BadDescriptor, match=r"memory.dram.latency"):
+        rl.load_chip(tmp_path / "instant.toml")
 
 
 def test_the_cycles_of_lookups_and_bags() -> None:

@@ -44,8 +44,8 @@ def best(schedules, memory_s):
 
 
 def attention_cost(
-    batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tile,
-    decode_rows, fetch_rows, port_cores,
+    batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tensors,
+    tile, decode_rows, fetch_rows, port_cores,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
@@ -56,9 +56,10 @@ def attention_cost(
     Work. A pair of query and key that attend costs 2 key_dim (the score) + 2 value_dim (its share of the output) FLOP
     on the matrix engine and a softmax on the vector engine.
 
-    Traffic. Queries and output pass through the cache and spill beyond its capacity. The KV cache is cold, or with
-    `reuse` warm: ideally all but what exceeds the capacity; in a real cache, which evicts the oldest bytes just before
-    a loop comes back to them, all of it up to three quarters of the capacity and nothing from the capacity on.
+    Traffic, of batch x `tensors` sequences. Queries and output pass through the cache and spill beyond its capacity.
+    The KV cache is cold, or with `reuse` warm: ideally all but what exceeds the capacity; in a real cache, which evicts
+    the oldest bytes just before a loop comes back to them, all of it up to three quarters of the capacity and nothing
+    from the capacity on.
 
     Time, both phases: launch + sequences x sequence_s + just written K and V at fresh_fraction of memory bandwidth,
     then waves of blocks over the cores, each with a start and its query and output rows, then the longest of matrix
@@ -78,8 +79,8 @@ def attention_cost(
     flops = 2 * (key_dim + value_dim) * scores
     softmax = SOFTMAX_FLOPS * scores
 
-    kv_bytes = batch * kv_heads * keys * kv_dim * kv_width
-    io_bytes = batch * heads * q_len * (key_dim + value_dim) * width
+    kv_bytes = tensors * batch * kv_heads * keys * kv_dim * kv_width
+    io_bytes = tensors * batch * heads * q_len * (key_dim + value_dim) * width
     total = kv_bytes + io_bytes
     spilled = np.maximum(io_bytes - cache_capacity, 0)
 
@@ -98,7 +99,7 @@ def attention_cost(
     core_bandwidth = cache_bandwidth / core_count
     core_matrix = matrix_flops / core_count
     core_vector = vector_flops / core_count
-    fresh = causal * batch * kv_heads * np.minimum(q_len, keys) * np.maximum(kv_dim * kv_width, BURST_BYTES)
+    fresh = causal * tensors * batch * kv_heads * np.minimum(q_len, keys) * np.maximum(kv_dim * kv_width, BURST_BYTES)
     start_s = launch_s + np.where(kv_width < width, convert_s, 0) + batch * sequence_s
     start_s = start_s + fresh / (fresh_fraction * memory_bandwidth)
     row_s = (key_dim * width + value_dim * np.maximum(width, 2)) / (edge_fraction * core_bandwidth)
@@ -183,21 +184,26 @@ def attention_cost(
 
 def attention(
     batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse, scattered,
+    tensors,
     matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
     memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
     prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
     decode_fill_s, decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
 ):  # fmt: skip
-    """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`."""
+    """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`.
+
+    The tensors are those of batch x `tensors` sequences, the pairs those of batch.
+    """
     values = np.where(value_dim > 0, value_dim, head_dim)
-    new_numbers = batch * q_len * kv_heads * (head_dim + values)
+    new_tokens = batch * tensors * q_len
+    new_numbers = new_tokens * kv_heads * (head_dim + values)
     write_s = np.where(scattered > 0, scatter_s + new_numbers * scatter_element_s, 0)
     # A block of threads to each new token; smaller blocks, where keys have fewer numbers, run more at a time.
-    write_s = write_s + causal * batch * q_len * np.minimum(1, kv_heads * head_dim / WRITERS) * token_write_s
+    write_s = write_s + causal * new_tokens * np.minimum(1, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
         batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, np.where(head_dim <= NARROW, narrow_tile, TILE), decode_rows,
+        width, kv_width, reuse, tensors, np.where(head_dim <= NARROW, narrow_tile, TILE), decode_rows,
         fetch_rows, port_cores,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s + write_s, convert_s, sequence_s, block_s,

@@ -51,11 +51,11 @@ def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s
 def exchange(
     phases, across_buffer, passing, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
     network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
-    network_fraction, chunk_s, copy_fraction,
+    network_fraction, chunk_s, copy_fraction, scattered=False,
 ):  # fmt: skip
     """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains.
 
-    Main memory is read or written for `passing` bytes a phase.
+    Main memory is read or written for `passing` bytes a phase. `scattered`: every part has a device of its own.
     """
     local, domains = shape(devices, link_domain)
     inside = bytes * (1 - 1 / local)
@@ -79,7 +79,9 @@ def exchange(
     link_s = np.where(can, np.minimum(ring_link_s, switch_link_s), ring_link_s)
 
     hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
-    ideal_s = np.maximum(inside / link_bandwidth, across / network_bandwidth)
+    # Parts that go to a device each need not be passed on: the links carry what stays in a domain, l - 1 of n parts.
+    needed = np.where(scattered, bytes * np.maximum(1 / domains - 1 / devices, 0), inside)
+    ideal_s = np.maximum(needed / link_bandwidth, across / network_bandwidth)
     return cost(
         devices,
         phases * (inside + across),
@@ -149,7 +151,7 @@ def all_to_all(
     return exchange(
         1, bytes, passing, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth,
         network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
-        copy_fraction,
+        copy_fraction, scattered=True,
     )  # fmt: skip
 
 

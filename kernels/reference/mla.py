@@ -26,7 +26,7 @@ def mla_attention(
     key_dim = kv_lora_rank + rope_dim
     launch_s = launch_s + np.where(kv_width < width, widen_s + widen_element_s * batch * kv_len * key_dim, 0)
     return attention_cost(
-        batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse,
+        batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse, 1.0,
         MLA_TILE, decode_rows, fetch_rows, port_cores,
         matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
         launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,

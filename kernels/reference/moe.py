@@ -77,7 +77,8 @@ def moe(
     combine = pairs * hidden * out_width
     written = tokens * hidden * out_width
     quantized = (1 - quantize_pairs) * tokens + quantize_pairs * pairs
-    side = permute + activation + combine + 3 * quantize * (quantized * hidden + pairs * down)
+    quantized = quantize * (quantized * hidden + pairs * down)
+    side = permute + activation + combine + 3 * quantized
     moved = up_rows + down_rows + side + written
     outer = 2 * np.minimum(tokens, pairs) * hidden * out_width
 
@@ -144,7 +145,7 @@ def moe(
     zero = np.zeros(shape)
     return (
         zero + flops,
-        zero + pairs * (4 * down + 2 * hidden),
+        zero + pairs * (4 * down + 2 * hidden) + 2 * quantized,
         zero + weights + outer,
         zero + weights * cold + moved * lost,
         zero + weights + moved,

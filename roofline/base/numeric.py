@@ -133,12 +133,16 @@ def minimum(a: Numeric, b: Numeric) -> Numeric:
 def quantiles(samples: np.ndarray, *at: float) -> list[np.ndarray]:
     """Quantiles along the first axis, interpolated between the two samples beside each.
 
-    As ``np.quantile(samples, at, axis=0)``, to the bit, in a fraction of its time.
+    Each of n samples stands for its n-th of the probability and lies in the middle of it, at (i + 1/2) / n, as those do
+    that are drawn slice by slice. So this is ``np.quantile(samples, at, axis=0, method="hazen")``, to the bit, in a
+    fraction of its time; the default would take the first and the last sample for the ends of the distribution, and
+    make every interval too narrow.
     """
+    last = len(samples) - 1
     ordered = np.sort(np.ascontiguousarray(np.moveaxis(samples, 0, -1)), axis=-1)
     found = []
     for q in at:
-        place = (len(samples) - 1) * q
+        place = min(max(len(samples) * q - 0.5, 0.0), float(last))
         beside = ordered[..., int(place) : int(place) + 2]
         found.append(np.asarray(np.quantile(beside, place - int(place), axis=-1)))
     return found

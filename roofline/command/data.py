@@ -117,4 +117,4 @@ def validate(
     if as_csv:
         return print_csv(says.records(found))
     tables = [says.goals_table(found)] if len(found.goals) else []
-    print_table(*tables, says.classes_table(found), says.excluded_table(found), width=260)
+    print_table(*tables, says.classes_table(found), *says.left_out_tables(found), width=260)

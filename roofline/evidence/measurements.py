@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 #: A measured time may undercut the lower bound by this much (timer resolution, clocks above the nominal one).
 MARGIN = 0.03
 
+#: The fault of a row that undercuts it by more.
+TOO_FAST = f"faster than the lower bound by more than {MARGIN:.0%}"
+
 #: A measured time this many times the upper bound is a mistake in the unit, or another operator.
 FAR = 1000.0
 
@@ -199,11 +202,11 @@ def _reason(name: str, error: Exception) -> str:
     return text
 
 
-def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series[str]:
+def faults(frame: pd.DataFrame, chip: Chip) -> pd.Series[str]:
     """Why rows cannot be used: index of the bad rows -> reason.
 
     A row is bad when its operator is unknown, its time or an argument is missing, not positive or impossible, the chip
-    has no rate for its dtype, or when it is faster than the lower bound by more than `margin`: no machine of that
+    has no rate for its dtype, or when it is faster than the lower bound by more than :data:`MARGIN`: no machine of that
     description does that, so something other was measured. So it is when it is :data:`FAR` times slower than the upper
     bound: most often the unit is wrong.
     """
@@ -238,7 +241,7 @@ def faults(frame: pd.DataFrame, chip: Chip, margin: float = MARGIN) -> pd.Series
         for row, why in failed.items():
             reason[row] = why
         time = time[cost.index]
-        _mark(reason, time < cost["lower_s"] * (1 - margin), f"faster than the lower bound by more than {margin:.0%}")
+        _mark(reason, time < cost["lower_s"] * (1 - MARGIN), TOO_FAST)
         _mark(reason, time > cost["upper_s"] * FAR, f"slower than the upper bound by {FAR:,.0f} times: in seconds?")
     return reason[reason != ""]
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from roofline.evidence.measurements import MARGIN
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -33,6 +35,12 @@ class Rule:
     reason: str
     late: bool
     rows: Callable[[pd.DataFrame], pd.Series[bool]]
+
+
+def _impossible(frame: pd.DataFrame) -> pd.Series[bool]:
+    if "lower_s" not in frame.columns:  # nothing was predicted yet
+        return frame["op"].eq("none")
+    return frame["time_s"] < frame["lower_s"] * (1 - MARGIN)
 
 
 def _engine(frame: pd.DataFrame, *names: str) -> pd.Series[bool]:
@@ -88,7 +96,12 @@ def _slow_mode(frame: pd.DataFrame) -> pd.Series[bool]:
     return out
 
 
+#: The rule that asks the model and not the data alone: the complete data's rows are not counted for it.
+IMPOSSIBLE = "faster_than_bound"
+
 RULES = (
+    Rule(IMPOSSIBLE, "faster than the lower bound, which no machine of that description can beat, by more than "
+         f"{MARGIN:.0%}: something other was measured than is said, or the bound is wrong", False, _impossible),
     Rule("eager_host_bound", "vLLM's block-scaled fp8 products were timed eagerly, without a CUDA graph: 55-150 us of "
          "host time in every row", False, _eager),
     Rule("eager_launch_floor", "the engine's all-reduce timed eagerly: 19-30 us of host time; the rows in a CUDA graph "

@@ -69,7 +69,8 @@ class Validation:
     excluded : DataFrame
         Rows that the rules of :mod:`roofline.fidelity.exclusions` take: of those here, and of the complete data.
     bad : DataFrame
-        Rows that cannot be used: chip, row, reason.
+        Rows that cannot be used: chip, row, reason. Of measurements of your own those that no machine can be as fast as
+        too, which are mostly slips; of public ones a rule excludes those.
     source : str
     """
 
@@ -217,13 +218,13 @@ def _predictions(
     for name, chip in chips.items():
         part = frame[frame["chip"] == name]
         say(f"{name}: {len(part):,} rows")
-        made = [_predicted(part, chip, bad)]
+        made = [_predicted(part, chip, bad, lend)]
         if lend and name in CARRIED:
             lender = load_chip(CARRIED[name])
-            lent = _predicted(part, carried(chip, lender), [])
+            lent = _predicted(part, carried(chip, lender), [], lend)
             made.append(lent.assign(chip=f"{name} < {lender.name}", role="not fitted"))
         if lend and name in UNMEASURED:
-            plain = _predicted(part, unmeasured(chip), [])
+            plain = _predicted(part, unmeasured(chip), [], lend)
             made.append(plain.assign(chip=f"{name} < {chip.family} family", role="family's"))
         found += [m for m in made if len(m)]
     if not found:
@@ -235,15 +236,18 @@ def _predictions(
     return rows, pd.DataFrame(bad, columns=["chip", "row", "reason"])
 
 
-def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) -> pd.DataFrame:
-    """The usable rows of one chip with what the model says of them, with the label of untuned kernels and without."""
-    rows = _labelled(frame, chip, bad)
+def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]], public: bool) -> pd.DataFrame:
+    """The usable rows of one chip with what the model says of them, with the label of untuned kernels and without.
+
+    Rows beyond the bound are flagged where they are `public`, and bad in a table of somebody's own.
+    """
+    rows = _labelled(frame, chip, bad, public)
     if rows.empty:
         return rows
     rows = rows.assign(**{f"unlabelled_{name}": rows[name] for name in _SAID})
     untuned = frame[frame["tuned"].eq(False)] if "tuned" in frame.columns else frame.iloc[:0]
     if len(untuned):
-        other = _labelled(untuned.drop(columns="tuned"), chip, [])
+        other = _labelled(untuned.drop(columns="tuned"), chip, [], public)
         for name in _SAID if len(other) else ():
             rows.loc[other.index, f"unlabelled_{name}"] = other[name]
     return rows
@@ -252,8 +256,8 @@ def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]])
 _SAID = ("predicted_s", "low_s", "high_s")
 
 
-def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) -> pd.DataFrame:
-    """The usable rows of one chip with what the model says of them."""
+def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]], public: bool) -> pd.DataFrame:
+    """The usable rows of one chip with what the model says of them; `public` ones beyond the bound are flagged."""
     import pandas as pd
 
     parts = []
@@ -264,6 +268,8 @@ def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) 
         rows = rows[[c for c in rows.columns if c in ("op", "time_s") or rows[c].notna().any()]]
         arguments = rows.drop(columns=[c for c in _ABOUT if c in rows.columns])
         why = measurements.faults(arguments, under)
+        too_fast = why.index[why == measurements.TOO_FAST] if public else why.index[:0]
+        why = why.drop(index=too_fast)
         bad += [(chip.name, row, reason) for row, reason in why.items()]
         good = measurements.numeric(arguments.drop(index=why.index))
         if good.empty:
@@ -272,6 +278,8 @@ def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]]) 
         about = rows.loc[good.index, [c for c in _ABOUT if c in rows.columns and c != "naive_s"]]
         labels: dict[str, Any] = {"class": _class(str(op), str(variant)), "dtype": _dtype(good, str(op), str(variant))}
         made = pd.concat([about, said], axis=1).assign(measured_s=good["time_s"], stack=" + ".join(stacks), **labels)
+        if len(too_fast):
+            made.loc[too_fast, "flags"] = exclusions.IMPOSSIBLE + ";" + made.loc[too_fast, "flags"].astype(str)
         for column in ("head_dim", "ep"):
             made[column] = good.get(column, np.nan)
         parts.append(made)
@@ -424,6 +432,7 @@ def _excluded(rows: pd.DataFrame, complete: bool) -> pd.DataFrame:
         counts = pd.read_csv(_MEASURED / "counts.csv", keep_default_na=False)
         counts["rule"] = exclusions.excluded(counts["rule"], late=True)
         whole = counts.groupby("rule")["rows"].sum()
-        table.attrs["complete"] = {rule.flag: int(whole.get(rule.flag, 0)) for rule in exclusions.RULES}
+        table.attrs["complete"] = {rule.flag: int(whole.get(rule.flag, 0)) for rule in exclusions.RULES
+                                   if rule.flag != exclusions.IMPOSSIBLE}  # fmt: skip
         table.attrs["complete_rows"] = int(counts["rows"].sum())
     return table

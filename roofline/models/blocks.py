@@ -216,7 +216,7 @@ class Cross(_Block):
             else:
                 steps.append(Linear(f"{name}.down", width, self.rank, activation=False, bias=False))
                 steps.append(Linear(f"{name}.up", self.rank, width, activation=False))
-            steps.append(Pointwise(f"{name}.combine", "elementwise", width, reads=3, flops=2))
+            steps.append(Pointwise(f"{name}.combine", "elementwise", width, reads=3, flops=2, follows=True))
         return flat(self.label, width), steps
 
 
@@ -246,7 +246,8 @@ class LocalAttention(_Block):
         count, dim = feature.vectors, feature.dim
         build = Pointwise(f"{self.label}.pair", "copy", 3 * dim, rows=count, reads=1 / 3, flops=1 / 3)
         layers = self._layers(self.layers, 3 * dim, "behaviour, query and their sum", rows=count)
-        total = Pointwise(f"{self.label}.sum", "elementwise", dim, rows=count, reads=2, writes=1 / count, flops=2)
+        total = Pointwise(f"{self.label}.sum", "elementwise", dim, rows=count, reads=2, writes=1 / count, flops=2,
+                          follows=self.layers[-1] == dim)  # fmt: skip
         return flat(self.label, dim), [build, *layers, total]
 
 

@@ -150,6 +150,8 @@ class Pointwise:
         Vector FLOP an element.
     copies : int
         Times it runs, each with `params` of its own.
+    follows : bool
+        Whether it works on the elements of the product before it, whose epilogue may run it.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Pointwise:
     flops: float = 0
     copies: int = 1
     weights: int = 0
+    follows: bool = False
 
     @property
     def params(self) -> int:
@@ -171,10 +174,11 @@ class Pointwise:
         return 0
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
-        return (op.elementwise(
+        one = op.elementwise(
             rows=batch * self.rows, cols=self.cols, reads=self.reads, writes=self.writes, dtype=op.wide(dtype),
             flops_per_element=self.flops, kind=self.kind, name=self.name, count=self.copies, scope="model",
-        ),)  # fmt: skip
+        )  # fmt: skip
+        return (replace(one, follows=True) if self.follows else one,)
 
 
 @dataclass(frozen=True, slots=True)

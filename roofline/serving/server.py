@@ -5,11 +5,11 @@ requests in flight: as one ends the next is prefilled, in the same forward pass 
 come in two kinds, those that only decode and those that carry prompt tokens as well, and everything a server shows
 follows from how often each comes.
 
-With `C` requests in flight, mean output `O`, and a prompt that needs `k` passes (1 where it fits into the `chunk` of
-prompt tokens that a pass takes, else prompt / chunk):
+With `C` requests in flight, mean output `O`, and a prompt of which `N` tokens are new (not in a cached prefix), so that
+it needs `k` passes (1 where they fit into the `chunk` of prompt tokens that a pass takes, else ``N / chunk``):
 
 - a request stays for ``R = O - 1 + k`` passes, so ``r = C / R`` requests start in each pass (Little's law), but no more
-  than ``chunk / prompt``: beyond that, prefill is the bottleneck and requests wait;
+  than ``chunk / N``: beyond that, prefill is the bottleneck and requests wait;
 - a pass with a prompt carries ``n = max(1, r)`` of them, and is a share ``f = k r / n`` of all passes;
 - a mean pass takes ``T = (1 - f) T_decode + f T_mixed``; throughput is ``r O / T``;
 - a request is not delayed by its own prefill: of a request's ``O - 1`` decoding passes, the share
@@ -108,6 +108,11 @@ class ServingEstimate(Estimate):
         r = self.request
         return r.output, r.output + r.output_sd**2 / r.output
 
+    @property
+    def _new(self) -> Any:
+        """Prompt tokens that are computed: those that no cached prefix holds."""
+        return self.request.prompt - self.request.prefix
+
     @functools.cached_property
     def memory(self) -> Memory:
         """What one chip holds when the requests are halfway through their output, paged as they grow.
@@ -120,6 +125,7 @@ class ServingEstimate(Estimate):
         model = self.model.without_windows if r.whole_cache else self.model
         per_request = parallel.kv_bytes(model, plan, 1, held, kv_dtype)
         weights, capacity = self._static.weights_bytes, self.chip.level(self.chip.main_level, "capacity")
+        # An engine sets its working space aside when it starts, for whole prompts: a cached prefix frees none of it.
         room = minimum(r.chunk, r.prompt)
         activations = parallel.activation_bytes(self.model, plan, maximum(1, r.chunk // r.prompt), room, r.dtype)
         free = maximum(capacity * r.usable_memory - weights - activations, 0.0)
@@ -148,9 +154,9 @@ class ServingEstimate(Estimate):
         r = self.request
         lanes = r.plan.dp * r.plan.pp
         in_flight = minimum(r.batch, maximum(self.memory.largest_batch, lanes)) / lanes
-        passes = maximum(r.prompt / r.chunk, 1.0)
+        passes = maximum(self._new / r.chunk, 1.0)
         stay = self._output[0] - 1 + passes
-        starts = minimum(in_flight / stay, r.chunk / r.prompt)
+        starts = minimum(in_flight / stay, r.chunk / self._new)
         at_once = maximum(starts, 1.0)
         return starts * stay, passes, at_once, passes * starts / at_once
 
@@ -199,12 +205,17 @@ class ServingEstimate(Estimate):
         in_flight, _, at_once, _ = self._flow
         longer = 1 + (r.prompt_sd / r.prompt) ** 2
         options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
-        piece = minimum(r.prompt - r.prefix, r.chunk)
+        piece = minimum(self._new, r.chunk)
         # The pieces of a long prompt attend, in the mean, over half of it more than a prompt of their own length.
         seen = maximum((r.prompt + piece) / 2, piece) + r.prefix / 2
         prefill = self.model.step(at_once, piece, seen, **options)
-        attending = {"batch": at_once / longer, "q_len": piece * longer, "kv_len": seen * longer}
-        prefill = prefill.map(lambda one: one.with_args(**attending) if "q_len" in one.args else one)
+        factors = {"batch": 1 / longer, "q_len": longer, "kv_len": longer}
+
+        def varied(one: Op) -> Op:
+            # By factors: attention within chunks has sequences and lengths of its own.
+            return one.with_args(**{name: one.args[name] * factor for name, factor in factors.items()})
+
+        prefill = prefill.map(lambda one: varied(one) if "q_len" in one.args else one)
         decoding = maximum(in_flight - at_once, 0.0) * r.beams
         return self._static.run_step(joined(self._decode_step(maximum(decoding, 1)), prefill, decoding), 1.0)
 

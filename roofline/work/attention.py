@@ -33,7 +33,7 @@ def attention(
         Sliding-window length; a query sees at most this many tokens.
     chunked : bool
         Whether the window is a chunk with fixed borders instead (Llama 4), which begins with the new tokens: each chunk
-        is a sequence of its own, a shorter last one counted by its pairs.
+        is a sequence of its own, a shorter last one counted by its pairs, with all of its tensors.
     value_dim : number or array, optional
         Size of a head's value where it is not `head_dim` (DeepSeek's expanded keys are longer than its values).
     query_dtype : str, optional
@@ -55,7 +55,7 @@ def attention(
         **mean(name, batch=batch), **whole(name, heads=heads, kv_heads=kv_heads, head_dim=head_dim),
         **mean(name, q_len=q_len, kv_len=kv_len),
     }  # fmt: skip
-    values |= {"window": 0.0, "value_dim": 0.0, "scattered": 0.0}  # 0: none
+    values |= {"window": 0.0, "value_dim": 0.0, "scattered": 0.0, "tensors": 1.0}  # 0: none
     if window is not None:
         values |= whole(name, window=window)
     elif chunked:
@@ -85,10 +85,11 @@ def _chunks(values: dict[str, Numeric]) -> dict[str, Numeric]:
     """Attention within chunks of `window` tokens as sequences of that length."""
     q_len, window = values["q_len"], values["window"]
     rest = q_len % window
-    sequences = q_len // window + rest * (rest + 1) / (window * (window + 1))
+    by_pairs = q_len // window + rest * (rest + 1) / (window * (window + 1))
     return {
-        "batch": values["batch"] * choose(q_len > window, sequences, 1), "q_len": minimum(q_len, window),
+        "batch": values["batch"] * choose(q_len > window, by_pairs, 1), "q_len": minimum(q_len, window),
         "kv_len": minimum(values["kv_len"], window), "window": 0.0,
+        "tensors": choose(q_len > window, q_len / window / by_pairs, 1.0),
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from roofline.base.numeric import Numeric, anywhere, choose, maximum, minimum
+from roofline.base.numeric import Numeric, anywhere, choose, everywhere, maximum, minimum
 from roofline.work.op import Op
 from roofline.work.workload import Workload
 
@@ -135,9 +135,10 @@ def compiled(step: Workload) -> Workload:
 
 
 def _follows(one: Op, product: Op) -> bool:
-    """Whether `one` works on the elements of a product's result."""
-    args = product.args
-    return product.kind == "gemm" and product.count == one.count and one.args["cols"] is args["n"]
+    """Whether `one` works on the elements of a product's result: it says so, and they are as many and as often."""
+    if not one.follows or product.kind != "gemm":
+        return False
+    return everywhere(product.count == one.count) and everywhere(one.args["cols"] == product.args["n"])
 
 
 __all__ = ["cached", "compiled", "fused", "joined"]

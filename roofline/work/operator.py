@@ -30,6 +30,8 @@ class Op:
         ``"layer"`` for what a repeated layer holds (pipeline stages divide these), else ``"model"``.
     kernel : str
         The kernel that costs it; default: the one named like `kind`. The kin of ``elementwise`` share one.
+    follows : bool
+        Whether it works on the elements of what the operator before it computes, so that it can run in its epilogue.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Op:
     shard: str = ""
     scope: str = "layer"
     kernel: str = ""
+    follows: bool = False
 
     def __post_init__(self) -> None:
         if not self.kernel:
@@ -48,13 +51,14 @@ class Op:
 
     def times(self, count: Numeric) -> Op:
         """The same operator, run `count` times as often."""
-        count = self.count * count
-        return Op(self.kind, self.name, self.dtype, self.args, count, self.shard, self.scope, self.kernel)
+        return self._with(self.args, self.count * count)
 
     def with_args(self, **changes: Numeric) -> Op:
         """The same operator with some arguments changed."""
-        args = {**self.args, **changes}
-        return Op(self.kind, self.name, self.dtype, args, self.count, self.shard, self.scope, self.kernel)
+        return self._with({**self.args, **changes}, self.count)
+
+    def _with(self, args: dict[str, Numeric], count: Numeric) -> Op:
+        return Op(self.kind, self.name, self.dtype, args, count, self.shard, self.scope, self.kernel, self.follows)
 
 
 def wide(dtype: str) -> str:
