@@ -154,9 +154,9 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
                                  "progress": (None, ok())}),
     ("plot_roofline", lambda chip, **given: rl.plot_roofline(chip, **given), {
         "chip": (CHIP, ok()), "dtypes": (None, MAYBE), "levels": (None, MAYBE), "ops": (None, MAYBE),
-        "label_share": (0.1, ok()), "title": ("x", TITLES), "size": (None, MAYBE), "ax": (None, MAYBE)}),
+        "label_share": (0.1, SIZE), "title": ("x", TITLES), "size": (None, MAYBE), "ax": (None, MAYBE)}),
     ("plot_breakdown", lambda phase, **given: rl.plot_breakdown(phase, **given), {
-        "phase": (_PHASE, ok()), "labels": (None, ok(None)), "smallest": (0.1, ok()),
+        "phase": (_PHASE, ok()), "labels": (None, ok(None)), "smallest": (0.1, SIZE),
         "title": ("x", TITLES), "size": (None, MAYBE), "ax": (None, MAYBE)}),
     ("Estimate.interval", lambda **given: _estimate().interval(**given), {"level": (0.9, ok()),
                                                                           "figure": ("tpot_s", MAYBE)}),
