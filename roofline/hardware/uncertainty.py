@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload
+from roofline.base.kept import kept
 from roofline.base.numeric import quantiles
 
 if TYPE_CHECKING:
@@ -82,10 +83,8 @@ def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only:
     beliefs = {path: number for path, number in ranged(chip).items() if wanted is None or path in wanted}
     if not beliefs:
         return chip
-    from scipy.stats import qmc  # only here: it takes as long to import as all else of a first answer
-
     own, family = dict(chip.numbers), dict(chip.defaults)
-    draws = qmc.LatinHypercube(len(beliefs), seed=np.random.default_rng(seed)).random(count)
+    draws = _hypercube(len(beliefs), count, seed)
     for (path, number), q in zip(beliefs.items(), draws.T, strict=True):
         values: Any = quantile(number, q).reshape((count,) + (1,) * trailing)
         place = own if path in own else family  # a family's figure must not come to outrank the chip's own
@@ -108,11 +107,36 @@ def error_factors(spread: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
     ndarray
         Shape (count, *S).
     """
-    from scipy.special import ndtri
-
-    q = (np.random.default_rng(seed).permutation(count) + 0.5) / count
-    factors: np.ndarray = np.exp(ndtri(q).reshape((count,) + (1,) * np.ndim(spread)) * spread)
+    normal = _normal(count, seed)
+    factors: np.ndarray = np.exp(normal.reshape((count,) + (1,) * np.ndim(spread)) * spread)
     return factors
+
+
+#: Samples of an interval: draws of so many are kept from run to run.
+USUAL = 256
+
+
+def _hypercube(figures: int, count: int, seed: int) -> np.ndarray:
+    """A Latin hypercube, [count, figures], by scipy: which takes longer to import than all else of a first answer."""
+
+    def make() -> np.ndarray:
+        from scipy.stats import qmc
+
+        return np.asarray(qmc.LatinHypercube(figures, seed=np.random.default_rng(seed)).random(count))
+
+    name = f"hypercube-{figures}-{count}-{seed}"
+    return kept(name, "scipy", (count, figures), make) if count == USUAL else make()
+
+
+def _normal(count: int, seed: int) -> np.ndarray:
+    """Standard normal samples, [count], one in each of `count` equally probable slices."""
+
+    def make() -> np.ndarray:
+        from scipy.special import ndtri
+
+        return np.asarray(ndtri((np.random.default_rng(seed).permutation(count) + 0.5) / count))
+
+    return kept(f"normal-{count}-{seed}", "scipy", (count,), make) if count == USUAL else make()
 
 
 def central(samples: np.ndarray, level: float, value: Any) -> tuple[Any, Any]:
