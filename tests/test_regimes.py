@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -16,7 +15,7 @@ from roofline.hardware.chip import Chip
 from roofline.kernels import reference
 from roofline.work.op import Op
 from tests.regimes import REGIMES, Regime, chip_in, chips_of
-from tests.test_laws import CLOSE, RATES, TIMES, arguments_of
+from tests.test_laws import CLOSE, RATES, TIMES, arguments_of, suited
 
 #: Of each regime; ``pytest --hypothesis-profile=explore`` tries a thousand.
 EXAMPLES = 50
@@ -29,8 +28,7 @@ def examples() -> Any:
 
 def made(regime: Regime, arguments: dict[str, Any], chip: Chip) -> Op:
     """The operator, in the dtype that the chip has."""
-    one = regime.function(**arguments)
-    return dataclasses.replace(one, dtype=chip.widest_matrix) if one.dtype in ("bf16", "fp32") else one
+    return suited(regime.function(**arguments), chip)
 
 
 def bounds_enclose_the_expected_time(one: Op, chip: Chip) -> None:

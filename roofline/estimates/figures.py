@@ -18,9 +18,7 @@ from roofline.estimates.inference import Phase
 from roofline.estimates.request import Request
 from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
-
-#: Samples behind an interval.
-SAMPLES = 256
+from roofline.hardware.uncertainty import SAMPLES
 
 #: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
 MOST_VALUES, MOST_BYTES = 2**20, 2**28

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from roofline.hardware.number import Number
 
 
+#: Samples behind an interval: draws of so many are kept from run to run.
+SAMPLES = 256
+
+
 def ranged(chip: Chip) -> dict[str, Number]:
     """The figures of a chip, and of its family where the chip has none of its own, that carry a range."""
     merged = {**chip.defaults, **chip.numbers}
@@ -52,7 +56,9 @@ def quantile(number: Number, q: np.ndarray) -> np.ndarray:
     return np.clip(np.where(q < split, rising, falling), low, high)
 
 
-def sample(chip: Chip, count: int = 256, seed: int = 0, trailing: int = 0, only: Iterable[str] | None = None) -> Chip:
+def sample(
+    chip: Chip, count: int = SAMPLES, seed: int = 0, trailing: int = 0, only: Iterable[str] | None = None
+) -> Chip:
     """A chip whose ranged figures are arrays of samples, independent of each other.
 
     Parameters
@@ -112,10 +118,6 @@ def error_factors(spread: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
     return factors
 
 
-#: Samples of an interval: draws of so many are kept from run to run.
-USUAL = 256
-
-
 def _hypercube(figures: int, count: int, seed: int) -> np.ndarray:
     """A Latin hypercube, [count, figures], by scipy: which takes longer to import than all else of a first answer."""
 
@@ -125,7 +127,7 @@ def _hypercube(figures: int, count: int, seed: int) -> np.ndarray:
         return np.asarray(qmc.LatinHypercube(figures, seed=np.random.default_rng(seed)).random(count))
 
     name = f"hypercube-{figures}-{count}-{seed}"
-    return kept(name, "scipy", (count, figures), make) if count == USUAL else make()
+    return kept(name, "scipy", (count, figures), make) if count == SAMPLES else make()
 
 
 def _normal(count: int, seed: int) -> np.ndarray:
@@ -136,7 +138,7 @@ def _normal(count: int, seed: int) -> np.ndarray:
 
         return np.asarray(ndtri((np.random.default_rng(seed).permutation(count) + 0.5) / count))
 
-    return kept(f"normal-{count}-{seed}", "scipy", (count,), make) if count == USUAL else make()
+    return kept(f"normal-{count}-{seed}", "scipy", (count,), make) if count == SAMPLES else make()
 
 
 def central(samples: np.ndarray, level: float, value: Any) -> tuple[Any, Any]:
