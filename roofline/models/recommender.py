@@ -235,8 +235,8 @@ class Recommender:
         index_bytes : int
             Of one index sent by the host: 8 as PyTorch has it by default, or 4.
         fused : bool
-            Whether nonlinearities run in the epilogue of their product, as inference libraries and compilers have
-            it, rather than as kernels of their own.
+            Whether nonlinearities run in the epilogue of their product, and one kernel looks up all tables, as
+            inference libraries and compilers have it, rather than kernels of their own.
 
         Returns
         -------
@@ -259,13 +259,15 @@ class Recommender:
         # Each chip is sent the dense features of its samples, and every sample's indices into its tables.
         inputs = own * (self.dense_features * HOST_BYTES) + batch * (self.lookups * index_bytes) / devices
         ops: list[Op] = [op.host_copy(bytes=inputs, name="input_copy")]
-        for bag in self.bags:
+        for place, bag in enumerate(self.bags):
             lookup = op.embedding_bag(
                 batch=batch * max(1, bag.sequence), tables=bag.tables, rows=bag.rows, dim=bag.dim,
                 pooling=bag.pooling, dtype=table_dtype, out_dtype=travel, skew=skew,
                 together=max(1.0, bag.pooling) if bag.together else 1, name=bag.name,
             )  # fmt: skip
-            ops.append(lookup if alone else lookup.with_args(tables=bag.tables / devices))
+            # One kernel looks up all tables, or one each.
+            launches = float(place == 0) if fused else bag.tables
+            ops.append(lookup.with_args(launches=launches, tables=bag.tables if alone else bag.tables / devices))
         if not alone:
             sent = batch * (self.embedding_width * dtype_bytes(travel)) / devices
             ops.append(op.all_to_all(bytes=sent, devices=devices, name="embedding_all_to_all", scope="model"))

@@ -50,13 +50,11 @@ def fused(step: Workload) -> Workload:
     return Workload(tuple(out))
 
 
-def cached(step: Workload, weight_bytes: Numeric, capacity_bytes: Numeric) -> Workload:
-    """The same step where a cache of some capacity that holds all its weights keeps them from one step to the next."""
-    held = weight_bytes <= capacity_bytes
-    if not anywhere(held):
+def cached(step: Workload, share: Numeric) -> Workload:
+    """The same step where a cache keeps a share of the weights from one step to the next."""
+    if not anywhere(share > 0):
         return step
-    reuse = choose(held, 1.0, 0.0)
-    return step.map(lambda one: one.with_args(reuse=reuse) if one.kind in _WEIGHTS else one)
+    return step.map(lambda one: one.with_args(reuse=share) if one.kind in _WEIGHTS else one)
 
 
 def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
