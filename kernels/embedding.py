@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, expm1
 
 from roofline.kernels._jit import Quantities, kernel
-from roofline.kernels.lookups import INDEX_BYTES, lookups_missed
+from roofline.kernels.lookups import INDEX_BYTES, lookup_s, lookups_missed
 
 
 @kernel
@@ -110,29 +110,25 @@ def embedding_bag(
     memory_bytes += reuse * (max(0.0, missed_bytes + stream_bytes - cache_capacity) - memory_bytes)
     cache_bytes = lookups * read_bytes + stream_bytes
 
-    # A core waits for its rows: as many are under way as it can ask for, each for the latency and its own transfer. A
-    # channel sends one row after the other; requests at random leave some channels idle while others queue.
+    # A core waits for its rows, hits and misses in the same places, and misses for a channel too.
     in_flight = core_count * min(inflight_rows, inflight_bytes / read_bytes)
     channel_s = read_bytes * memory_channels / (memory_bandwidth * memory_fraction) + channel_row_s
-    fetched = memory_bytes / read_bytes
-    hits = lookups - min(lookups, fetched)
-    wait_s = fetched * (memory_latency + channel_s) / in_flight
-    hit_wait_s = hits * min(cache_latency, memory_latency) / in_flight
-    uneven = 1.0 + (memory_channels - 1.0) / in_flight
-    memory_s = max(wait_s, fetched * channel_s / memory_channels * uneven)
-    cache_s = max(hit_wait_s, cache_bytes / (cache_bandwidth * cache_fraction))
+    misses = memory_bytes / (lookups * read_bytes)
+    miss_wait_s = misses * memory_latency
+    hit_wait_s = max(0.0, 1.0 - misses) * min(cache_latency, memory_latency)
+    rows_s = lookups * lookup_s(in_flight, miss_wait_s + hit_wait_s, misses * channel_s, memory_channels)
+    stream_s = cache_bytes / (cache_bandwidth * cache_fraction)
     unreached = max(0.0, 1.0 - tlb_reach_bytes / (tables * rows * row_bytes))
     cycles = lookups * (issue_cycles + page_walk_cycles * unreached) + batch * tables * bag_cycles
     compute_s = work / (vector_flops * compute_fraction) + cycles / (core_count * clock)
     overhead_s = launches * (launch_s + memory_latency)
-    # Hits and misses wait in the same places.
-    longest_s = max(memory_s, cache_s, compute_s, wait_s + hit_wait_s)
-    apart_s = max(0.0, memory_s + cache_s + compute_s - longest_s)
-    if wait_s >= hit_wait_s:
-        memory_s = max(memory_s, wait_s + hit_wait_s)
-    else:
-        cache_s = max(cache_s, wait_s + hit_wait_s)
+    longest_s = max(rows_s, stream_s, compute_s)
+    apart_s = rows_s + stream_s + compute_s - longest_s
     time_s = max(lower_s, overhead_s + longest_s + (1.0 - overlap_share) * apart_s)
+    if miss_wait_s + misses * channel_s >= hit_wait_s:  # what the rows wait for most
+        memory_s, cache_s = rows_s, stream_s
+    else:
+        memory_s, cache_s = lookups * misses * channel_s / memory_channels, max(rows_s, stream_s)
     return (
         0.0,
         work,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, expm1, log
+from math import exp, expm1, log, sqrt
 
 from roofline.kernels._jit import inner
 
@@ -133,3 +133,25 @@ def lookups_missed(
     if pinned_share > 0.0:
         missed += pinned_share * (draws * least_popular(min(held, rows), rows, skew, first, last) - missed)
     return unique, missed
+
+
+@inner
+def lookup_s(in_flight: float, wait_s: float, channel_s: float, channels: float) -> float:
+    """Seconds from one lookup to the next where `in_flight` are under way at a time, and the others wait for a place.
+
+    Parameters
+    ----------
+    in_flight : lookups that are under way at a time.
+    wait_s : s that a lookup takes on its own, beside the channel.
+    channel_s : s of a channel that it takes, on average over hits and misses.
+    channels : of which each miss needs one, at random.
+
+    Notes
+    -----
+    A closed network of queues, solved as by Schweitzer and Bard (approximate mean value analysis): a lookup that
+    arrives at a channel finds what one of the others on average finds there. Few under way: Little's law, wait_s +
+    channel_s over in_flight; many: channel_s over the channels; between the two some channels idle while others queue.
+    """
+    others = max(0.0, in_flight - 1.0) / channels
+    whole = wait_s + channel_s * (1.0 + others)
+    return (whole + sqrt(max(0.0, whole * whole - 4.0 * wait_s * channel_s * others))) / (2.0 * in_flight)

@@ -105,8 +105,8 @@ def embedding_bag(
     """Cost of `tables` pooled lookups, as arrays that broadcast.
 
     Traffic: every missed row from main memory, padded to whole transactions; every row, index and result through the
-    cache. Time of main memory: what its channels need for the rows, one after the other in each and never all of them
-    busy, or by Little's law what the cores wait for them, whichever is more; they wait for hits in the same places.
+    cache. Rows come at the rate of a closed network: so many are under way, each waits for its latency, a hit's or a
+    miss's, and misses queue for a channel.
     Where an index stands for a list of rows (`together` of them), lists are drawn and kept, and those drawn overlap in
     some rows. Work: one addition per element looked up, the issue of each lookup (and the way to its page, as far as
     the table is larger than the address cache reaches) and the beginning and end of each bag. What of the times is
@@ -133,22 +133,28 @@ def embedding_bag(
 
     memory_bytes = memory_traffic(tables * missed * padded, reuse)
     cache_bytes = lookups * padded + stream
+    # Mean value analysis of `places` lookups that go round between a wait and one of the channels (Schweitzer): at a
+    # rate of x lookups a second a channel has q = (places - x * wait) / channels in it, of which a newcomer finds all
+    # but its own part, and x = places / (wait + service * (1 + q * (places - 1) / places)). A quadratic in x.
     places = core_count * np.minimum(inflight_rows, inflight_bytes / padded)
-    fetched = memory_bytes / padded
     row_s = padded / (memory_fraction * memory_bandwidth / memory_channels) + channel_row_s  # of a channel
-    waits = fetched * (memory_latency + row_s) / places
-    hit_waits = np.maximum(0.0, lookups - fetched) * np.minimum(cache_latency, memory_latency) / places
-    memory_s = np.maximum(waits, fetched * row_s * (1 / memory_channels + (1 - 1 / memory_channels) / places))
-    cache_s = np.maximum(hit_waits, cache_bytes / (cache_fraction * cache_bandwidth))
+    miss = memory_bytes / padded / lookups
+    misses_wait, hits_wait = miss * memory_latency, np.maximum(0, 1 - miss) * np.minimum(cache_latency, memory_latency)
+    wait, service = misses_wait + hits_wait, miss * row_s
+    met = np.maximum(0.0, 1 - 1 / places) / memory_channels
+    a, b, c = service * wait * met, wait + service * (1 + met * places), places
+    rows_s = lookups * (b + np.sqrt(np.maximum(0.0, b**2 - 4 * a * c))) / (2 * c)
+    stream_s = cache_bytes / (cache_fraction * cache_bandwidth)
     unreached = np.maximum(0.0, 1 - tlb_reach_bytes / (tables * rows * row))
     cycles = lookups * (issue_cycles + unreached * page_walk_cycles) + batch * tables * bag_cycles
     compute_s = work / (compute_fraction * vector_flops) + cycles / (core_count * clock)
     overhead_s = launches * (launch_s + memory_latency)
-    longest = np.maximum(np.maximum(np.maximum(memory_s, cache_s), compute_s), waits + hit_waits)
-    whole = np.maximum(longest, memory_s + cache_s + compute_s)
+    longest = np.maximum(np.maximum(rows_s, stream_s), compute_s)
+    whole = rows_s + stream_s + compute_s
     time = np.maximum(lower, overhead_s + overlap_share * longest + (1 - overlap_share) * whole)
-    memory_s = np.where(waits >= hit_waits, np.maximum(memory_s, waits + hit_waits), memory_s)
-    cache_s = np.where(waits >= hit_waits, cache_s, np.maximum(cache_s, waits + hit_waits))
+    by_memory = misses_wait + service >= hits_wait
+    memory_s = np.where(by_memory, rows_s, lookups * service / memory_channels)
+    cache_s = np.where(by_memory, stream_s, np.maximum(rows_s, stream_s))
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(

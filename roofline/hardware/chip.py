@@ -75,12 +75,13 @@ class Chip(Machine):
             raise BadWorkload(f"what-if: one figure is changed twice, under two names: {', '.join(map(str, changes))}")
         new = {path: variants.changed(path, value, self.number(path)) for path, value in paths.items()}
         numbers = {**self.numbers, **new}
-        for driver in ("clock", "cores.count"):
+        for driver in ("clock", "cores.count", f"memory.{self.main_level}.channels"):
             if driver in paths and driver in self.numbers:
                 ratio = new[driver].value / self.numbers[driver].value
                 for path in self._follows(driver):
                     if path not in paths:  # an engine follows both the clock and the cores
-                        numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), ratio, driver)
+                        grows = 1.0 / ratio if path.endswith(".latency") else ratio
+                        numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), grows, driver)
         return self._variant(numbers, {path: variants.text_of(number) for path, number in new.items()})
 
     def _variant(self, numbers: dict[str, Number], changes: dict[str, str]) -> Chip:
@@ -147,7 +148,8 @@ class Chip(Machine):
         return self._variant({**self.numbers, **laid}, {variants.STACK: "+".join([*stacks, name])})
 
     def _follows(self, driver: str) -> list[str]:
-        """The figures that grow with the clock (engines, on-chip bandwidth) or with the number of cores (engines)."""
+        """The figures that grow with the clock (engines, on-chip bandwidth; on-chip latency shrinks), with the number of
+        cores (engines) or of memory channels (main memory's bandwidth)."""
         engines = [p for p in self.numbers if p.startswith("engines.")]
         if driver == "cores.count":
             # A row keeps as much of the chip busy as before: its rate is that of the cores it has, not of their number.
@@ -155,5 +157,9 @@ class Chip(Machine):
             shared = self.flags[f"memory.{self.cache_level}.per"] != "core"
             kept = (".row_cores", ".port_cores") if shared else (".row_cores",)
             return engines + [p for p in {**self.numbers, **self.defaults} if p.endswith(kept)]
+        if driver.endswith(".channels"):  # each as fast as before
+            return [f"memory.{self.main_level}.bandwidth"]
         on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
-        return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]
+        return engines + [
+            p for v in on_chip for p in (f"memory.{v}.bandwidth", f"memory.{v}.latency") if p in self.numbers
+        ]
