@@ -47,7 +47,8 @@ def gemm(
         "width": DTYPE_BYTES[dtype],
         "weight_width": width(weight_dtype, dtype),
         "out_width": width(out_dtype, wide(dtype)),
-        **flags(name, quantize=quantize, reuse=reuse),
+        **flags(name, quantize=quantize),
+        "warm_weights": flags(name, reuse=reuse)["reuse"],
     }  # fmt: skip
     return Op("gemm", name, dtype, args, count, shard, scope)
 
@@ -93,7 +94,8 @@ def moe(
     args = {
         **values, **flags(name, gated=gated), **within(name, 0, MOST_IMBALANCE, skew=skew), "width": DTYPE_BYTES[dtype],
         "weight_width": width(weight_dtype, dtype),
-        "out_width": DTYPE_BYTES[wide(dtype)], **flags(name, quantize=quantize, reuse=reuse, tuned=tuned),
+        "out_width": DTYPE_BYTES[wide(dtype)], **flags(name, quantize=quantize, tuned=tuned),
+        "warm_weights": flags(name, reuse=reuse)["reuse"],
     }  # fmt: skip
     return Op("moe", name, dtype, args, count, shard, scope)
 
