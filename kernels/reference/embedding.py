@@ -43,9 +43,9 @@ def distinct(draws, rows, skew):
 def lookups_missed(draws, rows, skew, resident):
     """Distinct rows among the draws, and the draws that miss a least-recently-used cache of `resident` rows.
 
-    The cache is full after N0 draws, where U(N0) = resident. Before that every first sight of a row is a miss, and nothing
-    else; later a draw misses if its row is not among the last `resident` ones, which happens at the rate U'(N0)
-    (Che, Tung and Wang 2002). So the misses are U(N) up to N0, and then U's tangent there.
+    The cache is full after N0 draws, where U(N0) = resident. Before that every first sight of a row is a miss, and
+    nothing else; later a draw misses if its row is not among the last `resident` ones, which happens at the rate
+    U'(N0) (Che, Tung and Wang 2002). So the misses are U(N) up to N0, and then U's tangent there.
     """
     unique = np.minimum(np.minimum(draws, rows), distinct(draws, rows, skew)[0])
     full = np.where(resident > 0, resident, 1.0)
