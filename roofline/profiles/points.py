@@ -86,7 +86,8 @@ def table(points: Iterable[dict[str, Any]], file: str) -> pd.DataFrame:
             row["bytes"] = row["bytes"] or row["count"] * size
         for name in ("flops", "bytes"):
             if 0 < row[name] < 1:
-                raise BadData(f"{file}: {shown(row['op'])}: expected no {name} or at least one, found {row[name]:g} in all")
+                found = f"found {row[name]:g} in all"
+                raise BadData(f"{file}: {shown(row['op'])}: expected no {name} or at least one, {found}")
     frame = pd.DataFrame(list(rows.values()))
     frame["intensity"] = (frame["flops"] / frame["bytes"].where(frame["bytes"] > 0)).fillna(0.0)
     frame["share"] = frame["time_s"] / frame["time_s"].sum()
