@@ -129,9 +129,14 @@ _LANGUAGE = {
     "weight_dtype": "fp8", "kv_dtype": "fp8", "usable_memory": 0.9,
 }  # fmt: skip
 _RECOMMENDATION = {
-    "batch": 1024, "devices": 2, "dtype": "bf16", "table_dtype": "int8", "skew": 1.05, "compiled": True,
+    "batch": 1024,
+    "devices": 2,
+    "dtype": "bf16",
+    "table_dtype": "int8",
+    "skew": 1.05,
+    "compiled": True,
     "usable_memory": 0.9,
-}  # fmt: skip
+}
 
 
 @st.composite

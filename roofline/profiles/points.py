@@ -67,8 +67,19 @@ def table(points: Iterable[dict[str, Any]], file: str) -> pd.DataFrame:
     for point in points:
         call = point.get("call")
         key = (point["op"], tuple(sorted(call.items())) if call else point.get("key"))
-        row = rows.setdefault(key, {"op": point["op"], "kind": point.get("kind", ""), "count": 0.0, "flops": 0.0,
-                                    "bytes": 0.0, "time_s": 0.0, "call": call, "note": ""})  # fmt: skip
+        row = rows.setdefault(
+            key,
+            {
+                "op": point["op"],
+                "kind": point.get("kind", ""),
+                "count": 0.0,
+                "flops": 0.0,
+                "bytes": 0.0,
+                "time_s": 0.0,
+                "call": call,
+                "note": "",
+            },
+        )
         for name in ("count", "flops", "bytes", "time_s"):
             row[name] += point.get(name, 1.0 if name == "count" else 0.0)
         if point.get("note", "") not in row["note"]:
@@ -120,8 +131,10 @@ def csv_rows(text: str, file: str) -> list[dict[str, str]]:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
-                raise BadData(f"{file}: line {start + reader.line_num}: expected {len(header)} columns "
-                              f"({', '.join(header)[:120]}), found {len(cells)}")  # fmt: skip
+                raise BadData(
+                    f"{file}: line {start + reader.line_num}: expected {len(header)} columns "
+                    f"({', '.join(header)[:120]}), found {len(cells)}"
+                )
             rows.append(dict(zip(header, cells, strict=True)))
             within(file, len(rows), len(header))
     except csv.Error as error:
