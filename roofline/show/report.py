@@ -172,6 +172,7 @@ def as_json(est: Estimate) -> dict[str, Any]:
         "model": est.model.name,
         "chip": est.chip.name,
         "chip_title": est.chip.title,  # says what a what-if changed, and the stack
+        "stack": est.chip.stack or "plain",
         "request": said.options(),
         **({"notes": list(notes)} if (notes := getattr(est, "notes", ())) else {}),
         **{name: getattr(est, name) for name in (*est.FIGURES, *said.facts, "bound")},
