@@ -34,11 +34,12 @@ LANGUAGE = (
     "dtype",
     "weight_dtype",
     "kv_dtype",
+    "stack",
     "usable_memory",
 )
 
 #: The options of an estimate of a recommendation model.
-RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
+RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "stack", "usable_memory")
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,12 @@ def whole(where: str, value: Any, least: int = 1) -> Any:
     return value if isinstance(value, np.ndarray) else int(value)
 
 
-def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
+def language_request(
+    model: LanguageModel, chip: Chip, options: dict[str, Any], notes: tuple[str, ...] = ()
+) -> Request:
     """The request for a language model; see :func:`roofline.estimate` for the options.
+
+    `notes` are those of the stack, which `chip` is on already (:func:`roofline.estimates.stacks.chosen`).
 
     Raises
     ------
@@ -154,7 +159,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         )
     if anywhere(plan.devices > 1) and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype, notes = _arithmetic(model, chip, options.get("dtype"))
+    dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     return Request(
         batch=batch,
@@ -166,7 +171,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
         usable_memory=usable,
-        notes=notes,
+        notes=(*notes, *remarks),
     )
 
 

@@ -241,6 +241,17 @@ class Stack(_Table):
     efficiency: Efficiency = {}
 
 
+class DefaultStack(_Table):
+    """The stacks that a language model is costed on where none is named: the software best known on this chip.
+
+    What holds for a model is laid one upon the other, in this order. The `note` of each says why it was chosen.
+    """
+
+    language: Text | None = Field(default=None, description="For every language model.")
+    multi_head: Text | None = Field(default=None, description="For those with as many KV heads as query heads.")
+    fp4_experts: Text | None = Field(default=None, description="For those whose routed experts' weights are fp4.")
+
+
 class Calibration(_Strict):
     """What the efficiency parameters of an operator class were fitted on."""
 
@@ -281,6 +292,7 @@ class Descriptor(_Table):
     stack: dict[Word, Stack] = Field(
         default={}, description="Parameters that differ by software: on_stack(NAME).", json_schema_extra=_also_defaults
     )
+    default_stack: DefaultStack = DefaultStack()
     calibration: dict[Word, Calibration] = {}
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def to_toml(
-    head: dict[str, Any], flags: Mapping[str, Any], numbers: Mapping[str, Number], calibration: Mapping[str, Any]
+    head: dict[str, Any],
+    flags: Mapping[str, Any],
+    numbers: Mapping[str, Number],
+    calibration: Mapping[str, Any],
+    default_stack: Mapping[str, Any],
 ) -> str:
     """The text of a descriptor that loads to the same figures; see :meth:`roofline.hardware.chip.Chip.to_toml`.
 
@@ -27,6 +31,7 @@ def to_toml(
         What is not a number, by dotted path (``levels`` apart).
     numbers : dict of str to Number
     calibration : dict
+    default_stack : dict
     """
     table: dict[str, Any] = {"schema": 1, **head}
     for level in flags["levels"]:
@@ -40,8 +45,9 @@ def to_toml(
             _put(table, path, flag)
     for path, number in numbers.items():
         _put(table, path, figure(path, number))
-    if calibration:
-        table["calibration"] = calibration
+    for key, one in (("default_stack", default_stack), ("calibration", calibration)):
+        if one:
+            table[key] = one
     return tomlfile.write(table)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.estimates import stacks
 from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -68,7 +69,8 @@ def sensitivity(
     """
     import pandas as pd
 
-    on, loaded = as_chip(chip), as_model(model)
+    loaded = as_model(model)
+    on, _ = stacks.chosen(loaded, as_chip(chip), options)  # the figures that are changed are those of the stack
     figure = (
         figure if figure is not None else ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
     )
