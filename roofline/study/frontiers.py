@@ -56,14 +56,37 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
             raise BadWorkload(f"pareto: the sweep has no {name!r}; it has {', '.join(map(str, data.data_vars))}")
         if data[name].dtype.kind not in "iuf":
             raise BadWorkload(f"pareto: {name} is no number to maximise or minimise")
-        missing = int(np.isnan(data[name]).sum())
+    data = data if data.dims else data.expand_dims("point")
+    shape = tuple(data.sizes.values())
+    possible = _flat(data, "possible") if "possible" in data else np.ones(np.prod(shape, dtype=int), dtype=bool)
+    columns = np.stack([_flat(data, name) for name in objectives], axis=1).astype(float)
+    for name, column in zip(objectives, columns.T, strict=True):
+        missing = int((np.isnan(column) & possible).sum())
         if missing:
             raise BadWorkload(f"pareto: {name} is not a number at {missing:,} points; leave them out first")
-    frame = (data if data.dims else data.expand_dims("point")).to_dataframe().reset_index()
-    if "fits" in frame:
-        frame = frame[frame["fits"].astype(bool)]
+    counted = np.flatnonzero(possible & _flat(data, "fits").astype(bool) if "fits" in data else possible)
     signs = np.array([-1.0] * len(maximise) + [1.0] * len(minimise))
-    return frame.iloc[unbeaten(frame[objectives].to_numpy(dtype=float) * signs)].reset_index(drop=True)
+    return _rows(data, counted[unbeaten(columns[counted] * signs)])
+
+
+def _flat(data: xr.Dataset, name: str) -> np.ndarray:
+    """A variable at every point of the grid, one after the other."""
+    values = data[name].broadcast_like(data).transpose(*data.dims).to_numpy()
+    flat: np.ndarray = values.reshape(-1)
+    return flat
+
+
+def _rows(data: xr.Dataset, points: np.ndarray) -> pd.DataFrame:
+    """Points of the grid as rows, with their coordinates first: no more of the grid becomes a table than is asked for."""
+    import pandas as pd
+
+    places = dict(zip(data.dims, np.unravel_index(points, tuple(data.sizes.values())), strict=True))
+    columns = {dim: data[dim].to_numpy()[place] for dim, place in places.items()}
+    for name, values in data.variables.items():
+        if name not in columns:
+            own = values.to_numpy()
+            columns[name] = own[tuple(places[dim] for dim in values.dims)] if own.ndim else np.full(len(points), own)
+    return pd.DataFrame({str(name): values for name, values in columns.items()})
 
 
 def unbeaten(points: np.ndarray) -> np.ndarray:
@@ -88,7 +111,8 @@ def unbeaten(points: np.ndarray) -> np.ndarray:
         return np.empty(0, dtype=np.intp)
     import moocore
 
-    rows = np.ascontiguousarray(points, dtype=float)
-    kept = np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=True))
-    found: np.ndarray = kept[np.lexsort(rows[kept].T[::-1])]
+    # Ranks stand for the values: all that counts is their order, and no infinity is left for a library to trip over.
+    ranks = np.stack([np.unique(column, return_inverse=True)[1] for column in points.T], axis=1).astype(float)
+    kept = np.flatnonzero(moocore.is_nondominated(ranks, keep_weakly=True))
+    found: np.ndarray = kept[np.lexsort(ranks[kept].T[::-1])]
     return found
