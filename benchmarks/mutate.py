@@ -30,33 +30,69 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-KERNEL = ["tests/test_worked_kernels.py", "tests/test_kernels.py", "tests/test_laws.py"]  # concern every kernel
+#: These concern every kernel.
+KERNEL = [
+    "tests/test_worked_kernels.py",
+    "tests/test_worked_moe.py",
+    "tests/test_kernels.py",
+    "tests/test_laws.py",
+]
 #: What begins a file's name -> the tests that concern it, the quickest to notice first. The first that fits counts.
 CONCERNED = {
     "kernels/attention": ["tests/test_derivations_attention*.py", "tests/test_derivations_caches.py", *KERNEL],
     "kernels/collective": ["tests/test_derivations_collectives.py", "tests/test_derivations_streams.py", *KERNEL],
     "kernels/elementwise": ["tests/test_derivations_streams.py", "tests/test_derivations_caches.py", *KERNEL],
     "kernels/embedding": ["tests/test_derivations_bags.py", *KERNEL],
-    "kernels/gemm": ["tests/test_derivations_gemm.py", "tests/test_derivations_caches.py",
-                     "tests/test_derivations_moe.py", *KERNEL],
+    "kernels/gemm": [
+        "tests/test_derivations_gemm.py",
+        "tests/test_derivations_caches.py",
+        "tests/test_derivations_moe.py",
+        *KERNEL,
+    ],
     "kernels/mla": ["tests/test_derivations_attention*.py", *KERNEL],
     "kernels/moe": ["tests/test_derivations_moe.py", "tests/test_derivations_caches.py", *KERNEL],
     "kernels/": ["tests/test_derivations_*.py", *KERNEL],
-    "roofline/estimates/": ["tests/test_worked_estimates.py", "tests/test_derivations_pipeline.py",
-                            "tests/test_estimates.py", "tests/test_laws.py", "tests/test_recommender.py"],
+    "roofline/estimates/": [
+        "tests/test_worked_estimates.py",
+        "tests/test_derivations_pipeline.py",
+        "tests/test_estimates.py",
+        "tests/test_laws.py",
+        "tests/test_recommender.py",
+    ],
     "roofline/serving/": ["tests/test_worked_estimates.py", "tests/test_serving.py"],
-    "roofline/work/": ["tests/test_parallel.py", "tests/test_derivations_pipeline.py", "tests/test_worked_estimates.py",
-                       "tests/test_kernels.py", "tests/test_laws.py", "tests/test_models.py"],
-    "roofline/models/": ["tests/test_models.py", "tests/test_recommender.py", "tests/test_huggingface.py",
-                         "tests/test_worked_estimates.py"],
+    "roofline/work/": [
+        "tests/test_parallel.py",
+        "tests/test_derivations_pipeline.py",
+        "tests/test_worked_estimates.py",
+        "tests/test_kernels.py",
+        "tests/test_laws.py",
+        "tests/test_models.py",
+    ],
+    "roofline/models/": [
+        "tests/test_models.py",
+        "tests/test_recommender.py",
+        "tests/test_huggingface.py",
+        "tests/test_worked_estimates.py",
+    ],
     "roofline/hardware/": ["tests/test_chip.py", "tests/test_descriptor.py", "tests/test_uncertainty.py"],
     "roofline/study/": ["tests/test_study.py", "tests/test_uncertainty.py"],
     "": ["tests"],
-}  # fmt: skip
+}
 
-SWAPS: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
-                           ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
-                           ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And}  # fmt: skip
+SWAPS: dict[type, type] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
 RENAMES = {"max": "min", "maximum": "minimum", "ceil": "floor", "argmax": "argmin", "any": "all"}
 RENAMES |= {new: old for old, new in RENAMES.items()}
 BUILT_IN = {"max", "min", "any", "all"}  # what a file has without importing it; others only as np.maximum, math.ceil
@@ -162,8 +198,13 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
 
 def copied(folder: Path, alike: bool = False) -> None:
     """A copy of the tree as git knows it, new files included, with Hypothesis told not to shrink."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -185,8 +226,15 @@ def run(tests: list[str], folder: Path, timeout_s: float) -> tuple[str, str, flo
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
     # No byte code: a mutant as long as the last one, written in the same second, would pass for it.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, start_new_session=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
         try:
             output, _ = process.communicate(timeout=timeout_s)
         except BaseException as stopped:
@@ -239,12 +287,24 @@ def main() -> None:
             path.write_bytes(mutant.applied(sources[mutant.file]))
             verdict, first, seconds = run(tests, folder, limits[tuple(tests)])
             shutil.copy2(ROOT / mutant.file, path)
-            rows.append({"file": mutant.file, "line": mutant.line, "kind": mutant.kind, "before": mutant.before,
-                         "after": mutant.after, "noticed": verdict != "passed", "by": first or verdict,
-                         "seconds": round(seconds, 1)})  # fmt: skip
-            print(f"{'noticed ' if rows[-1]['noticed'] else 'SURVIVED'} {mutant.file}:{mutant.line} {mutant.kind}: "
-                  f"{' '.join(mutant.before.split())[:60]} -> {mutant.after[:60]}  {rows[-1]['by']}",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            rows.append(
+                {
+                    "file": mutant.file,
+                    "line": mutant.line,
+                    "kind": mutant.kind,
+                    "before": mutant.before,
+                    "after": mutant.after,
+                    "noticed": verdict != "passed",
+                    "by": first or verdict,
+                    "seconds": round(seconds, 1),
+                }
+            )
+            print(
+                f"{'noticed ' if rows[-1]['noticed'] else 'SURVIVED'} {mutant.file}:{mutant.line} {mutant.kind}: "
+                f"{' '.join(mutant.before.split())[:60]} -> {mutant.after[:60]}  {rows[-1]['by']}",
+                file=sys.stderr,
+                flush=True,
+            )
 
     for mutant, row in zip(drawn, rows, strict=True):
         if not row["noticed"]:

@@ -116,8 +116,18 @@ def test_the_fastest_tile_is_taken(m: int, n: int, k: int, batch: int) -> None:
         padded = 64 * len(range(0, k, 64))
         operands = max(len(pieces) * padded * (rows + cols) * 2, batch * k * (m + n) * 2)
         tried.append(2e-6 * waves + max(makespan(pieces, CORES), (operands + batch * m * n * 2) / 2e12))
-    found = cost("gemm", m=m, n=n, k=k, batch=batch, tail_share=1, prologue_s=2e-6, tile_min=32, tile_max=256,
-                 **{**COMPUTE, "cache_bandwidth": 2e12})  # fmt: skip
+    found = cost(
+        "gemm",
+        m=m,
+        n=n,
+        k=k,
+        batch=batch,
+        tail_share=1,
+        prologue_s=2e-6,
+        tile_min=32,
+        tile_max=256,
+        **{**COMPUTE, "cache_bandwidth": 2e12},
+    )
     assert found["time_s"] == pytest.approx(min(tried))
 
 

@@ -18,8 +18,14 @@ ROOT = Path(__file__).parent.parent
 README = " ".join((ROOT / "README.md").read_text().split())
 
 #: Rows inside their 90 % interval, and all rows, by source.
-COVERED = {"trtllm-overview": (36, 39), "trtllm-0.6.1": (23, 23), "trtllm-0.5": (22, 24), "serving-h100": (58, 59),
-           "dstack": (22, 32), "mlperf-4.1": (21, 25)}  # fmt: skip
+COVERED = {
+    "trtllm-overview": (36, 39),
+    "trtllm-0.6.1": (23, 23),
+    "trtllm-0.5": (22, 24),
+    "serving-h100": (58, 59),
+    "dstack": (22, 32),
+    "mlperf-4.1": (21, 25),
+}
 
 #: Median error over systems in per cent, by source and metric.
 MEDIANS = {

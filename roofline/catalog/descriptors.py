@@ -41,10 +41,19 @@ def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
     if problems:
         raise BadDescriptor(str(path), problems)
     return Chip(
-        name=raw["name"], title=raw.get("title") or raw["name"], vendor=raw["vendor"], family=raw["family"],
-        status=raw["status"], year=raw["year"], numbers=own, defaults=defaults, flags=_flags(raw),
-        aliases=tuple(raw.get("aliases", ())), note=raw.get("note", ""), calibration=raw.get("calibration", {}),
-    )  # fmt: skip
+        name=raw["name"],
+        title=raw.get("title") or raw["name"],
+        vendor=raw["vendor"],
+        family=raw["family"],
+        status=raw["status"],
+        year=raw["year"],
+        numbers=own,
+        defaults=defaults,
+        flags=_flags(raw),
+        aliases=tuple(raw.get("aliases", ())),
+        note=raw.get("note", ""),
+        calibration=raw.get("calibration", {}),
+    )
 
 
 def _flags(raw: dict[str, Any]) -> dict[str, Any]:

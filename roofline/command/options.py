@@ -75,17 +75,17 @@ Stack = Annotated[str | None, typer.Option("--stack", help="Software: vllm, sgla
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIGURE=VALUE", autocompletion=complete_figure,
+        "--set",
+        metavar="FIGURE=VALUE",
+        autocompletion=complete_figure,
         help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.',
     ),
-]  # fmt: skip
+]
 Model = Annotated[
     str,
     typer.Argument(help="A model's name, or a path to its config.json or TOML file.", autocompletion=complete_model),
 ]
-Models = Annotated[
-    list[str], typer.Argument(help="One or several models of a kind.", autocompletion=complete_model)
-]
+Models = Annotated[list[str], typer.Argument(help="One or several models of a kind.", autocompletion=complete_model)]
 Chip = Annotated[
     str, typer.Option("--chip", "-c", help="A chip's name, or a path to its TOML file.", autocompletion=complete_chip)
 ]
@@ -161,8 +161,10 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
 
     def give(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True).parameters
-        more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-                for name, kind in options.items()]  # fmt: skip
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in options.items()
+        ]
         named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
         needed = [p for p in named if p.default is inspect.Parameter.empty]
         rest = [p for p in named if p.default is not inspect.Parameter.empty]

@@ -79,9 +79,15 @@ def _out_of_range(path: str, number: Number) -> str:
 def _number(figure: Figure, sources: dict[str, str]) -> Number:
     si = figure._numbers
     return Number(
-        si["value"], figure.dimension, figure.kind, sources.get(figure.source, figure.source), figure.note,
-        si.get("low"), si.get("high"), figure.shape or "triangular",
-    )  # fmt: skip
+        si["value"],
+        figure.dimension,
+        figure.kind,
+        sources.get(figure.source, figure.source),
+        figure.note,
+        si.get("low"),
+        si.get("high"),
+        figure.shape or "triangular",
+    )
 
 
 def _mistyped_sources(numbers: dict[str, Number], sources: dict[str, str]) -> list[str]:
@@ -128,9 +134,12 @@ def _figure(schema: type[Figure], raw: Any) -> Figure:
 
 
 def _flatten_efficiency(
-    table: dict[str, dict[str, Any]], sources: dict[str, str], out: dict[str, Number], problems: list[str],
+    table: dict[str, dict[str, Any]],
+    sources: dict[str, str],
+    out: dict[str, Number],
+    problems: list[str],
     place: str = "efficiency",
-) -> None:  # fmt: skip
+) -> None:
     """``[efficiency.gemm] launch_s = {...}`` and, for one dtype only, ``[efficiency.gemm.fp8] launch_s = {...}``."""
 
     def read(path: str, name: str, figure: Any) -> None:

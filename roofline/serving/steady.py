@@ -97,8 +97,9 @@ def serve(
     broadcastable(f"serve({loaded.name})", lengths | spread | sizes)
     for name, mean in (("prompt_sd", asked.prompt), ("output_sd", asked.output)):
         if anywhere(spread[name] > MOST_SPREAD * np.asarray(mean)):
-            raise BadWorkload(f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, "
-                              f"found {spread[name]!r}")  # fmt: skip
+            raise BadWorkload(
+                f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, found {spread[name]!r}"
+            )
     plain = {name: getattr(asked, name) for name in Request.__dataclass_fields__}
     request = ServingRequest(**plain, **spread, **sizes, **policy)
     result = ServingEstimate(loaded, chip, request)

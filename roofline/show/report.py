@@ -97,8 +97,9 @@ def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
     records = sorted(_by_name(phase.records), key=lambda r: -r["time_s"])
     for r in (r for r in records if r["share"] >= smallest):
         time, share = units.text(r["time_s"], "s", 3), f"{r['share']:.1%}"
-        table.rows.append([r["op"], times(r["count"]), si(r["flops"]), si(r["bytes"]), ratio(r["intensity"]), time,
-                           share, r["bound"]])  # fmt: skip
+        table.rows.append(
+            [r["op"], times(r["count"]), si(r["flops"]), si(r["bytes"]), ratio(r["intensity"]), time, share, r["bound"]]
+        )
     table.notes.append(f"All operators: {units.text(phase.time_s, 's', 4)}.")
     return table
 
@@ -190,5 +191,17 @@ def as_json(est: Estimate) -> dict[str, Any]:
     }
 
 
-__all__ = ["LABELS", "Table", "as_json", "breakdown", "breakdowns", "chip_table", "figure_text", "headline",
-           "html_page", "markdown", "phases", "show"]  # fmt: skip
+__all__ = [
+    "LABELS",
+    "Table",
+    "as_json",
+    "breakdown",
+    "breakdowns",
+    "chip_table",
+    "figure_text",
+    "headline",
+    "html_page",
+    "markdown",
+    "phases",
+    "show",
+]
