@@ -16,7 +16,7 @@ from roofline.hardware import variants
 from roofline.hardware.machine import Machine
 
 if TYPE_CHECKING:
-    from roofline.hardware.number import Number
+    from roofline.hardware.number import Number, Scenario
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,8 @@ class Chip(Machine):
         What its efficiency parameters were fitted on.
     changes : mapping of str to str
         What makes it a variant of the chip that was loaded: figure -> new value, as its name shows it.
+    scenarios : mapping of str to Scenario
+        How what is not known may turn out, by name, each with its probability; the figures above are one of these ways.
     """
 
     title: str
@@ -46,6 +48,7 @@ class Chip(Machine):
     note: str = ""
     calibration: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
+    scenarios: Mapping[str, Scenario] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Chip {self.name}: {self.title}>"
@@ -81,7 +84,31 @@ class Chip(Machine):
                 for path in self._follows(driver):
                     if path not in paths:  # an engine follows both the clock and the cores
                         numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), ratio, driver)
-        return self._variant(numbers, {path: variants.text_of(number) for path, number in new.items()})
+        moved = {path for path, number in numbers.items() if number is not self.numbers.get(path)}
+        changed = self._variant(numbers, {path: variants.text_of(number) for path, number in new.items()})
+        return changed._without_forks(moved) if self.scenarios else changed
+
+    def _without_forks(self, paths: set[str]) -> Chip:
+        """The chip whose figures of these paths are the same in every scenario: a what-if has settled them."""
+        kept = {
+            name: dataclasses.replace(one, numbers={p: n for p, n in one.numbers.items() if p not in paths})
+            for name, one in self.scenarios.items()
+        }
+        return dataclasses.replace(self, scenarios=kept if any(one.numbers for one in kept.values()) else {})
+
+    @takes(name=TEXT)
+    def scenario(self, name: str) -> Chip:
+        """The same chip as it is in one of the ways that what is not known may turn out.
+
+        Raises
+        ------
+        UnknownName
+            With the scenarios that the descriptor has.
+        """
+        if name not in self.scenarios:
+            raise UnknownName(f"scenario of {self.name}", name, self.scenarios)
+        numbers = {**self.numbers, **self.scenarios[name].numbers}
+        return dataclasses.replace(self._variant(numbers, {variants.SCENARIO: name}), scenarios={})
 
     def _variant(self, numbers: dict[str, Number], changes: dict[str, str]) -> Chip:
         """The chip with other figures, called after what was changed so far."""
@@ -117,7 +144,7 @@ class Chip(Machine):
             path: dataclasses.replace(n, value=n.value * self._widening(n)) if "spread" in path else n
             for path, n in self.numbers.items()
         }
-        return to_toml(head, self.flags, numbers, self.calibration)
+        return to_toml(head, self.flags, numbers, self.calibration, self.scenarios)
 
     @property
     def stacks(self) -> tuple[str, ...]:

@@ -23,6 +23,9 @@ LONGEST_NAME, LONGEST_TITLE = 60, 80
 #: What stands among the changes for the software stacks that were laid on a chip.
 STACK = "stack"
 
+#: What stands among them for the scenario that was chosen.
+SCENARIO = "scenario"
+
 
 # Values -----------------------------------------------------------------------------------------------------------
 
