@@ -72,7 +72,8 @@ def followed(path: str, old: Number, ratio: Any, driver: str) -> Number:
 
 def _what_if(old: Number, value: Any, source: str) -> Number:
     return dataclasses.replace(
-        old, value=value, kind="what-if", source=source, low=None, high=None, shape="triangular", inherited=""
+        old, value=value, kind="what-if", source=source, low=None, high=None, shape="triangular", inherited="",
+        correlates_with="", correlation=1.0
     )
 
 
