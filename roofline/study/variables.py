@@ -12,8 +12,10 @@ import numpy as np
 from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.face import NUMBER
+from roofline.catalog.load import Model
 from roofline.estimates.estimate import estimate
 from roofline.estimates.inference import Phase
+from roofline.estimates.request import LANGUAGE, RECOMMENDATION
 from roofline.hardware import ranges
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -232,6 +234,11 @@ def possible(base: Any, options: Mapping[str, Any], of: Variable, values: np.nda
     return np.array(fine)
 
 
+def options_of(model: Model) -> tuple[str, ...]:
+    """The options that an estimate of the model knows."""
+    return tuple(LANGUAGE if isinstance(model, LanguageModel) else RECOMMENDATION)
+
+
 def figure_named(what: str, est: Any, name: str | None) -> str:
     """A figure of the estimate; by default its rate.
 
@@ -262,7 +269,7 @@ def figure_text(est: Any, figure: str, value: float) -> str:
 
 def less_is_better(figure: str) -> bool:
     """Whether little of a figure is wanted: a time, a power, a price."""
-    return (figure.endswith("_s") and "_per_s" not in figure) or figure.startswith(("usd_", "power_", "co2_", "grams_"))
+    return (figure.endswith("_s") and "_per_s" not in figure) or figure.endswith("power_w") or figure.startswith(("usd_", "co2_"))
 
 
 def phases(est: Any) -> dict[str, Phase]:
