@@ -87,9 +87,7 @@ def test_mtia_in_the_readme() -> None:
     assert f"of {len(free)} published figures of theirs and the H200's that none was set on, {hits} are hit" in README
 
 
-def test_the_page_of_served_models_is_what_the_code_makes(
-    table: pd.DataFrame, beside: dict[str, pd.DataFrame]
-) -> None:
+def test_the_page_of_served_models_is_what_the_code_makes(table: pd.DataFrame, beside: dict[str, pd.DataFrame]) -> None:
     assert end_to_end_report.page(table, beside).encode() == (ROOT / "docs" / "end-to-end.md").read_bytes()
 
 

@@ -37,6 +37,7 @@ def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
     raw, inherited = extends.merged(path, files)
     numbers = descriptor.validate(raw, str(path))
     own = {p: n.of(inherited[p]) if p in inherited else n for p, n in numbers.items()}
+    scenarios = descriptor.scenarios(raw, str(path), numbers)
     defaults = _family(raw["family"])
     problems = _unknown_parameters(own, defaults)
     if problems:
@@ -55,6 +56,7 @@ def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
         note=raw.get("note", ""),
         calibration=raw.get("calibration", {}),
         default_stack=_default_stack(raw, own, inherited),
+        scenarios=scenarios,
     )
 
 

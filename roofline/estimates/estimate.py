@@ -43,9 +43,9 @@ def estimate(
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
         `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices, 0), `compiled` (the dense part as one
         engine, activations in `dtype`, as TensorRT builds it; False).
-        For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own figures;
-        default for a language model the one that the chip's descriptor names as best known, which ``notes`` say, unless
-        the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9).
+        For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
+        figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
+        say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9).
 
     Returns
     -------

@@ -13,7 +13,7 @@ from roofline.base.errors import BadWorkload
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.base.numeric import broadcastable
 from roofline.catalog.load import Model
-from roofline.estimates import grids
+from roofline.estimates import grids, questions
 from roofline.estimates.inference import Phase
 from roofline.estimates.request import Request
 from roofline.hardware import uncertainty
@@ -101,6 +101,13 @@ class Estimate:
                 found[name][:, *here] = uncertainty.central(drawn, level, value[here])
         out = {name: tuple(map(_plain, ends)) for name, ends in found.items()}
         return out if figure is None else out[figure]
+
+    def explain(self, figure: str | None = None) -> Any:
+        """In a few sentences: what bounds each phase, which three changes would help most, and what takes over then.
+
+        See :func:`roofline.explain`; ``str()`` of the result is the text.
+        """
+        return questions.ANSWERS["explain"]()(self, figure)
 
     def _parts(self) -> Iterator[tuple[grids.Part, dict[str, Any]]]:
         """The grid in parts whose samples fit into memory, each with the samples of every headline figure."""

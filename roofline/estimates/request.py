@@ -124,9 +124,7 @@ def whole(where: str, value: Any, least: int = 1) -> Any:
     return value if isinstance(value, np.ndarray) else int(value)
 
 
-def language_request(
-    model: LanguageModel, chip: Chip, options: dict[str, Any], notes: tuple[str, ...] = ()
-) -> Request:
+def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any], notes: tuple[str, ...] = ()) -> Request:
     """The request for a language model; see :func:`roofline.estimate` for the options.
 
     `notes` are those of the stack, which `chip` is on already (:func:`roofline.estimates.stacks.chosen`).

@@ -355,9 +355,7 @@ def others() -> dict[str, pd.DataFrame]:
     return {name: rows(None, stacks=stacks) for name, stacks in OTHERS.items()}
 
 
-def sensitivity(
-    table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | None = None
-) -> pd.DataFrame:
+def sensitivity(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
     """How the median error of TPOT and throughput depends on what counts as a system, and on the choice of stacks.
 
     Parameters

@@ -148,9 +148,9 @@ The choice was made in November 2026 in sight of these rows, so that its figures
 the software of the systems here (39 of 45 ran TensorRT-LLM, 34 of the 37 on chips that have stacks); which classes of
 operators each stack has; the operator times of multi-head decode that may be fitted (in 16 bits that kernel's
 parameters are nearer to them, on H100 and A100, in 8 bits not); and the last lines below, of one stack for all rows on
-chips that have it. Over the 45 systems TensorRT-LLM's come out best; over the 31, of which nine are of multi-head models,
-none stands out. That such models and MXFP4 experts run on other kernels was read before (`trtllm_mmha`, `trtllm_fp4`);
-taking these by the model came last, after the lines below had been seen.
+chips that have it. Over the 45 systems TensorRT-LLM's come out best; over the 31, of which nine are of multi-head
+models, none stands out. That such models and MXFP4 experts run on other kernels was read before (`trtllm_mmha`,
+`trtllm_fp4`); taking these by the model came last, after the lines below had been seen.
 
 """
 

@@ -84,8 +84,7 @@ def sensitivity(
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(_changes(on, float(step))):
-        varied = _varied(on, block)
-        after = getattr(estimate(loaded, varied, check=False, **options), figure)
+        after = getattr(estimate(loaded, varied(on, block), check=False, **options), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:
@@ -128,7 +127,7 @@ def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
         yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
 
 
-def _varied(chip: Chip, changes: dict[str, float]) -> Chip:
+def varied(chip: Chip, changes: dict[str, float]) -> Chip:
     """The chip with one array per figure, each with its own element changed: all the what-ifs are one estimate."""
     own = np.eye(len(changes), dtype=bool)
     varied = chip.what_if(
