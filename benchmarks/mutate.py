@@ -37,10 +37,20 @@ from benchmarks.mutation import Reach, changed, imported, in_forks, prepare, rec
 FORMULAS = ("roofline/estimates/*.py", "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
             "roofline/hardware/chip.py", "roofline/hardware/variants.py", "roofline/hardware/machine.py",
             "roofline/hardware/uncertainty.py", "kernels/[a-z]*.py")  # fmt: skip
-#: Tests that are not asked: pages made anew, measured times, pictures, what is started as a process of its own.
-LEFT_OUT = ("calibration", "cli", "end_to_end", "evidence", "evidence_served", "face", "files", "fuzz", "house", "jit",
-            "kept", "measure", "measurements", "mutate", "new", "plot", "profiles", "provenance", "reading", "readme",
-            "report", "shell", "units", "validation", "writer")  # fmt: skip
+WORKED = ["worked_*", "derivations_pipeline"]
+KERNEL = ["derivations_*", "worked_kernels", "worked_parameters", "worked_streams", "kernels", "laws"]
+#: What begins a file's name -> the test files that are asked, without ``test_`` and ``.py``; the first that fits counts.
+#: Of their tests those run that reach the function. Pages made anew, pictures and measured times are not asked.
+CONCERNED = {
+    "kernels/": KERNEL,
+    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "more_*"],
+    "roofline/serving/": [*WORKED, "serving", "more_*"],
+    "roofline/work/": [*WORKED, "parallel", "kernels", "laws", "models", "serving", "recommender", "dtypes", "more_*"],
+    "roofline/models/": [*WORKED, "models", "recommender", "huggingface", "dtypes", "more_*"],
+    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "descriptor", "estimates", "more_*"],
+    "roofline/study/": ["study", "uncertainty"],
+    "": ["*"],
+}  # fmt: skip
 #: Mutants that change no answer, each with the reason.
 JUDGED = ROOT / "benchmarks" / "mutants_judged.toml"
 
@@ -162,51 +172,58 @@ def copied(folder: Path, alike: bool = False) -> None:
         conftest.write(NO_SHRINKING + (ALIKE if alike else ""))
 
 
-def tests(folder: Path) -> list[str]:
-    """The test files that are asked."""
-    files = sorted(path.name for path in (folder / "tests").glob("test_*.py"))
-    return [f"tests/{name}" for name in files if name.removeprefix("test_").removesuffix(".py") not in LEFT_OUT]
+def concerned(file: str, folder: Path) -> list[str]:
+    """The test files that concern a source file, of those that there are; a twin's are its kernel's."""
+    file = file.replace("kernels/reference/", "kernels/")
+    patterns = next(names for begin, names in CONCERNED.items() if file.startswith(begin))
+    paths = [path for name in patterns for path in sorted(folder.glob(f"tests/test_{name}.py"))]
+    return list(dict.fromkeys(str(path.relative_to(folder)) for path in paths))
 
 
-def reach(folder: Path, kept: Path | None) -> Reach:
+def reach(folder: Path, tests: list[str], kept: Path | None) -> Reach:
     """Which tests reach which function, as recorded before in `kept` for those test files that have not changed."""
     found, digests = Reach(), {}
     if kept and kept.exists():
         stored = json.loads(kept.read_text())
         found, digests = Reach(stored["seconds"], stored["reached"]), stored["digests"]
-    now = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in tests(folder)}
+    now = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in tests}
     anew = [file for file in now if digests.get(file) != now[file]]
-    for test in [test for test in found.seconds if test.partition("::")[0] in anew or test.partition("::")[0] not in now]:
+    for test in [test for test in found.seconds if test.partition("::")[0] in anew]:
         del found.seconds[test], found.reached[test]
     if not anew:
         return found
-    print(f"recording which functions {len(anew)} test files reach", file=sys.stderr)
-    for test, seconds, reached in record(folder, anew):
-        if seconds is None:
-            print(f"left out, as it fails without any mutant: {test}", file=sys.stderr)
-        else:
-            found.seconds[test], found.reached[test] = seconds, [list(one) for one in reached]
-    if kept:
-        kept.write_text(json.dumps({"digests": now, "seconds": found.seconds, "reached": found.reached}))
+    print(f"recording which functions the tests of {len(anew)} files reach", file=sys.stderr)
+    for file in anew:
+        for test, seconds, reached in record(folder, [file]):
+            if seconds is None:
+                print(f"left out, as it fails without any mutant: {test}", file=sys.stderr)
+            else:
+                found.seconds[test], found.reached[test] = seconds, [list(one) for one in reached]
+        digests[file] = now[file]
+        took = sum(seconds for test, seconds in found.seconds.items() if test.startswith(f"{file}::"))
+        print(f"{file}: {took:.1f} s", file=sys.stderr)
+        if kept:
+            kept.write_text(json.dumps({"digests": digests, "seconds": found.seconds, "reached": found.reached}))
     return found
 
 
-def judged(file: str, drawn: list[Mutant], source: bytes) -> dict[Mutant, str]:
-    """Those of a file's mutants that were judged to change no answer, and why."""
-    entries = [one for one in tomllib.loads(JUDGED.read_text(encoding="utf-8"))["equivalent"] if one["file"] == file]
-    found = {}
-    for mutant in drawn:
-        line = " ".join(source.splitlines()[mutant.line - 1].decode().split())
-        before = " ".join(mutant.before.split())
-        for one in entries:
-            if (one["line"], one["before"], one["after"]) == (line, before, mutant.after):
-                found[mutant] = one["why"]
-    return found
+def judgements() -> list[dict[str, str]]:
+    """Mutants that were judged to change no answer: file, line (its text), before, after, why."""
+    entries: list[dict[str, str]] = tomllib.loads(JUDGED.read_text(encoding="utf-8"))["equivalent"]
+    return entries
+
+
+def judged(entries: list[dict[str, str]], drawn: list[Mutant], source: bytes) -> dict[Mutant, str]:
+    """Those of a file's mutants that one of the entries names, and why they change nothing."""
+    why = {(one["file"], one["line"], one["before"], one["after"]): one["why"] for one in entries}
+    lines = [" ".join(line.split()) for line in source.decode().splitlines()]
+    keys = {one: (one.file, lines[one.line - 1], " ".join(one.before.split()), one.after) for one in drawn}
+    return {one: why[key] for one, key in keys.items() if key in why}
 
 
 def tried(folder: Path, drawn: list[Mutant], sources: dict[str, bytes], found: Reach, most_s: float) -> dict[Mutant, str]:
     """What noticed each mutant; empty where nothing did."""
-    jobs, noticed, codes = [], {}, {}
+    jobs, apart, noticed = [], [], {}
     for mutant in drawn:
         path = str(folder / mutant.file)
         before, after = (compile(text, path, "exec", dont_inherit=True)
@@ -216,16 +233,16 @@ def tried(folder: Path, drawn: list[Mutant], sources: dict[str, bytes], found: R
             noticed[mutant] = "no change in the code"
             continue
         asked = found.tests(mutant.file, [one.co_qualname for one, _ in differing] if differing else None, most_s)
-        codes[mutant] = (after, asked)
         if differing and asked:
             jobs.append((mutant, (mutant.file, before, after, asked)))
+        elif asked:
+            apart.append((mutant, after, asked))
     for (mutant, _), by in zip(jobs, in_forks(folder, [job for _, job in jobs], found.seconds), strict=True):
         _tell(mutant, by)
         noticed[mutant] = by
-    for mutant, (after, asked) in codes.items():
-        if not noticed.get(mutant) and asked:
-            noticed[mutant] = imported(folder, mutant.file, after, asked, found.seconds)
-            _tell(mutant, noticed[mutant])
+    for mutant, after, asked in apart:
+        noticed[mutant] = imported(folder, mutant.file, after, asked, found.seconds)
+        _tell(mutant, noticed[mutant])
     return {mutant: noticed.get(mutant, "") for mutant in drawn}
 
 
@@ -259,7 +276,7 @@ def main() -> None:
     options.add_argument("--files", nargs="+", help="source files to put errors into, from the root of the repository")
     options.add_argument("--count", type=int, default=20, help="mutants to draw from each file; 0: every one")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--most", type=float, default=30, help="seconds of tests that a mutant may take")
+    options.add_argument("--most", type=float, default=10, help="seconds of tests that a mutant may take")
     options.add_argument("--alike", action="store_true", help="the reference twins have the same error")
     options.add_argument("--reach", type=Path, help="where to keep which tests reach which function, for a next run")
     options.add_argument("--csv", type=Path, help="where to write every mutant and what became of it")
@@ -278,9 +295,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch).resolve()
         copied(folder, given.alike)
-        noticed = tried(folder, drawn, sources, reach(folder, given.reach), given.most)
+        asked = list(dict.fromkeys(test for file in files for test in concerned(file, folder)))
+        noticed = tried(folder, drawn, sources, reach(folder, asked, given.reach), given.most)
     equivalent = {mutant: why for file, source in sources.items()
-                  for mutant, why in judged(file, [one for one in drawn if one.file == file], source).items()}  # fmt: skip
+                  for mutant, why in judged(judgements(), [one for one in drawn if one.file == file], source).items()}  # fmt: skip
     for mutant, by in noticed.items():
         if not by:
             print(f"\n{equivalent.get(mutant, 'survived')}\n{difference(mutant, sources[mutant.file])}")

@@ -5,7 +5,7 @@ the tree, and each mutant runs in a fork of that process, where the changed func
 (:func:`transplant`). Which tests reach which function is recorded in a run without mutants (:func:`record`).
 
 What is computed while modules are imported has happened by then: constants of modules and classes, defaults, decorated
-tables. Mutants there, and those that survive in the fork, run once more in a process that imports the mutant.
+tables. A mutant there runs in a process that imports it.
 
 No kernel is compiled meanwhile: a compiled loop would have the formula without the error.
 """
