@@ -64,14 +64,11 @@ def empty(grid: Grid, name: str) -> Any:
     return {"fits": False, "bound": len(grid.bounds), "possible": False, "why": len(WHY) - 1}.get(name, np.nan)
 
 
-def coordinates(grid: Grid) -> dict[str, Any]:
-    """The coordinates: one a dimension, and the model and the chip where there is one of each."""
-    single: dict[str, Any] = {}
+def single(grid: Grid) -> dict[str, str]:
+    """The names of the model and the chip where there is one of each: coordinates without a dimension."""
     dims = {axis.name for axis in grid.axes}
-    for name, given in (("model", grid.models), ("chip", grid.chips)):
-        if name not in dims:
-            single[name] = given[0].name
-    return {**{axis.name: (axis.name, axis.labels, axis.attrs) for axis in grid.axes}, **single}
+    both = {"model": grid.models[0].name, "chip": grid.chips[0].name}
+    return {name: label for name, label in both.items() if name not in dims}
 
 
 def attributes(grid: Grid) -> dict[str, Any]:
@@ -88,7 +85,8 @@ def dataset(grid: Grid, columns: dict[str, np.ndarray]) -> xr.Dataset:
     dims = [axis.name for axis in grid.axes]
     data = {name: (dims, columns[name], attrs) for name, (_, attrs) in variables(grid).items()}
     register()
-    return xr.Dataset(data, coords=coordinates(grid), attrs=attributes(grid))
+    coords = {axis.name: (axis.name, axis.labels, axis.attrs) for axis in grid.axes}
+    return xr.Dataset(data, coords={**coords, **single(grid)}, attrs=attributes(grid))
 
 
 class RooflineAccessor:

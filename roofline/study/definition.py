@@ -127,6 +127,11 @@ class Cut:
         sides = zip(self.place(index), self.lengths, self.shape, strict=True)
         return tuple(slice(i * length, min((i + 1) * length, size)) for i, length, size in sides)
 
+    @property
+    def first(self) -> Slab:
+        """The first point, as a slab."""
+        return (slice(0, 1),) * len(self.shape)
+
 
 def size_of(slab: Slab) -> int:
     """Points of a slab."""

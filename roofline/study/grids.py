@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
+from roofline.base.units import text
 from roofline.catalog.load import Model, as_chip, as_model
 from roofline.estimates.request import LANGUAGE, RECOMMENDATION, refuse_unknown
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
 from roofline.serving.steady import SERVING
 from roofline.study import axes as axes_module, datasets
-from roofline.study.definition import Cut, Grid, figures_of
+from roofline.study.clusters import checked, on_cluster
+from roofline.study.definition import Cut, Grid, figures_of, size_of
+from roofline.study.resources import memory_bytes
+from roofline.study.running import in_threads, progress_bar
 from roofline.study.slabs import Slabs
+from roofline.study.stores import Store
 
 if TYPE_CHECKING:
     import xarray as xr
+
+#: Share of the free memory that a grid in memory may take.
+_SHARE = 0.8
 
 #: Arguments of an estimate that are none of a sweep's options, and what stands in their place.
 _NO_OPTIONS = {
@@ -36,6 +44,9 @@ def sweep(
     draws: int = 0,
     seed: int = 0,
     figures: Sequence[str] | None = None,
+    to: str | os.PathLike[str] | None = None,
+    client: Any = None,
+    progress: bool | None = None,
     **axes: Any,
 ) -> xr.Dataset:
     """Estimates over a labelled grid of workloads, plans, chips, chip figures, software stacks and draws.
@@ -52,6 +63,14 @@ def sweep(
     figures : sequence of str, optional
         The figures to keep, such as ``["tpot_s"]``; any attribute with a unit will do, `mfu` and `mbu` too. Default:
         the headline figures, `lower_s` and `upper_s`.
+    to : path, optional
+        A folder to write the result to, as a Zarr store of format 3, slab by slab: for grids past memory. A sweep that
+        was stopped, however, goes on where it stopped when it is called again, and ends with the same bytes; of one
+        that is complete nothing is computed. The Dataset that comes back is read from there as it is used.
+    client : dask.distributed.Client, optional
+        The cluster whose workers answer the slabs, and write them where `to` is given (a place that they all see).
+    progress : bool, optional
+        Whether to show a bar on stderr, or in a notebook. Default: where it takes long and somebody can see it.
     **axes
         Every list, range or array becomes an axis, in the order given; single values stay fixed.
 
@@ -93,7 +112,8 @@ def sweep(
     ------
     BadWorkload, UnknownName
         For options that no workload can have, for a value that its option or figure can never have, for an axis that
-        is empty, not flat, or has a value twice, and where no point of the grid is possible.
+        is empty, not flat, or has a value twice, and where no point of the grid is possible. For a grid that exceeds
+        the memory, with what it needs, and for a `to` where something else is, or another sweep, with what differs.
 
     Examples
     --------
@@ -102,13 +122,51 @@ def sweep(
     {'chip': 2, 'batch': 2, 'clock': 2}
     """
     grid = question(models, chips, draws, seed, figures, axes)
-    slabs, cut = Slabs(grid), Cut(grid.shape, grid.lengths())
-    columns = {name: np.empty(grid.shape, kind) for name, (kind, _) in datasets.variables(grid).items()}
-    for index in range(len(cut)):
+    cut = Cut(grid.shape, grid.lengths())
+    client = None if client is None else checked(client)
+    if to is not None:
+        return _to_store(grid, cut, to, client, progress)
+    return _in_memory(grid, cut, client, progress)
+
+
+def _in_memory(grid: Grid, cut: Cut, client: Any, show: bool | None) -> xr.Dataset:
+    kinds = {name: kind for name, (kind, _) in datasets.variables(grid).items()}
+    needs, has = grid.size * sum(np.dtype(kind).itemsize for kind in kinds.values()), memory_bytes()
+    if needs > _SHARE * has:
+        raise BadWorkload(
+            f"sweep: {grid.size:,} points need {text(needs, 'B', 3)} of memory, and {text(has, 'B', 3)} are free: "
+            "give to='grid.zarr' to write them to disk, figures=[...] for less of them, or fewer points"
+        )
+    columns = {name: np.empty(grid.shape, kind) for name, kind in kinds.items()}
+
+    def put(index: int, values: dict[str, Any]) -> None:
         slab = cut.slab(index)
-        for name, values in slabs.answer(slab).items():
-            columns[name][slab] = values
+        for name, column in columns.items():
+            column[slab] = values[name]
+
+    _run(grid, cut, range(len(cut)), put, client, show)
+    if not columns["possible"].any():
+        Slabs(grid).refuse(cut.first)
     return datasets.dataset(grid, columns)
+
+
+def _to_store(grid: Grid, cut: Cut, path: Any, client: Any, show: bool | None) -> xr.Dataset:
+    slabs = Slabs(grid)
+    if not any(slabs.anything_possible(cut.slab(index)) for index in range(len(cut))):
+        slabs.refuse(cut.first)
+    store = Store(path, grid, cut)
+    todo = store.begin()
+    _run(grid, cut, todo, store if client else store.put, client, show)
+    return store.end()
+
+
+def _run(grid: Grid, cut: Cut, todo: Sequence[int], put: Any, client: Any, show: bool | None) -> None:
+    done = grid.size - sum(size_of(cut.slab(index)) for index in todo)
+    with progress_bar(grid.size, done, show, len(todo)) as told:
+        if client is None:
+            in_threads(grid, cut, todo, put, told)
+        else:
+            on_cluster(client, grid, cut, todo, put, told)
 
 
 # What is asked ------------------------------------------------------------------------------------------------------

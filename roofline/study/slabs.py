@@ -60,19 +60,46 @@ class Slabs:
             Every figure of the grid (NaN where the point is impossible or the model's kind has no such figure), and
             `fits`, `bound`, `possible`, `why`: see :func:`roofline.study.grids.sweep`.
         """
-        grid, shape = self.grid, tuple(side.stop - side.start for side in slab)
-        words = {axis.name: axis.values[side.start] for axis, side in zip(grid.axes, slab, strict=True)
-                 if not axis.numeric}  # fmt: skip
-        model = words.pop("model", grid.models[0])
-        chip = self._chip(words.pop("chip", grid.chips[0]), words.pop("stack", grid.fixed.get("stack")), slab)
+        model, chip, options = self._asked(slab)
         if isinstance(chip, str):
             return self._hole(_CODES[chip])
-        options = {**grid.fixed, **words, **self._sizes(slab)}
-        options = {name: value for name, value in options.items() if name in self._known(model)}
-        why = self._why(model, chip, options)
-        return self._part(model, chip, options, why, shape)
+        shape = tuple(side.stop - side.start for side in slab)
+        return self._part(model, chip, options, self._why(model, chip, options), shape)
+
+    def anything_possible(self, slab: Slab) -> bool:
+        """Whether the rules let any point of a slab pass."""
+        model, chip, options = self._asked(slab)
+        return not isinstance(chip, str) and not np.all(self._why(model, chip, options))
+
+    def refuse(self, point: Slab) -> None:
+        """Raise what an estimate of one impossible point raises.
+
+        Raises
+        ------
+        BadWorkload, UnknownName
+        """
+        model, chip, options = self._asked(point, strict=True)
+        self._estimate(model, chip, options)
 
     # What is asked ----------------------------------------------------------------------------------------------
+
+    def _asked(self, slab: Slab, strict: bool = False) -> tuple[Any, Any, dict[str, Any]]:
+        """The model, the chip and the options of a slab; a word in place of a chip that lacks a figure or a stack.
+
+        Raises
+        ------
+        UnknownName
+            For such a chip, where `strict`.
+        """
+        grid = self.grid
+        words = {axis.name: axis.values[side.start]
+                 for axis, side in zip(grid.axes, slab, strict=True) if not axis.numeric}  # fmt: skip
+        model = words.pop("model", grid.models[0])
+        chip, stack = words.pop("chip", grid.chips[0]), words.pop("stack", grid.fixed.get("stack"))
+        asked = {**grid.fixed, **words, **self._sizes(slab)}
+        known = self._known(model)
+        options = {name: value for name, value in asked.items() if name in known}
+        return model, self._chip(chip, stack, slab, strict), options
 
     def _known(self, model: Any) -> tuple[str, ...]:
         """The options that apply to a model: those of its kind."""
@@ -85,34 +112,36 @@ class Slabs:
         return {axis.name: _along(axis.values[slab[i]], i, len(slab))
                 for i, axis in enumerate(self.grid.axes) if axis.kind == "size"}  # fmt: skip
 
-    def _chip(self, chip: Chip, stack: str | None, slab: Slab) -> Chip | str:
+    def _chip(self, chip: Chip, stack: str | None, slab: Slab, strict: bool) -> Chip | str:
         """The chip in the slab: drawn, under the stack, with its figures changed; or the word for what it lacks."""
         sides = [(i, axis, slab[i]) for i, axis in enumerate(self.grid.axes) if axis.kind in ("figure", "draw")]
         key = (chip.name, stack, tuple((side.start, side.stop) for *_, side in sides))
         found = self._chips.get(key)
-        if found is None:
-            found = self._variant(chip, stack, sides, len(slab))
+        if found is None or strict:
+            found = self._variant(chip, stack, sides, len(slab), strict)
             if len(self._chips) >= _KEPT:
                 self._chips.clear()
             self._chips[key] = found
         return found
 
-    def _variant(self, chip: Chip, stack: str | None, sides: list[tuple[int, Axis, slice]], axes: int) -> Chip | str:
-        grid = self.grid
-        if grid.draws:
-            chip = _drawn(self._sampled(chip), sides[-1][2])
+    def _variant(
+        self, chip: Chip, stack: str | None, sides: list[tuple[int, Axis, slice]], axes: int, strict: bool
+    ) -> Chip | str:
+        lacking = "stack"
         try:
+            if self.grid.draws:
+                chip = _drawn(self._sampled(chip), sides[-1][2])
             chip = chip.on_stack(stack) if stack else chip
-        except UnknownName:
-            return "stack"
-        changes = dict(grid.changes)
-        try:
+            lacking = "figure"
+            changes = dict(self.grid.changes)
             for i, axis, side in sides:
                 if axis.kind == "figure":
                     changes[axis.name] = self._value(chip[axis.name], axis, side, i, axes)
             return chip.what_if(changes) if changes else chip
         except UnknownName:
-            return "figure"
+            if strict:
+                raise
+            return lacking
 
     def _sampled(self, chip: Chip) -> Chip:
         """The chip with every draw of its uncertain figures, along the last axis."""
@@ -173,12 +202,15 @@ class Slabs:
     def _figures(self, model: Any, chip: Chip, options: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
         """The variables where every point is possible, as far as the rules tell."""
         try:
-            est = (serve if self.grid.serving else estimate)(model, chip, check=False, **options)
+            est = self._estimate(model, chip, options)
             known = units_of(kind_of(model, self.grid.serving))
             found = {name: getattr(est, name) if name in known else np.nan for name in self.grid.figures}
             return {**found, "fits": est.fits, "bound": self._codes(est), "possible": True, "why": np.uint8(0)}
         except (BadWorkload, UnknownName):
             return self._halves(model, chip, options, shape)
+
+    def _estimate(self, model: Any, chip: Chip, options: dict[str, Any]) -> Any:
+        return (serve if self.grid.serving else estimate)(model, chip, check=False, **options)
 
     def _halves(self, model: Any, chip: Chip, options: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
         """The same where a refusal came from further inside: by halves, down to the points that are refused."""
