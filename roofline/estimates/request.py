@@ -11,6 +11,7 @@ import numpy as np
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import anywhere, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
+from roofline.estimates.terms import TERMS, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
@@ -35,10 +36,11 @@ LANGUAGE = (
     "weight_dtype",
     "kv_dtype",
     "usable_memory",
+    *TERMS,
 )
 
 #: The options of an estimate of a recommendation model.
-RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
+RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory", *TERMS)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Request:
     skew: Any = 0.0
     compiled: bool = False
     usable_memory: Any = USABLE_MEMORY
+    terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
 
 
@@ -134,9 +137,9 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     batch, prompt = whole("batch", options.get("batch", 1)), whole("prompt", options.get("prompt", 1024))
     output, prefix = whole("output", options.get("output", 256)), whole("prefix", options.get("prefix", 0), 0)
     plan = Plan(**{k: whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
-    usable = _usable_memory(options)
+    usable, terms = _usable_memory(options), terms_of(options)
     sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix, "usable_memory": usable}
-    broadcastable(model.name, sizes | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
+    broadcastable(model.name, sizes | vars(terms) | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
     plan.check(model)
     if anywhere(prefix >= prompt):
         raise BadWorkload(
@@ -166,6 +169,7 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
         usable_memory=usable,
+        terms=terms,
         notes=notes,
     )
 
@@ -194,8 +198,8 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     """
     refuse_unknown(options, RECOMMENDATION, name)
     batch, devices = whole("batch", options.get("batch", 1024)), whole("devices", options.get("devices", 1))
-    skew, usable = _skew(options.get("skew", 0.0)), _usable_memory(options)
-    broadcastable(name, {"batch": batch, "devices": devices, "skew": skew, "usable_memory": usable})
+    skew, usable, terms = _skew(options.get("skew", 0.0)), _usable_memory(options), terms_of(options)
+    broadcastable(name, {"batch": batch, "devices": devices, "skew": skew, "usable_memory": usable} | vars(terms))
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
     if anywhere(devices > 1) and not chip.has_links:
@@ -210,4 +214,5 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
         skew=skew,
         compiled=flag("compiled", options.get("compiled", False)),
         usable_memory=usable,
+        terms=terms,
     )

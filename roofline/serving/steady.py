@@ -94,7 +94,7 @@ def serve(
     batch = lanes if concurrency is None else whole("serve: concurrency", concurrency)
     asked = language_request(loaded, chip, {"batch": batch, **options})
     lengths = {"batch": batch, "prompt": asked.prompt, "output": asked.output, "devices": asked.plan.devices}
-    broadcastable(f"serve({loaded.name})", lengths | spread | sizes)
+    broadcastable(f"serve({loaded.name})", lengths | spread | sizes | vars(asked.terms))
     for name, mean in (("prompt_sd", asked.prompt), ("output_sd", asked.output)):
         if anywhere(spread[name] > MOST_SPREAD * np.asarray(mean)):
             raise BadWorkload(f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, "
