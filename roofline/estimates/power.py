@@ -13,7 +13,7 @@ holds the clocks down, and the sustained efficiencies of the chip have that in t
 
 The parameters are figures of the chip or its family (``power.*``, ``server.*``); ``docs/power.md`` says what they were
 set on and how far off they are. The server takes its share at any load (``server.power_share`` of the TDP: host,
-network, idling fans), and the wall sees all of it times ``server.factor`` (power supplies, fans that follow the heat).
+network, idling fans; ``server.power`` where it is known), and the wall sees all of it times ``server.factor`` (power supplies, fans that follow the heat).
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def watts(chip: Chip, load: Any) -> Any:
 
 def wall_w(chip: Chip, chip_w: Any) -> Any:
     """Watts at the wall for a chip that draws so much: with its share of the server, and what the supplies lose."""
-    share = _needs(chip, "server.power_share", "the power of the server") * chip["power.tdp"]
+    own = chip.get("server.power")
+    share = own if own is not None else _needs(chip, "server.power_share", "the power of the server") * chip["power.tdp"]
     return (chip_w + share) * _needs(chip, "server.factor", "the power of the server")
 
 

@@ -238,8 +238,11 @@ class PowerTable(_Table):
 class Server(_Table):
     """What a chip's server takes beside it."""
 
+    power: Power | None = Field(
+        default=None, description="A chip's share of host, network and idling fans, drawn at any load."
+    )
     power_share: Figure | None = Field(
-        default=None, description="Host, network and idling fans, drawn at any load, for each watt of the chip's TDP."
+        default=None, description="The same for each watt of the chip's TDP, where not known."
     )
     factor: Figure | None = Field(
         default=None, description="Watts at the wall for each watt inside: power supplies, and fans that follow it."
