@@ -261,7 +261,7 @@ def test_a_plain_csv_is_read_in_one_locale(tmp_path: Path) -> None:
     path.write_text('op,time_s,flops,bytes\na,"0,5","12,50","1.000"\n')
     (row,) = profiles.read(path).to_dict("records")
     assert (row["time_s"], row["flops"], row["bytes"]) == (0.5, 12.5, 1000.0)
-    path.write_text('op,time_s,flops,bytes\na,1.234,1,1\n')
+    path.write_text("op,time_s,flops,bytes\na,1.234,1,1\n")
     assert profiles.read(path)["time_s"].sum() == 1.234  # as any CSV has it, and as the documentation says
 
 
@@ -280,8 +280,6 @@ def test_plain_csv(tmp_path: Path) -> None:
     frame = profiles.read(path)  # bytes are an argument of a collective, not a reading of the row beside it
     assert list(frame["op"]) == ["all_reduce", "gemm"]  # the longest first
     assert frame["flops"].iloc[1] == 2 * 16 * 64 * 64
-
-
 
 
 @pytest.mark.parametrize(
@@ -313,8 +311,11 @@ def test_plain_csv(tmp_path: Path) -> None:
         ("a.csv", '"ID","Kernel Name","Metric Name","Metric Value"\n"0","k","x","5"\n', "'Metric Unit'"),
         ("a.csv", '"ID","Kernel Name"\n"0","k"\n', "no column 'Metric Name'"),
         ("a.csv", NCU + '"0","k","gpu__time_duration.sum","us","1,234"\n', "may be 1,234 or 1.234"),
-        ("a.csv", NCU + '"0","k","gpu__time_duration.sum","us","1,5"\n"0","k","dram__bytes.sum","B","1.5"\n',
-         "contradict each other: '1.5' has a decimal point, '1,5' a decimal comma"),
+        (
+            "a.csv",
+            NCU + '"0","k","gpu__time_duration.sum","us","1,5"\n"0","k","dram__bytes.sum","B","1.5"\n',
+            "contradict each other: '1.5' has a decimal point, '1,5' a decimal comma",
+        ),
         ("a.csv", 'op,time_s,flops,bytes\na,1,"1,234",1\n', "may be 1,234 or 1.234"),
         ("a.csv", "op,time_s,flops,bytes\na,1e-300,1,1\n", "expected times in seconds"),
         ("a.csv", f"op,time_s,flops,bytes\na,{'1' * 5000},1,1\n", "row 2, column 'time_s': expected a number"),

@@ -205,8 +205,12 @@ def test_a_window_and_a_chunk() -> None:
     worked(chunked, flops=4 * 128 * 32 * 4 * triangle, bytes=(32 + 8) * 4096 * 256 * 2)
     rest = rl.attention(batch=1, q_len=2560, kv_len=2560, window=1024, chunked=True, **LLAMA)
     # All of its tensors too, and of those the keys and values, half as many numbers as 4096 tokens have, from memory.
-    worked(rest, flops=4 * 128 * 32 * (2 * triangle + 512 * 513 / 2), bytes=(32 + 8) * 2560 * 256 * 2,
-           memory_bytes=8 * 2560 * 256 * 2)
+    worked(
+        rest,
+        flops=4 * 128 * 32 * (2 * triangle + 512 * 513 / 2),
+        bytes=(32 + 8) * 2560 * 256 * 2,
+        memory_bytes=8 * 2560 * 256 * 2,
+    )
     # A decoding query of 4096 sees, and reads, the last 1024 keys.
     one = rl.attention(batch=1, q_len=1, kv_len=4096, window=1024, **LLAMA)
     worked(one, flops=4 * 128 * 32 * 1024, memory_bytes=8 * 1024 * 256 * 2)

@@ -148,7 +148,7 @@ class Estimate(Powered):
 
     @functools.cached_property
     def _sampled(self) -> Any:
-        """The same estimate on a chip whose ranges are samples, along the first axis: those that make it fast or slow."""
+        """The same estimate on a chip whose ranges of what makes it fast are samples, along the first axis."""
         speed = [path for path in uncertainty.ranged(self.chip) if not is_power_or_price(path)]
         return self._on(uncertainty.sample(self.chip, SAMPLES, trailing=len(self._shape), only=speed))
 

@@ -12,8 +12,9 @@ holds the clocks down, and the sustained efficiencies of the chip have that in t
 `typical` power, load becomes watts along two straight lines that meet there, at `typical_load`.
 
 The parameters are figures of the chip or its family (``power.*``, ``server.*``); ``docs/power.md`` says what they were
-set on and how far off they are. The server takes its share at any load (``server.power_share`` of the TDP: host,
-network, idling fans; ``server.power`` where it is known), and the wall sees all of it times ``server.factor`` (power supplies, fans that follow the heat).
+set on and how far off they are. The server takes its share at any load (``server.power`` where it is known, else
+``server.power_share`` of the TDP: host, network, idling fans), and the wall sees all of it times ``server.factor``
+(power supplies, fans that follow the heat).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from roofline.base.errors import NotKnown, UnknownName
-from roofline.base.numeric import choose, maximum, minimum
+from roofline.base.numeric import broadcastable, choose, maximum, minimum
+from roofline.estimates import grids
 from roofline.estimates.terms import TERMS, Terms, terms_of
 
 if TYPE_CHECKING:
@@ -87,9 +89,10 @@ def watts(chip: Chip, load: Any) -> Any:
 
 def wall_w(chip: Chip, chip_w: Any) -> Any:
     """Watts at the wall for a chip that draws so much: with its share of the server, and what the supplies lose."""
-    own = chip.get("server.power")
-    share = own if own is not None else _needs(chip, "server.power_share", "the power of the server") * chip["power.tdp"]
-    return (chip_w + share) * _needs(chip, "server.factor", "the power of the server")
+    server = chip.get("server.power")
+    if server is None:
+        server = _needs(chip, "server.power_share", "the power of the server") * chip["power.tdp"]
+    return (chip_w + server) * _needs(chip, "server.factor", "the power of the server")
 
 
 def price_basis(chip: Chip, terms: Terms) -> tuple[str, Any]:
@@ -110,8 +113,8 @@ def price_basis(chip: Chip, terms: Terms) -> tuple[str, Any]:
         if price is not None:
             return basis, price
     raise NotKnown(
-        f"the price of {chip.name} is not known, and its descriptor has none: give price_per_hour= (USD for a chip and "
-        "an hour) or price= (USD for a chip)"
+        f"the price of {chip.name} is not known: give price_per_hour= (USD for a chip and an hour) or price= (USD for "
+        "a chip, bought)"
     )
 
 
@@ -149,6 +152,7 @@ class Powered:
     chip: Chip
     request: Request
     devices: Any
+    _shape: tuple[int, ...]
 
     def _loads(self) -> list[tuple[Phase, Any, Any]]:
         """Each phase, what it takes of a mean second, in any unit, and the share of it in which a chip works."""
@@ -166,9 +170,9 @@ class Powered:
         return self._power_figures["power_w"]
 
     @property
-    def price_basis(self) -> str:
-        """What the price rests on: ``"hour"``, a rent with everything in it, or ``"purchase"``."""
-        return price_basis(self.chip, self.request.terms)[0]
+    def price_basis(self) -> tuple[str, Any]:
+        """What the cost rests on: ``("hour", USD)``, a rent with everything in it, or ``("purchase", USD)``."""
+        return price_basis(self.chip, self.request.terms)
 
     @functools.cached_property
     def _power_figures(self) -> dict[str, Any]:
@@ -222,13 +226,20 @@ class Powered:
         for name in terms:
             if name not in TERMS:
                 raise UnknownName("term", name, TERMS)
-        changed = dataclasses.replace(self.request.terms, **{n: getattr(terms_of(terms), n) for n in terms})
-        return self._sharing(request=dataclasses.replace(self.request, terms=changed))
+        new = dataclasses.replace(self.request.terms, **{n: getattr(terms_of(terms), n) for n in terms})
+        request = dataclasses.replace(self.request, terms=new)
+        broadcastable(f"{request.dtype} on {self.chip.name}", grids.arrays(request, self.chip))
+        twin = self._sharing(request=request)
+        twin.__dict__.pop("_shape", None)
+        if twin._shape != self._shape:  # samples lie along an axis before those of the grid
+            for name in ("_sampled", "_samples"):
+                twin.__dict__.pop(name, None)
+        return twin
 
     def _sharing(self, **changes: Any) -> Any:
         """A copy with other terms or another chip of the same speed: the phases stay, what it draws and costs goes."""
         twin = copy.copy(self)
-        for name in ("chip_power_w", "_power_figures", "_money_figures", "_extra_samples", "_shape"):
+        for name in ("chip_power_w", "_power_figures", "_money_figures", "_extra_samples"):
             twin.__dict__.pop(name, None)
         twin.__dict__.update(changes)
         return twin

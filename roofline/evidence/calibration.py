@@ -232,5 +232,3 @@ def calibrate(
                      "this differs in its spreads alone")  # fmt: skip
     fitted = dataclasses.replace(chip, numbers=numbers, calibration=record)
     return Calibration(fitted, chip, fits, bad, skipped, source, notes)
-
-

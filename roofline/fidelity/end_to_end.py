@@ -57,6 +57,7 @@ def settings() -> pd.DataFrame:
 
 
 def read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+    """A table of published results that ships, and what stands for nothing in each of its columns of numbers."""
     import pandas as pd
 
     with (resources.files("roofline.evidence.measured") / name).open(encoding="utf-8") as file:

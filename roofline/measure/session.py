@@ -279,4 +279,3 @@ class Session:
             self.refused.replace(row for row in self.refused.rows() if row not in back)
         self.rows.replace(merged([*self.rows.rows(), *({k: v for k, v in r.items() if k != "reason"} for r in back)]))
         return chip
-

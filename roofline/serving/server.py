@@ -232,8 +232,8 @@ class ServingEstimate(TokensPowered, Estimate):
 
     def _loads(self) -> list[tuple[Phase, Any, Any]]:
         busy = minimum(self._flow[0], 1.0)  # a lane without a request waits
-        share = self.mixed_share
-        return [(self.decoding, (1 - share) * self.decoding.time_s, busy), (self.mixed, share * self.mixed.time_s, busy)]
+        mixing = self.mixed_share * self.mixed.time_s
+        return [(self.decoding, (1 - self.mixed_share) * self.decoding.time_s, busy), (self.mixed, mixing, busy)]
 
     # Figures ----------------------------------------------------------------------------------------------------
 

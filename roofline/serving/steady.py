@@ -68,7 +68,7 @@ def serve(
         Raise when not even one request fits; with False the result says so in ``fits``.
     **options
         As for :func:`roofline.estimate`: `prompt` and `output` (mean tokens), `prefix`, `tp`, `pp`, `ep`, `dp`,
-        `dtype`, `weight_dtype`, `kv_dtype`, `usable_memory`.
+        `dtype`, `weight_dtype`, `kv_dtype`, `usable_memory`, and what chips and electricity cost.
 
     Returns
     -------

@@ -224,9 +224,7 @@ def _draw_alone(ax: Axes, one: Outline, x: np.ndarray, scale: float) -> None:
     _ridges(ax, one, x, labels.INK, scale)
 
 
-def _draw_several(
-    ax: Axes, outlines: Sequence[Outline], x: np.ndarray, scale: float
-) -> list[tuple[float, str, Any]]:
+def _draw_several(ax: Axes, outlines: Sequence[Outline], x: np.ndarray, scale: float) -> list[tuple[float, str, Any]]:
     """The lines of several chips, a colour each; returns height, name and colour of every ceiling.
 
     Lines that lie on each other take turns along their way, so that each shows.
