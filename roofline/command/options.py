@@ -147,6 +147,17 @@ TOKENS = {
     "usable_memory": _number(float, "Share of the memory that the model may fill. [default: 0.9]"),
 }
 
+#: What chips and electricity cost.
+TERMS = {
+    "price_per_hour": _number(float, "USD for a chip and an hour. [default: the chip's, if it has one]"),
+    "price": _number(float, "USD for a chip, bought. [default: the chip's, if it has one]"),
+    "electricity": _number(float, "USD for a kWh. [default: 0.086]"),
+    "pue": _number(float, "Watts of the site for each watt of its servers. [default: 1.2]"),
+    "amortise_years": _number(float, "Years over which a purchase is written off. [default: 5]"),
+    "utilisation": _number(float, "Share of the paid hours in which the system does this. [default: 1]"),
+    "carbon": _number(float, "Grams of CO2 for a kWh. [default: 436]"),
+}
+
 #: The options of an estimate, of either kind of model.
 WORKLOAD = {
     "batch": _number(int, "Sequences in flight, or samples a batch, over the whole system."),
@@ -157,6 +168,7 @@ WORKLOAD = {
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
+    **TERMS,
 }
 
 #: The options of a server.
@@ -169,6 +181,7 @@ SERVER = {
     **{name: option for name, option in TOKENS.items() if name not in ("prompt", "output")},
     "chunk": _number(int, "Prompt tokens that one pass takes. [default: 8192]"),
     "beams": _number(int, "Width of a beam search."),
+    **TERMS,
 }
 
 

@@ -14,6 +14,7 @@ from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
+from roofline.estimates.power import TokensPowered
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import cached, fused
@@ -25,7 +26,7 @@ from roofline.work.workload import Workload, workload
 PREFILL_TOKENS = 8192
 
 
-class LanguageEstimate(Estimate):
+class LanguageEstimate(TokensPowered, Estimate):
     """A language model served on chips of one kind. Figures are per system unless the name says per chip.
 
     Attributes
@@ -214,6 +215,11 @@ class LanguageEstimate(Estimate):
     def phases(self) -> tuple[Phase, ...]:
         """What the estimate is made of."""
         return (self.prefill, self.decode)
+
+    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+        pp, count = self.request.plan.pp, self._split[2]  # a stage works while a microbatch is in it
+        decoding = (self.request.output - 1) * self.tpot_s
+        return [(self.prefill, self.ttft_s, count / (count + pp - 1)), (self.decode, decoding, count / pp)]
 
     @property
     def devices(self) -> Any:

@@ -14,13 +14,14 @@ from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
+from roofline.estimates.power import SamplesPowered
 from roofline.models.recommender import Recommender
 from roofline.work.engine import cached, compiled
 from roofline.work.op import step_overhead, wide
 from roofline.work.workload import workload
 
 
-class RecommendationEstimate(Estimate):
+class RecommendationEstimate(SamplesPowered, Estimate):
     """A recommendation model scoring batches. Figures are per system unless the name says per chip.
 
     Attributes
@@ -182,6 +183,9 @@ class RecommendationEstimate(Estimate):
     def phases(self) -> tuple[Phase, ...]:
         """What the estimate is made of."""
         return (self.step,)
+
+    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+        return [(self.step, self.step.time_s, 1.0)]
 
     @property
     def devices(self) -> Any:

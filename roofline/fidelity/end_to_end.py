@@ -46,7 +46,7 @@ def published() -> pd.DataFrame:
     (of the whole run; empty: endless), chunk, beams, batch, skew; recalled (columns that are
     from memory), set_on (the settings of :func:`settings` that the row had a part in), note, reference.
     """
-    return _read("end_to_end.csv", {c: [""] for c in _NUMBERS})
+    return read("end_to_end.csv", {c: [""] for c in _NUMBERS})
 
 
 def settings() -> pd.DataFrame:
@@ -54,10 +54,11 @@ def settings() -> pd.DataFrame:
 
     Columns: setting (as in `set_on` of :func:`published`), figure (of which descriptor), set_on (which results).
     """
-    return _read("settings.csv", {})
+    return read("settings.csv", {})
 
 
-def _read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+def read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+    """A table of published results that ships, and what stands for nothing in each of its columns of numbers."""
     import pandas as pd
 
     with (resources.files("roofline.evidence.measured") / name).open(encoding="utf-8") as file:

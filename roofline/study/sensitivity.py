@@ -50,7 +50,7 @@ def sensitivity(
     model, chip, **options
         As for :func:`roofline.estimate`.
     figure : str, optional
-        Headline figure; default: `tokens_per_s` or `samples_per_s`.
+        Headline figure, or one of power and money; default: `tokens_per_s` or `samples_per_s`.
     step : float
         Relative change of each chip figure, up or down. Whole numbers change to the next one, and what can go no
         further (a share of 1) goes the other way; the elasticity is that of the change made.
@@ -79,8 +79,9 @@ def sensitivity(
     base = estimate(loaded, on, check=False, **options)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
-    if figure not in base.FIGURES:
-        raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(base.FIGURES)}")
+    known = (*base.FIGURES, *base.EXTRA)
+    if figure not in known:
+        raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(_changes(on, float(step))):
