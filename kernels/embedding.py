@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import ceil, expm1
 
-from roofline.kernels._jit import Quantities, kernel
+from roofline.kernels._jit import kernel
 from roofline.kernels.lookups import INDEX_BYTES, lookup_s, lookups_missed
+from roofline.kernels.quantities import Quantities
 
 
 @kernel
@@ -74,7 +75,7 @@ def embedding_bag(
     pinned_share : share of that in which software keeps the most popular rows for good; the rest has the last used.
     inflight_bytes, inflight_rows : B and rows that one core has on the way at a time, whichever is reached first. By
         Little's law it gets no more rows a second than that over the latency.
-    channel_row_s : s of a memory channel that a row costs beside its bytes: opening its page, as far as nothing hides it.
+    channel_row_s : s of a memory channel that a row costs beside its bytes: opening its page, as far as that shows.
     transaction_bytes : B, the unit in which memory is read: a row is padded to a whole number of them.
     issue_cycles : clock cycles of a core to issue one lookup: index, address, request, accumulate.
     bag_cycles : clock cycles of a core to begin and end one bag: its place among the indices, its result.
@@ -129,7 +130,7 @@ def embedding_bag(
         memory_s, cache_s = rows_s, stream_s
     else:
         memory_s, cache_s = lookups * misses * channel_s / memory_channels, max(rows_s, stream_s)
-    return (
+    return Quantities(
         0.0,
         work,
         unique_bytes + stream_bytes,

@@ -1,8 +1,8 @@
 """A plain chip, on which a student can work a cost out by hand: round rates, all efficiencies one, nothing fixed.
 
 Whatever a chip may say of itself is said here, so that nothing comes from its family. What cannot be nought or one is
-as harmless as can be: 1 us to main memory and 1 ps to the cache (random lookups divide by the one and wait for it once, and
-for the other), spreads of 0.1.
+as harmless as can be: 1 us to main memory and 1 ps to the cache (lookups wait for the one and the
+other), spreads of 0.1.
 """
 
 from __future__ import annotations
@@ -88,9 +88,20 @@ _RING = "launch_s 0 hop_s 0 link_fraction 1 network_fraction 1 chunk_s 0 copy_fr
 
 #: The kinds of operator that stream a tensor or two.
 STREAMS = (
-    "elementwise", "residual_add", "rms_norm", "layer_norm", "softmax", "sampling", "silu_mul", "activation", "rope",
-    "copy", "quantize", "dequantize", "token_embedding",
-)  # fmt: skip
+    "elementwise",
+    "residual_add",
+    "rms_norm",
+    "layer_norm",
+    "softmax",
+    "sampling",
+    "silu_mul",
+    "activation",
+    "rope",
+    "copy",
+    "quantize",
+    "dequantize",
+    "token_embedding",
+)
 
 #: Operator class -> its efficiency parameters: seconds, bytes and bare numbers.
 PARAMETERS = {
@@ -109,7 +120,8 @@ PARAMETERS = {
     **dict.fromkeys(STREAMS, _STREAM),
     "embedding_bag": """
         launch_s 0 memory_fraction 1 cache_fraction 1 compute_fraction 1 cache_share 1 pinned_share 0
-        inflight_bytes 1e6 inflight_rows 1e9 channel_row_s 0 transaction_bytes 64 issue_cycles 0 bag_cycles 0 page_walk_cycles 0 tlb_reach_bytes 1e15 overlap_share 1
+        inflight_bytes 1e6 inflight_rows 1e9 channel_row_s 0 transaction_bytes 64
+        issue_cycles 0 bag_cycles 0 page_walk_cycles 0 tlb_reach_bytes 1e15 overlap_share 1
     """,
     "all_reduce": f"{_RING} switch_fraction 1 shot_share 0 peer_s 0",
     **dict.fromkeys(("all_gather", "reduce_scatter", "all_to_all"), _RING),

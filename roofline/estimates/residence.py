@@ -21,7 +21,7 @@ from roofline.kernels.reference import embedding as arrays
 from roofline.work.op import Op
 from roofline.work.workload import Workload
 
-#: Steps of Newton's method (on logarithms) for the samples that a cache looks back on, and of halving for what is pinned.
+#: Steps of Newton's method (on logarithms) for the samples that a cache looks back on; of halving for what is pinned.
 NEWTON_STEPS, HALVINGS = 8, 50
 
 #: A table's rows count as differing in popularity by at least this exponent when software chooses which to pin.
@@ -135,7 +135,8 @@ def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
     share = chip.parameter("cache_share", ("embedding_bag",), bags[0].dtype)
     pinned = chip.parameter("pinned_share", ("embedding_bag",), bags[0].dtype)
     transaction = chip.parameter("transaction_bytes", ("embedding_bag",), bags[0].dtype)
-    assert share is not None and pinned is not None and transaction is not None  # every family has them
+    if share is None or pinned is None or transaction is None:  # which every family has
+        return step
     usable = share.value * capacity
     if not anywhere(usable > 0):
         return step
@@ -205,4 +206,3 @@ def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
 
 def _power(base: Any, exponent: Any) -> Any:
     return np.exp(exponent * np.log(base))
-

@@ -59,7 +59,7 @@ def resident(step: Workload, share: Numeric) -> Workload:
     """The same step where a share of the weights stays on the chip from one step to the next."""
     if not anywhere(share > 0):
         return step
-    return step.map(lambda one: one.with_args(reuse=share) if one.kind in _WEIGHTS else one)
+    return step.map(lambda one: one.with_args(warm_weights=share) if one.kind in _WEIGHTS else one)
 
 
 def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
