@@ -41,9 +41,10 @@ class Residence:
     activations_bytes : float or array
         Inputs and results of the largest step; may be more than there is.
     weights_bytes, rows_bytes : float or array
-        Weights of the dense part and table rows that stay from batch to batch.
+        Weights of the dense part that stay from batch to batch, and what the rows have then.
     weights_share : float or array
-        Share of the dense part's weights that stays.
+        Share of the dense part's weights that stays: all where they fit beside the activations; as they are read in the
+        same order batch after batch, a cache of the last used lines soon loses them where they do not.
     """
 
     capacity_bytes: Any
@@ -68,19 +69,14 @@ def residence(step: Workload, dense_bytes: float, chip: Chip) -> Residence:
     live: Any = 0.0
     for one in step:
         live = maximum(live, _live_bytes(one))
+    both = maximum(live + dense_bytes, 1.0)
+    share = 1.0 - minimum(1.0, THRASH * maximum(both - capacity, 0.0) / both)
     left = maximum(capacity - live, 0.0)
-    if managed(chip):
-        weights: Any = minimum(left, dense_bytes)
-        share = weights / dense_bytes if dense_bytes else 1.0
-    else:
-        both = maximum(live + dense_bytes, 1.0)
-        share = 1.0 - minimum(1.0, THRASH * maximum(both - capacity, 0.0) / both)
-        weights = share * dense_bytes
-    return Residence(capacity, live, weights, maximum(left - dense_bytes, 0.0), share)
+    return Residence(capacity, live, minimum(left, share * dense_bytes), maximum(left - dense_bytes, 0.0), share)
 
 
 def managed(chip: Chip) -> bool:
-    """Whether software, and not the order of use alone, decides what stays in the level before main memory."""
+    """Whether software keeps activations in a part of that level of their own, where no row can displace them."""
     return bool(chip.flags.get(f"memory.{chip.cache_level}.type") == "scratchpad")
 
 
@@ -140,8 +136,11 @@ def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
     usable = share.value * capacity
     if not anywhere(usable > 0):
         return step
-    kept = minimum(usable, share.value * held.rows_bytes if managed(chip) else held.rows_bytes)
-    room = kept if managed(chip) or anywhere(pinned.value > 0) else usable
+    apart = maximum(capacity - held.activations_bytes, 0.0) if managed(chip) else capacity
+    room = share.value * apart  # while the lookups run
+    kept = minimum(room, share.value * held.rows_bytes)  # when they begin, after weights and activations passed through
+    if anywhere(pinned.value > 0):
+        room = kept
     parts = [_part(one, transaction.value) for one in bags]
     split = _pinned if anywhere(pinned.value > 0) else _last_used
     rooms = split(parts, room)
