@@ -16,23 +16,29 @@ if TYPE_CHECKING:
     from roofline.hardware.number import Number
 
 _EIA = (
-    "industry in the United States, mean of the months of 2025 (EIA, Electric Power Monthly; by way of ycharts.com, read "
-    "November 2026)"
+    "industry in the United States, mean of the months of 2025 (EIA, Electric Power Monthly; by way of ycharts.com, "
+    "read November 2026)"
 )
-_EMBER = "the world's mean of 2022 (Ember, Global Electricity Review 2023; by way of financialexpress.com, read November 2026)"
+_EMBER = (
+    "the world's mean of 2022 (Ember, Global Electricity Review 2023; by way of financialexpress.com, "
+    "read November 2026)"
+)
 
 _HEAD = f"""\
 # Power and money
 
 Every estimate, and every server, says what it draws and costs, beside how fast it is:
 
-```python est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64, electricity=0.12, utilisation=0.6)
-est.chip_power_w                  # mean of one chip, as its sensor has it est.power_w                       # of the
-system at the wall, with its share of host, fans, network and power supplies est.tokens_per_joule,
-est.co2_g_per_million_tokens, est.usd_per_million_tokens   # of a recommendation model: samples est.price_basis
-# what the cost rests on: an hour's rent, or a purchase est.interval(0.9, "usd_per_million_tokens")
-est.with_terms(price_per_hour=2.2).usd_per_million_tokens   # nothing else is worked out again rl.estimate("dlrm-v2",
-"mtia-2i").unknown    # what cannot be said, and what is missing: no price of this chip is public ```
+```python
+est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64, electricity=0.12, utilisation=0.6)
+est.chip_power_w  # mean of one chip, as its sensor has it
+est.power_w  # of the system at the wall, with its share of host, fans, network and power supplies
+est.tokens_per_joule, est.co2_g_per_million_tokens, est.usd_per_million_tokens  # a recommendation model: samples
+est.price_basis  # what the cost rests on: an hour's rent, or a purchase
+est.interval(0.9, "usd_per_million_tokens")
+est.with_terms(price_per_hour=2.2).usd_per_million_tokens  # nothing else is worked out again
+rl.estimate("dlrm-v2", "mtia-2i").unknown  # what cannot be said and why: no price of this chip is public
+```
 
 Where no price is known, `usd_per_million_tokens` raises `rl.NotKnown`, which names what to give; tables say "not
 known". These figures are worked out when first asked for, broadcast like all others, and stand in `EXTRA` beside
@@ -77,7 +83,8 @@ time.
 
 `roofline/evidence/measured/power.csv` has the rows. The three shares are least squares on the runs of Llama 3.1 on
 H100 (ML.ENERGY Benchmark v3: vLLM, steady state, power of the GPUs' sensors), at the throughput that this model
-predicts; the server is solved from two of MLPerf's results. Nothing else had a part. Prompt lengths of these runs are
+predicts; the server is solved from two of MLPerf's results. Nothing else had a part in the
+numbers; the form, which rates are counted, was chosen in sight of all rows of both chips. Prompt lengths of these runs are
 not published: 500 tokens (chat) and 300 (GPQA) are assumed, which puts throughput near what was measured. All figures
 of a family other than GPUs are judgement: no power of such a chip under a known load was found.
 
