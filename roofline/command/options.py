@@ -46,13 +46,28 @@ def complete_figure(ctx: typer.Context, incomplete: str) -> list[str]:
     from roofline.base.errors import RooflineError
     from roofline.catalog.load import load_chip
 
-    given = ctx.params.get("chip") or ctx.params.get("chips")
-    name = given[0] if isinstance(given, list | tuple) else given
     try:
-        figures = load_chip(name or "h100-sxm").numbers
+        figures = load_chip(_chip_on_the_line(ctx)).numbers
     except RooflineError:
         return []
     return [f"{path}=" for path in _starting(figures, incomplete) if not path.startswith("stack.")]
+
+
+def complete_stack(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The software stacks of the chip on the line whose names start so."""
+    from roofline.base.errors import RooflineError
+    from roofline.catalog.load import load_chip
+    from roofline.hardware.variants import PLAIN
+
+    try:
+        return _starting([*load_chip(_chip_on_the_line(ctx)).stacks, PLAIN], incomplete)
+    except RooflineError:
+        return []
+
+
+def _chip_on_the_line(ctx: typer.Context) -> str:
+    given = ctx.params.get("chip") or ctx.params.get("chips")
+    return (given[0] if isinstance(given, list | tuple) else given) or "h100-sxm"
 
 
 # What the options are --------------------------------------------------------------------------------------------
@@ -71,14 +86,23 @@ Json = Annotated[
 ]
 Csv = Annotated[bool, typer.Option("--csv", callback=_one_form, help="Rows as CSV on stdout, and nothing else there.")]
 Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by operator.")]
-Stack = Annotated[str | None, typer.Option("--stack", help="Software: vllm, sglang, trtllm ...; several joined by +.")]
+Stack = Annotated[
+    str | None,
+    typer.Option(
+        "--stack", autocompletion=complete_stack,
+        help="Software: vllm, sglang, trtllm ..., several joined by +; plain: the chip's own figures. "
+        "[default for a language model: the best known of the chip]",
+    ),
+]  # fmt: skip
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIGURE=VALUE", autocompletion=complete_figure,
+        "--set",
+        metavar="FIGURE=VALUE",
+        autocompletion=complete_figure,
         help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.',
     ),
-]  # fmt: skip
+]
 Model = Annotated[
     str,
     typer.Argument(help="A model's name, or a path to its config.json or TOML file.", autocompletion=complete_model),
@@ -172,8 +196,10 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
 
     def give(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True).parameters
-        more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-                for name, kind in options.items()]  # fmt: skip
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in options.items()
+        ]
         named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
         needed = [p for p in named if p.default is inspect.Parameter.empty]
         rest = [p for p in named if p.default is not inspect.Parameter.empty]
@@ -192,10 +218,16 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def chip_with(name: str, changes: list[str] | None, stack: str | None = None) -> ChipObject:
-    """The chip of that name or file, with the figures that `--set` and `--stack` change; its title says so."""
+    """The chip of that name or file, with the figures that `--stack` and `--set` change; its title says so.
+
+    What-ifs come last, so that they reach figures that only the stack has. Where no stack is named the estimate takes
+    the best known.
+    """
     from roofline.catalog.load import load_chip
 
     chip = load_chip(name)
+    if stack is not None:
+        chip = chip.on_stack(stack)
     if changes:
         pairs = {}
         for change in changes:
@@ -208,7 +240,7 @@ def chip_with(name: str, changes: list[str] | None, stack: str | None = None) ->
                 raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
             pairs[path.strip()] = value.strip().strip("\"'")
         chip = chip.what_if(pairs)
-    return chip.on_stack(stack) if stack else chip
+    return chip
 
 
 def inches(size: str | None) -> tuple[float, float] | None:

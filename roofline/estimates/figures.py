@@ -13,7 +13,7 @@ from roofline.base.errors import BadWorkload, UnknownName
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.base.numeric import broadcastable
 from roofline.catalog.load import Model
-from roofline.estimates import grids
+from roofline.estimates import grids, questions
 from roofline.estimates.inference import Phase
 from roofline.estimates.power import Powered
 from roofline.estimates.request import Request
@@ -117,6 +117,13 @@ class Estimate(Powered):
             raise BadWorkload(f"interval: no figure {figure!r}; there are {', '.join(known)}")
         out = self.intervals(list(self.FIGURES) if figure is None else [figure], level)
         return out if figure is None else out[figure]
+
+    def explain(self, figure: str | None = None) -> Any:
+        """In a few sentences: what bounds each phase, which three changes would help most, and what takes over then.
+
+        See :func:`roofline.explain`; ``str()`` of the result is the text.
+        """
+        return questions.ANSWERS["explain"]()(self, figure)
 
     def intervals(self, names: Iterable[str], level: float = 0.9) -> dict[str, tuple[Any, Any]]:
         """The central interval of each of these figures; see :meth:`interval`."""

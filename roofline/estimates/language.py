@@ -139,10 +139,15 @@ class LanguageEstimate(TokensPowered, Estimate):
     # Why --------------------------------------------------------------------------------------------------------
 
     @property
+    def bound_codes(self) -> Any:
+        """:attr:`bound` as a number, or array of uint8: its place in :func:`inference.bound_names` of the chip."""
+        decoding = (self.request.output - 1) * self.tpot_s > self.ttft_s
+        return choose(decoding, self.decode.bound_codes, self.prefill.bound_codes)
+
+    @property
     def bound(self) -> Any:
         """What bounds the longer of the two: all of prefill, or all of decode."""
-        decoding = (self.request.output - 1) * self.tpot_s > self.ttft_s
-        return choose(decoding, self.decode.bound, self.prefill.bound)
+        return inference.names_of(self.bound_codes, self.chip)
 
     @property
     def mfu(self) -> Any:

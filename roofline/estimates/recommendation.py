@@ -123,6 +123,11 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         return max(on_chip, key=on_chip.__getitem__)
 
     @property
+    def bound_codes(self) -> Any:
+        """:attr:`bound` as a number, or array of uint8: its place in :func:`inference.bound_names` of the chip."""
+        return self.step.bound_codes
+
+    @property
     def bound(self) -> Any:
         """The resource that bounds the operators with the largest share of the time."""
         return self.step.bound

@@ -71,6 +71,14 @@ class Figure(_Strict):
         default=None, description="Shape of the belief from low to high; triangular (the default) peaks at value."
     )
     note: str = Field(default="", description="Why a range; which sources disagree; what was assumed.")
+    correlates_with: Word | None = Field(
+        default=None,
+        description="What the figure shares its luck with, in one word (clock, process): all that name it lie high or "
+        "low in their ranges together.",
+    )
+    correlation: float | None = Field(
+        default=None, gt=0, le=1, description="How closely two such figures do so, from above 0 to 1; the default is 1."
+    )
 
     _numbers: dict[str, float] = PrivateAttr(default_factory=dict)
 
@@ -84,6 +92,10 @@ class Figure(_Strict):
             raise ValueError(f"expected low <= value <= high, found {self.low!r}, {self.value!r}, {self.high!r}")
         if self.shape is not None and "low" not in numbers:
             raise ValueError("a shape needs low and high")
+        if self.correlates_with is not None and "low" not in numbers:
+            raise ValueError("correlates_with needs low and high")
+        if self.correlation is not None and self.correlates_with is None:
+            raise ValueError("a correlation needs correlates_with")
         if self.shape == "loguniform" and not numbers["low"] > 0:
             raise ValueError(f"expected a low above zero for shape loguniform, found {self.low!r}")
         return self
@@ -268,6 +280,25 @@ class Stack(_Table):
     efficiency: Efficiency = {}
 
 
+class DefaultStack(_Table):
+    """The stacks that a language model is costed on where none is named: the software best known on this chip.
+
+    What holds for a model is laid one upon the other, in this order. The `note` of each says why it was chosen.
+    """
+
+    language: Text | None = Field(default=None, description="For every language model.")
+    multi_head: Text | None = Field(default=None, description="For those with as many KV heads as query heads.")
+    fp4_experts: Text | None = Field(default=None, description="For those whose routed experts' weights are fp4.")
+
+
+class Scenario(_Table):
+    """One way that what is not known may turn out: its probability, and the figures that are others then."""
+
+    weight: float = Field(gt=0, le=1, description="Its probability; those of all scenarios sum to 1.")
+    note: str = ""
+    figures: Efficiency = Field(default={}, description="Figures by their paths, in place of the chip's own.")
+
+
 class Calibration(_Strict):
     """What the efficiency parameters of an operator class were fitted on."""
 
@@ -308,6 +339,10 @@ class Descriptor(_Table):
     efficiency: Efficiency = {}
     stack: dict[Word, Stack] = Field(
         default={}, description="Parameters that differ by software: on_stack(NAME).", json_schema_extra=_also_defaults
+    )
+    default_stack: DefaultStack = DefaultStack()
+    scenario: dict[Word, Scenario] = Field(
+        default={}, description="What may be instead, by name: scenario(NAME).", json_schema_extra=_also_defaults
     )
     calibration: dict[Word, Calibration] = {}
 

@@ -125,8 +125,9 @@ def breakdown(phase: Phase, title: str, smallest: float = 0.0) -> Table:
     records = sorted(_by_name(phase.records), key=lambda r: -r["time_s"])
     for r in (r for r in records if r["share"] >= smallest):
         time, share = units.text(r["time_s"], "s", 3), f"{r['share']:.1%}"
-        table.rows.append([r["op"], times(r["count"]), si(r["flops"]), si(r["bytes"]), ratio(r["intensity"]), time,
-                           share, r["bound"]])  # fmt: skip
+        table.rows.append(
+            [r["op"], times(r["count"]), si(r["flops"]), si(r["bytes"]), ratio(r["intensity"]), time, share, r["bound"]]
+        )
     table.notes.append(f"All operators: {units.text(phase.time_s, 's', 4)}.")
     return table
 
@@ -172,11 +173,21 @@ def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> T
         parts = [f"{chip.ridge_point(dtype, v):.0f} per {v} byte" for v in levels if chip.get(f"memory.{v}.bandwidth")]
         ridges.append(f"{dtype} " + ", ".join(parts))
     table.notes.append("Ridge points (FLOP): " + "; ".join(ridges) + ".")
+    if chip.stacks:
+        table.notes.append(_software(chip))
     if chip.aliases:
         table.notes.append("Also called: " + ", ".join(chip.aliases) + ".")
     if chip.note:
         table.notes.append(chip.note)
     return table
+
+
+def _software(chip: Chip) -> str:
+    """One sentence on the software stacks of a chip, and on what is taken where none is named."""
+    kinds = {"language": "language models", "multi_head": "multi-head ones", "fp4_experts": "those with fp4 experts"}
+    taken = [f"{kinds[kind]} {one['value']}" for kind, one in chip.default_stack.items()]
+    where = f"; taken where none is named, one upon the other: for {', for '.join(taken)}" if taken else ""
+    return f"Software stacks: {', '.join(chip.stacks)}{where}."
 
 
 def figure_text(chip: Chip, path: str, value: Any) -> str:
@@ -201,6 +212,7 @@ def as_json(est: Estimate) -> dict[str, Any]:
         "model": est.model.name,
         "chip": est.chip.name,
         "chip_title": est.chip.title,  # says what a what-if changed, and the stack
+        "stack": est.chip.stack or "plain",
         "request": said.options(),
         **({"notes": list(notes)} if (notes := getattr(est, "notes", ())) else {}),
         **{name: getattr(est, name) for name in (*known, *said.facts, "bound")},
@@ -220,5 +232,17 @@ def as_json(est: Estimate) -> dict[str, Any]:
     }
 
 
-__all__ = ["LABELS", "Table", "as_json", "breakdown", "breakdowns", "chip_table", "figure_text", "headline",
-           "html_page", "markdown", "phases", "show"]  # fmt: skip
+__all__ = [
+    "LABELS",
+    "Table",
+    "as_json",
+    "breakdown",
+    "breakdowns",
+    "chip_table",
+    "figure_text",
+    "headline",
+    "html_page",
+    "markdown",
+    "phases",
+    "show",
+]

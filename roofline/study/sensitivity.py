@@ -13,6 +13,7 @@ import numpy as np
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.estimates import stacks
 from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -68,7 +69,8 @@ def sensitivity(
     """
     import pandas as pd
 
-    on, loaded = as_chip(chip), as_model(model)
+    loaded = as_model(model)
+    on, _ = stacks.chosen(loaded, as_chip(chip), options)  # the figures that are changed are those of the stack
     figure = (
         figure if figure is not None else ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
     )
@@ -83,8 +85,7 @@ def sensitivity(
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(_changes(on, float(step))):
-        varied = _varied(on, block)
-        after = getattr(estimate(loaded, varied, check=False, **options), figure)
+        after = getattr(estimate(loaded, varied(on, block), check=False, **options), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:
@@ -127,7 +128,7 @@ def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
         yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
 
 
-def _varied(chip: Chip, changes: dict[str, float]) -> Chip:
+def varied(chip: Chip, changes: dict[str, float]) -> Chip:
     """The chip with one array per figure, each with its own element changed: all the what-ifs are one estimate."""
     own = np.eye(len(changes), dtype=bool)
     varied = chip.what_if(
