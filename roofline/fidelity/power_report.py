@@ -150,7 +150,8 @@ def _by_model(table: pd.DataFrame) -> str:
     near = table["rate_ratio"].between(1 / power.RATE_NEAR, power.RATE_NEAR)
     some = table[(table["metric"] == "chip_power_w") & near & (table["set_on"] == "")]
     rows = [
-        [chip, model, str(len(part)), f"{part['published'].min():.0f} to {part['published'].max():.0f} W",
+        [str(chip), str(model), str(len(part)),
+         f"{part['published'].min():.0f} to {part['published'].max():.0f} W",
          f"{part['predicted'].min():.0f} to {part['predicted'].max():.0f} W",
          f"{part['ratio'].min():.2f} to {part['ratio'].max():.2f}"]
         for (chip, model), part in some.groupby(["chip", "model"])
@@ -175,7 +176,7 @@ def _more() -> str:
 
     h200 = load_chip("h200")
     dlrm = power.published().set_index("id", drop=False).loc["mlperf-4.1-power-07"].to_dict()
-    full = power.predict({**dlrm, "cap_w": math.nan})[1]
+    full = power.predict({str(name): value for name, value in dlrm.items()} | {"cap_w": math.nan})[1]
     few = model.watts(h200, model.load(h200, estimate("llama-3.1-8b", h200, output=1024).decode))
     big = estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64)
     phases = [float(model.watts(big.chip, model.load(big.chip, p)) / big.chip["power.tdp"]) for p in big.phases]
