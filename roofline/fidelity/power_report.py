@@ -55,11 +55,14 @@ MFU and MBU are the shares of the datasheet's rates at which the matrix engine a
 operation and a byte take the same energy however fast they come: `compute_share` is what the engine would draw at a
 rate that no chip sustains, and may pass 1. Vector engines, caches and links are in `active_share`: fits gave them
 nothing of their own. Where the sum passes 1 the power limit holds the clocks down; the sustained efficiencies have
-that in them. Power falls with a lower limit, here, only by what is drawn; how much slower the chip gets is not in it.
-A chip with a `typical` power (MTIA, TPU v4) draws that at `typical_load`, and less and more along straight lines to
-idle and TDP. A chip without an `idle` of its own takes its family's `idle_share` of the TDP, one without
-`server.power` the family's `server.power_share`. All of these are figures of the descriptor with a source: `roofline
-chips h100-sxm --all --sources`, and `--set power.tdp="500 W"` changes them like any other.
+that in them. A chip with a `typical` power (MTIA, TPU v4) draws that at `typical_load`, and less and more along
+straight lines to idle and TDP. A chip without an `idle` of its own takes its family's `idle_share` of the TDP, one
+without `server.power` the family's `server.power_share`.
+
+All of these are figures of the descriptor with a source: `roofline chips h100-sxm --all --sources` lists them, and a
+what-if changes them like any other. `--set power.tdp="500 W"` is a chip made for 500 W at the same speed, whose
+operations take less energy in proportion. A limit of 500 W on the chip as it is makes it slower, which is not in the
+model.
 
 Money: a price of an hour has everything in it. A purchase is written off over the years together with its server and
 network (`server.price_factor`), and the site's electricity comes on top. What is asked goes before what the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import as_numeric, not_negative
 from roofline.catalog.load import Model
+from roofline.estimates import terms
 from roofline.estimates.request import LEAST, flag, usable_share, whole, zipf
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -30,6 +32,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "skew": zipf,
     "prompt_sd": lambda value: not_negative("serve", prompt_sd=value)["prompt_sd"],
     "output_sd": lambda value: not_negative("serve", output_sd=value)["output_sd"],
+    **{name: functools.partial(terms.checked, name) for name in terms.TERMS},
 }
 
 #: What an option's numbers are, for labels: unit and name.
@@ -50,6 +53,7 @@ _SAID = {
     "output_sd": ("tokens", "standard deviation of the output"),
     "chunk": ("tokens", "prompt tokens of a pass"),
     "beams": ("1", "beams"),
+    **terms.SAID,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, UnknownName
+from roofline.base.errors import BadWorkload, NotKnown, UnknownName
 from roofline.estimates import rules
 from roofline.estimates.estimate import estimate
 from roofline.estimates.grids import varied
@@ -204,7 +204,7 @@ class Slabs:
         try:
             est = self._estimate(model, chip, options)
             known = units_of(kind_of(model, self.grid.serving))
-            found = {name: getattr(est, name) if name in known else np.nan for name in self.grid.figures}
+            found = {name: _figure(est, name) if name in known else np.nan for name in self.grid.figures}
             return {**found, "fits": est.fits, "bound": self._codes(est), "possible": True, "why": np.uint8(0)}
         except (BadWorkload, UnknownName):
             return self._halves(model, chip, options, shape)
@@ -274,6 +274,14 @@ def _changed(chip: Chip, change: Callable[[np.ndarray], Any]) -> Chip:
         for figures in (chip.numbers, chip.defaults)
     )  # fmt: skip
     return dataclasses.replace(chip, numbers=numbers, defaults=defaults)
+
+
+def _figure(est: Any, name: str) -> Any:
+    """A figure of an estimate; NaN where something is missing for it, such as the price of this chip."""
+    try:
+        return getattr(est, name)
+    except NotKnown:
+        return np.nan
 
 
 def _picking(fine: np.ndarray) -> Callable[[Any], Any]:
