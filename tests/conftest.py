@@ -25,8 +25,12 @@ settings.load_profile("repeatable")
 
 
 #: Files that share what is slow to make: under xdist they go to one worker, so that it is made once.
-TOGETHER = {"test_validation.py": "operators", "test_evidence.py": "operators",
-            "test_end_to_end.py": "served", "test_evidence_served.py": "served"}  # fmt: skip
+TOGETHER = {
+    "test_validation.py": "operators",
+    "test_evidence.py": "operators",
+    "test_end_to_end.py": "served",
+    "test_evidence_served.py": "served",
+}
 
 
 @pytest.hookimpl(optionalhook=True)

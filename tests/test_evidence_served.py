@@ -18,8 +18,14 @@ ROOT = Path(__file__).parent.parent
 README = " ".join((ROOT / "README.md").read_text().split())
 
 #: Rows inside their 90 % interval, and all rows, by source.
-COVERED = {"trtllm-overview": (36, 39), "trtllm-0.6.1": (23, 23), "trtllm-0.5": (22, 24), "serving-h100": (58, 59),
-           "dstack": (22, 32), "mlperf-4.1": (21, 25)}  # fmt: skip
+COVERED = {
+    "trtllm-overview": (36, 39),
+    "trtllm-0.6.1": (23, 23),
+    "trtllm-0.5": (22, 24),
+    "serving-h100": (58, 59),
+    "dstack": (22, 32),
+    "mlperf-4.1": (21, 25),
+}
 
 #: Median error over systems in per cent, by source and metric.
 MEDIANS = {
@@ -81,9 +87,7 @@ def test_mtia_in_the_readme() -> None:
     assert f"of {len(free)} published figures of theirs and the H200's that none was set on, {hits} are hit" in README
 
 
-def test_the_page_of_served_models_is_what_the_code_makes(
-    table: pd.DataFrame, beside: dict[str, pd.DataFrame]
-) -> None:
+def test_the_page_of_served_models_is_what_the_code_makes(table: pd.DataFrame, beside: dict[str, pd.DataFrame]) -> None:
     assert end_to_end_report.page(table, beside).encode() == (ROOT / "docs" / "end-to-end.md").read_bytes()
 
 

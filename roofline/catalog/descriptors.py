@@ -37,16 +37,27 @@ def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
     raw, inherited = extends.merged(path, files)
     numbers = descriptor.validate(raw, str(path))
     own = {p: n.of(inherited[p]) if p in inherited else n for p, n in numbers.items()}
+    scenarios = descriptor.scenarios(raw, str(path), numbers)
     defaults = _family(raw["family"])
     problems = _unknown_parameters(own, defaults)
     if problems:
         raise BadDescriptor(str(path), problems)
     return Chip(
-        name=raw["name"], title=raw.get("title") or raw["name"], vendor=raw["vendor"], family=raw["family"],
-        status=raw["status"], year=raw["year"], numbers=own, defaults=defaults, flags=_flags(raw),
-        aliases=tuple(raw.get("aliases", ())), note=raw.get("note", ""), calibration=raw.get("calibration", {}),
+        name=raw["name"],
+        title=raw.get("title") or raw["name"],
+        vendor=raw["vendor"],
+        family=raw["family"],
+        status=raw["status"],
+        year=raw["year"],
+        numbers=own,
+        defaults=defaults,
+        flags=_flags(raw),
+        aliases=tuple(raw.get("aliases", ())),
+        note=raw.get("note", ""),
+        calibration=raw.get("calibration", {}),
         default_stack=_default_stack(raw, own, inherited),
-    )  # fmt: skip
+        scenarios=scenarios,
+    )
 
 
 def _default_stack(raw: dict[str, Any], own: dict[str, Number], inherited: dict[str, str]) -> dict[str, Any]:

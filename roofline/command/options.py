@@ -97,17 +97,17 @@ Stack = Annotated[
 Set = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIGURE=VALUE", autocompletion=complete_figure,
+        "--set",
+        metavar="FIGURE=VALUE",
+        autocompletion=complete_figure,
         help='What-if: --set memory.hbm.bandwidth="4.8 TB/s", --set clock=x1.1.',
     ),
-]  # fmt: skip
+]
 Model = Annotated[
     str,
     typer.Argument(help="A model's name, or a path to its config.json or TOML file.", autocompletion=complete_model),
 ]
-Models = Annotated[
-    list[str], typer.Argument(help="One or several models of a kind.", autocompletion=complete_model)
-]
+Models = Annotated[list[str], typer.Argument(help="One or several models of a kind.", autocompletion=complete_model)]
 Chip = Annotated[
     str, typer.Option("--chip", "-c", help="A chip's name, or a path to its TOML file.", autocompletion=complete_chip)
 ]
@@ -147,6 +147,17 @@ TOKENS = {
     "usable_memory": _number(float, "Share of the memory that the model may fill. [default: 0.9]"),
 }
 
+#: What chips and electricity cost.
+TERMS = {
+    "price_per_hour": _number(float, "USD for a chip and an hour. [default: the chip's, if it has one]"),
+    "price": _number(float, "USD for a chip, bought. [default: the chip's, if it has one]"),
+    "electricity": _number(float, "USD for a kWh. [default: 0.086]"),
+    "pue": _number(float, "Watts of the site for each watt of its servers. [default: 1.2]"),
+    "amortise_years": _number(float, "Years over which a purchase is written off. [default: 5]"),
+    "utilisation": _number(float, "Share of the paid hours in which the system does this. [default: 1]"),
+    "carbon": _number(float, "Grams of CO2 for a kWh. [default: 436]"),
+}
+
 #: The options of an estimate, of either kind of model.
 WORKLOAD = {
     "batch": _number(int, "Sequences in flight, or samples a batch, over the whole system."),
@@ -157,6 +168,7 @@ WORKLOAD = {
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
+    **TERMS,
 }
 
 #: The options of a server.
@@ -169,6 +181,7 @@ SERVER = {
     **{name: option for name, option in TOKENS.items() if name not in ("prompt", "output")},
     "chunk": _number(int, "Prompt tokens that one pass takes. [default: 8192]"),
     "beams": _number(int, "Width of a beam search."),
+    **TERMS,
 }
 
 
@@ -183,8 +196,10 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
 
     def give(command: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(command, eval_str=True).parameters
-        more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-                for name, kind in options.items()]  # fmt: skip
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in options.items()
+        ]
         named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in own.items() if name != "options"]
         needed = [p for p in named if p.default is inspect.Parameter.empty]
         rest = [p for p in named if p.default is not inspect.Parameter.empty]

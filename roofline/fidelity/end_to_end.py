@@ -46,7 +46,7 @@ def published() -> pd.DataFrame:
     (of the whole run; empty: endless), chunk, beams, batch, skew; recalled (columns that are
     from memory), set_on (the settings of :func:`settings` that the row had a part in), note, reference.
     """
-    return _read("end_to_end.csv", {c: [""] for c in _NUMBERS})
+    return read("end_to_end.csv", {c: [""] for c in _NUMBERS})
 
 
 def settings() -> pd.DataFrame:
@@ -54,18 +54,33 @@ def settings() -> pd.DataFrame:
 
     Columns: setting (as in `set_on` of :func:`published`), figure (of which descriptor), set_on (which results).
     """
-    return _read("settings.csv", {})
+    return read("settings.csv", {})
 
 
-def _read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+def read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+    """A table of published results that ships, and what stands for nothing in each of its columns of numbers."""
     import pandas as pd
 
     with (resources.files("roofline.evidence.measured") / name).open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False, na_values=missing)
 
 
-_NUMBERS = ("value", "tp", "dp", "ep", "prompt", "prompt_sd", "output", "output_sd", "concurrency",
-            "requests", "chunk", "beams", "batch", "skew")  # fmt: skip
+_NUMBERS = (
+    "value",
+    "tp",
+    "dp",
+    "ep",
+    "prompt",
+    "prompt_sd",
+    "output",
+    "output_sd",
+    "concurrency",
+    "requests",
+    "chunk",
+    "beams",
+    "batch",
+    "skew",
+)
 
 
 #: Whose parameters a prediction takes: those of the software that ran; what a user gets who names no stack. Any other
@@ -196,14 +211,29 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: str = NAM
         value = float(getattr(result, name)) * scale
         low, high = (float("nan"),) * 2 if level is None else result.interval(level, name)
         naive = _naive(row, result) * scale
-        out.append({
-            "id": row["id"], "source": row["source"], "chip": row["chip"], "chips": row["chips"],
-            "model": row["model"], "metric": row["metric"], "published": row["value"], "predicted": value,
-            "low": low * scale, "high": high * scale, "naive": naive, "ratio": value / row["value"],
-            "naive_ratio": naive / row["value"], "error": abs(value / row["value"] - 1),
-            "covered": low * scale <= row["value"] <= high * scale, "bound": _bound(row, result),
-            "setting": _setting(row, result), "set_on": row["set_on"], "note": row["note"],
-        })  # fmt: skip
+        out.append(
+            {
+                "id": row["id"],
+                "source": row["source"],
+                "chip": row["chip"],
+                "chips": row["chips"],
+                "model": row["model"],
+                "metric": row["metric"],
+                "published": row["value"],
+                "predicted": value,
+                "low": low * scale,
+                "high": high * scale,
+                "naive": naive,
+                "ratio": value / row["value"],
+                "naive_ratio": naive / row["value"],
+                "error": abs(value / row["value"] - 1),
+                "covered": low * scale <= row["value"] <= high * scale,
+                "bound": _bound(row, result),
+                "setting": _setting(row, result),
+                "set_on": row["set_on"],
+                "note": row["note"],
+            }
+        )
     return pd.DataFrame.from_records(out)
 
 
@@ -218,9 +248,12 @@ def _systems(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The rows of each system as one: how many, medians of their errors and ratios, how many are in their interval."""
     data = table.assign(naive_error=(table["naive_ratio"] - 1).abs())
     return data.groupby(list(by), as_index=False).agg(
-        rows=("ratio", "size"), error=("error", "median"), naive_error=("naive_error", "median"),
-        ratio=("ratio", "median"), covered=("covered", "sum"),
-    )  # fmt: skip
+        rows=("ratio", "size"),
+        error=("error", "median"),
+        naive_error=("naive_error", "median"),
+        ratio=("ratio", "median"),
+        covered=("covered", "sum"),
+    )
 
 
 def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -250,10 +283,15 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, Any]:
         count = int(part["rows"].sum())
         return {
-            "source": source, "metric": metric, "systems": len(part), "rows": count, "error": part["error"].median(),
-            "naive_error": part["naive_error"].median(), "bias": part["ratio"].median(),
+            "source": source,
+            "metric": metric,
+            "systems": len(part),
+            "rows": count,
+            "error": part["error"].median(),
+            "naive_error": part["naive_error"].median(),
+            "bias": part["ratio"].median(),
             "coverage": part["covered"].sum() / count,
-        }  # fmt: skip
+        }
 
     lines = [line(str(key[0]), str(key[1]), part) for key, part in systems.groupby(["source", "metric"])]
     lines += [line("all", str(metric), part) for metric, part in systems.groupby("metric")]
@@ -290,18 +328,25 @@ def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
     served = table[table["metric"].isin(SERVED)]
     spread, clock, mi300x = (_had_a_part(served, name) for name in ("engine_spread", "clock", "mi300x"))
     parts = {
-        "all": spread | ~spread, "those that engine_spread was set on": spread, "all but these": ~spread,
-        "all but these and those of clock": ~(spread | clock), "all but these and those of mi300x": ~(spread | mi300x),
+        "all": spread | ~spread,
+        "those that engine_spread was set on": spread,
+        "all but these": ~spread,
+        "all but these and those of clock": ~(spread | clock),
+        "all but these and those of mi300x": ~(spread | mi300x),
         "all but those of any setting": ~(spread | clock | mi300x),
-    }  # fmt: skip
+    }
 
     def line(name: str, data: pd.DataFrame) -> dict[str, Any]:
         systems = _systems(data, SYSTEM)
         return {
-            "rows_of": name, "systems": len(systems), "rows": len(data), "error": systems["error"].median(),
-            "naive_error": systems["naive_error"].median(), "within_15": (systems["error"] < 0.15).mean(),
+            "rows_of": name,
+            "systems": len(systems),
+            "rows": len(data),
+            "error": systems["error"].median(),
+            "naive_error": systems["naive_error"].median(),
+            "within_15": (systems["error"] < 0.15).mean(),
             "coverage": data["covered"].mean(),
-        }  # fmt: skip
+        }
 
     return pd.DataFrame.from_records([line(name, served[mask]) for name, mask in parts.items()])
 
@@ -311,9 +356,7 @@ def others() -> dict[str, pd.DataFrame]:
     return {name: rows(None, stacks=stacks) for name, stacks in OTHERS.items()}
 
 
-def sensitivity(
-    table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | None = None
-) -> pd.DataFrame:
+def sensitivity(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
     """How the median error of TPOT and throughput depends on what counts as a system, and on the choice of stacks.
 
     Parameters
@@ -330,8 +373,13 @@ def sensitivity(
     """
     import pandas as pd
 
-    ways = {"source, chip, number of chips, model": SYSTEM, "source, chip, model": ("source", "chip", "model"),
-            "chip, model": ("chip", "model"), "source": ("source",), "row": ("id",)}  # fmt: skip
+    ways = {
+        "source, chip, number of chips, model": SYSTEM,
+        "source, chip, model": ("source", "chip", "model"),
+        "chip, model": ("chip", "model"),
+        "source": ("source",),
+        "row": ("id",),
+    }
 
     def line(name: str, data: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
         errors = _systems(data[data["metric"].isin(SERVED)], by)["error"]

@@ -148,9 +148,9 @@ The choice was made in November 2026 in sight of these rows, so that its figures
 the software of the systems here (39 of 45 ran TensorRT-LLM, 34 of the 37 on chips that have stacks); which classes of
 operators each stack has; the operator times of multi-head decode that may be fitted (in 16 bits that kernel's
 parameters are nearer to them, on H100 and A100, in 8 bits not); and the last lines below, of one stack for all rows on
-chips that have it. Over the 45 systems TensorRT-LLM's come out best; over the 31, of which nine are of multi-head models,
-none stands out. That such models and MXFP4 experts run on other kernels was read before (`trtllm_mmha`, `trtllm_fp4`);
-taking these by the model came last, after the lines below had been seen.
+chips that have it. Over the 45 systems TensorRT-LLM's come out best; over the 31, of which nine are of multi-head
+models, none stands out. That such models and MXFP4 experts run on other kernels was read before (`trtllm_mmha`,
+`trtllm_fp4`); taking these by the model came last, after the lines below had been seen.
 
 """
 
@@ -207,27 +207,71 @@ def page(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | No
         why=[_why(r) for r in records],
     )
     rows["why"] = rows["why"].where(rows["why"] != rows["why"].shift(), "as above").where(rows["why"] != "", "")
-    out = [_HEAD, "## By source: medians over systems\n\n"
-           "A system is a chip, a number of them and a model in one source. "
-           "`coverage`: rows inside their 90 % interval.\n\n"]  # fmt: skip
-    out.append(_table(_percent(summary, "error", "naive_error", "coverage"), {
-        "source": "source", "metric": "metric", "systems": "systems", "rows": "rows", "error": "median error",
-        "naive_error": "naive", "bias": "median ratio", "coverage": "coverage"}))  # fmt: skip
+    out = [
+        _HEAD,
+        "## By source: medians over systems\n\n"
+        "A system is a chip, a number of them and a model in one source. "
+        "`coverage`: rows inside their 90 % interval.\n\n",
+    ]
+    out.append(
+        _table(
+            _percent(summary, "error", "naive_error", "coverage"),
+            {
+                "source": "source",
+                "metric": "metric",
+                "systems": "systems",
+                "rows": "rows",
+                "error": "median error",
+                "naive_error": "naive",
+                "bias": "median ratio",
+                "coverage": "coverage",
+            },
+        )
+    )
     out.append(_SETTINGS)
     out.append(_table(end_to_end.settings(), {"setting": "setting", "figure": "figure", "set_on": "set on"}))
     out.append(_APART)
-    out.append(_table(_percent(end_to_end.apart(table), "error", "naive_error", "within_15", "coverage", digits=1), {
-        "rows_of": "rows", "systems": "systems", "rows": "number", "error": "median error", "naive_error": "naive",
-        "within_15": "right within 15 %", "coverage": "coverage"}))  # fmt: skip
+    out.append(
+        _table(
+            _percent(end_to_end.apart(table), "error", "naive_error", "within_15", "coverage", digits=1),
+            {
+                "rows_of": "rows",
+                "systems": "systems",
+                "rows": "number",
+                "error": "median error",
+                "naive_error": "naive",
+                "within_15": "right within 15 %",
+                "coverage": "coverage",
+            },
+        )
+    )
     out.append(_CAUTION)
-    out.append(_table(_percent(end_to_end.sensitivity(table, beside), "error", "within_15"), {
-        "counted": "TPOT and throughput, counted by", "systems": "systems", "error": "median error",
-        "within_15": "right within 15 %"}))  # fmt: skip
+    out.append(
+        _table(
+            _percent(end_to_end.sensitivity(table, beside), "error", "within_15"),
+            {
+                "counted": "TPOT and throughput, counted by",
+                "systems": "systems",
+                "error": "median error",
+                "within_15": "right within 15 %",
+            },
+        )
+    )
     for source, part in rows.groupby("source", sort=False):
         out.append(f"\n## {source}\n\n")
-        names = {"chip": "chip", "chips": "chips", "model": "model", "setting": "setting", "metric": "metric",
-                 "published": "published", "predicted": "predicted", "ratio": "ratio", "naive_ratio": "naive",
-                 "bound": "bound", "why": "if off by more than 20 %: what is known"}  # fmt: skip
+        names = {
+            "chip": "chip",
+            "chips": "chips",
+            "model": "model",
+            "setting": "setting",
+            "metric": "metric",
+            "published": "published",
+            "predicted": "predicted",
+            "ratio": "ratio",
+            "naive_ratio": "naive",
+            "bound": "bound",
+            "why": "if off by more than 20 %: what is known",
+        }
         out.append(_table(part, names))
     said = mtia.ratios()
     judged = said.assign(
@@ -236,11 +280,25 @@ def page(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | No
         range=[f"{_number(float(a))} to {_number(float(b))}" for a, b in zip(said["low"], said["high"], strict=True)],
     )
     free = said[~said["set_on"]]
-    out.append("\n## MTIA: published ratios and efficiencies\n\n"
-               f"{int(said['hit'].sum())} of {len(said)} within their range; of those that no parameter was set on, "
-               f"{int(free['hit'].sum())} of {len(free)}. A miss stays a miss.\n\n")  # fmt: skip
-    out.append(_table(judged, {"chip": "chip", "what": "what", "range": "published", "predicted": "predicted",
-                               "hit": "", "set_on": "parameters set on it", "source": "source"}))  # fmt: skip
+    out.append(
+        "\n## MTIA: published ratios and efficiencies\n\n"
+        f"{int(said['hit'].sum())} of {len(said)} within their range; of those that no parameter was set on, "
+        f"{int(free['hit'].sum())} of {len(free)}. A miss stays a miss.\n\n"
+    )
+    out.append(
+        _table(
+            judged,
+            {
+                "chip": "chip",
+                "what": "what",
+                "range": "published",
+                "predicted": "predicted",
+                "hit": "",
+                "set_on": "parameters set on it",
+                "source": "source",
+            },
+        )
+    )
     out.append(_MTIA)
     return "".join(out)
 

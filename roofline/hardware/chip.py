@@ -16,7 +16,7 @@ from roofline.hardware import variants
 from roofline.hardware.machine import Machine
 
 if TYPE_CHECKING:
-    from roofline.hardware.number import Number
+    from roofline.hardware.number import Number, Scenario
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,12 @@ class Chip(Machine):
     calibration : mapping
         What its efficiency parameters were fitted on.
     default_stack : mapping
-        The software best known on this chip, by class of model (`language`, `multi_head`, `fp4_experts`): the stack, and
-        why it was chosen. :func:`roofline.estimate` takes it where none is named.
+        The software best known on this chip, by class of model (`language`, `multi_head`, `fp4_experts`): the stack,
+        and why it was chosen. :func:`roofline.estimate` takes it where none is named.
     changes : mapping of str to str
         What makes it a variant of the chip that was loaded: figure -> new value, as its name shows it.
+    scenarios : mapping of str to Scenario
+        How what is not known may turn out, by name, each with its probability; the figures above are one of these ways.
     """
 
     title: str
@@ -50,6 +52,7 @@ class Chip(Machine):
     calibration: Mapping[str, Any] = field(default_factory=dict)
     default_stack: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
+    scenarios: Mapping[str, Scenario] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Chip {self.name}: {self.title}>"
@@ -87,7 +90,31 @@ class Chip(Machine):
                 for path in self._follows(driver):
                     if path not in every:  # an engine follows both the clock and the cores
                         numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), ratio, driver)
-        return self._variant(numbers, {path: variants.text_of(new[path]) for path in paths})
+        moved = {path for path, number in numbers.items() if number is not self.numbers.get(path)}
+        changed = self._variant(numbers, {path: variants.text_of(new[path]) for path in paths})
+        return changed._without_forks(moved) if self.scenarios else changed
+
+    def _without_forks(self, paths: set[str]) -> Chip:
+        """The chip whose figures of these paths are the same in every scenario: a what-if has settled them."""
+        kept = {
+            name: dataclasses.replace(one, numbers={p: n for p, n in one.numbers.items() if p not in paths})
+            for name, one in self.scenarios.items()
+        }
+        return dataclasses.replace(self, scenarios=kept if any(one.numbers for one in kept.values()) else {})
+
+    @takes(name=TEXT)
+    def scenario(self, name: str) -> Chip:
+        """The same chip as it is in one of the ways that what is not known may turn out.
+
+        Raises
+        ------
+        UnknownName
+            With the scenarios that the descriptor has.
+        """
+        if name not in self.scenarios:
+            raise UnknownName(f"scenario of {self.name}", name, self.scenarios)
+        numbers = {**self.numbers, **self.scenarios[name].numbers}
+        return dataclasses.replace(self._variant(numbers, {variants.SCENARIO: name}), scenarios={})
 
     def _variant(self, numbers: dict[str, Number], changes: dict[str, str]) -> Chip:
         """The chip with other figures, called after what was changed so far."""
@@ -124,7 +151,8 @@ class Chip(Machine):
             for path, n in self.numbers.items()
         }
         # Figures that a stack was laid on are that software's: another is not to be laid on them.
-        return to_toml(head, self.flags, numbers, self.calibration, {} if self.stack else self.default_stack)
+        default_stack = {} if self.stack else self.default_stack
+        return to_toml(head, self.flags, numbers, self.calibration, default_stack, self.scenarios)
 
     @property
     def stack(self) -> str:
@@ -182,7 +210,8 @@ class Chip(Machine):
         """The chip with its own figures, marked as such where it has a default stack."""
         if self.stack not in ("", variants.PLAIN):
             raise BadWorkload(
-                f"{self.name} is on {self.stack} already: expected the chip as it was loaded to put on {variants.PLAIN!r}"
+                f"{self.name} is on {self.stack} already: expected the chip as it was loaded, "
+                f"to put on {variants.PLAIN!r}"
             )
         if self.stack or not self.default_stack:
             return self

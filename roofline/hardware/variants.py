@@ -25,6 +25,8 @@ STACK = "stack"
 
 #: The name of no stack: the chip's own figures.
 PLAIN = "plain"
+#: What stands among them for the scenario that was chosen.
+SCENARIO = "scenario"
 
 
 # Values -----------------------------------------------------------------------------------------------------------
@@ -109,7 +111,16 @@ def still_best(default: Mapping[str, Any], numbers: Mapping[str, Number], own: C
 
 def _what_if(old: Number, value: Any, source: str) -> Number:
     return dataclasses.replace(
-        old, value=value, kind="what-if", source=source, low=None, high=None, shape="triangular", inherited=""
+        old,
+        value=value,
+        kind="what-if",
+        source=source,
+        low=None,
+        high=None,
+        shape="triangular",
+        inherited="",
+        correlates_with="",
+        correlation=1.0,
     )
 
 

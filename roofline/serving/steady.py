@@ -68,7 +68,7 @@ def serve(
         Raise when not even one request fits; with False the result says so in ``fits``.
     **options
         As for :func:`roofline.estimate`: `prompt` and `output` (mean tokens), `prefix`, `tp`, `pp`, `ep`, `dp`,
-        `dtype`, `weight_dtype`, `kv_dtype`, `stack`, `usable_memory`.
+        `dtype`, `weight_dtype`, `kv_dtype`, `stack`, `usable_memory`, and what chips and electricity cost.
 
     Returns
     -------
@@ -95,11 +95,12 @@ def serve(
     chip, notes = stacks.chosen(loaded, as_chip(chip), options)
     asked = language_request(loaded, chip, {"batch": batch, **options}, notes)
     lengths = {"batch": batch, "prompt": asked.prompt, "output": asked.output, "devices": asked.plan.devices}
-    broadcastable(f"serve({loaded.name})", lengths | spread | sizes)
+    broadcastable(f"serve({loaded.name})", lengths | spread | sizes | vars(asked.terms))
     for name, mean in (("prompt_sd", asked.prompt), ("output_sd", asked.output)):
         if anywhere(spread[name] > MOST_SPREAD * np.asarray(mean)):
-            raise BadWorkload(f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, "
-                              f"found {spread[name]!r}")  # fmt: skip
+            raise BadWorkload(
+                f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, found {spread[name]!r}"
+            )
     plain = {name: getattr(asked, name) for name in Request.__dataclass_fields__}
     request = ServingRequest(**plain, **spread, **sizes, **policy)
     result = ServingEstimate(loaded, chip, request)
