@@ -113,6 +113,17 @@ def test_what_moves_a_figure_is_what_the_default_stack_has() -> None:
     assert moves.loc[LAID, "value"] == H100[f"stack.trtllm.{LAID}"]
 
 
+def test_a_grid_over_stacks_is_its_points_one_by_one() -> None:
+    stacks, factors = [None, "", "vllm"], ["x1", "x2"]
+    grid = rl.sweep("llama-3.1-8b", H100, stack=stacks, **{LAID: factors}, **SMALL)
+    points = [[rl.estimate("llama-3.1-8b", (H100 if s is None else H100.on_stack(s)).what_if({LAID: f}), **SMALL).tpot_s
+               for f in factors] for s in stacks]  # fmt: skip
+    assert grid["tpot_s"].values == pytest.approx(np.array(points), rel=1e-12)
+    unnamed = rl.sweep("llama-3.1-8b", H100, **{LAID: factors}, **SMALL)["tpot_s"]
+    assert unnamed.values == pytest.approx(np.array(points[0]), rel=1e-12)
+    assert len(set(np.round(points, 9).ravel())) == 6
+
+
 # Laying it ------------------------------------------------------------------------------------------------------
 
 
