@@ -73,7 +73,10 @@ def test_plain_is_not_the_same_as_nothing(plain: str) -> None:
 @pytest.mark.parametrize("ask", [rl.estimate, rl.serve, rl.fewest_chips], ids=lambda f: f.__name__)
 def test_a_named_stack_is_that_of_the_chip(ask: Any) -> None:
     options = {"prompt": 64, "output": 8}
-    named, put = ask("llama-3.1-8b", H100, stack="vllm", **options), ask("llama-3.1-8b", H100.on_stack("vllm"), **options)
+    named, put = (
+        ask("llama-3.1-8b", H100, stack="vllm", **options),
+        ask("llama-3.1-8b", H100.on_stack("vllm"), **options),
+    )
     if ask is rl.fewest_chips:
         assert named.equals(put)
         assert not named.equals(ask("llama-3.1-8b", H100, **options))
@@ -154,7 +157,7 @@ def test_a_what_if_holds_before_a_stack_is_laid_and_after(data: st.DataObject) -
     stack = data.draw(st.sampled_from(chip.stacks))
     prefix = f"stack.{stack}."
     has = sorted(p.removeprefix(prefix) for p in chip.numbers if p.startswith(prefix))
-    known = sorted({*has} & {*chip.numbers, *chip.defaults}) + ["clock", "cores.count", "memory.main.bandwidth"]
+    known = [*sorted({*has} & {*chip.numbers, *chip.defaults}), "clock", "cores.count", "memory.main.bandwidth"]
     path = data.draw(st.sampled_from(known))
     value = data.draw(st.one_of(st.sampled_from(["x1.02", "x0.9"]), changes(path, chip.on_stack(stack).number(path))))
     try:
@@ -203,9 +206,9 @@ def test_a_default_is_not_laid_over_figures_of_a_variants_own(tmp_path: Path) ->
 
 
 def test_a_default_stack_is_one_that_the_chip_has(tmp_path: Path) -> None:
-    with pytest.raises(BadDescriptor, match="default_stack.language: the chip has no stack 'vlm'; did you mean 'vllm'"):
+    with pytest.raises(BadDescriptor, match=r"default_stack\.language: the chip has no stack 'vlm'; did you mean 'vllm'"):
         variant(tmp_path, '[default_stack]\nlanguage = "vlm"\n')
-    with pytest.raises(BadDescriptor, match="default_stack.langauge: unknown key; did you mean 'language'"):
+    with pytest.raises(BadDescriptor, match=r"default_stack\.langauge: unknown key; did you mean 'language'"):
         variant(tmp_path, '[default_stack]\nlangauge = "vllm"\n')
 
 

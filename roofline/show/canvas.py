@@ -73,7 +73,7 @@ def picture(draw: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
 
 
 def palette() -> tuple[Any, ...]:
-    """Colours for many series: those that everybody can tell apart first, then hue by hue, so that neighbours differ."""
+    """Colours for many series: those that everybody can tell apart first, then of neighbours that differ in hue."""
     maps = matplotlib().colormaps
     # Four shades of each hue stand together there, from dark to light; of the last map the last four are greys.
     shades = [c for name, hues in (("tab20b", 5), ("tab20c", 4)) for i in (0, 2, 1, 3)
