@@ -206,9 +206,7 @@ def test_a_default_is_not_laid_over_figures_of_a_variants_own(tmp_path: Path) ->
 
 
 def test_a_default_stack_is_one_that_the_chip_has(tmp_path: Path) -> None:
-    with pytest.raises(
-        BadDescriptor, match=r"stack\.language: the chip has no stack 'vlm'; did you mean 'vllm'"
-    ):
+    with pytest.raises(BadDescriptor, match=r"stack\.language: the chip has no stack 'vlm'; did you mean 'vllm'"):
         variant(tmp_path, '[default_stack]\nlanguage = "vlm"\n')
     with pytest.raises(BadDescriptor, match=r"default_stack\.langauge: unknown key; did you mean 'language'"):
         variant(tmp_path, '[default_stack]\nlangauge = "vllm"\n')
