@@ -77,7 +77,8 @@ def sweep(
         - The options of :func:`roofline.estimate`. One that only one family of models knows applies to that family
           alone: the figures of the other are the same all along it. With `concurrency` among them it is the steady
           state of :func:`roofline.serve` that is asked for, with the options of that.
-        - ``stack=["", "vllm"]``: software stacks; ``""`` is the chip's own figures, without any.
+        - ``stack=["", "vllm"]``: software stacks; ``""`` is the chip's own figures, without any, and None what an
+          estimate takes where none is named.
         - Figures of the chip by path, ``**{"memory.main.bandwidth": ["2 TB/s", "4 TB/s"], "clock": ["x0.9", "x1.1"]}``:
           texts with units, SI numbers, or factors of the chip's own value. They are a what-if on the chip, drawn and
           under its stack: see :meth:`roofline.Chip.what_if` for what follows what. ``memory.main`` is the main memory

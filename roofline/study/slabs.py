@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload, NotKnown, UnknownName
-from roofline.estimates import rules
+from roofline.estimates import rules, stacks
 from roofline.estimates.estimate import estimate
 from roofline.estimates.grids import varied
 from roofline.estimates.inference import bound_names
@@ -97,8 +97,10 @@ class Slabs:
         model = words.pop("model", grid.models[0])
         chip, stack = words.pop("chip", grid.chips[0]), words.pop("stack", grid.fixed.get("stack"))
         asked = {**grid.fixed, **words, **self._sizes(slab)}
+        if stack is None:  # as an estimate takes it, but before figures are changed: a factor is one of the stack's
+            stack = stacks.best_known(model, chip, asked.get("weight_dtype")) or None
         known = self._known(model)
-        options = {name: value for name, value in asked.items() if name in known}
+        options = {name: value for name, value in asked.items() if name in known and name != "stack"}
         return model, self._chip(chip, stack, slab, strict), options
 
     def _known(self, model: Any) -> tuple[str, ...]:
@@ -131,7 +133,7 @@ class Slabs:
         try:
             if self.grid.draws:
                 chip = _drawn(self._sampled(chip), sides[-1][2])
-            chip = chip.on_stack(stack) if stack else chip
+            chip = chip if stack is None else chip.on_stack(stack)
             lacking = "figure"
             changes = dict(self.grid.changes)
             for i, axis, side in sides:
