@@ -190,12 +190,12 @@ def figure(path: str, given: Any, chips: Sequence[Chip]) -> Axis:
     numbers = np.array([value for value, _ in pairs], dtype=float)
     unit = units.DIMENSIONS[number.dimension][0]
     if relative.all():
-        labels, attrs = numbers, {"units": "1", "long_name": f"{path}, times the chip's own"}
+        labels, attrs = numbers, {"units": "1", "long_name": f"{path}, times the chip's own", "figure": path}
     elif not relative.any():
-        labels, attrs = numbers, {"units": unit or "1", "long_name": path}
+        labels, attrs = numbers, {"units": unit, "long_name": path, "figure": path}
     else:
         texts = [f"x{v:g}" if r else units.text(v, unit, 12) for v, r in zip(numbers, relative, strict=True)]
-        labels, attrs = np.array(texts), {"long_name": path}
+        labels, attrs = np.array(texts), {"long_name": path, "figure": path}
     _refuse_twice(path, labels.tolist())
     return Axis(path, "figure", numbers, labels, relative, attrs)
 
