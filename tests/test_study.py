@@ -202,9 +202,7 @@ def test_the_frontier_has_no_dominated_point() -> None:
 def naive_frontier(points: np.ndarray) -> list[int]:
     """The definition: a point stays unless another is nowhere above it and somewhere below."""
     order = np.lexsort(points.T[::-1])
-    return [
-        int(i) for i in order if not any(np.all(p <= points[i]) and np.any(p < points[i]) for p in points)
-    ]  # fmt: skip
+    return [int(i) for i in order if not any(np.all(p <= points[i]) and np.any(p < points[i]) for p in points)]
 
 
 #: Few values, so that ties and duplicates abound; infinities and zeros of both signs among them.

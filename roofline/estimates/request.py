@@ -12,6 +12,7 @@ from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.estimates import rules
+from roofline.estimates.terms import TERMS, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
@@ -35,11 +36,13 @@ LANGUAGE = (
     "dtype",
     "weight_dtype",
     "kv_dtype",
+    "stack",
     "usable_memory",
+    *TERMS,
 )
 
 #: The options of an estimate of a recommendation model.
-RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
+RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "stack", "usable_memory", *TERMS)
 
 #: What is taken where a size is left out, of a language model and of a recommendation model.
 USUAL_LANGUAGE = {"batch": 1, "prompt": 1024, "output": 256, "prefix": 0, "tp": 1, "pp": 1, "ep": 1, "dp": 1}
@@ -69,6 +72,7 @@ class Request:
     skew: Any = 0.0
     compiled: bool = False
     usable_memory: Any = USABLE_MEMORY
+    terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
 
 
@@ -131,8 +135,10 @@ def whole(where: str, value: Any, least: int = 1) -> Any:
     return value if isinstance(value, np.ndarray) else int(value)
 
 
-def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
+def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any], notes: tuple[str, ...] = ()) -> Request:
     """The request for a language model; see :func:`roofline.estimate` for the options.
+
+    `notes` are those of the stack, which `chip` is on already (:func:`roofline.estimates.stacks.chosen`).
 
     Raises
     ------
@@ -140,11 +146,11 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
     """
     refuse_unknown(options, LANGUAGE, model.name)
     sizes = {name: whole(name, options.get(name, usual), LEAST.get(name, 1)) for name, usual in USUAL_LANGUAGE.items()}
-    usable = usable_share(options.get("usable_memory", USABLE_MEMORY))
-    broadcastable(model.name, sizes | {"usable_memory": usable})
+    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    broadcastable(model.name, sizes | {"usable_memory": usable} | vars(terms))
     plan = Plan(sizes["tp"], sizes["pp"], sizes["ep"], sizes["dp"])
     rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan})
-    dtype, notes = _arithmetic(model, chip, options.get("dtype"))
+    dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     return Request(
         batch=sizes["batch"],
@@ -156,7 +162,8 @@ def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) 
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
         usable_memory=usable,
-        notes=notes,
+        terms=terms,
+        notes=(*notes, *remarks),
     )
 
 
@@ -185,8 +192,8 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     refuse_unknown(options, RECOMMENDATION, name)
     sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
     skew = zipf(options.get("skew", 0.0))
-    usable = usable_share(options.get("usable_memory", USABLE_MEMORY))
-    broadcastable(name, sizes | {"skew": skew, "usable_memory": usable})
+    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    broadcastable(name, sizes | {"skew": skew, "usable_memory": usable} | vars(terms))
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
     rules.check(rules.RECOMMENDATION_RULES, None, chip, sizes)
@@ -198,4 +205,5 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
         skew=skew,
         compiled=flag("compiled", options.get("compiled", False)),
         usable_memory=usable,
+        terms=terms,
     )
