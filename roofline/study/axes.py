@@ -15,6 +15,7 @@ from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import as_numeric, not_negative
 from roofline.catalog.load import Model
 from roofline.estimates.request import LEAST, flag, usable_share, whole, zipf
+from roofline.estimates.terms import TERMS, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
@@ -24,12 +25,18 @@ DTYPES = ("dtype", "weight_dtype", "kv_dtype", "table_dtype")
 FLAGS = ("compiled", "reserve", "whole_cache")
 WORDS = (*DTYPES, *FLAGS)
 
+
+def _term(name: str) -> Callable[[Any], Any]:
+    return lambda value: getattr(terms_of({name: value}), name)
+
+
 #: What a numeric option's value is by itself; what several of them have to agree on is a rule (`estimates/rules`).
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "usable_memory": usable_share,
     "skew": zipf,
     "prompt_sd": lambda value: not_negative("serve", prompt_sd=value)["prompt_sd"],
     "output_sd": lambda value: not_negative("serve", output_sd=value)["output_sd"],
+    **{name: _term(name) for name in TERMS},
 }
 
 #: What an option's numbers are, for labels: unit and name.
@@ -50,6 +57,10 @@ _SAID = {
     "output_sd": ("tokens", "standard deviation of the output"),
     "chunk": ("tokens", "prompt tokens of a pass"),
     "beams": ("1", "beams"),
+    "price_per_hour": ("USD", "price of a chip for an hour"),
+    "price": ("USD", "price of a chip"),
+    "electricity": ("USD", "price of a kWh"),
+    "carbon": ("g", "CO2 for a kWh"),
 }
 
 
@@ -87,6 +98,11 @@ class Axis:
     def numeric(self) -> bool:
         """Whether a slab may hold several of its values as an array."""
         return self.kind in ("figure", "size", "draw")
+
+    def on(self, chip: Chip) -> np.ndarray:
+        """The values of a figure on a chip, in SI units: factors are of the chip's own."""
+        factors = np.where(self.relative, chip[self.name], 1.0)  # type: ignore[arg-type]
+        return np.asarray(self.values * factors)
 
 
 def is_one(given: Any) -> bool:
@@ -155,7 +171,7 @@ def option(name: str, given: Any) -> Axis:
 def single(name: str, value: Any) -> Any:
     """An option's one value, checked like those of an axis; None, and what is left to the estimate, stay."""
     value = value.item() if isinstance(value, np.ndarray) else value
-    if value is None and name in (*DTYPES, "stack", "concurrency"):
+    if value is None and name in (*DTYPES, *TERMS, "stack", "concurrency"):
         return None
     return option(name, [value]).values[0] if name in (*WORDS, "stack") else checked_size(name, value)
 
