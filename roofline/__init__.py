@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BadModel as BadModel,
         BadWorkload as BadWorkload,
         DoesNotFit as DoesNotFit,
+        NotKnown as NotKnown,
         RooflineError as RooflineError,
         UnknownName as UnknownName,
     )
@@ -90,6 +91,7 @@ _MODULE_OF = {
     "BadModel": "base.errors",
     "BadWorkload": "base.errors",
     "DoesNotFit": "base.errors",
+    "NotKnown": "base.errors",
     "RooflineError": "base.errors",
     "UnknownName": "base.errors",
     "estimate": "estimates.estimate",

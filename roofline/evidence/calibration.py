@@ -23,6 +23,7 @@ from roofline.catalog.load import CHIP, load_chip
 from roofline.catalog.places import files_of
 from roofline.evidence import measurements
 from roofline.evidence.fitting import FEWEST_ROWS, ClassFit, fit_class
+from roofline.hardware import variants
 from roofline.hardware.chip import Chip
 from roofline.hardware.explain import SPELLING
 from roofline.hardware.number import Number
@@ -245,5 +246,7 @@ def calibrate(
             "every parameter stays as it was: no fit did better on the rows held out. A descriptor written of "
             "this differs in its spreads alone"
         )
-    fitted = dataclasses.replace(chip, numbers=numbers, calibration=record)
+    own = {path for path, number in numbers.items() if chip.numbers.get(path) is not number}
+    default = variants.still_best(chip.default_stack, numbers, own)
+    fitted = dataclasses.replace(chip, numbers=numbers, calibration=record, default_stack=default)
     return Calibration(fitted, chip, fits, bad, skipped, source, notes)

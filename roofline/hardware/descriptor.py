@@ -17,7 +17,7 @@ from roofline.base.errors import BadDescriptor, UnknownName, closest
 from roofline.hardware import ranges
 from roofline.hardware.explain import explain
 from roofline.hardware.number import Number, Scenario
-from roofline.hardware.schema import Descriptor, Figure, parameter_schema
+from roofline.hardware.schema import Descriptor, Figure, Text, parameter_schema
 
 
 def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descriptor) -> dict[str, Number]:
@@ -237,6 +237,19 @@ def _consistency(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
     for name, place in (("main", levels[-1:]), ("cache", levels[-2:][:1])):
         if name in levels and name not in place:
             problems.append(f"memory.{name}: this name means the {'last' if name == 'main' else 'last but one'} level")
+    problems += _unknown_stacks(d)
     if not any(f"engines.vector.{dtype}" in numbers for dtype in units.VECTOR_DTYPES):
         problems.append(f"engines.vector: expected a rate for at least one of {', '.join(units.VECTOR_DTYPES)}")
+    return problems
+
+
+def _unknown_stacks(d: Descriptor) -> list[str]:
+    """Default stacks that the descriptor has no figures of."""
+    problems = []
+    for key, text in d.default_stack:
+        for name in text.value.split("+") if isinstance(text, Text) else ():
+            if name.strip() not in d.stack:
+                near = closest(name.strip(), d.stack, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(d.stack) or 'none'}"
+                problems.append(f"default_stack.{key}: the chip has no stack {name.strip()!r}{hint}")
     return problems

@@ -234,12 +234,39 @@ class Latencies(_Table):
 
 
 class PowerTable(_Table):
-    tdp: Power | None = None
-    typical: Power | None = None
+    """What a chip draws, and how that goes with its load: see ``estimates/power.py``."""
+
+    tdp: Power | None = Field(default=None, description="The most that it draws for long.")
+    typical: Power | None = Field(default=None, description="What it draws in the vendor's or owner's usual work.")
+    idle: Power | None = Field(default=None, description="What it draws with nothing to do.")
+    idle_share: Fraction | None = Field(default=None, description="The same as a share of the TDP, where not known.")
+    typical_load: Fraction | None = Field(default=None, description="The load at which `typical` is drawn.")
+    active_share: Figure | None = Field(default=None, description="Load while anything runs at all.")
+    compute_share: Figure | None = Field(default=None, description="Load of the matrix engine at its datasheet's rate.")
+    memory_share: Figure | None = Field(default=None, description="Load of main memory at its datasheet's bandwidth.")
+    spread: Figure | None = Field(default=None, description="Standard deviation of ln(measured / predicted) power.")
+
+
+class Server(_Table):
+    """What a chip's server takes beside it."""
+
+    power: Power | None = Field(
+        default=None, description="A chip's share of host, network and idling fans, drawn at any load."
+    )
+    power_share: Figure | None = Field(
+        default=None, description="The same for each watt of the chip's TDP, where not known."
+    )
+    factor: Figure | None = Field(
+        default=None, description="Watts at the wall for each watt inside: power supplies, and fans that follow it."
+    )
+    price_factor: Figure | None = Field(
+        default=None, description="Price of a server with its network for each dollar of its chips."
+    )
 
 
 class Price(_Table):
-    purchase: Money | None = None
+    purchase: Money | None = Field(default=None, description="Of one chip.")
+    hour: Money | None = Field(default=None, description="Of renting one chip for an hour, with its server and power.")
 
 
 #: Operator class -> parameter -> figure, or dtype -> parameter -> figure. Checked one by one: see ``descriptor.py``.
@@ -251,6 +278,17 @@ class Stack(_Table):
 
     note: str = ""
     efficiency: Efficiency = {}
+
+
+class DefaultStack(_Table):
+    """The stacks that a language model is costed on where none is named: the software best known on this chip.
+
+    What holds for a model is laid one upon the other, in this order. The `note` of each says why it was chosen.
+    """
+
+    language: Text | None = Field(default=None, description="For every language model.")
+    multi_head: Text | None = Field(default=None, description="For those with as many KV heads as query heads.")
+    fp4_experts: Text | None = Field(default=None, description="For those whose routed experts' weights are fp4.")
 
 
 class Scenario(_Table):
@@ -296,11 +334,13 @@ class Descriptor(_Table):
     links: Links = Links()
     overheads: Overheads = Overheads()
     power: PowerTable = PowerTable()
+    server: Server = Server()
     price: Price = Price()
     efficiency: Efficiency = {}
     stack: dict[Word, Stack] = Field(
         default={}, description="Parameters that differ by software: on_stack(NAME).", json_schema_extra=_also_defaults
     )
+    default_stack: DefaultStack = DefaultStack()
     scenario: dict[Word, Scenario] = Field(
         default={}, description="What may be instead, by name: scenario(NAME).", json_schema_extra=_also_defaults
     )
@@ -316,6 +356,8 @@ class FamilyDefaults(_Table):
     sources: dict[str, Source] = {}
     latency: Latencies = Latencies()
     overheads: Overheads = Overheads()
+    power: PowerTable = PowerTable()
+    server: Server = Server()
     efficiency: Efficiency = {}
 
 

@@ -162,7 +162,7 @@ def settled(
     values: dict[str, np.ndarray] = {}
     for path, number in _beliefs(chip, only, scenarios=False):
         values[path] = quantile(number, _place(chip, path, number, uniform))
-    for i, (name, fork) in enumerate(forks.items()):
+    for i, fork in enumerate(forks.values()):
         assert chosen is not None
         for path, number in fork.numbers.items():
             here = quantile(number, _place(chip, path, number, uniform)) if _doubted(number) else float(number.value)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def to_toml(
-    head: dict[str, Any], flags: Mapping[str, Any], numbers: Mapping[str, Number], calibration: Mapping[str, Any],
+    head: dict[str, Any],
+    flags: Mapping[str, Any],
+    numbers: Mapping[str, Number],
+    calibration: Mapping[str, Any],
+    default_stack: Mapping[str, Any],
     scenarios: Mapping[str, Scenario],
 ) -> str:
     """The text of a descriptor that loads to the same figures; see :meth:`roofline.hardware.chip.Chip.to_toml`.
@@ -28,6 +32,7 @@ def to_toml(
         What is not a number, by dotted path (``levels`` apart).
     numbers : dict of str to Number
     calibration : dict
+    default_stack : dict
     scenarios : dict of str to Scenario
     """
     table: dict[str, Any] = {"schema": 1, **head}
@@ -47,8 +52,9 @@ def to_toml(
         _put(table, f"scenario.{name}.note", scenario.note)
         for path, number in scenario.numbers.items():
             _put(table, f"scenario.{name}.figures.{path}", figure(path, number))
-    if calibration:
-        table["calibration"] = calibration
+    for key, one in (("default_stack", default_stack), ("calibration", calibration)):
+        if one:
+            table[key] = one
     return tomlfile.write(table)
 
 

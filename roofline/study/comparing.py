@@ -171,9 +171,7 @@ def compare(
     _check(draws, seed, level, by, shared_error, targets)
     on = _chips(chips)
     asked = _workloads(models, options)
-    cases = {
-        (workload, chip.name): _case(model, chip, own) for workload, (model, own) in asked.items() for chip in on
-    }
+    cases = {(workload, chip.name): _case(model, chip, own) for workload, (model, own) in asked.items() for chip in on}
     weights = {key: chance.error_weights(est) if model_error else {} for key, est in cases.items()}
     names = [name for chip in on for name in uncertainty.chances(chip, scenarios=scenarios)]
     names += [name for key, est in cases.items() for name in chance.error_names(est, weights[key])]
@@ -195,9 +193,7 @@ def compare(
 # What is asked ------------------------------------------------------------------------------------------------------
 
 
-def _check(
-    draws: Any, seed: Any, level: Any, by: Any, shared: Any, targets: Mapping[str, float] | None
-) -> None:
+def _check(draws: Any, seed: Any, level: Any, by: Any, shared: Any, targets: Mapping[str, float] | None) -> None:
     def need(fine: bool, what: str, expected: str, found: Any) -> None:
         if not fine:
             raise BadWorkload(f"compare: {what}: expected {expected}, found {shown(found)}")
@@ -287,7 +283,12 @@ def _case(model: Model, chip: Chip, options: dict[str, Any]) -> Any:
 
 
 def _draw(
-    est: Any, weights: Mapping[str, float], uniform: Mapping[str, np.ndarray], count: int, scenarios: bool, shared: float
+    est: Any,
+    weights: Mapping[str, float],
+    uniform: Mapping[str, np.ndarray],
+    count: int,
+    scenarios: bool,
+    shared: float,
 ) -> dict[str, np.ndarray]:
     """Every figure of a case at each draw, and whether it fits."""
     chip = uncertainty.settled(est.chip, uniform, scenarios=scenarios)
@@ -363,9 +364,7 @@ def _worth(drawn: Mapping[str, np.ndarray], figure: str) -> np.ndarray:
     return kept
 
 
-def _held(
-    key: tuple[str, str], drawn: Mapping[str, np.ndarray], targets: Mapping[str, float]
-) -> list[dict[str, Any]]:
+def _held(key: tuple[str, str], drawn: Mapping[str, np.ndarray], targets: Mapping[str, float]) -> list[dict[str, Any]]:
     rows = []
     for name, target in targets.items():
         if name in drawn:
@@ -374,6 +373,3 @@ def _held(
             rows.append({"workload": key[0], "chip": key[1], "figure": name, "target": target, "odds": share,
                          "error": error})  # fmt: skip
     return rows
-
-
-

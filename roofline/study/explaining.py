@@ -237,9 +237,7 @@ def _states(est: Any, count: int) -> list[dict[str, _State]]:
     return states
 
 
-def _change(
-    est: Any, figure: str, kind: str, text: str, result: float, chips: int, after: dict[str, _State]
-) -> Change:
+def _change(est: Any, figure: str, kind: str, text: str, result: float, chips: int, after: dict[str, _State]) -> Change:
     before, value = _states(est, 1)[0], float(getattr(est, figure))
     gain = (value / result if variables.less_is_better(figure) else result / value) - 1
     bounds = {name: state.bound for name, state in after.items()}
@@ -264,7 +262,7 @@ def _sentences(est: Any, figure: str, changes: list[Change]) -> Iterator[str]:
     if not est.fits:
         yield "It does not fit into the memory of its chips."
     if not changes:
-        yield f"No single change of the chip, the plan or the dtype that was tried makes {figure} better by half a percent."
+        yield f"No single change of chip, plan or dtype that was tried makes {figure} better by half a percent."
         return
     named = changes[:_NAMED]
     words = {1: "The change that would help", 2: "The two changes that would help"}
@@ -283,9 +281,7 @@ def _bound_sentence(name: str, phase: Any) -> str:
     longest = sorted(by_name.items(), key=lambda pair: -pair[1])[:2]
     operators = " and ".join(f"{op} ({share:.0%})" for op, share in longest)
     rest = f" ({others})" if others else ""
-    return (
-        f"{name.capitalize()} is bound by {first} for {most:.0%} of its time{rest}; most of it goes to {operators}."
-    )
+    return f"{name.capitalize()} is bound by {first} for {most:.0%} of its time{rest}; most of it goes to {operators}."
 
 
 def _gain_text(est: Any, figure: str, one: Change) -> str:

@@ -77,7 +77,7 @@ def _flat(data: xr.Dataset, name: str) -> np.ndarray:
 
 
 def _rows(data: xr.Dataset, points: np.ndarray) -> pd.DataFrame:
-    """Points of the grid as rows, with their coordinates first: no more of the grid becomes a table than is asked for."""
+    """Points of the grid as rows, with their coordinates first: of the grid no more becomes a table."""
     import pandas as pd
 
     places = dict(zip(data.dims, np.unravel_index(points, tuple(data.sizes.values())), strict=True))

@@ -156,7 +156,9 @@ class _Search:
         self.less = variables.less_is_better(figure)
 
     def answer(self) -> Solution:
-        values = variables.possible(self.base, self.options, self.one, self.one.points(self.one.low, self.one.high, _SCAN))
+        values = variables.possible(
+            self.base, self.options, self.one, self.one.points(self.one.low, self.one.high, _SCAN)
+        )
         results, fits = self.at(values)
         fine = self.holds(results) & fits
         if not fine.any():
@@ -169,7 +171,9 @@ class _Search:
     def at(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The figure at each value, and whether the model fits there."""
         if not len(values):
-            raise BadWorkload(f"solve: the workload can have no {self.one.name} from {self.one.low:g} to {self.one.high:g}")
+            raise BadWorkload(
+                f"solve: the workload can have no {self.one.name} from {self.one.low:g} to {self.one.high:g}"
+            )
         est = variables.varied(self.base, self.options, {self.one: values})
         results = np.broadcast_to(np.asarray(getattr(est, self.figure), dtype=float), values.shape)
         fits = np.broadcast_to(est.fits, values.shape) if self.check else np.ones(values.shape, bool)

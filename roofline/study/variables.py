@@ -106,18 +106,19 @@ def variable(
         For limits that it cannot have, and arrays.
     """
     if not isinstance(name, str):
-        raise BadWorkload(f"{what}: vary: expected a figure of the chip or an option of the workload, found {shown(name)}")
+        raise BadWorkload(
+            f"{what}: vary: expected a figure of the chip or an option of the workload, found {shown(name)}"
+        )
     if np.shape(base.time_s):
         raise BadWorkload(f"{what}: expected one point, found arrays: sweep and estimate do arrays")
     known = _LANGUAGE if isinstance(base.model, LanguageModel) else _RECOMMENDATION
-    if name in known:
-        found = _option(base, name)
-    else:
-        found = _figure(base.chip, name, known, what)
+    found = _option(base, name) if name in known else _figure(base.chip, name, known, what)
     ends = [_end(what, base.chip, found, end, given) for end, given in (("low", low), ("high", high))]
     least, most = (own if end is None else end for own, end in zip((found.low, found.high), ends, strict=True))
     if not least <= most:
-        raise BadWorkload(f"{what}: expected low <= high for {found.name}, found {found.text(least)} and {found.text(most)}")
+        raise BadWorkload(
+            f"{what}: expected low <= high for {found.name}, found {found.text(least)} and {found.text(most)}"
+        )
     return Variable(found.name, found.present, least, most, found.whole, found.unit, found.of_chip)
 
 
@@ -195,7 +196,9 @@ def _end(what: str, chip: Chip, found: Variable, end: str, given: Any) -> float 
         if value == 0:
             raise BadWorkload(f"{what}: {end}: expected a positive {found.unit or 'number'} for {found.name}, found 0")
         return value
-    if not NUMBER.holds(given) or not found.low <= given <= max(found.high, _MOST_BATCH if found.name == "batch" else 0):
+    if not NUMBER.holds(given) or not found.low <= given <= max(
+        found.high, _MOST_BATCH if found.name == "batch" else 0
+    ):
         raise BadWorkload(
             f"{what}: {end}: expected {found.name} from {found.text(found.low)} to {found.text(found.high)}, "
             f"found {shown(given)}"
@@ -250,7 +253,9 @@ def figure_named(what: str, est: Any, name: str | None) -> str:
     if name is None:
         return "tokens_per_s" if isinstance(est.model, LanguageModel) else "samples_per_s"
     if name not in est.FIGURES and name not in getattr(est, "EXTRA", ()):
-        raise BadWorkload(f"{what}: no figure {shown(name)}; there are {', '.join([*est.FIGURES, *getattr(est, 'EXTRA', ())])}")
+        raise BadWorkload(
+            f"{what}: no figure {shown(name)}; there are {', '.join([*est.FIGURES, *getattr(est, 'EXTRA', ())])}"
+        )
     return name
 
 
@@ -269,10 +274,15 @@ def figure_text(est: Any, figure: str, value: float) -> str:
 
 def less_is_better(figure: str) -> bool:
     """Whether little of a figure is wanted: a time, a power, a price."""
-    return (figure.endswith("_s") and "_per_s" not in figure) or figure.endswith("power_w") or figure.startswith(("usd_", "co2_"))
+    return (
+        (figure.endswith("_s") and "_per_s" not in figure)
+        or figure.endswith("power_w")
+        or figure.startswith(("usd_", "co2_"))
+    )
 
 
 def phases(est: Any) -> dict[str, Phase]:
     """The phases of an estimate by name."""
-    return dict(zip(("prefill", "decode") if isinstance(est.model, LanguageModel) else ("batch",), est.phases, strict=True))
-
+    return dict(
+        zip(("prefill", "decode") if isinstance(est.model, LanguageModel) else ("batch",), est.phases, strict=True)
+    )
