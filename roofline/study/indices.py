@@ -145,4 +145,5 @@ def _logarithms(base: Any, figure: str, uniform: Mapping[str, np.ndarray], scena
         values = est._figures_with_errors(factors)[figure]
     else:
         values = getattr(est, figure)
-    return np.log(np.broadcast_to(np.asarray(values, dtype=float), (count,)))
+    logarithms: np.ndarray = np.log(np.broadcast_to(np.asarray(values, dtype=float), (count,)))
+    return logarithms

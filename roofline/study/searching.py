@@ -29,9 +29,7 @@ _BINDS = 1e-3
 
 #: Limits beside the figures of the estimate and of the chip.
 _RATIOS: dict[str, Callable[[Any], Any]] = {
-    "bytes_per_flop": lambda est: (
-        est.chip.level(est.chip.main_level, "bandwidth") / est.chip.rate(est.request.dtype)
-    ),
+    "bytes_per_flop": lambda est: est.chip.level(est.chip.main_level, "bandwidth") / est.chip.rate(est.request.dtype),
     "watts_per_tflops": lambda est: est.chip["power.tdp"] / (est.chip.rate(est.request.dtype) / 1e12),
 }
 
@@ -111,7 +109,7 @@ def search(
         As for :func:`roofline.estimate`; a single point.
     vary : mapping of str to (low, high)
         Figures of the chip by their paths, and options that are numbers (`batch`, `prompt` ...), as for
-        :func:`roofline.solve`, each with its range: SI numbers, or for a figure text as in a what-if ("x0.5", "4 TB/s").
+        :func:`roofline.solve`, each with its range: SI numbers, or for a figure text as in a what-if ("x0.5").
     maximise, minimise : str
         One of the two: the figure to make large, or small. Default: the rate, to be made large.
     subject_to : mapping of str to limits, optional
@@ -171,7 +169,9 @@ def _variable(base: Any, options: Mapping[str, Any], name: str, ends: Any) -> Va
         raise BadWorkload(f"search: vary: expected (low, high) for {shown(name)}, found {shown(ends)}")
     found = variables.variable(base, options, name, *ends, what="search")
     if found.name in variables.PLAN:
-        raise BadWorkload(f"search: {found.name} is one of few numbers that split the model: solve, or sweep and pareto")
+        raise BadWorkload(
+            f"search: {found.name} is one of few numbers that split the model: solve, or sweep and pareto"
+        )
     return found
 
 
@@ -188,12 +188,17 @@ def _limit(base: Any, name: Any, given: Any) -> _Limit:
     least, most = ends[-2:] if len(ends) in (2, 3) else ("?", "?")
     fine = (end is None or (NUMBER.holds(end) and math.isfinite(end)) for end in (least, most))
     if not isinstance(name, str) or not all(fine) or (least is None and most is None):
-        raise BadWorkload(f"search: subject_to: expected (least, most) for {shown(name)}, one of them None at most, found {shown(given)}")
+        raise BadWorkload(
+            f"search: subject_to: expected (least, most) for {shown(name)}, at most one of them None, found "
+            f"{shown(given)}"
+        )
     if least is not None and most is not None and least > most:
         raise BadWorkload(f"search: subject_to: {name}: expected least <= most, found {least!r} and {most!r}")
     ends = (-math.inf if least is None else float(least), math.inf if most is None else float(most))
     if 0.0 in ends:
-        raise BadWorkload(f"search: subject_to: {name}: a limit of 0 leaves nothing to be relative to; give a small one")
+        raise BadWorkload(
+            f"search: subject_to: {name}: a limit of 0 leaves nothing to be relative to; give a small one"
+        )
     return _Limit(name, _measure(base, name, function), *ends)
 
 
@@ -201,9 +206,11 @@ def _measure(base: Any, name: str, function: Any) -> Callable[[Any], Any]:
     """What a limit is on, from an estimate."""
     if function is not None:
         if not callable(function):
-            raise BadWorkload(f"search: subject_to: {name}: expected a function of the estimate, found {shown(function)}")
+            raise BadWorkload(
+                f"search: subject_to: {name}: expected a function of the estimate, found {shown(function)}"
+            )
         measure: Callable[[Any], Any] = function
-    elif name in base.FIGURES or name in getattr(base, "EXTRA", ()):
+    elif name in base.FIGURES or name in base.EXTRA:
         measure = lambda est: getattr(est, name)  # noqa: E731
     elif name in _RATIOS:
         measure = _RATIOS[name]
@@ -211,7 +218,7 @@ def _measure(base: Any, name: str, function: Any) -> Callable[[Any], Any]:
         try:
             path = base.chip.path(name)
         except UnknownName as error:
-            known = [*base.FIGURES, *getattr(base, "EXTRA", ()), *_RATIOS, *error.known]
+            known = [*base.FIGURES, *base.EXTRA, *_RATIOS, *error.known]
             raise UnknownName("figure to limit", name, known) from None
         measure = lambda est: est.chip[path]  # noqa: E731
     try:
@@ -234,7 +241,7 @@ class _Search:
         self.large, self.limits, self.check, self.estimates = large, limits, check, 0
 
     def run(self, seed: int, population: int, generations: int) -> Design:
-        from scipy.optimize import differential_evolution
+        from scipy.optimize import Bounds, differential_evolution
 
         ends = [self._scaled(one) for one in self.several]
         free = [i for i, (low, high) in enumerate(ends) if low < high]
@@ -246,7 +253,7 @@ class _Search:
             every[free] = places
             return every
 
-        def worse(places: np.ndarray) -> np.ndarray:
+        def worse(places: np.ndarray, /) -> Any:
             many = places if places.ndim == 2 else places[:, None]
             return self.rank(self.values(whole(many)))
 
@@ -255,7 +262,7 @@ class _Search:
             start = np.random.default_rng(seed).random((population, len(free)))
             low, high = (np.array([ends[i][side] for i in free]) for side in (0, 1))
             done = differential_evolution(
-                worse, [ends[i] for i in free], init=low + start * (high - low), maxiter=generations, tol=1e-8,
+                worse, Bounds(low, high), init=low + start * (high - low), maxiter=generations, tol=1e-8,
                 atol=1e-12, vectorized=True, updating="deferred", polish=False, seed=np.random.default_rng(seed + 1),
             )  # fmt: skip
             best = done.x
@@ -263,7 +270,9 @@ class _Search:
 
     def _scaled(self, one: Variable) -> tuple[float, float]:
         """The range as it is searched: by ratio, or by size where it reaches 0."""
-        wide = (one.low, one.high + 1 - 1e-9) if one.whole else (one.low, one.high)  # a whole number is as likely as another
+        wide = (
+            (one.low, one.high + 1 - 1e-9) if one.whole else (one.low, one.high)
+        )  # a whole number is as likely as another
         if one.low == one.high:
             wide = (one.low, one.high)
         return (math.log(wide[0]), math.log(wide[1])) if one.low > 0 else wide
@@ -308,7 +317,9 @@ class _Search:
             (one.name, value, one.text(value), one.present, one.low, one.high, _at_end(one, value))
             for one, value in values.items()
         ]
-        binding = [row[0] for row in rows if row[-1]] + [f"{row[0]} (at its {row[-1]} end)" for row in variable if row[-1]]
+        binding = [row[0] for row in rows if row[-1]] + [
+            f"{row[0]} (at its {row[-1]} end)" for row in variable if row[-1]
+        ]
         why = f"nothing within the limits was found: {'; '.join(broken)} at best" if broken else (
             f"what binds: {', '.join(binding)}" if binding else "no limit binds"
         )  # fmt: skip

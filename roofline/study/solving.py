@@ -227,8 +227,8 @@ class _Search:
             distance = abs(math.log(result / self.target))
             return -distance if fine else max(distance, 1e-300)
 
-        ends = sorted((to(misses), to(reaches)))
-        root = back(float(brentq(apart, *ends, xtol=1e-14, rtol=8.9e-16, disp=False)))
+        first, last = sorted((to(misses), to(reaches)))
+        root = back(float(brentq(apart, first, last, xtol=1e-14, rtol=8.9e-16, disp=False)))
         for step in (0.0, *_STEPS):
             value = root + step * (reaches - root) if step else root
             value = value if step == 0.0 else _towards(root, reaches, step)
