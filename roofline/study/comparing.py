@@ -143,7 +143,7 @@ def compare(
         Let each draw choose one of a chip's scenarios by their weights; otherwise the chips are as they stand.
     shared_error : float
         Share, from 0 to 1, of the variance of the model's error on a class of operators that chips of one family have
-        in common. Variants of one chip have all of it in common, chips of different families none.
+        in common. Variants of one chip on one software stack have all of it in common, chips of different families none.
     **options
         As for :func:`roofline.estimate`, for every model that knows them. Where no plan is asked for (`tp`, `pp`, `ep`,
         `dp`; `devices`), a model that does not fit on one chip is split over the fewest that hold it, a power of two.
@@ -176,7 +176,7 @@ def compare(
     asked = _workloads(models, options)
     cases = {(workload, chip.name): _case(model, chip, own) for workload, (model, own) in asked.items() for chip in on}
     weights = {key: chance.error_weights(est) if model_error else {} for key, est in cases.items()}
-    names = [name for chip in on for name in uncertainty.chances(chip, scenarios=scenarios)]
+    names = [name for est in cases.values() for name in uncertainty.chances(est.chip, scenarios=scenarios)]
     names += [name for key, est in cases.items() for name in chance.error_names(est, weights[key])]
     if model_error:
         names += [name for est in cases.values() for name in chance.error_names(est, _OF_POWER)]
