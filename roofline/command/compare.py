@@ -117,7 +117,7 @@ def _figures(found: Comparison, level: float) -> Table:
         ">fits",
         *(f">{_NAMES.get(name, name.replace('_', ' '))}" for name in kinds),
     ]
-    table = Table(f"Chips side by side, {level:.0%} intervals", [*columns, "bound"], expendable=["per chip", "TTFT"])
+    table = Table(f"Chips side by side, {level:.0%} intervals", [*columns, "bound"], expendable=["per chip"])
     for row in _plain(found.table):
         cells = [_with_interval(row, name) for name in kinds]
         table.rows.append([row["workload"], row["chip"], str(row["chips"]), f"{row['fits']:.0%}", *cells, row["bound"]])
