@@ -27,7 +27,7 @@ def serve(chip: Any = None, **options: Any) -> Any:
 
 def test_working_space_is_for_the_whole_prompts_of_a_pass() -> None:
     """A token holds the residual stream twice and gate, up and their product: 2 x 64 + 3 x 256 numbers in bf16; and
-    there are the logits of each prompt in fp32. A pass takes as many prompts as fit into its chunk, and at least one."""
+    there are the logits of each prompt in fp32. A pass takes as many prompts as its chunk holds, and at least one."""
 
     def space(prompts: int, rows: int) -> int:
         return prompts * (rows * (2 * 64 + 3 * 256) * 2 + 1000 * 4)
