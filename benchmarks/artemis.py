@@ -27,9 +27,11 @@ SAME = [
     ("power.typical", "power.typical"),
     ("die_area", "die_area"),
 ]
-MODELS = [("llama-2-7b", {"dtype": "fp16", "prompt": 512, "output": 128}, "tokens_per_s"),
-          ("dlrm-v1", {"dtype": "int8", "batch": 1024}, "samples_per_s"),
-          ("rm2", {"dtype": "int8", "batch": 256}, "samples_per_s")]  # fmt: skip
+MODELS = [
+    ("llama-2-7b", {"dtype": "fp16", "prompt": 512, "output": 128}, "tokens_per_s"),
+    ("dlrm-v1", {"dtype": "int8", "batch": 1024}, "samples_per_s"),
+    ("rm2", {"dtype": "int8", "batch": 256}, "samples_per_s"),
+]
 
 TEXT = """# Artemis: what could be estimated in February 2024, and what came
 
@@ -74,9 +76,11 @@ def figures(name: str) -> list[str]:
 
 
 def throughput() -> list[str]:
-    rows = ["\n## What it meant for throughput\n",
-            "| expected, and 90 % interval | Artemis (LPDDR) | Artemis (HBM) | MTIA 2i, from what was disclosed |",
-            "| --- | ---: | ---: | ---: |"]  # fmt: skip
+    rows = [
+        "\n## What it meant for throughput\n",
+        "| expected, and 90 % interval | Artemis (LPDDR) | Artemis (HBM) | MTIA 2i, from what was disclosed |",
+        "| --- | ---: | ---: | ---: |",
+    ]
     for model, options, figure in MODELS:
         cells = []
         for chip in ("artemis", "artemis-hbm", "mtia-2i"):

@@ -129,8 +129,10 @@ def main() -> None:
         for _ in range(TURNS)
     ]
     found, wanted = np.median(np.array(turns), axis=0)
-    print(f"in {TURNS} turns    {found / 1e9:8.1f} GB/s     the same: {wanted / 1e9:.1f} GB/s (medians)   "
-          f"{found / wanted - 1:+.1%}")  # fmt: skip
+    print(
+        f"in {TURNS} turns    {found / 1e9:8.1f} GB/s     the same: {wanted / 1e9:.1f} GB/s (medians)   "
+        f"{found / wanted - 1:+.1%}"
+    )
     print(f"fp32 peak     {float(chip.peak('fp32')) / 1e9:8.1f} GFLOP/s  (the best product of the run)")
     for edge in (1024, 2048, 3072):
         pairs = []
@@ -138,8 +140,10 @@ def main() -> None:
             (mine,) = machine._peak("fp32", edge, 12)
             pairs.append((mine.median, plain_gemm(edge)))
         found, wanted = np.median(np.array(pairs), axis=0)
-        print(f"gemm {edge}     {found / 1e9:8.1f} GFLOP/s  plainly, in turns: {wanted / 1e9:.1f} GFLOP/s (medians)   "
-              f"{found / wanted - 1:+.1%}")  # fmt: skip
+        print(
+            f"gemm {edge}     {found / 1e9:8.1f} GFLOP/s  plainly, in turns: {wanted / 1e9:.1f} GFLOP/s (medians)   "
+            f"{found / wanted - 1:+.1%}"
+        )
 
     rows = measurements.read(given.folder / "measurements.csv")
     rows = rows[rows["role"].eq(TEST) & rows["op"].isin(OPERATORS)]
@@ -149,8 +153,10 @@ def main() -> None:
         print(rows.assign(error=error).dropna(axis=1, how="all").to_string())
     for op, part in [*error.groupby(rows["op"]), ("all three", error)]:
         absolute = part.abs()
-        print(f"{op:14}{len(part):4} shapes not fitted: median error {absolute.median():6.1%}, "
-              f"90 % within {absolute.quantile(0.9):6.1%}, bias {part.median():+.1%}")  # fmt: skip
+        print(
+            f"{op:14}{len(part):4} shapes not fitted: median error {absolute.median():6.1%}, "
+            f"90 % within {absolute.quantile(0.9):6.1%}, bias {part.median():+.1%}"
+        )
 
 
 if __name__ == "__main__":

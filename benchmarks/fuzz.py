@@ -35,9 +35,16 @@ def run(task: tuple[str, int]) -> tuple[str, int, int, float, str, str]:
     front, count = FRONTS[name], 0
 
     @seeded(seed)
-    @settings(max_examples=BATCH, database=None, deadline=None, derandomize=False, print_blob=False,
-              suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
-              report_multiple_bugs=False)  # fmt: skip
+    @settings(
+        max_examples=BATCH,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+    )
     @given(front.inputs)
     def case(given_input: object) -> None:
         nonlocal count

@@ -32,14 +32,20 @@ from roofline.fidelity.aiconfigurator import (
     moe_rows,
     quantize_rows,
     with_naive,
-)  # fmt: skip
+)
 
 OUT = Path(__file__).parents[1] / "roofline" / "evidence" / "measured"
 CHIPS = {"H100-SXM-80GB": "h100-sxm", "H200-SXM-141GB": "h200", "A100-SXM-80GB": "a100-sxm-80gb"}
 
 #: Rows a stratum (a regime of one framework, dtype, variant, chip and role): (H100 test shapes, everything else).
-QUOTA = {"gemm": (110, 40), "attention": (110, 40), "mla_attention": (120, 50), "moe": (110, 45),
-         "collectives": (500, 500), "quantize": (100, 60)}  # fmt: skip
+QUOTA = {
+    "gemm": (110, 40),
+    "attention": (110, 40),
+    "mla_attention": (120, 50),
+    "moe": (110, 45),
+    "collectives": (500, 500),
+    "quantize": (100, 60),
+}
 
 #: Of rows that a rule not marked as late excludes, one in so many of the quota: enough to see that the rule is right.
 EXCLUDED_SHARE = 8
@@ -63,8 +69,20 @@ def complete(folder: Path, package: Path) -> dict[str, pd.DataFrame]:
     mla = load("mla_attention")
     mla["variant"] = mla["op"].str.removeprefix("mla_attention_")
     moe = load("moe").rename(columns={"moe_tp": "tp", "moe_ep": "ep"})
-    keys = ["chip", "framework", "version", "kernel", "dtype", "hidden", "inter", "topk", "experts", "tp", "ep",
-            "distribution"]  # fmt: skip
+    keys = [
+        "chip",
+        "framework",
+        "version",
+        "kernel",
+        "dtype",
+        "hidden",
+        "inter",
+        "topk",
+        "experts",
+        "tp",
+        "ep",
+        "distribution",
+    ]
     cases = moe_cases(package)[[*keys, "tuned"]].drop_duplicates(keys)
     moe = moe.merge(cases, on=keys, how="left").fillna({"tuned": True})
     moves = load("collectives").rename(columns={"library": "framework", "n_devices": "devices"})

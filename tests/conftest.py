@@ -25,8 +25,12 @@ settings.load_profile("repeatable")
 
 
 #: Files that share what is slow to make: under xdist they go to one worker, so that it is made once.
-TOGETHER = {"test_validation.py": "operators", "test_evidence.py": "operators",
-            "test_end_to_end.py": "served", "test_evidence_served.py": "served"}  # fmt: skip
+TOGETHER = {
+    "test_validation.py": "operators",
+    "test_evidence.py": "operators",
+    "test_end_to_end.py": "served",
+    "test_evidence_served.py": "served",
+}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -59,11 +63,11 @@ def table() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def plain() -> pd.DataFrame:
-    """The same as a user gets them who names no stack."""
+def beside() -> dict[str, pd.DataFrame]:
+    """The same as a user gets them who names no stack, on the chips' own figures, and on one stack for all."""
     from roofline.fidelity import end_to_end
 
-    return end_to_end.rows(None, stacks=False)
+    return end_to_end.others()
 
 
 class Run:

@@ -106,15 +106,25 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
     op.residual_add: st.fixed_dictionaries(_SHAPE, optional={"merged": st.booleans()}),
     **dict.fromkeys(
         (
-            op.elementwise, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation,
-            op.rope, op.copy, op.sampling, op.token_embedding, op.quantize, op.dequantize,
+            op.elementwise,
+            op.rms_norm,
+            op.layer_norm,
+            op.softmax,
+            op.silu_mul,
+            op.activation,
+            op.rope,
+            op.copy,
+            op.sampling,
+            op.token_embedding,
+            op.quantize,
+            op.dequantize,
         ),
         _ROWS,
     ),
     **dict.fromkeys((op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all, op.send), _BYTES),
     op.host_copy: st.fixed_dictionaries({"bytes": sizes(1, 10**10)}),
     op.step_overhead: st.just({}),
-}  # fmt: skip
+}
 
 #: Arguments in which every time must grow (or stay).
 SIZES: dict[Callable[..., Op], tuple[str, ...]] = {

@@ -85,9 +85,20 @@ _RING = "launch_s 0 hop_s 0 link_fraction 1 network_fraction 1 chunk_s 0 copy_fr
 
 #: The kinds of operator that stream a tensor or two.
 STREAMS = (
-    "elementwise", "residual_add", "rms_norm", "layer_norm", "softmax", "sampling", "silu_mul", "activation", "rope",
-    "copy", "quantize", "dequantize", "token_embedding",
-)  # fmt: skip
+    "elementwise",
+    "residual_add",
+    "rms_norm",
+    "layer_norm",
+    "softmax",
+    "sampling",
+    "silu_mul",
+    "activation",
+    "rope",
+    "copy",
+    "quantize",
+    "dequantize",
+    "token_embedding",
+)
 
 #: Operator class -> its efficiency parameters: seconds, bytes and bare numbers.
 PARAMETERS = {

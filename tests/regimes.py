@@ -59,18 +59,28 @@ def _attention(draw: Any, q_len: Any, kv_len: Any, **fixed: Any) -> dict[str, An
     drawn = {k: draw(v) if isinstance(v, st.SearchStrategy) else v for k, v in fixed.items()}
     kv_heads = draw(sizes(1, 16))
     return {
-        "batch": draw(sizes(1, 256)), "kv_heads": kv_heads, "heads": kv_heads * draw(st.sampled_from([1, 2, 4, 8, 16])),
-        "head_dim": draw(st.sampled_from([64, 80, 96, 128, 256])), "q_len": queries, "kv_len": keys, **drawn,
-    }  # fmt: skip
+        "batch": draw(sizes(1, 256)),
+        "kv_heads": kv_heads,
+        "heads": kv_heads * draw(st.sampled_from([1, 2, 4, 8, 16])),
+        "head_dim": draw(st.sampled_from([64, 80, 96, 128, 256])),
+        "q_len": queries,
+        "kv_len": keys,
+        **drawn,
+    }
 
 
 @st.composite
 def _latent(draw: Any, q_len: Any, **fixed: Any) -> dict[str, Any]:
     keys = draw(sizes(1, 65536))
     return {
-        "batch": draw(sizes(1, 256)), "heads": draw(st.sampled_from([16, 64, 128])), "kv_len": keys,
-        "q_len": keys if q_len is None else min(keys, draw(q_len)), "kv_lora_rank": 512, "rope_dim": 64, **fixed,
-    }  # fmt: skip
+        "batch": draw(sizes(1, 256)),
+        "heads": draw(st.sampled_from([16, 64, 128])),
+        "kv_len": keys,
+        "q_len": keys if q_len is None else min(keys, draw(q_len)),
+        "kv_lora_rank": 512,
+        "rope_dim": 64,
+        **fixed,
+    }
 
 
 def _moe(**fixed: Any) -> st.SearchStrategy[dict[str, Any]]:

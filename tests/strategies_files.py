@@ -27,14 +27,74 @@ __all__ = ["FRONTS", "ceiling_csvs", "measurement_csvs", "nsight_csvs", "plain_c
 
 #: What a cell or value may be that nobody expects in it.
 TEXTS = (
-    "", " ", "0", "-1", "-0", "nan", "inf", "1e999", "1e308", "5e-324", "1" * 400, "1" * 5000, "9" * 19, "1,5", "1,234",
-    "1.234", "1.234,5", "1 234,5", "1_000", "0x10", "\u0661\u0662", "\u00bd", "true", "None", "NA", "[1, 2]", "{}",
-    "=1+1", "\x00", "\u202e", '"', "'", "\n", "\r", ",", ";", "gemm", "bf16", "x" * 3000, "\U0001f600",
-)  # fmt: skip
+    "",
+    " ",
+    "0",
+    "-1",
+    "-0",
+    "nan",
+    "inf",
+    "1e999",
+    "1e308",
+    "5e-324",
+    "1" * 400,
+    "1" * 5000,
+    "9" * 19,
+    "1,5",
+    "1,234",
+    "1.234",
+    "1.234,5",
+    "1 234,5",
+    "1_000",
+    "0x10",
+    "\u0661\u0662",
+    "\u00bd",
+    "true",
+    "None",
+    "NA",
+    "[1, 2]",
+    "{}",
+    "=1+1",
+    "\x00",
+    "\u202e",
+    '"',
+    "'",
+    "\n",
+    "\r",
+    ",",
+    ";",
+    "gemm",
+    "bf16",
+    "x" * 3000,
+    "\U0001f600",
+)
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**63, 10**400, 0.5, -1e-300, 1e308, float("inf"), float("nan"), "", "x", "7", "\x00",
-    [], {}, [1, 2], [[1, 2], [3]], {"a": 1}, [[[[[[]]]]]], ["float", 3], "1" * 400,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**63,
+    10**400,
+    0.5,
+    -1e-300,
+    1e308,
+    float("inf"),
+    float("nan"),
+    "",
+    "x",
+    "7",
+    "\x00",
+    [],
+    {},
+    [1, 2],
+    [[1, 2], [3]],
+    {"a": 1},
+    [[[[[[]]]]]],
+    ["float", 3],
+    "1" * 400,
+)
 
 _ROWS: tuple[dict[str, str], ...] = (
     {"op": "gemm", "dtype": "bf16", "m": "64", "n": "4096", "k": "4096", "time_s": "2e-5", "quantize": "", "reuse": ""},
@@ -61,8 +121,13 @@ _METRICS: tuple[tuple[str, str, str], ...] = (
     ("sm__inst_executed_pipe_tensor.sum", "inst", "6,000,000"),
     ("smsp__sass_thread_inst_executed_op_ffma_pred_on.sum", "inst", "1048576"), ("SM Frequency", "Ghz", "1.41"),
 )  # fmt: skip
-_KERNELS = ("ampere_bf16_s16816gemm_bf16", "void mine<float>(float*)", "flash_fwd_kernel", "nvjet_hsh_128x256",
-            "vectorized_elementwise_kernel")  # fmt: skip
+_KERNELS = (
+    "ampere_bf16_s16816gemm_bf16",
+    "void mine<float>(float*)",
+    "flash_fwd_kernel",
+    "nvjet_hsh_128x256",
+    "vectorized_elementwise_kernel",
+)
 
 _EVENTS: tuple[dict[str, Any], ...] = (
     {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 100,
@@ -94,8 +159,11 @@ def _mutated(draw: Any, table: list[list[str]], quote: bool) -> str:
     """A table as CSV with one thing wrong (or nothing)."""
     row = draw(st.integers(0, len(table) - 1))
     column = draw(st.integers(0, max(0, len(table[row]) - 1)))
-    what = draw(st.sampled_from(["nothing", "cell", "cell", "cell", "header", "drop", "more", "twice", "column", "cut",
-                                 "mark", "insert"]))  # fmt: skip
+    what = draw(
+        st.sampled_from(
+            ["nothing", "cell", "cell", "cell", "header", "drop", "more", "twice", "column", "cut", "mark", "insert"]
+        )
+    )
     table = [list(cells) for cells in table]
     if what == "cell":
         table[row][column] = draw(st.one_of(st.sampled_from(TEXTS), st.text(max_size=12)))
@@ -175,8 +243,11 @@ def ceiling_csvs(draw: Any) -> str:
     """The ceilings that a measuring run has on file, with one thing wrong."""
     sizes = draw(st.lists(st.sampled_from([2**e for e in range(14, 31)]), min_size=1, max_size=6, unique=True))
     rates = st.floats(1e3, 1e13).map(lambda r: f"{r:.6g}")
-    streams = [["bandwidth", mode, "fp64", str(size), draw(rates), draw(rates), "5"]
-               for size in sizes for mode in draw(st.sampled_from([("read",), ("read", "write")]))]  # fmt: skip
+    streams = [
+        ["bandwidth", mode, "fp64", str(size), draw(rates), draw(rates), "5"]
+        for size in sizes
+        for mode in draw(st.sampled_from([("read",), ("read", "write")]))
+    ]
     return str(draw(_mutated([list(PROBE), *_PROBES, *streams], False)))
 
 

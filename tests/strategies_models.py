@@ -89,7 +89,7 @@ def mutated(draw: Any, original: Any) -> Any:
         if change == "drop":
             del holder[key]
         elif change == "retype":
-            holder[key] = draw(VALUES)
+            holder[key] = copy.deepcopy(draw(VALUES))  # the next change may go into it
         elif change == "enlarge":
             number = isinstance(value, int | float) and not isinstance(value, bool)
             holder[key] = value * draw(st.sampled_from([0, -1, 3, 1000, 10**9, 10**30])) if number else draw(NUMBERS)
@@ -129,9 +129,14 @@ _LANGUAGE = {
     "weight_dtype": "fp8", "kv_dtype": "fp8", "usable_memory": 0.9,
 }  # fmt: skip
 _RECOMMENDATION = {
-    "batch": 1024, "devices": 2, "dtype": "bf16", "table_dtype": "int8", "skew": 1.05, "compiled": True,
+    "batch": 1024,
+    "devices": 2,
+    "dtype": "bf16",
+    "table_dtype": "int8",
+    "skew": 1.05,
+    "compiled": True,
     "usable_memory": 0.9,
-}  # fmt: skip
+}
 
 
 @st.composite

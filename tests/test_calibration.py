@@ -27,9 +27,13 @@ TRUTH = {
 
 
 def rows(
-    kind: str, count: int = 200, noise: float = 0.02, seed: int = 0, chip: rl.Chip = H100,
+    kind: str,
+    count: int = 200,
+    noise: float = 0.02,
+    seed: int = 0,
+    chip: rl.Chip = H100,
     parameters: dict[str, Any] | None = None,
-) -> tuple[pd.DataFrame, rl.Chip]:  # fmt: skip
+) -> tuple[pd.DataFrame, rl.Chip]:
     """Rows of one class, measured on a machine whose parameters we know."""
     generator = np.random.default_rng(seed)
 

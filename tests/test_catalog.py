@@ -289,7 +289,7 @@ def test_a_broken_plug_in_hides_nothing_and_is_named(tmp_path: Path, monkeypatch
         ("assert False", "AssertionError"),
         ("__path__ = 3", "Error"),
     ],
-)  # fmt: skip
+)
 def test_a_plug_in_that_fails_on_import_hides_nothing_and_is_named(
     body: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,8 +53,24 @@ def test_estimate_as_csv_has_a_row_an_operator(run: Run) -> None:
     assert {"embedding_bag", "gemm", "host_copy"} <= {r["kind"] for r in rows}
 
 
-SERVE = ["serve", "llama-3.1-8b", "-c", "h100", "--concurrency", "64", "--prompt-sd", "200", "--kv-dtype", "fp8",
-         "--reserve", "--whole-cache", "--stack", "vllm", "--set", "clock=x1.1"]  # fmt: skip
+SERVE = [
+    "serve",
+    "llama-3.1-8b",
+    "-c",
+    "h100",
+    "--concurrency",
+    "64",
+    "--prompt-sd",
+    "200",
+    "--kv-dtype",
+    "fp8",
+    "--reserve",
+    "--whole-cache",
+    "--stack",
+    "vllm",
+    "--set",
+    "clock=x1.1",
+]
 
 
 def test_serve_says_what_was_asked_where_the_time_goes_and_how_sure(run: Run) -> None:
@@ -67,9 +83,17 @@ def test_serve_says_what_was_asked_where_the_time_goes_and_how_sure(run: Run) ->
         "concurrency 64, prompt 1,024 (sd 200), output 256, chunk 8,192, bf16, fp8 KV cache, whole outputs reserved, "
         "whole context kept"
     )
-    for words in ("90% interval", "64 of 64 requests in flight", "Bound by: decoding pass", "Memory of one chip:",
-                  "requests that fit:", "How sure:", "Where the decoding pass time goes", "Where the mixed pass time",
-                  "down_proj"):  # fmt: skip
+    for words in (
+        "90% interval",
+        "64 of 64 requests in flight",
+        "Bound by: decoding pass",
+        "Memory of one chip:",
+        "requests that fit:",
+        "How sure:",
+        "Where the decoding pass time goes",
+        "Where the mixed pass time",
+        "down_proj",
+    ):
         assert words in out
     assert "down_proj" not in run(*SERVE, "--no-ops")[1]
 
@@ -100,9 +124,18 @@ def test_the_stack_is_in_the_heading(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["chips", "chips h100", "models", "models dlrm-v2", "estimate llama-3.1-8b -c h100",
-                "serve llama-3.1-8b -c h100", "sweep llama-3.1-8b -c h100 -a batch=1,2", "validate"],
-)  # fmt: skip
+    "command",
+    [
+        "chips",
+        "chips h100",
+        "models",
+        "models dlrm-v2",
+        "estimate llama-3.1-8b -c h100",
+        "serve llama-3.1-8b -c h100",
+        "sweep llama-3.1-8b -c h100 -a batch=1,2",
+        "validate",
+    ],
+)
 @pytest.mark.parametrize("forms", [["--json", "--csv"], ["--csv", "--json"]])
 def test_one_form_at_a_time(run: Run, command: str, forms: list[str]) -> None:
     code, out, err = run(*command.split(), *forms)
@@ -128,8 +161,15 @@ def test_set_is_a_what_if(run: Run) -> None:
     assert tpot("--set", "memory.main.bandwidth=x0.5") > tpot()
 
 
-SHOWS = ["chips", "models", "schema", "chips mtia-v1 --sources", "chips artemis --all", "models dlrm-v2",
-         "models llama-3.1-8b"]  # fmt: skip
+SHOWS = [
+    "chips",
+    "models",
+    "schema",
+    "chips mtia-v1 --sources",
+    "chips artemis --all",
+    "models dlrm-v2",
+    "models llama-3.1-8b",
+]
 
 
 @pytest.mark.parametrize("command", SHOWS)
@@ -346,10 +386,18 @@ def test_pareto_keeps_what_no_other_point_beats(run: Run, tmp_path: Path) -> Non
 
 def test_a_config_file_as_it_is(run: Run, tmp_path: Path) -> None:
     config: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32,
-        "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,
-        "max_position_embeddings": 131072, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
-    }  # fmt: skip
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     own = json.loads(run("estimate", str(tmp_path), "-c", "h100", "--json")[1])
     built_in = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--json")[1])

@@ -36,8 +36,18 @@ def test_flop_and_bytes_are_those_of_the_mask(queries: int, keys: int, window: i
     for the positions that anyone sees, queries and output once.
     """
     mask = causal(queries, keys, window)
-    found = cost("attention", batch=3, heads=8, kv_heads=2, head_dim=128, value_dim=64, q_len=queries, kv_len=keys,
-                 window=window, kv_width=1)  # fmt: skip
+    found = cost(
+        "attention",
+        batch=3,
+        heads=8,
+        kv_heads=2,
+        head_dim=128,
+        value_dim=64,
+        q_len=queries,
+        kv_len=keys,
+        window=window,
+        kv_width=1,
+    )
     pairs, seen = 3 * 8 * mask.sum(), mask.any(axis=0).sum()
     assert found["flops"] == 2 * (128 + 64) * pairs
     assert found["vector_flops"] == 5 * pairs
@@ -91,8 +101,18 @@ def prefill(case: tuple[int, ...], **given: float) -> tuple[list[int], dict[str,
     """The tiles of keys of every block, counted in the mask, and the kernel's cost where only those take time."""
     batch, heads, queries, keys, window = case
     blocks = list(seen(queries, keys, window)) * (batch * heads)
-    found = cost("attention", batch=batch, heads=heads, kv_heads=heads, head_dim=128, q_len=queries, kv_len=keys,
-                 window=window, **FREE, **given)  # fmt: skip
+    found = cost(
+        "attention",
+        batch=batch,
+        heads=heads,
+        kv_heads=heads,
+        head_dim=128,
+        q_len=queries,
+        kv_len=keys,
+        window=window,
+        **FREE,
+        **given,
+    )
     return blocks, found
 
 
@@ -136,8 +156,17 @@ def test_heads_that_share_keys_are_packed_into_one_tile() -> None:
 def test_decode_takes_waves_of_whole_blocks(batch: int, kv_heads: int, keys: int) -> None:
     """A block computes 64 rows, filled or not, against every tile of keys."""
     blocks = [math.ceil(keys / 128)] * (batch * kv_heads)
-    found = cost("attention", batch=batch, heads=8 * kv_heads, kv_heads=kv_heads, head_dim=128, q_len=1, kv_len=keys,
-                 **FREE, **NO_CUT)  # fmt: skip
+    found = cost(
+        "attention",
+        batch=batch,
+        heads=8 * kv_heads,
+        kv_heads=kv_heads,
+        head_dim=128,
+        q_len=1,
+        kv_len=keys,
+        **FREE,
+        **NO_CUT,
+    )
     assert found["time_s"] / (TILE_S * 64 / 128) == pytest.approx(makespan(blocks, CORES), rel=1e-9)
 
 
@@ -152,8 +181,18 @@ def test_keys_cut_over_idle_cores_leave_all_an_even_share(batch: int, keys: int)
 
 def test_rows_beyond_one_block_take_further_blocks() -> None:
     """128 heads of one KV head in blocks of 16 rows: 4 blocks of the 64 rows computed as decode."""
-    found = cost("attention", batch=100, heads=64, kv_heads=1, head_dim=128, q_len=1, kv_len=1024, decode_rows=16,
-                 **FREE, **NO_CUT)  # fmt: skip
+    found = cost(
+        "attention",
+        batch=100,
+        heads=64,
+        kv_heads=1,
+        head_dim=128,
+        q_len=1,
+        kv_len=1024,
+        decode_rows=16,
+        **FREE,
+        **NO_CUT,
+    )
     assert found["time_s"] / (TILE_S * 16 / 128) == pytest.approx(makespan([8.0] * 400, CORES))
 
 
@@ -161,8 +200,9 @@ def test_rows_beyond_one_block_take_further_blocks() -> None:
 def test_a_window_straddles_one_tile_more(keys: int, window: int) -> None:
     """At some position the last `window` keys begin in the middle of a tile: the most tiles that they ever touch."""
     most = max(last // 128 - max(last - window + 1, 0) // 128 + 1 for last in range(keys))
-    found = cost("attention", batch=100, heads=1, kv_heads=1, head_dim=128, q_len=1, kv_len=keys, window=window,
-                 **FREE, **NO_CUT)  # fmt: skip
+    found = cost(
+        "attention", batch=100, heads=1, kv_heads=1, head_dim=128, q_len=1, kv_len=keys, window=window, **FREE, **NO_CUT
+    )
     assert found["time_s"] / (TILE_S * 64 / 128) == pytest.approx(most)
 
 

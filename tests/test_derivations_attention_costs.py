@@ -56,23 +56,50 @@ def test_what_every_call_pays(queries: int, changed: dict[str, float], paid: flo
 
 def test_plain_kernels_write_keys_and_values_number_by_number() -> None:
     """6 sequences of 10 new tokens, 4 KV heads, keys of 128 and values of 64 numbers."""
-    shape = {"batch": 6, "heads": 8, "kv_heads": 4, "value_dim": 64, "q_len": 10, "kv_len": 100,
-             "scatter_s": 5e-6, "scatter_element_s": 1e-12}  # fmt: skip
+    shape = {
+        "batch": 6,
+        "heads": 8,
+        "kv_heads": 4,
+        "value_dim": 64,
+        "q_len": 10,
+        "kv_len": 100,
+        "scatter_s": 5e-6,
+        "scatter_element_s": 1e-12,
+    }
     assert extra("overhead_s", shape, scattered=1) == pytest.approx(5e-6 + 6 * 10 * 4 * (128 + 64) * 1e-12)
 
 
 def test_a_latent_cache_narrower_than_the_arithmetic_is_written_anew() -> None:
     """3 sequences of 1000 tokens of 512 + 64 numbers."""
-    shape = {"batch": 3, "heads": 16, "q_len": 1, "kv_len": 1000, "kv_lora_rank": 512, "rope_dim": 64,
-             "widen_s": 4e-6, "widen_element_s": 1e-12, "fresh_fraction": 1e30}  # fmt: skip
+    shape = {
+        "batch": 3,
+        "heads": 16,
+        "q_len": 1,
+        "kv_len": 1000,
+        "kv_lora_rank": 512,
+        "rope_dim": 64,
+        "widen_s": 4e-6,
+        "widen_element_s": 1e-12,
+        "fresh_fraction": 1e30,
+    }
     wide, narrow = (cost("mla_attention", **shape, kv_width=w)["overhead_s"] for w in (2, 1))
     assert narrow - wide == pytest.approx(4e-6 + 3 * 1000 * 576 * 1e-12)
 
 
 def test_latent_attention_prefills_in_tiles_of_64() -> None:
     """One head on one core, 640 queries of 640 keys: the last row tile sees 10 tiles, of 576 + 512 numbers."""
-    found = cost("mla_attention", heads=1, q_len=640, kv_len=640, kv_lora_rank=512, rope_dim=64, vector_flops=1e30,
-                 cache_bandwidth=1e30, memory_bandwidth=1e30, **NO_CUT)  # fmt: skip
+    found = cost(
+        "mla_attention",
+        heads=1,
+        q_len=640,
+        kv_len=640,
+        kv_lora_rank=512,
+        rope_dim=64,
+        vector_flops=1e30,
+        cache_bandwidth=1e30,
+        memory_bandwidth=1e30,
+        **NO_CUT,
+    )
     assert found["compute_s"] == pytest.approx(10 * 2 * 64 * 64 * (576 + 512) / 1e12)
 
 
@@ -157,8 +184,16 @@ def test_the_ideal_time_is_the_longest_of_four() -> None:
 
 def test_more_rows_are_never_faster_than_a_tile_of_them_in_decode_s_form() -> None:
     """Decode here computes at a hundredth of prefill's rate: 65 rows cost what 64 do, and the wait is overhead."""
-    shape = {"heads": 1, "kv_heads": 1, "kv_len": 12800, "decode_compute_fraction": 0.01, **HEAD,
-             "cache_bandwidth": 1e30, "memory_bandwidth": 1e30, "vector_flops": 1e30}  # fmt: skip
+    shape = {
+        "heads": 1,
+        "kv_heads": 1,
+        "kv_len": 12800,
+        "decode_compute_fraction": 0.01,
+        **HEAD,
+        "cache_bandwidth": 1e30,
+        "memory_bandwidth": 1e30,
+        "vector_flops": 1e30,
+    }
     decode, prefill = (cost("attention", **shape, q_len=queries) for queries in (64, 65))
     assert decode["time_s"] == pytest.approx(100 * 100 * TILE_S / 2)
     assert prefill["time_s"] == pytest.approx(decode["time_s"])

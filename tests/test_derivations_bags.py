@@ -25,8 +25,10 @@ def unique(draws: float, quantities: dict[str, float]) -> float:
 
 @pytest.mark.parametrize("draws", [10, 1_000, 100_000, 10_000_000])
 @pytest.mark.parametrize("rows", [100, 10_000, 1_000_000])
-@pytest.mark.parametrize(("skew", "tolerance"), [(0.0, 0.006), (0.3, 0.02), (0.45, 0.045), (0.6, 0.04), (0.8, 0.03),
-                                                 (1.0, 0.025), (1.2, 0.02), (1.5, 0.015)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("skew", "tolerance"),
+    [(0.0, 0.006), (0.3, 0.02), (0.45, 0.045), (0.6, 0.04), (0.8, 0.03), (1.0, 0.025), (1.2, 0.02), (1.5, 0.015)],
+)
 def test_distinct_rows_are_the_sum_over_ranks(draws: int, rows: int, skew: float, tolerance: float) -> None:
     """The kernel takes 1 - exp(-x) as three ramps over a continuum of ranks: worst where rows are nearly equal."""
     assert unique(draws, bag(batch=draws, rows=rows, skew=skew)) == pytest.approx(
@@ -134,8 +136,16 @@ def test_the_ideal_time_is_the_longest_of_three() -> None:
 @pytest.mark.parametrize("reuse", [0, 1])
 def test_several_tables_are_as_many_bags_that_share_the_cache(reuse: int) -> None:
     """Five tables with five times the cache and address cache: five times one table in every figure."""
-    shape = {"batch": 3_000, "rows": 20_000, "skew": 1.0, "pooling": 7, "reuse": reuse, "page_walk_cycles": 50,
-             "issue_cycles": 3, "bag_cycles": 5}  # fmt: skip
+    shape = {
+        "batch": 3_000,
+        "rows": 20_000,
+        "skew": 1.0,
+        "pooling": 7,
+        "reuse": reuse,
+        "page_walk_cycles": 50,
+        "issue_cycles": 3,
+        "bag_cycles": 5,
+    }
     for held in (500 * ROW, 20_000 * ROW):
         one = bag(**shape, cache_capacity=held, tlb_reach_bytes=1e5)
         five = bag(**shape, tables=5, cache_capacity=5 * held, tlb_reach_bytes=5e5)

@@ -49,14 +49,17 @@ def test_what_is_lost_of_a_product_is_lost_of_routed_experts() -> None:
     weights = 4 * 3 * 1024 * 512 * 2
     found = cost("moe", **shape, cache_capacity=everything / 1.2)
     assert found["memory_bytes"] == pytest.approx(weights + 0.5 * (everything - weights))
-    again = cost("moe", **shape, cache_capacity=everything / 1.2, reuse=1)
+    again = cost("moe", **shape, cache_capacity=everything / 1.2, warm_weights=1)
     assert again["memory_bytes"] == pytest.approx(0.5 * everything)
 
 
 @pytest.mark.parametrize("kernel", ["gemm", "moe"])
 def test_a_working_set_begins_to_evict_itself_in_its_share_of_the_cache(kernel: str) -> None:
-    shape = {"m": 100, "n": 100, "k": 100} if kernel == "gemm" else {
-        "tokens": 100, "topk": 1, "experts": 1, "hidden": 256, "inter": 256}  # fmt: skip
+    shape = (
+        {"m": 100, "n": 100, "k": 100}
+        if kernel == "gemm"
+        else {"tokens": 100, "topk": 1, "experts": 1, "hidden": 256, "inter": 256}
+    )
     small = cost(kernel, **shape, cache_capacity=30_000)
     share = cost(kernel, **shape, cache_capacity=60_000, resident_fraction=0.5)
     assert share["memory_bytes"] == pytest.approx(small["memory_bytes"])
@@ -72,8 +75,16 @@ def test_a_kv_cache_used_again_is_kept_up_to_three_quarters(filled: float, share
     """
     keys = 2 * 1000 * 128 * 2
     everything = keys + 2 * 128 * 2  # and a query and its output
-    found = cost("attention", heads=1, kv_heads=1, head_dim=128, q_len=1, kv_len=1000, reuse=1,
-                 cache_capacity=everything / filled)  # fmt: skip
+    found = cost(
+        "attention",
+        heads=1,
+        kv_heads=1,
+        head_dim=128,
+        q_len=1,
+        kv_len=1000,
+        reuse=1,
+        cache_capacity=everything / filled,
+    )
     assert found["memory_bytes"] == pytest.approx(share * keys)
     assert lost(filled, "oldest") <= share  # at the edge a toy cache still holds it
     cold = cost("attention", heads=1, kv_heads=1, head_dim=128, q_len=1, kv_len=1000)
@@ -113,8 +124,17 @@ def test_narrow_heads_may_have_larger_tiles(head_dim: int, tile: int) -> None:
     A head dimension is padded to a multiple of DIM_STEP = 32.
     """
     free = {"cache_bandwidth": 1e30, "memory_bandwidth": 1e30, "vector_flops": 1e30, "decode_split_s": 1.0}
-    found = cost("attention", heads=100, kv_heads=100, head_dim=head_dim, q_len=256, kv_len=256, causal=0,
-                 narrow_tile=256, **free)  # fmt: skip
+    found = cost(
+        "attention",
+        heads=100,
+        kv_heads=100,
+        head_dim=head_dim,
+        q_len=256,
+        kv_len=256,
+        causal=0,
+        narrow_tile=256,
+        **free,
+    )
     padded = 32 * math.ceil(head_dim / 32)
     longest = 256 // tile
     blocks = 100 * 256 // tile
@@ -165,7 +185,15 @@ def test_no_tile_has_fewer_than_16_columns() -> None:
 def test_a_stream_evicts_itself_once_it_fills_its_share(filled: float, share: float) -> None:
     """A toy LRU cache loses all or nothing; a real one begins at `cache_share`, here 0.6, and loses all when full."""
     size = 2 * 1000 * 1000 * 2
-    found = cost("elementwise", rows=1000, cols=1000, reads=1, writes=1, flops_per_element=1, cache_share=0.6,
-                 cache_capacity=size / filled)  # fmt: skip
+    found = cost(
+        "elementwise",
+        rows=1000,
+        cols=1000,
+        reads=1,
+        writes=1,
+        flops_per_element=1,
+        cache_share=0.6,
+        cache_capacity=size / filled,
+    )
     assert found["memory_bytes"] == pytest.approx(share * size, rel=1e-5)
     assert lost(filled, "oldest") <= share + 1e-9

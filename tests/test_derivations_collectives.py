@@ -209,8 +209,10 @@ def test_a_memory_slower_than_the_wires_is_waited_for(kind: str, devices: int, d
     found = cost(kind, devices=devices, **{**WHOLE, "link_domain": domain, "memory_bandwidth": 1e9})
     parts = SIZE / devices
     read, written = {
-        "all_gather": (0, SIZE), "reduce_scatter": (SIZE, 0), "all_to_all": (SIZE - parts, SIZE - parts),
-    }[kind]  # fmt: skip
+        "all_gather": (0, SIZE),
+        "reduce_scatter": (SIZE, 0),
+        "all_to_all": (SIZE - parts, SIZE - parts),
+    }[kind]
     assert found["memory_s"] == pytest.approx((read + written) / 1e9)
     assert found["time_s"] == pytest.approx(found["overhead_s"] + found["memory_s"])
     assert found["lower_s"] == pytest.approx(found["memory_s"])

@@ -56,19 +56,23 @@ def test_experts_in_use_where_some_are_popular(skew: float, load: float) -> None
     """Gamma popularities whose logarithm is as uneven as that of a lognormal one of variance `skew` - 1."""
     random, experts = np.random.default_rng(5), 256
     tokens = int(load * experts)
-    thrown = np.mean([(random.poisson(load * gamma_popularity(experts, np.log(skew), random)) > 0).sum()
-                      for _ in range(400)])  # fmt: skip
+    thrown = np.mean(
+        [(random.poisson(load * gamma_popularity(experts, np.log(skew), random)) > 0).sum() for _ in range(400)]
+    )
     found = active(layer(tokens=tokens, topk=1, experts=experts, skew=skew), tokens)
     assert found == pytest.approx(thrown, rel=0.01)
     spread = np.sqrt(np.log(skew))
-    lognormal = np.mean([(random.poisson(load * random.lognormal(-(spread**2) / 2, spread, experts)) > 0).sum()
-                         for _ in range(400)])  # fmt: skip
+    lognormal = np.mean(
+        [(random.poisson(load * random.lognormal(-(spread**2) / 2, spread, experts)) > 0).sum() for _ in range(400)]
+    )
     assert found == pytest.approx(lognormal, rel=0.08)
 
 
 @pytest.mark.parametrize("skew", [1.0, 1.2, 2.0])
-@pytest.mark.parametrize(("tokens", "topk", "experts", "ep"), [(64, 8, 64, 8), (1024, 8, 64, 8), (256, 2, 8, 4),
-                                                               (128, 8, 256, 64), (16, 4, 64, 4)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tokens", "topk", "experts", "ep"),
+    [(64, 8, 64, 8), (1024, 8, 64, 8), (256, 2, 8, 4), (128, 8, 256, 64), (16, 4, 64, 4)],
+)
 def test_pairs_of_the_busiest_rank(tokens: int, topk: int, experts: int, ep: int, skew: float) -> None:
     """The kernel's largest of `ep` draws is a normal's with a correction for skewness: 5 % at a few ranks and pairs."""
     random = np.random.default_rng(6)
@@ -248,6 +252,6 @@ def test_the_ideal_time_is_the_longest_of_three() -> None:
     machine["matrix_flops"] = 1e30
     assert layer(**shape, **machine)["lower_s"] == pytest.approx(weights / 1e12)
     assert layer(**shape, **machine, cache_capacity=1e6)["lower_s"] == pytest.approx((weights + rows - 1e6) / 1e12)
-    assert layer(**shape, **machine, reuse=1)["lower_s"] == pytest.approx((weights + rows) / 1e13)
-    warm = layer(**shape, **machine, reuse=1, cache_capacity=1e6)
+    assert layer(**shape, **machine, warm_weights=1)["lower_s"] == pytest.approx((weights + rows) / 1e13)
+    warm = layer(**shape, **machine, warm_weights=1, cache_capacity=1e6)
     assert warm["lower_s"] == pytest.approx((weights + rows - 1e6) / 1e12)

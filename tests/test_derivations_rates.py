@@ -14,8 +14,15 @@ STREAM = {"rows": 1000, "cols": 1000, "reads": 2, "writes": 1, "flops_per_elemen
 EXPERTS = {"tokens": 2048, "topk": 2, "experts": 8, "hidden": 1024, "inter": 512, "cache_bandwidth": 1e30}
 DECODE = {"batch": 100, "heads": 8, "kv_heads": 1, "head_dim": 128, "q_len": 1, "kv_len": 4096, "decode_split_s": 1.0}
 PREFILL = {**DECODE, "batch": 1, "q_len": 4096, "kv_heads": 8}
-LATENT = {"batch": 100, "heads": 16, "kv_lora_rank": 512, "rope_dim": 64, "q_len": 1, "kv_len": 4096,
-          "decode_split_s": 1.0}  # fmt: skip
+LATENT = {
+    "batch": 100,
+    "heads": 16,
+    "kv_lora_rank": 512,
+    "rope_dim": 64,
+    "q_len": 1,
+    "kv_len": 4096,
+    "decode_split_s": 1.0,
+}
 LATENT_PREFILL = {**LATENT, "batch": 1, "q_len": 4096}
 
 SHARES = [
@@ -40,8 +47,9 @@ SHARES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kernel", "shape", "share", "busy"), SHARES,
-                         ids=[f"{kernel}-{share}-{busy}" for kernel, _, share, busy in SHARES])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kernel", "shape", "share", "busy"), SHARES, ids=[f"{kernel}-{share}-{busy}" for kernel, _, share, busy in SHARES]
+)
 def test_half_of_a_rate_takes_twice_as_long(kernel: str, shape: dict[str, float], share: str, busy: str) -> None:
     whole, half = cost(kernel, **shape), cost(kernel, **shape, **{share: 0.5})
     assert half[busy] == pytest.approx(2 * whole[busy])

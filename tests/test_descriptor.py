@@ -294,9 +294,14 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
 
 
 #: A number of too many digits wherever there is a number: what stands there, and its key.
-NUMBERS = {"year": "year = 2025", "schema": "schema = 1", "cores.count.value": "value = 16",
-           "calibration.gemm.rows": "rows = 12", "calibration.gemm.error": "error = 0.08",
-           "efficiency.gemm.compute_fraction.value": "value = 0.8"}  # fmt: skip
+NUMBERS = {
+    "year": "year = 2025",
+    "schema": "schema = 1",
+    "cores.count.value": "value = 16",
+    "calibration.gemm.rows": "rows = 12",
+    "calibration.gemm.error": "error = 0.08",
+    "efficiency.gemm.compute_fraction.value": "value = 0.8",
+}
 
 
 @pytest.mark.parametrize("digits", ["9" * 400, "-" + "9" * 400, "0x" + "f" * 3900])

@@ -71,8 +71,10 @@ def test_one_source_without_intervals_is_predicted_alike(table):
 
 def test_settings_and_the_rows_that_they_were_made_on():
     rows = end_to_end.published()
-    marked = {name: rows["set_on"].str.split().map(lambda names, name=name: name in names)
-              for name in end_to_end.settings()["setting"]}  # fmt: skip
+    marked = {
+        name: rows["set_on"].str.split().map(lambda names, name=name: name in names)
+        for name in end_to_end.settings()["setting"]
+    }
     assert {name for names in rows["set_on"] for name in names.split()} == set(marked)
     by_source = rows["source"].isin(["trtllm-0.6.1", "serving-h100"])
     assert marked["engine_spread"].equals(by_source)
@@ -85,11 +87,19 @@ def test_settings_and_the_rows_that_they_were_made_on():
 
 def test_with_and_without_the_rows_that_something_was_set_on():
     """Four systems of one row each: two that the spread was set on, one of the clock, one of none."""
-    table = pd.DataFrame({
-        "source": list("aabc"), "chip": list("xyxx"), "chips": 1, "model": "m", "metric": "tpot_s",
-        "ratio": [1.02, 0.96, 1.3, 1.1], "naive_ratio": [0.5, 0.5, 0.2, 0.3], "covered": [True, True, False, True],
-        "set_on": ["engine_spread", "engine_spread", "clock", ""],
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "source": list("aabc"),
+            "chip": list("xyxx"),
+            "chips": 1,
+            "model": "m",
+            "metric": "tpot_s",
+            "ratio": [1.02, 0.96, 1.3, 1.1],
+            "naive_ratio": [0.5, 0.5, 0.2, 0.3],
+            "covered": [True, True, False, True],
+            "set_on": ["engine_spread", "engine_spread", "clock", ""],
+        }
+    )
     table["error"] = (table["ratio"] - 1).abs()
     said = end_to_end.apart(table).set_index("rows_of")
     assert said["systems"].tolist() == [4, 2, 2, 1, 2, 1]

@@ -114,8 +114,14 @@ def fields(est: Any) -> dict[str, float]:
     return {**est.figures(), "lower_s": est.lower_s, "upper_s": est.upper_s}
 
 
-@given(st.sampled_from(MODELS), st.sampled_from(["h100-sxm", "mi300x", "tpu-v5p", "artemis-hbm"]), st.integers(1, 512),
-       st.integers(1, 4000), st.integers(1, 2000), st.floats(1.05, 4.0))  # fmt: skip
+@given(
+    st.sampled_from(MODELS),
+    st.sampled_from(["h100-sxm", "mi300x", "tpu-v5p", "artemis-hbm"]),
+    st.integers(1, 512),
+    st.integers(1, 4000),
+    st.integers(1, 2000),
+    st.floats(1.05, 4.0),
+)
 def test_a_faster_chip_is_never_slower(
     model: str, chip_name: str, batch: int, prompt: int, output: int, factor: float
 ) -> None:
@@ -127,8 +133,12 @@ def test_a_faster_chip_is_never_slower(
     assert after.lower_s <= before.lower_s * (1 + 1e-9)
 
 
-@given(st.sampled_from(sorted(rl.list_models().index)), st.sampled_from(sorted(rl.list_chips().index)),
-       st.integers(1, 4096), st.sampled_from([2, 4]))  # fmt: skip
+@given(
+    st.sampled_from(sorted(rl.list_models().index)),
+    st.sampled_from(sorted(rl.list_chips().index)),
+    st.integers(1, 4096),
+    st.sampled_from([2, 4]),
+)
 def test_more_cores_slow_no_estimate(model: str, chip_name: str, batch: int, factor: int) -> None:
     chip = rl.load_chip(chip_name)
     more = chip.what_if({"cores.count": chip["cores.count"] * factor})
@@ -365,11 +375,15 @@ def test_estimates_go_to_other_processes_and_back(model: str, chip: str, options
 @pytest.mark.parametrize(
     "error",
     [
-        rl.UnknownName("chip", "h100x", ["h100"]), rl.BadDescriptor("a.toml", ["one", "two"]), rl.BadWorkload("no"),
-        rl.BadModel("a.json", "none"), rl.BadData("x"), rl.DoesNotFit("too large", 2.0, 1.0, ["tp=2"]),
+        rl.UnknownName("chip", "h100x", ["h100"]),
+        rl.BadDescriptor("a.toml", ["one", "two"]),
+        rl.BadWorkload("no"),
+        rl.BadModel("a.json", "none"),
+        rl.BadData("x"),
+        rl.DoesNotFit("too large", 2.0, 1.0, ["tp=2"]),
     ],
     ids=lambda error: type(error).__name__,
-)  # fmt: skip
+)
 def test_errors_come_back_from_other_processes(error: rl.RooflineError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)

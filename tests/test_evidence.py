@@ -69,8 +69,14 @@ LINES = {
 }  # fmt: skip
 
 #: The classes of README's table of parameters that are carried.
-CARRIED = {"GEMM": "gemm", "attention prefill": "attention prefill", "attention decode": "attention decode",
-           "MLA decode": "MLA decode", "routed MoE": "moe", "collectives": "collectives"}  # fmt: skip
+CARRIED = {
+    "GEMM": "gemm",
+    "attention prefill": "attention prefill",
+    "attention decode": "attention decode",
+    "MLA decode": "MLA decode",
+    "routed MoE": "moe",
+    "collectives": "collectives",
+}
 
 
 def cells(label: str) -> list[list[float]]:
@@ -105,8 +111,11 @@ def test_errors_in_the_readme(label: str, found: Validation) -> None:
 def test_errors_with_the_late_label_in_the_readme(found: Validation) -> None:
     said = by_name(found)["reached"]
     errors, _ = cells("the same, untuned kernels told apart (a label found late)")
-    lines = [("MoE bf16, TensorRT-LLM", "late label"), ("MoE fp8, TensorRT-LLM", "late label"),
-             ("MoE fp8 block, TensorRT-LLM", "at first")]  # fmt: skip
+    lines = [
+        ("MoE bf16, TensorRT-LLM", "late label"),
+        ("MoE fp8, TensorRT-LLM", "late label"),
+        ("MoE fp8 block, TensorRT-LLM", "at first"),
+    ]
     assert errors == pytest.approx([100 * said[line] for line in lines], abs=0.3)
 
 

@@ -18,10 +18,37 @@ MODEL, CHIP = "llama-3.1-8b", "h100-sxm"
 
 #: One of each kind of thing that somebody may hand over.
 THINGS: list[Any] = [
-    None, True, 8, -1, 10**400, float("nan"), float("inf"), 1j, "", "x", "\0", b"", b"x", [], {}, (), [[1], [2, 3]],
-    (1, "a"), ["", None], {"a": 1}, object(), print, np.array([]), np.array("x"), np.array([None]),
-    np.ma.array([1.0, 2.0], mask=[False, True]), np.datetime64("2020"), pd.DataFrame({"a": ["x"]}), pd.NA, pd.NaT,
-]  # fmt: skip
+    None,
+    True,
+    8,
+    -1,
+    10**400,
+    float("nan"),
+    float("inf"),
+    1j,
+    "",
+    "x",
+    "\0",
+    b"",
+    b"x",
+    [],
+    {},
+    (),
+    [[1], [2, 3]],
+    (1, "a"),
+    ["", None],
+    {"a": 1},
+    object(),
+    print,
+    np.array([]),
+    np.array("x"),
+    np.array([None]),
+    np.ma.array([1.0, 2.0], mask=[False, True]),
+    np.datetime64("2020"),
+    pd.DataFrame({"a": ["x"]}),
+    pd.NA,
+    pd.NaT,
+]
 
 
 def ok(*things: Any) -> set[str]:

@@ -99,8 +99,14 @@ def test_mistral_window_absent_or_null() -> None:
 
 
 def test_qwen_bias_norm_and_experts() -> None:
-    qwen2 = {**LLAMA, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "sliding_window": 131072,
-             "use_sliding_window": False, "max_window_layers": 28}  # fmt: skip
+    qwen2 = {
+        **LLAMA,
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "sliding_window": 131072,
+        "use_sliding_window": False,
+        "max_window_layers": 28,
+    }
     model = huggingface.read(qwen2)
     assert (_attention(model).qkv_bias, _attention(model).out_bias, model.layers[0].span.window) == (True, False, None)
     windowed = huggingface.read({**qwen2, "use_sliding_window": True, "sliding_window": 4096})
@@ -108,11 +114,21 @@ def test_qwen_bias_norm_and_experts() -> None:
     qwen3 = huggingface.read({**LLAMA, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"})
     assert (_attention(qwen3).qk_norm, _attention(qwen3).head_dim) == (True, 128)
     moe = {
-        **LLAMA, "architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "num_experts": 60,
-        "num_experts_per_tok": 4, "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632,
-        "decoder_sparse_step": 1, "hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 16,
-        "num_key_value_heads": 16, "num_hidden_layers": 24, "vocab_size": 151936,
-    }  # fmt: skip
+        **LLAMA,
+        "architectures": ["Qwen2MoeForCausalLM"],
+        "model_type": "qwen2_moe",
+        "num_experts": 60,
+        "num_experts_per_tok": 4,
+        "moe_intermediate_size": 1408,
+        "shared_expert_intermediate_size": 5632,
+        "decoder_sparse_step": 1,
+        "hidden_size": 2048,
+        "intermediate_size": 5632,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "num_hidden_layers": 24,
+        "vocab_size": 151936,
+    }
     # Qwen1.5-MoE-A2.7B: 14.3 B parameters, 2.7 B active (model card).
     assert huggingface.read(moe).params / 1e9 == pytest.approx(14.3, abs=0.05)
     assert huggingface.read(moe).active_params / 1e9 == pytest.approx(2.7, abs=0.05)
@@ -123,11 +139,18 @@ def test_qwen_bias_norm_and_experts() -> None:
 def test_gemma_3_leaves_fields_out_and_nests_its_text() -> None:
     # The 4B file as published: no heads, no vocabulary.
     config = {
-        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "torch_dtype": "bfloat16",
-        "text_config": {"hidden_size": 2560, "intermediate_size": 10240, "model_type": "gemma3_text",
-                        "num_hidden_layers": 34, "sliding_window": 1024},
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "model_type": "gemma3",
+        "torch_dtype": "bfloat16",
+        "text_config": {
+            "hidden_size": 2560,
+            "intermediate_size": 10240,
+            "model_type": "gemma3_text",
+            "num_hidden_layers": 34,
+            "sliding_window": 1024,
+        },
         "vision_config": {"hidden_size": 1152, "num_hidden_layers": 27},
-    }  # fmt: skip
+    }
     before = copy.deepcopy(config)
     assert huggingface.read(config).params == MODELS["gemma-3-4b"].params
     assert config == before

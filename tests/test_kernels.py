@@ -156,8 +156,10 @@ def test_tables_beyond_the_reach_of_the_address_cache_cost_a_walk() -> None:
     chip = rl.load_chip("xeon-8480")
     reach = float(chip.parameter("tlb_reach_bytes", ("embedding_bag", "embedding_bag"), "fp32").value)
     cycles = float(chip.parameter("page_walk_cycles", ("embedding_bag", "embedding_bag"), "fp32").value)
-    costs = [rl.cost(rl.embedding_bag(batch=64, tables=1, rows=rows, dim=64, pooling=1, dtype="fp32"), chip)
-             for rows in (reach / 256, 2 * reach / 256)]  # fmt: skip
+    costs = [
+        rl.cost(rl.embedding_bag(batch=64, tables=1, rows=rows, dim=64, pooling=1, dtype="fp32"), chip)
+        for rows in (reach / 256, 2 * reach / 256)
+    ]
     walked = 64 * cycles * 0.5 / (chip["cores.count"] * chip["clock"])
     assert costs[1].compute_s - costs[0].compute_s == pytest.approx(walked)
 

@@ -60,8 +60,16 @@ def test_times_grow_with_every_size(data: st.DataObject, chip_name: str, factor:
         assert before[i] <= after[i] * CLOSE, (COST[i], name, arguments)
 
 
-RATES = ("memory.main.bandwidth", "memory.cache.bandwidth", "memory.cache.capacity", "links.scale_up.bandwidth",
-         "links.network.bandwidth", "links.host.bandwidth", "matrix", "engines.vector.fp32")  # fmt: skip
+RATES = (
+    "memory.main.bandwidth",
+    "memory.cache.bandwidth",
+    "memory.cache.capacity",
+    "links.scale_up.bandwidth",
+    "links.network.bandwidth",
+    "links.host.bandwidth",
+    "matrix",
+    "engines.vector.fp32",
+)
 
 
 @given(operators(), chips, st.sampled_from(RATES), st.floats(1.0, 8.0))

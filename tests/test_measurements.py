@@ -16,10 +16,27 @@ from roofline.work import op
 
 H100 = rl.load_chip("h100-sxm")
 GEMM = {"op": "gemm", "dtype": "bf16", "m": 64, "n": 4096, "k": 4096, "time_s": 2e-5}
-ATTENTION = {"op": "attention", "dtype": "bf16", "batch": 8, "heads": 32, "kv_heads": 8, "head_dim": 128, "q_len": 1,
-             "kv_len": 4096, "time_s": 4e-5}  # fmt: skip
-MOE = {"op": "moe", "dtype": "bf16", "tokens": 64, "hidden": 4096, "inter": 2048, "topk": 2, "experts": 8,
-       "time_s": 3e-4}  # fmt: skip
+ATTENTION = {
+    "op": "attention",
+    "dtype": "bf16",
+    "batch": 8,
+    "heads": 32,
+    "kv_heads": 8,
+    "head_dim": 128,
+    "q_len": 1,
+    "kv_len": 4096,
+    "time_s": 4e-5,
+}
+MOE = {
+    "op": "moe",
+    "dtype": "bf16",
+    "tokens": 64,
+    "hidden": 4096,
+    "inter": 2048,
+    "topk": 2,
+    "experts": 8,
+    "time_s": 3e-4,
+}
 
 
 def table(*rows: dict[str, Any]) -> pd.DataFrame:

@@ -228,9 +228,7 @@ def test_windows_and_chunks_shorten_attention() -> None:
 
 @given(st.integers(1, 300), st.integers(1, 100))
 def test_chunks_count_every_pair_once(tokens: int, chunk: int) -> None:
-    args = op.attention(
-        batch=1, heads=1, head_dim=64, q_len=tokens, kv_len=tokens, window=chunk, chunked=True
-    ).args  # fmt: skip
+    args = op.attention(batch=1, heads=1, head_dim=64, q_len=tokens, kv_len=tokens, window=chunk, chunked=True).args
     pairs = args["batch"] * args["q_len"] * (args["q_len"] + 1) / 2
     assert pairs == pytest.approx(sum(i % chunk + 1 for i in range(tokens)))
 
@@ -245,8 +243,11 @@ def test_plain_kernels_write_keys_and_values_of_different_size() -> None:
 
 
 @given(
-    first=st.integers(1, 60), steps=st.integers(1, 60), window=st.integers(1, 40), chunked=st.booleans(),
-)  # fmt: skip
+    first=st.integers(1, 60),
+    steps=st.integers(1, 60),
+    window=st.integers(1, 40),
+    chunked=st.booleans(),
+)
 def test_mean_context_is_the_mean(first: int, steps: int, window: int, chunked: bool) -> None:
     contexts = range(first, first + steps)
     seen = [(n - 1) % window + 1 if chunked else min(n, window) for n in contexts]
@@ -286,8 +287,9 @@ def test_arrays_give_what_their_points_give(
     model = MODELS[name]
     q_len = np.array([q for q, _ in shapes])
     kv_len = q_len + np.array([prefix for _, prefix in shapes])
-    whole = np.broadcast_to(total(model.step(np.array(batches)[:, None], q_len, kv_len, steps=steps)),
-                            (len(batches), len(shapes)))  # fmt: skip
+    whole = np.broadcast_to(
+        total(model.step(np.array(batches)[:, None], q_len, kv_len, steps=steps)), (len(batches), len(shapes))
+    )
     for i, batch in enumerate(batches):
         for j, (q, prefix) in enumerate(shapes):
             assert whole[i, j] == pytest.approx(total(model.step(batch, q, q + prefix, steps=steps)))

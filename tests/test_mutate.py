@@ -26,16 +26,23 @@ def texts(kind: str) -> list[tuple[int, str, str]]:
 
 
 def test_operators_comparisons_and_functions_change_places() -> None:
-    assert texts("operator") == [(7, "a * floor(b)", "(a / floor(b))"),
-                                 (8, "\xe9 += math.ceil(a)", "\xe9 -= math.ceil(a)"),
-                                 (11, "\xe9 - b", "(\xe9 + b)")]  # fmt: skip
+    assert texts("operator") == [
+        (7, "a * floor(b)", "(a / floor(b))"),
+        (8, "\xe9 += math.ceil(a)", "\xe9 -= math.ceil(a)"),
+        (11, "\xe9 - b", "(\xe9 + b)"),
+    ]
     assert texts("comparison") == [(9, "a < b", "(a <= b)")]
     assert texts("and, or") == [(9, "not a < b and b", "(not a < b or b)")]
     assert texts("no not") == [(9, "not a < b", "(a < b)")]
-    assert texts("other function") == [(8, "math.ceil(a)", "(math.floor(a))"),  # no `ceil` for a bare floor
-                                       (11, "max(\xe9 - b, 0.5)", "(min(\xe9 - b, 0.5))")]  # fmt: skip
-    assert texts("first argument") == [(7, "floor(b)", "(b)"), (8, "math.ceil(a)", "(a)"),
-                                       (11, "max(\xe9 - b, 0.5)", "(\xe9 - b)")]  # fmt: skip
+    assert texts("other function") == [
+        (8, "math.ceil(a)", "(math.floor(a))"),  # no `ceil` for a bare floor
+        (11, "max(\xe9 - b, 0.5)", "(min(\xe9 - b, 0.5))"),
+    ]
+    assert texts("first argument") == [
+        (7, "floor(b)", "(b)"),
+        (8, "math.ceil(a)", "(a)"),
+        (11, "max(\xe9 - b, 0.5)", "(\xe9 - b)"),
+    ]
 
 
 def test_terms_are_dropped_and_numbers_changed() -> None:

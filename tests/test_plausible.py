@@ -40,8 +40,15 @@ def test_an_implausible_figure_is_a_warning(change: dict[str, str], words: str) 
 # JSON Schema ----------------------------------------------------------------------------------------------------
 
 
-TYPES = {"object": dict, "string": str, "number": (int, float), "integer": int, "boolean": bool, "array": list,
-         "null": type(None)}  # fmt: skip
+TYPES = {
+    "object": dict,
+    "string": str,
+    "number": (int, float),
+    "integer": int,
+    "boolean": bool,
+    "array": list,
+    "null": type(None),
+}
 
 
 def conform(value: Any, schema: dict[str, Any], definitions: dict[str, Any], path: str = "") -> list[str]:

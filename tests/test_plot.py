@@ -146,16 +146,21 @@ def test_an_estimated_chip_has_bands() -> None:
 
 def names_at_the_end(ax: Axes) -> list[str]:
     """What stands beside the ends of the lines, from the top."""
-    named = sorted((t for t in ax.texts if isinstance(t, Annotation) and not t.get_annotation_clip()),
-                   key=lambda t: -t.get_window_extent().y0)  # fmt: skip
+    named = sorted(
+        (t for t in ax.texts if isinstance(t, Annotation) and not t.get_annotation_clip()),
+        key=lambda t: -t.get_window_extent().y0,
+    )
     return [t.get_text() for t in named]
 
 
 def test_several_chips_share_the_axes() -> None:
     ax = rl.plot_roofline("h100-sxm", "mi300x", "tpu-v5p", "mtia-v1")
     assert names_at_the_end(ax) == [
-        "mi300x bf16, ridge 247", "h100-sxm bf16, ridge 295", "tpu-v5p bf16, ridge 166", "mtia-v1 fp16, ridge 291",
-    ]  # fmt: skip
+        "mi300x bf16, ridge 247",
+        "h100-sxm bf16, ridge 295",
+        "tpu-v5p bf16, ridge 166",
+        "mtia-v1 fp16, ridge 291",
+    ]
     assert ax.get_title() == "h100-sxm, mi300x, tpu-v5p, mtia-v1: the 16-bit rate and main memory"
 
 
@@ -220,8 +225,16 @@ def test_a_cloud_of_points_is_few_artists() -> None:
     rng = np.random.default_rng(7)
     flops, intensity = 10 ** rng.uniform(6, 12, count), 10 ** rng.uniform(-1, 3, count)
     time = np.maximum(flops / 5e14, flops / intensity / 2e12) * rng.uniform(1, 5, count)
-    ops = pd.DataFrame({"op": [f"kernel {i}" for i in range(count)], "kind": "", "intensity": intensity,
-                        "flops": flops, "time_s": time, "share": time / time.sum()})  # fmt: skip
+    ops = pd.DataFrame(
+        {
+            "op": [f"kernel {i}" for i in range(count)],
+            "kind": "",
+            "intensity": intensity,
+            "flops": flops,
+            "time_s": time,
+            "share": time / time.sum(),
+        }
+    )
     ax = rl.plot_roofline("h100-sxm", ops={"profile": ops})
     marks = [c for c in ax.collections if isinstance(c, PathCollection)]
     assert [len(c.get_offsets()) for c in marks] == [count]
@@ -239,12 +252,14 @@ def test_a_dollar_sign_is_a_dollar_sign(tmp_path: Path) -> None:
     grid = pd.DataFrame({"tpot_s": [1.0, 2.0], HOSTILE: [1.0, 2.0], "dtype": HOSTILE})
     rows = pd.DataFrame({"class": [HOSTILE], "measured_s": [1e-3], "predicted_s": [2e-3]})
     made = [
-        rl.plot_roofline(chip, ops={HOSTILE: ops}), rl.plot_roofline(chip, "h200"),
+        rl.plot_roofline(chip, ops={HOSTILE: ops}),
+        rl.plot_roofline(chip, "h200"),
         rl.plot_roofline(chip, title=HOSTILE),
-        rl.plot_breakdown(ops, labels=[HOSTILE], title=HOSTILE), plot.plot_sensitivity(table, HOSTILE, title=HOSTILE),
+        rl.plot_breakdown(ops, labels=[HOSTILE], title=HOSTILE),
+        plot.plot_sensitivity(table, HOSTILE, title=HOSTILE),
         plot.plot_frontier(grid, grid, "tpot_s", HOSTILE, names=["dtype"], labels={"tpot_s": HOSTILE}, title=HOSTILE),
         plot.plot_validation(rows, HOSTILE),
-    ]  # fmt: skip
+    ]
     for i, ax in enumerate(made):
         plot.save(ax, tmp_path / f"{i}.svg")
         plot.save(ax, tmp_path / f"{i}.png")

@@ -20,8 +20,16 @@ NCU = '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
 
 def trace(**changes: object) -> str:
     """A trace of two events, the second a kernel that the first launched; `changes` are made to both."""
-    call = {"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 0, "dur": 30,
-            "args": {"External id": 7}} | changes  # fmt: skip
+    call = {
+        "ph": "X",
+        "cat": "cpu_op",
+        "name": "aten::mm",
+        "pid": 1,
+        "tid": 1,
+        "ts": 0,
+        "dur": 30,
+        "args": {"External id": 7},
+    } | changes
     return json.dumps({"traceEvents": [call, call | {"cat": "kernel", "name": "gemm"}]})
 
 
@@ -34,8 +42,17 @@ def test_a_real_trace_is_matched_by_its_shapes() -> None:
     (bag,) = frame.loc[frame["kind"] == "embedding_bag", "call"]
     assert (bag["rows"], bag["dim"], bag["batch"], bag["pooling"], bag["dtype"]) == (1000, 32, 16, 8, "fp32")
     (attention,) = frame.loc[frame["kind"] == "attention", "call"]
-    assert attention == {"op": "attention", "batch": 2, "heads": 4, "kv_heads": 4, "head_dim": 16, "q_len": 32,
-                         "kv_len": 32, "causal": True, "dtype": "fp32"}  # fmt: skip
+    assert attention == {
+        "op": "attention",
+        "batch": 2,
+        "heads": 4,
+        "kv_heads": 4,
+        "head_dim": 16,
+        "q_len": 32,
+        "kv_len": 32,
+        "causal": True,
+        "dtype": "fp32",
+    }
     assert {"layer_norm", "activation", "softmax", "elementwise"} <= set(frame["kind"])
 
 
@@ -73,13 +90,15 @@ def test_kernels_count_under_the_operator_that_launched_them(tmp_path: Path) -> 
         return {"ph": "X", "cat": cat, "name": name, "pid": 1, "tid": 1, "ts": ts, "dur": dur, "args": args}
 
     shapes = {"Input Dims": [[64, 32], [32, 128]], "Input type": ["c10::BFloat16", "c10::BFloat16"]}
-    trace = {"traceEvents": [
-        event("cpu_op", "aten::mm", 0, 10, **{"External id": 1}, **shapes),
-        event("cpu_op", "aten::empty", 1, 2, **{"External id": 2}),
-        event("kernel", "void cutlass::gemm_kernel<int>(int)", 50, 100, **{"External id": 1}),
-        event("kernel", "splitK_reduce", 150, 20, **{"External id": 2}),
-        event("kernel", "void mine::fmha_fwd<float>()", 200, 80, **{"External id": 99}),
-    ]}  # fmt: skip
+    trace = {
+        "traceEvents": [
+            event("cpu_op", "aten::mm", 0, 10, **{"External id": 1}, **shapes),
+            event("cpu_op", "aten::empty", 1, 2, **{"External id": 2}),
+            event("kernel", "void cutlass::gemm_kernel<int>(int)", 50, 100, **{"External id": 1}),
+            event("kernel", "splitK_reduce", 150, 20, **{"External id": 2}),
+            event("kernel", "void mine::fmha_fwd<float>()", 200, 80, **{"External id": 99}),
+        ]
+    }
     path = tmp_path / "gpu.json"
     path.write_text(json.dumps(trace))
     frame = profiles.read(path).set_index("op")
@@ -210,8 +229,12 @@ def test_no_operation_of_the_tensor_pipe_counts_twice(tmp_path: Path, counters: 
 
 
 def test_a_counter_of_another_type_does_not_hide_the_instructions(tmp_path: Path) -> None:
-    path = nsight(tmp_path, (f"{OPS}_src_fp16_dst_fp16.sum", "", "0"), (f"{COUNT}.sum", "inst", "1000"),
-                  kernel="ampere_bf16_s16816gemm")  # fmt: skip
+    path = nsight(
+        tmp_path,
+        (f"{OPS}_src_fp16_dst_fp16.sum", "", "0"),
+        (f"{COUNT}.sum", "inst", "1000"),
+        kernel="ampere_bf16_s16816gemm",
+    )
     assert profiles.read(path)["flops"].sum() == 1000 * 4096
 
 
@@ -243,8 +266,11 @@ def test_a_product_of_which_only_vectors_were_counted_says_so(tmp_path: Path) ->
     ],
 )  # fmt: skip
 def test_the_decimal_mark_is_told_by_the_file(tmp_path: Path, metrics: list[tuple[str, str]], time_s: float) -> None:
-    name = {"us": "gpu__time_duration.sum", "byte": "dram__bytes.sum",
-            "inst": "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum"}  # fmt: skip
+    name = {
+        "us": "gpu__time_duration.sum",
+        "byte": "dram__bytes.sum",
+        "inst": "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum",
+    }
     path = tmp_path / "a.csv"
     path.write_text(NCU + "".join(f'"0","k","{name[unit]}","{unit}","{value}"\n' for unit, value in metrics))
     assert profiles.read(path)["time_s"].sum() == pytest.approx(time_s)
@@ -261,7 +287,7 @@ def test_a_plain_csv_is_read_in_one_locale(tmp_path: Path) -> None:
     path.write_text('op,time_s,flops,bytes\na,"0,5","12,50","1.000"\n')
     (row,) = profiles.read(path).to_dict("records")
     assert (row["time_s"], row["flops"], row["bytes"]) == (0.5, 12.5, 1000.0)
-    path.write_text('op,time_s,flops,bytes\na,1.234,1,1\n')
+    path.write_text("op,time_s,flops,bytes\na,1.234,1,1\n")
     assert profiles.read(path)["time_s"].sum() == 1.234  # as any CSV has it, and as the documentation says
 
 
@@ -280,8 +306,6 @@ def test_plain_csv(tmp_path: Path) -> None:
     frame = profiles.read(path)  # bytes are an argument of a collective, not a reading of the row beside it
     assert list(frame["op"]) == ["all_reduce", "gemm"]  # the longest first
     assert frame["flops"].iloc[1] == 2 * 16 * 64 * 64
-
-
 
 
 @pytest.mark.parametrize(
@@ -313,12 +337,16 @@ def test_plain_csv(tmp_path: Path) -> None:
         ("a.csv", '"ID","Kernel Name","Metric Name","Metric Value"\n"0","k","x","5"\n', "'Metric Unit'"),
         ("a.csv", '"ID","Kernel Name"\n"0","k"\n', "no column 'Metric Name'"),
         ("a.csv", NCU + '"0","k","gpu__time_duration.sum","us","1,234"\n', "may be 1,234 or 1.234"),
-        ("a.csv", NCU + '"0","k","gpu__time_duration.sum","us","1,5"\n"0","k","dram__bytes.sum","B","1.5"\n',
-         "contradict each other: '1.5' has a decimal point, '1,5' a decimal comma"),
+        (
+            "a.csv",
+            NCU + '"0","k","gpu__time_duration.sum","us","1,5"\n"0","k","dram__bytes.sum","B","1.5"\n',
+            "contradict each other: '1.5' has a decimal point, '1,5' a decimal comma",
+        ),
         ("a.csv", 'op,time_s,flops,bytes\na,1,"1,234",1\n', "may be 1,234 or 1.234"),
         ("a.csv", "op,time_s,flops,bytes\na,1e-300,1,1\n", "expected times in seconds"),
         ("a.csv", f"op,time_s,flops,bytes\na,{'1' * 5000},1,1\n", "row 2, column 'time_s': expected a number"),
         ("a.csv", "op,time_s,flops,bytes\na,1,1e40,1\n", "column 'flops': expected a finite number"),
+        ("a.csv", "op,time_s,flops,bytes\na,1,1e11,5e-324\n", "expected no bytes or at least 1e-06, found"),
         ("a.csv", "op,time_s,count,flops,bytes\na,1,0,1,1\n", "'count': expected calls above zero"),
         ("a.csv", "op,time_s,time_s\na,1,2\n", "'time_s' is there twice"),
         ("a.csv", "op,time_s," + ",".join(f"c{n}" for n in range(1001)) + "\n", "at most 1,000 columns, found 1,003"),

@@ -28,9 +28,22 @@ FIELDS = ("name", "title", "vendor", "family", "status", "year", "defaults", "fl
 
 #: Operators with kernels of their own, and one of those that share a kernel.
 FUNCTIONS = (
-    op.gemm, op.attention, op.mla_attention, op.moe, op.embedding_bag, op.elementwise, op.rms_norm, op.residual_add,
-    op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all, op.send, op.host_copy, op.step_overhead,
-)  # fmt: skip
+    op.gemm,
+    op.attention,
+    op.mla_attention,
+    op.moe,
+    op.embedding_bag,
+    op.elementwise,
+    op.rms_norm,
+    op.residual_add,
+    op.all_reduce,
+    op.all_gather,
+    op.reduce_scatter,
+    op.all_to_all,
+    op.send,
+    op.host_copy,
+    op.step_overhead,
+)
 FAMILIES = Family.__args__  # type: ignore[attr-defined]
 
 

@@ -26,10 +26,12 @@ def zipped(path: Path, data: bytes, names: tuple[str, ...] = ("rows.csv",)) -> N
 
 
 PACKERS: dict[str, Callable[[Path, bytes], object]] = {
-    "csv": lambda path, data: path.write_bytes(data), "gz": lambda path, data: path.write_bytes(gzip.compress(data)),
+    "csv": lambda path, data: path.write_bytes(data),
+    "gz": lambda path, data: path.write_bytes(gzip.compress(data)),
     "bz2": lambda path, data: path.write_bytes(bz2.compress(data)),
-    "xz": lambda path, data: path.write_bytes(lzma.compress(data)), "zip": zipped,
-}  # fmt: skip
+    "xz": lambda path, data: path.write_bytes(lzma.compress(data)),
+    "zip": zipped,
+}
 
 
 @pytest.mark.parametrize("packer", PACKERS)
@@ -97,8 +99,12 @@ def test_a_table_of_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    for path, said in ((tmp_path, "is a folder"), (tmp_path / "a\0b", "a.*b: "), ("x" * 5000, "cannot be read|no such"),
-                       ("/dev/zero", "is a device or pipe")):  # fmt: skip
+    for path, said in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "a\0b", "a.*b: "),
+        ("x" * 5000, "cannot be read|no such"),
+        ("/dev/zero", "is a device or pipe"),
+    ):
         with pytest.raises(rl.BadData, match=said):
             reading.unpacked(path)
 

@@ -133,8 +133,10 @@ def test_step_of_dlrm_v2_reads_like_the_model() -> None:
         "top_mlp.0", "top_mlp.1", "top_mlp.2", "top_mlp.3", "top_mlp.4", "output_copy",
     ]  # fmt: skip
     assert {op.name for op in step if op.shard == "tables"} == {
-        "embedding.small", "embedding.medium", "embedding.large",
-    }  # fmt: skip
+        "embedding.small",
+        "embedding.medium",
+        "embedding.large",
+    }
     assert all(op.scope == "model" for op in step)
     assert flops(step) == 1024 * MODELS["dlrm-v2"].flops_per_sample
     assert lookups(step) == pytest.approx(1024 * 214)
@@ -447,12 +449,17 @@ def test_unreadable_files_are_refused(tmp_path: Path, content: bytes, says: str)
 
 
 DEEP = {
-    "title": "Deep", "source": "here", "dense_features": 64, "tables": [{"rows": 1000, "dim": 64}],
-    "block": [{"type": "cross", "name": f"c{i}", "layers": 30, "rank": 16, **({"input": "dense"} if not i else {})}
-              for i in range(6)]
+    "title": "Deep",
+    "source": "here",
+    "dense_features": 64,
+    "tables": [{"rows": 1000, "dim": 64}],
+    "block": [
+        {"type": "cross", "name": f"c{i}", "layers": 30, "rank": 16, **({"input": "dense"} if not i else {})}
+        for i in range(6)
+    ]
     + [{"type": "dot", "name": f"d{i}", "input": ["embedding", f"c{i + 1}"]} for i in range(5)]
     + [{"type": "concat", "input": [f"d{i}" for i in range(5)]}],
-}  # fmt: skip
+}
 
 
 def test_many_layers_of_a_shape_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,9 +469,14 @@ def test_many_layers_of_a_shape_are_counted(monkeypatch: pytest.MonkeyPatch) -> 
     listed = description.read(DEEP, "deep")
     assert len(listed.steps) == 6 * 30 * 3 + 5 * 3 + 1 > 500
     assert [(step.name, step.copies) for step in counted.steps] == [
-        ("c0.0.down", 180), ("c0.0.up", 180), ("c0.0.combine", 180), ("d0.concat", 5), ("d0", 5), ("d0.pick", 5),
+        ("c0.0.down", 180),
+        ("c0.0.up", 180),
+        ("c0.0.combine", 180),
+        ("d0.concat", 5),
+        ("d0", 5),
+        ("d0.pick", 5),
         ("concat.concat", 1),
-    ]  # fmt: skip
+    ]
     assert (counted.params, counted.flops_per_sample) == (listed.params, listed.flops_per_sample)
     for compiled in (False, True):
         options = {"batch": 512, "dtype": "int8", "compiled": compiled}

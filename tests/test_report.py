@@ -25,13 +25,20 @@ def printed(table: report.Table, width: int) -> str:
 
 def figures() -> validation.Validation:
     """A validation of one line: what matters here are its twenty columns."""
-    keys = {"class": "attention decode", "dtype": "bf16, fp8 KV", "chip": "a100-sxm-80gb < h100-sxm",
-            "framework": "trtllm", "role": "test-shapes", "parameters": "trtllm_1_3_0rc10"}  # fmt: skip
+    keys = {
+        "class": "attention decode",
+        "dtype": "bf16, fp8 KV",
+        "chip": "a100-sxm-80gb < h100-sxm",
+        "framework": "trtllm",
+        "role": "test-shapes",
+        "parameters": "trtllm_1_3_0rc10",
+    }
     numbers = dict.fromkeys(("mape", "median", "p90", "bias", "spearman", "coverage", "naive", "three"), 0.9034)
     regimes = ["all", "under 5 us", "5-20 us", "20-100 us", "100-1000 us", "over 1 ms"]
     table = pd.DataFrame([{**keys, "regime": r, "rows": 12345, **numbers} for r in regimes])
-    rows = pd.DataFrame({"chip": ["h100"], "role": ["own"], "rule": [""], "measured_s": [1.0], "low_s": [0.5],
-                         "high_s": [2.0]})  # fmt: skip
+    rows = pd.DataFrame(
+        {"chip": ["h100"], "role": ["own"], "rule": [""], "measured_s": [1.0], "low_s": [0.5], "high_s": [2.0]}
+    )
     none = table.iloc[:0]
     return validation.Validation(table, rows, none, none, none, "rows")
 

@@ -42,9 +42,13 @@ def test_chunked_attention_is_served_in_its_chunks():
 
 @given(
     name=st.sampled_from(["llama-3.1-8b", "gemma-3-12b", "mixtral-8x7b", "gpt-oss-20b", "llama-4-scout"]),
-    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]), prompt=st.integers(2, 32_000), data=st.data(),
-    batch=st.integers(1, 64), tp=st.sampled_from([1, 8]), narrow=st.booleans(),
-)  # fmt: skip
+    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]),
+    prompt=st.integers(2, 32_000),
+    data=st.data(),
+    batch=st.integers(1, 64),
+    tp=st.sampled_from([1, 8]),
+    narrow=st.booleans(),
+)
 def test_a_longer_prefix_never_slows_an_estimate(name, chip, prompt, data, batch, tp, narrow):
     dtype = "int8" if narrow else rl.load_chip(chip).widest_matrix
     short, long = sorted(data.draw(st.tuples(*[st.integers(0, prompt - 1)] * 2)))
@@ -57,10 +61,14 @@ def test_a_longer_prefix_never_slows_an_estimate(name, chip, prompt, data, batch
 
 @given(
     name=st.sampled_from(["llama-3.1-8b", "gemma-3-12b", "mixtral-8x7b", "gpt-oss-20b", "llama-4-scout"]),
-    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]), prompt=st.integers(2, 32_000), data=st.data(),
-    concurrency=st.integers(1, 64), tp=st.sampled_from([1, 8]), chunk=st.sampled_from([512, 2048, 8192]),
+    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p", "mtia-v1"]),
+    prompt=st.integers(2, 32_000),
+    data=st.data(),
+    concurrency=st.integers(1, 64),
+    tp=st.sampled_from([1, 8]),
+    chunk=st.sampled_from([512, 2048, 8192]),
     output=st.integers(1, 500),
-)  # fmt: skip
+)
 def test_a_longer_prefix_never_slows_a_server(name, chip, prompt, data, concurrency, tp, chunk, output):
     """Requests wait less, so more may decode side by side; no request takes longer where none waited before.
 
@@ -167,12 +175,20 @@ LENGTHS = st.lists(st.integers(1, 3000), min_size=1, max_size=3)
 
 
 @given(
-    name=st.sampled_from(SERVED), chip=st.sampled_from(["h200", "mi300x", "tpu-v5p"]), data=st.data(),
-    concurrency=st.lists(st.integers(1, 5000), min_size=1, max_size=3), prompt=LENGTHS, output=LENGTHS,
-    chunk=st.lists(st.sampled_from([1, 2, 64, 500, 8192]), min_size=1, max_size=2), tp=st.sampled_from([1, 2, 8]),
-    pp=st.sampled_from([1, 2]), beams=st.sampled_from([[1], [2], [1, 4]]), reserve=st.booleans(),
-    spread=st.sampled_from([0.0, 0.7]), whole_cache=st.booleans(),
-)  # fmt: skip
+    name=st.sampled_from(SERVED),
+    chip=st.sampled_from(["h200", "mi300x", "tpu-v5p"]),
+    data=st.data(),
+    concurrency=st.lists(st.integers(1, 5000), min_size=1, max_size=3),
+    prompt=LENGTHS,
+    output=LENGTHS,
+    chunk=st.lists(st.sampled_from([1, 2, 64, 500, 8192]), min_size=1, max_size=2),
+    tp=st.sampled_from([1, 2, 8]),
+    pp=st.sampled_from([1, 2]),
+    beams=st.sampled_from([[1], [2], [1, 4]]),
+    reserve=st.booleans(),
+    spread=st.sampled_from([0.0, 0.7]),
+    whole_cache=st.booleans(),
+)
 def test_any_server_in_arrays_equals_its_points(
     name, chip, data, concurrency, prompt, output, chunk, tp, pp, beams, reserve, spread, whole_cache
 ):
@@ -269,9 +285,11 @@ def test_fusing_keeps_the_products_and_every_norm(name):
 
 @pytest.mark.parametrize("chip", ["h100-sxm", "mi300x", "mtia-2i"])
 @given(
-    batch=st.integers(1, 4096), tokens=st.integers(1, 64), dtype=st.sampled_from(["bf16", "int8"]),
+    batch=st.integers(1, 4096),
+    tokens=st.integers(1, 64),
+    dtype=st.sampled_from(["bf16", "int8"]),
     name=st.sampled_from(["llama-3.1-8b", "deepseek-v3"]),
-)  # fmt: skip
+)
 def test_fusing_never_costs_time(chip, batch, tokens, dtype, name):
     step = rl.load_model(name).step(batch, tokens, 512, dtype=dtype)
     on = rl.load_chip(chip)
@@ -312,8 +330,11 @@ def test_what_follows_a_product_says_so_itself():
     (merged,) = compiled(workload(product, follower))
     assert merged.args["out_width"] == 3 * 4  # three tensors pass beside the product's own
     for first, second in (
-        (product, after), (product, follower.times(2)), (product, follower.with_args(cols=4)), (follower, follower)
-    ):  # fmt: skip
+        (product, after),
+        (product, follower.times(2)),
+        (product, follower.with_args(cols=4)),
+        (follower, follower),
+    ):
         assert list(compiled(workload(first, second))) == [first, second]
     with_more = follower.with_args(reads=2).times(1)
     assert with_more.follows

@@ -22,9 +22,13 @@ COMMAND = f"{shlex.quote(sys.executable)} -m roofline.command.main"
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a line of bash, which is as strict as it can be about pipes."""
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, encoding="cp1252", timeout=120,
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        encoding="cp1252",
+        timeout=120,
         env={**os.environ, **environment},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,20 +20,32 @@ from roofline.fidelity import aiconfigurator, exclusions, goals, tuning, validat
 
 def own(noise: float = 0.05, count: int = 400) -> pd.DataFrame:
     generator = np.random.default_rng(0)
-    frame = pd.DataFrame({
-        "op": "gemm", "dtype": "bf16", "m": np.exp(generator.uniform(0, 10, count)).round() + 1, "n": 4096, "k": 4096,
-        "time_s": 1.0,
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "op": "gemm",
+            "dtype": "bf16",
+            "m": np.exp(generator.uniform(0, 10, count)).round() + 1,
+            "n": 4096,
+            "k": 4096,
+            "time_s": 1.0,
+        }
+    )
     said = measurements.predict(measurements.checked(frame).astype({"n": float, "k": float}), rl.load_chip("h100"))
     return frame.assign(time_s=said["predicted_s"].to_numpy() * np.exp(generator.normal(0, noise, count)))
 
 
 def test_figures_of_rows_that_are_known() -> None:
-    rows = pd.DataFrame({
-        "predicted_s": [1.1, 0.9, 2.2, 4.0], "measured_s": [1.0, 1.0, 2.0, 4.0], "naive_s": [0.5, 0.5, 1.0, 2.0],
-        "three_s": [1.0, 1.0, 2.0, 4.0], "low_s": [0.9, 0.8, 2.1, 3.0], "high_s": [1.2, 1.1, 2.4, 5.0],
-        "regime": [0, 0, 0, 1],
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "predicted_s": [1.1, 0.9, 2.2, 4.0],
+            "measured_s": [1.0, 1.0, 2.0, 4.0],
+            "naive_s": [0.5, 0.5, 1.0, 2.0],
+            "three_s": [1.0, 1.0, 2.0, 4.0],
+            "low_s": [0.9, 0.8, 2.1, 3.0],
+            "high_s": [1.2, 1.1, 2.4, 5.0],
+            "regime": [0, 0, 0, 1],
+        }
+    )
     said = validation.summary(rows)
     assert said["mape"] == pytest.approx((0.1 + 0.0) / 2)
     assert said["coverage"] == pytest.approx((2 / 3 + 1) / 2)
@@ -175,19 +187,60 @@ def write(root: Path, path: str, **columns: Any) -> None:
 def raw(tmp_path: Path) -> Path:
     root = tmp_path / "systems" / "data"
     same = {"device": "NVIDIA H100 80GB HBM3"}
-    write(root, "h100_sxm/gemm/vllm/0.24.0/gemm_perf.parquet", framework="VLLM", op_name="gemm", kernel_source="x",
-          gemm_dtype=["bfloat16", "fp8_block", "sq"], m=[64, 64, 64], n=4096, k=4096,
-          latency=[0.013, 0.09, 0.02], **same)  # fmt: skip
-    write(root, "h100_sxm/gemm/trtllm/1.3.0rc20/gemm_perf.parquet", framework="TRTLLM", op_name="gemm",
-          kernel_source="x", gemm_dtype=["bfloat16", "fp8"], m=[64, 1], n=[65536, 512], k=[8192, 512],
-          latency=[0.4, 0.013], **same)  # fmt: skip
-    write(root, "h200_sxm/attention/sglang/0.5.14/generation_attention_perf.parquet", framework="SGLang",
-          op_name="generation_attention", kernel_source=["fa3", "triton"], batch_size=8, isl=1, num_heads=32,
-          num_key_value_heads=8, head_dim=128, attn_dtype="bfloat16", kv_cache_dtype=["fp8", "bfloat16"], step=4095,
-          window_size=0, latency=[0.05, 0.09])  # fmt: skip
-    write(root, "a100_sxm/comm/nccl/2.27.3/nccl_perf.parquet", framework="TRTLLM", op_name=["alltoall", "all_reduce"],
-          kernel_source="NCCL", nccl_dtype=["half", "int8"], num_gpus=8, message_size=[1 << 20, 1 << 20],
-          latency=[0.05, 0.06])  # fmt: skip
+    write(
+        root,
+        "h100_sxm/gemm/vllm/0.24.0/gemm_perf.parquet",
+        framework="VLLM",
+        op_name="gemm",
+        kernel_source="x",
+        gemm_dtype=["bfloat16", "fp8_block", "sq"],
+        m=[64, 64, 64],
+        n=4096,
+        k=4096,
+        latency=[0.013, 0.09, 0.02],
+        **same,
+    )
+    write(
+        root,
+        "h100_sxm/gemm/trtllm/1.3.0rc20/gemm_perf.parquet",
+        framework="TRTLLM",
+        op_name="gemm",
+        kernel_source="x",
+        gemm_dtype=["bfloat16", "fp8"],
+        m=[64, 1],
+        n=[65536, 512],
+        k=[8192, 512],
+        latency=[0.4, 0.013],
+        **same,
+    )
+    write(
+        root,
+        "h200_sxm/attention/sglang/0.5.14/generation_attention_perf.parquet",
+        framework="SGLang",
+        op_name="generation_attention",
+        kernel_source=["fa3", "triton"],
+        batch_size=8,
+        isl=1,
+        num_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+        attn_dtype="bfloat16",
+        kv_cache_dtype=["fp8", "bfloat16"],
+        step=4095,
+        window_size=0,
+        latency=[0.05, 0.09],
+    )
+    write(
+        root,
+        "a100_sxm/comm/nccl/2.27.3/nccl_perf.parquet",
+        framework="TRTLLM",
+        op_name=["alltoall", "all_reduce"],
+        kernel_source="NCCL",
+        nccl_dtype=["half", "int8"],
+        num_gpus=8,
+        message_size=[1 << 20, 1 << 20],
+        latency=[0.05, 0.06],
+    )
     return tmp_path
 
 

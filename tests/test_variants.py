@@ -74,10 +74,15 @@ def test_nothing_of_a_chip_can_be_written_to(table: str) -> None:
     key = next(iter(held))
     before = dict(held)
     for write in (
-        lambda: held.__setitem__(key, None), lambda: held.__delitem__(key), lambda: held.update({key: None}),
-        lambda: held.pop(key), held.clear, held.popitem, lambda: held.setdefault("new", 1),
+        lambda: held.__setitem__(key, None),
+        lambda: held.__delitem__(key),
+        lambda: held.update({key: None}),
+        lambda: held.pop(key),
+        held.clear,
+        held.popitem,
+        lambda: held.setdefault("new", 1),
         lambda: held.__ior__({key: None}),
-    ):  # fmt: skip
+    ):
         with pytest.raises(TypeError, match="read-only"):
             write()
     assert held == before
@@ -167,10 +172,18 @@ def answers(chip: Chip) -> list[Any]:
     costs = [rl.cost(one, chip) for one in (gemm, send)]
     est = rl.estimate("llama-3.1-8b", chip, batch=2, tp=2)
     return [
-        *(value for cost in costs for value in (*cost.values, cost.bound)), chip.spreads(("gemm",), "bf16"),
-        chip.peak("bf16"), chip.ridge_point("bf16"), chip.machine, est.ttft_s, est.tpot_s, est.lower_s, est.bound,
-        est.interval(0.9, "tpot_s"), est.memory.capacity_bytes,
-    ]  # fmt: skip
+        *(value for cost in costs for value in (*cost.values, cost.bound)),
+        chip.spreads(("gemm",), "bf16"),
+        chip.peak("bf16"),
+        chip.ridge_point("bf16"),
+        chip.machine,
+        est.ttft_s,
+        est.tpot_s,
+        est.lower_s,
+        est.bound,
+        est.interval(0.9, "tpot_s"),
+        est.memory.capacity_bytes,
+    ]
 
 
 def flat(values: list[Any]) -> list[Any]:

@@ -191,11 +191,17 @@ def test_every_column_of_a_breakdown() -> None:
     for row in table.drop(columns=bounds).to_dict("records"):
         kind, count, (flops, size, time), bound = ROWS[row["op"]]
         assert row == {
-            "op": row["op"], "kind": kind, "dtype": "bf16" if size else "", "count": count,
-            "flops": pytest.approx(count * flops), "bytes": pytest.approx(count * size),
-            "intensity": pytest.approx(flops / size if size else 0), "time_s": pytest.approx(count * time, rel=1e-9),
-            "share": pytest.approx(count * time / whole, rel=1e-9), "bound": bound,
-        }, row["op"]  # fmt: skip
+            "op": row["op"],
+            "kind": kind,
+            "dtype": "bf16" if size else "",
+            "count": count,
+            "flops": pytest.approx(count * flops),
+            "bytes": pytest.approx(count * size),
+            "intensity": pytest.approx(flops / size if size else 0),
+            "time_s": pytest.approx(count * time, rel=1e-9),
+            "share": pytest.approx(count * time / whole, rel=1e-9),
+            "bound": bound,
+        }, row["op"]
 
 
 def test_the_bounds_of_a_breakdown() -> None:
@@ -275,8 +281,11 @@ def test_a_cached_prefix_is_not_computed_again() -> None:
 
 def test_spreads_add_in_quadrature_between_classes() -> None:
     """3 s of the host (spread 0.4) and 1 s of a copy (0.3), 0.1 beside: the root of (0.3^2 + 0.075^2 + 0.1^2)."""
-    wide = {f"efficiency.{kind}.{name}": value for kind, value in (("step_overhead", 0.4), ("host_copy", 0.3))
-            for name in ("spread_under_5us", "spread_over_1ms")}  # fmt: skip
+    wide = {
+        f"efficiency.{kind}.{name}": value
+        for kind, value in (("step_overhead", 0.4), ("host_copy", 0.3))
+        for name in ("spread_under_5us", "spread_over_1ms")
+    }
     chip = hosted("1 s", **wide, **{"overheads.engine_spread": 0.1})
     work = workload(op.step_overhead(count=3), op.host_copy(bytes=50e9))
     assert Phase(work, chip).spread == pytest.approx(math.sqrt((0.75 * 0.4) ** 2 + (0.25 * 0.3) ** 2 + 0.1**2))
@@ -296,8 +305,10 @@ def test_the_width_of_an_interval(level: float, deviations: float) -> None:
         low, high = (math.log(end / value) for end in est.interval(level, figure))
         assert (low, high) == (pytest.approx(-width, rel=0.03), pytest.approx(width, rel=0.03))
     low, high = est.interval(level, "tokens_per_s")
-    assert (low, high) == (pytest.approx(2 / est.interval(level, "time_s")[1], rel=1e-3),
-                           pytest.approx(2 / est.interval(level, "time_s")[0], rel=1e-3))  # fmt: skip
+    assert (low, high) == (
+        pytest.approx(2 / est.interval(level, "time_s")[1], rel=1e-3),
+        pytest.approx(2 / est.interval(level, "time_s")[0], rel=1e-3),
+    )
 
 
 @pytest.mark.parametrize(("level", "more"), [(0.5, 1e-4), (0.9, 5e-4), (0.99, 1e-3)])

@@ -1,4 +1,4 @@
-"""Kernels that compute, worked by hand on a plain chip (see plain.py): matrix products, attention, experts.
+"""Kernels that compute, worked by hand on a plain chip (see plain.py): matrix products and attention.
 
 The chip: 100 cores and 100 TFLOP/s in bf16 (so 1 TFLOP/s a core), 200 in fp8, 10 TFLOP/s of vectors, 1 TB/s of
 memory, a cache of 100 MB at 10 TB/s. Tiles are 64 or 128 on a side. The arithmetic stands beside each number.
@@ -6,7 +6,6 @@ memory, a cache of 100 MB at 10 TB/s. Tiles are 64 or 128 on a side. The arithme
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -38,11 +37,21 @@ def test_a_square_product() -> None:
     """
     flops, matrix, tiles = 2 * 2048**3, 2048 * 2048 * 2, 256 * 2048 * (128 + 128) * 2
     worked(
-        rl.gemm(m=2048, n=2048, k=2048), flops=flops, vector_flops=0, bytes=3 * matrix, memory_bytes=matrix,
-        network_bytes=0, lower_s=flops / 100e12, time_s=flops / 100e12, compute_s=flops / 100e12,
-        memory_s=matrix / 1e12, overhead_s=0, bound="compute", intensity=2048 / 3,
+        rl.gemm(m=2048, n=2048, k=2048),
+        flops=flops,
+        vector_flops=0,
+        bytes=3 * matrix,
+        memory_bytes=matrix,
+        network_bytes=0,
+        lower_s=flops / 100e12,
+        time_s=flops / 100e12,
+        compute_s=flops / 100e12,
+        memory_s=matrix / 1e12,
+        overhead_s=0,
+        bound="compute",
+        intensity=2048 / 3,
         upper_s=flops / 100e12 + (tiles + matrix) / 10e12 + matrix / 1e12,
-    )  # fmt: skip
+    )
 
 
 def test_a_tall_product_spills() -> None:
@@ -61,9 +70,14 @@ def test_a_wide_product_waits_for_its_weights() -> None:
     """16 rows against 4096 x 8192 weights, as in decode: 67 MB of weights take 67.1 us, the products 10.7 us."""
     weights, rows = 4096 * 8192 * 2, 16 * (4096 + 8192) * 2
     worked(
-        rl.gemm(m=16, n=8192, k=4096), flops=2 * 16 * 4096 * 8192, bytes=weights + rows, memory_bytes=weights,
-        lower_s=weights / 1e12, time_s=weights / 1e12, bound="memory:dram",
-    )  # fmt: skip
+        rl.gemm(m=16, n=8192, k=4096),
+        flops=2 * 16 * 4096 * 8192,
+        bytes=weights + rows,
+        memory_bytes=weights,
+        lower_s=weights / 1e12,
+        time_s=weights / 1e12,
+        bound="memory:dram",
+    )
 
 
 def test_weights_that_are_narrower_than_the_arithmetic() -> None:
@@ -87,21 +101,23 @@ def test_weights_used_again_stay_in_the_cache() -> None:
 
 
 def test_what_is_warm_still_passes_the_cache() -> None:
-    """One row against warm weights of 67 MB: 6.7 us at 10 TB/s are the least, ten times the products. Experts alike."""
+    """One row against warm weights of 67 MB: 6.7 us at 10 TB/s are the least, ten times the products."""
     size = 4096 * 2 + 4096 * 8192 * 2 + 8192 * 2
     worked(rl.gemm(m=1, n=8192, k=4096, reuse=True), memory_bytes=0, lower_s=size / 10e12)
-    size = 8 * 3 * 1024 * 1408 * 2 + 2 * 4 * 1024 * 2
-    worked(rl.moe(tokens=4, reuse=True, **SMALL), memory_bytes=0, lower_s=size / 10e12)
 
 
 def test_a_batch_of_products_has_weights_each() -> None:
     """10 products of 128 x 1024 x 256: FLOP, and B, ten times over; C in bf16."""
     one = 2 * 128 * 1024 * 256
     worked(
-        rl.gemm(m=128, n=1024, k=256, batch=10), flops=10 * one, memory_bytes=10 * 1024 * 256 * 2,
-        bytes=10 * 2 * (128 * 256 + 1024 * 256 + 128 * 1024), memory_s=10 * 1024 * 256 * 2 / 1e12,
-        lower_s=10 * one / 100e12, time_s=10 * one / 100e12,
-    )  # fmt: skip
+        rl.gemm(m=128, n=1024, k=256, batch=10),
+        flops=10 * one,
+        memory_bytes=10 * 1024 * 256 * 2,
+        bytes=10 * 2 * (128 * 256 + 1024 * 256 + 128 * 1024),
+        memory_s=10 * 1024 * 256 * 2 / 1e12,
+        lower_s=10 * one / 100e12,
+        time_s=10 * one / 100e12,
+    )
 
 
 def test_a_quantised_product() -> None:
@@ -109,10 +125,14 @@ def test_a_quantised_product() -> None:
     scaling and rounding it (2 FLOP); the product then runs at 200 TFLOP/s and writes C in 16 bits."""
     matrix, flops = 2048 * 2048, 2 * 2048**3
     worked(
-        rl.gemm(m=2048, n=2048, k=2048, dtype="fp8", quantize=True), flops=flops, vector_flops=2 * matrix,
-        bytes=matrix * (2 + 1 + 1 + 2), memory_bytes=matrix, lower_s=flops / 200e12,
+        rl.gemm(m=2048, n=2048, k=2048, dtype="fp8", quantize=True),
+        flops=flops,
+        vector_flops=2 * matrix,
+        bytes=matrix * (2 + 1 + 1 + 2),
+        memory_bytes=matrix,
+        lower_s=flops / 200e12,
         time_s=3 * matrix / 10e12 + flops / 200e12,
-    )  # fmt: skip
+    )
     worked(rl.gemm(m=2048, n=2048, k=2048, dtype="fp8"), bytes=matrix * (1 + 1 + 2), time_s=flops / 200e12)
 
 
@@ -122,9 +142,14 @@ def test_a_product_that_its_operands_bound() -> None:
     chip = plain().what_if({"efficiency.gemm.operand_share": 0.1})
     operands, c = 256 * 2048 * (128 + 128) * 2, 2048 * 2048 * 2
     worked(
-        rl.gemm(m=2048, n=2048, k=2048), chip, cache_bytes=operands + c, cache_s=operands / 1e12 + c / 10e12,
-        time_s=operands / 1e12 + c / 10e12, lower_s=2 * 2048**3 / 100e12, bound="memory:cache",
-    )  # fmt: skip
+        rl.gemm(m=2048, n=2048, k=2048),
+        chip,
+        cache_bytes=operands + c,
+        cache_s=operands / 1e12 + c / 10e12,
+        time_s=operands / 1e12 + c / 10e12,
+        lower_s=2 * 2048**3 / 100e12,
+        bound="memory:cache",
+    )
 
 
 def test_k_is_split_over_idle_cores() -> None:
@@ -165,11 +190,17 @@ def test_a_prompt_attends_to_itself() -> None:
     kv, io = 8 * 2048 * (128 + 128) * 2, 32 * 2048 * (128 + 128) * 2
     edges = 6 * 128 * (128 + 128) * 2 / 100e9
     worked(
-        rl.attention(batch=1, q_len=2048, kv_len=2048, **LLAMA), flops=4 * 128 * pairs, vector_flops=5 * pairs,
-        bytes=kv + io, memory_bytes=kv, cache_bytes=4352 * 128 * 128 / 512 * 256 * 2 + io, network_bytes=0,
+        rl.attention(batch=1, q_len=2048, kv_len=2048, **LLAMA),
+        flops=4 * 128 * pairs,
+        vector_flops=5 * pairs,
+        bytes=kv + io,
+        memory_bytes=kv,
+        cache_bytes=4352 * 128 * 128 / 512 * 256 * 2 + io,
+        network_bytes=0,
         lower_s=4 * 128 * pairs / 100e12,
-        overhead_s=kv / 1e12 + edges, time_s=kv / 1e12 + edges + 44.52 * 128 * 128 * PAIR_S,
-    )  # fmt: skip
+        overhead_s=kv / 1e12 + edges,
+        time_s=kv / 1e12 + edges + 44.52 * 128 * 128 * PAIR_S,
+    )
 
 
 def test_whole_blocks_leave_cores_idle() -> None:
@@ -190,9 +221,13 @@ def test_a_prompt_after_a_cached_prefix() -> None:
     # 8 rows of tiles see 17 ... 24 tiles: 164 a head, 5248 in all; 256 blocks are 3 waves.
     fixed = 8 * 1024 * 256 * 2 / 1e12 + 3 * 128 * 256 * 2 / 100e9
     worked(
-        rl.attention(batch=1, q_len=1024, kv_len=3072, **LLAMA), flops=4 * 128 * pairs, vector_flops=5 * pairs,
-        bytes=kv + 32 * 1024 * 256 * 2, memory_bytes=kv, time_s=fixed + 53.48 * 128 * 128 * PAIR_S,
-    )  # fmt: skip
+        rl.attention(batch=1, q_len=1024, kv_len=3072, **LLAMA),
+        flops=4 * 128 * pairs,
+        vector_flops=5 * pairs,
+        bytes=kv + 32 * 1024 * 256 * 2,
+        memory_bytes=kv,
+        time_s=fixed + 53.48 * 128 * 128 * PAIR_S,
+    )
 
 
 def test_a_window_and_a_chunk() -> None:
@@ -205,8 +240,12 @@ def test_a_window_and_a_chunk() -> None:
     worked(chunked, flops=4 * 128 * 32 * 4 * triangle, bytes=(32 + 8) * 4096 * 256 * 2)
     rest = rl.attention(batch=1, q_len=2560, kv_len=2560, window=1024, chunked=True, **LLAMA)
     # All of its tensors too, and of those the keys and values, half as many numbers as 4096 tokens have, from memory.
-    worked(rest, flops=4 * 128 * 32 * (2 * triangle + 512 * 513 / 2), bytes=(32 + 8) * 2560 * 256 * 2,
-           memory_bytes=8 * 2560 * 256 * 2)
+    worked(
+        rest,
+        flops=4 * 128 * 32 * (2 * triangle + 512 * 513 / 2),
+        bytes=(32 + 8) * 2560 * 256 * 2,
+        memory_bytes=8 * 2560 * 256 * 2,
+    )
     # A decoding query of 4096 sees, and reads, the last 1024 keys.
     one = rl.attention(batch=1, q_len=1, kv_len=4096, window=1024, **LLAMA)
     worked(one, flops=4 * 128 * 32 * 1024, memory_bytes=8 * 1024 * 256 * 2)
@@ -216,8 +255,10 @@ def test_an_encoder_sees_everything() -> None:
     pairs = 32 * 512 * 512
     cost = worked(
         rl.attention(batch=1, q_len=512, kv_len=512, causal=False, **LLAMA),
-        flops=4 * 128 * pairs, vector_flops=5 * pairs, overhead_s=2 * 128 * 256 * 2 / 100e9,
-    )  # fmt: skip
+        flops=4 * 128 * pairs,
+        vector_flops=5 * pairs,
+        overhead_s=2 * 128 * 256 * 2 / 100e9,
+    )
     assert cost.lower_s == pytest.approx(4 * 128 * pairs / 100e12)
 
 
@@ -229,10 +270,18 @@ def test_decode_reads_the_cache() -> None:
     kv, io = 64 * 8 * 4096 * 256 * 2, 64 * 32 * 256 * 2
     fixed = 64 * 8 * 256 * 2 / 1e12 + 6 * (4 * 256 * 2 / 100e9 + 64 * 128 * PAIR_S)
     worked(
-        rl.attention(batch=64, q_len=1, kv_len=4096, **LLAMA), flops=4 * 128 * pairs, vector_flops=5 * pairs,
-        bytes=kv + io, memory_bytes=kv, cache_bytes=kv + io, lower_s=kv / 1e12, overhead_s=fixed,
-        time_s=fixed + kv / 1e12, bound="memory:dram", intensity=(4 * 128 + 5) * pairs / (kv + io),
-    )  # fmt: skip
+        rl.attention(batch=64, q_len=1, kv_len=4096, **LLAMA),
+        flops=4 * 128 * pairs,
+        vector_flops=5 * pairs,
+        bytes=kv + io,
+        memory_bytes=kv,
+        cache_bytes=kv + io,
+        lower_s=kv / 1e12,
+        overhead_s=fixed,
+        time_s=fixed + kv / 1e12,
+        bound="memory:dram",
+        intensity=(4 * 128 + 5) * pairs / (kv + io),
+    )
     # In 8 bits the cache is half as large, in all four times as large with a key and value for each head.
     worked(rl.attention(batch=64, q_len=1, kv_len=4096, kv_dtype="fp8", **LLAMA), memory_bytes=kv / 2)
     worked(rl.attention(batch=64, q_len=1, kv_len=4096, heads=32, head_dim=128), memory_bytes=4 * kv)
@@ -276,10 +325,13 @@ def test_up_to_64_queries_are_computed_as_in_decode() -> None:
 def test_writing_new_keys_and_values() -> None:
     """A block of 512 threads to a token: as long for 8 heads of 128 as for 4, a quarter as long for one. Values that
     differ in size from the keys are written by plain kernels, here 1 us and 1 ns a number."""
-    chip = plain().what_if({
-        "efficiency.attention.token_write_s": "10 ns", "efficiency.attention.scatter_s": "1 us",
-        "efficiency.attention.scatter_element_s": "1 ns",
-    })  # fmt: skip
+    chip = plain().what_if(
+        {
+            "efficiency.attention.token_write_s": "10 ns",
+            "efficiency.attention.scatter_s": "1 us",
+            "efficiency.attention.scatter_element_s": "1 ns",
+        }
+    )
     for heads, share in ((8, 1), (4, 1), (1, 0.25)):
         prompt = rl.attention(batch=2, q_len=256, kv_len=256, heads=8, kv_heads=heads, head_dim=128)
         before = rl.cost(prompt, plain())
@@ -313,10 +365,16 @@ def test_latent_attention_in_decode() -> None:
     fixed = 64 * 576 * 2 / 1e12 + 2 * (64 * (576 + 512) * 2 / 100e9 + 64 * 128 * pair_s)
     fixed += 128 * 64 * 512 * 8 / 10e12
     worked(
-        rl.mla_attention(batch=64, q_len=1, kv_len=4096, **DEEPSEEK), flops=2 * (576 + 512) * pairs,
-        vector_flops=5 * pairs, bytes=kv + io, memory_bytes=kv, overhead_s=fixed,
-        lower_s=2 * (576 + 512) * pairs / 100e12, time_s=fixed + 1.28 * 31 * 64 * 128 * pair_s, bound="compute",
-    )  # fmt: skip
+        rl.mla_attention(batch=64, q_len=1, kv_len=4096, **DEEPSEEK),
+        flops=2 * (576 + 512) * pairs,
+        vector_flops=5 * pairs,
+        bytes=kv + io,
+        memory_bytes=kv,
+        overhead_s=fixed,
+        lower_s=2 * (576 + 512) * pairs / 100e12,
+        time_s=fixed + 1.28 * 31 * 64 * 128 * pair_s,
+        bound="compute",
+    )
 
 
 def test_latent_attention_of_a_prompt() -> None:
@@ -324,9 +382,11 @@ def test_latent_attention_of_a_prompt() -> None:
     pairs, pair_s = 128 * 1024 * 1025 / 2, 2 * (576 + 512) / 1e12 + 5 / 0.1e12
     fixed = 1024 * 576 * 2 / 1e12 + 21 * 64 * (576 + 512) * 2 / 100e9
     worked(
-        rl.mla_attention(batch=1, q_len=1024, kv_len=1024, **DEEPSEEK), flops=2 * (576 + 512) * pairs,
-        bytes=1024 * 576 * 2 + 128 * 1024 * (576 + 512) * 2, time_s=fixed + 175.08 * 64 * 64 * pair_s,
-    )  # fmt: skip
+        rl.mla_attention(batch=1, q_len=1024, kv_len=1024, **DEEPSEEK),
+        flops=2 * (576 + 512) * pairs,
+        bytes=1024 * 576 * 2 + 128 * 1024 * (576 + 512) * 2,
+        time_s=fixed + 175.08 * 64 * 64 * pair_s,
+    )
 
 
 def test_a_narrow_latent_cache_is_widened_first() -> None:
@@ -337,91 +397,6 @@ def test_a_narrow_latent_cache_is_widened_first() -> None:
     worked(narrow, plain().what_if(widening), time_s=plainly.time_s + US + 64 * 4096 * 576 * 1e-12)
     wide = rl.mla_attention(batch=64, q_len=1, kv_len=4096, **DEEPSEEK)
     assert rl.cost(wide, plain().what_if(widening)).time_s == rl.cost(wide, plain()).time_s
-
-
-# Mixture of experts -------------------------------------------------------------------------------------------------
-
-#: Mixtral 8x7B (Jiang et al. 2024): gate, up and down of 4096 x 14,336 an expert, two of eight for a token.
-MIXTRAL = {"hidden": 4096, "inter": 14336, "topk": 2, "experts": 8}
-
-
-def test_every_expert_at_work() -> None:
-    """1024 tokens are 2048 pairs, 256 an expert: three matrices, 6 x 4096 x 14,336 FLOP a pair, 7.2 ms in all.
-
-    2.8 GB of weights stream by in less. Beside the products: rows copied to their experts (read and written), gate and
-    up (read) to one (written), rows combined (read) and tokens written; all of it spills, so at 1 TB/s.
-    """
-    pairs, matrix = 2048, 4096 * 14336
-    weights = 8 * 3 * matrix * 2
-    up_rows, down_rows = pairs * (4096 + 2 * 14336) * 2, pairs * (14336 + 4096) * 2
-    beside = pairs * (2 * 4096 + 3 * 14336 + 4096) * 2 + 1024 * 4096 * 2
-    worked(
-        rl.moe(tokens=1024, **MIXTRAL), flops=6 * pairs * matrix, vector_flops=pairs * (4 * 14336 + 2 * 4096),
-        bytes=weights + 2 * 1024 * 4096 * 2, memory_bytes=weights + up_rows + down_rows + beside,
-        cache_bytes=weights + up_rows + down_rows + beside, network_bytes=0, lower_s=6 * pairs * matrix / 100e12,
-        time_s=6 * pairs * matrix / 100e12 + beside / 1e12, bound="compute",
-    )  # fmt: skip
-
-
-def test_experts_without_a_gate_have_two_matrices() -> None:
-    pairs, matrix = 2048, 4096 * 14336
-    worked(
-        rl.moe(tokens=1024, gated=False, **MIXTRAL), flops=4 * pairs * matrix,
-        bytes=8 * 2 * matrix * 2 + 2 * 1024 * 4096 * 2, lower_s=4 * pairs * matrix / 100e12,
-    )  # fmt: skip
-
-
-#: 64 small experts, two for a token.
-SMALL = {"hidden": 1024, "inter": 1408, "topk": 2, "experts": 64}
-
-
-def test_few_tokens_visit_few_experts() -> None:
-    """4 tokens in turn are 8 pairs of 8 experts: their weights alone are read, 69 MB in 69 us; the rest is warm.
-
-    At random (Poisson) 64 (1 - exp(-1/8)) = 7.52 experts are at work on average.
-    """
-    expert = 3 * 1024 * 1408 * 2
-    beside = 8 * (2 * 1024 + 3 * 1408 + 1024) * 2 + 4 * 1024 * 2
-    worked(
-        rl.moe(tokens=4, **SMALL), flops=8 * expert, bytes=8 * expert + 2 * 4 * 1024 * 2, memory_bytes=8 * expert,
-        lower_s=8 * expert / 1e12, time_s=8 * expert / 1e12 + beside / 10e12, bound="memory:dram",
-    )  # fmt: skip
-    at_random = 64 * (1 - math.exp(-8 / 64))
-    worked(rl.moe(tokens=4, skew=1, **SMALL), flops=8 * expert, memory_bytes=at_random * expert)
-
-
-def test_quantising_before_experts_is_counted_as_before_products() -> None:
-    """512 tokens of 2 experts are 1024 pairs; each row that enters a product is quantised, 2 FLOP a number."""
-    layer = {"tokens": 512, **SMALL, "dtype": "fp8"}
-    plainly, quantised = (rl.cost(rl.moe(**layer, quantize=q), plain()) for q in (False, True))
-    assert quantised.vector_flops - plainly.vector_flops == 2 * 1024 * (1024 + 1408)
-    assert quantised.flops == plainly.flops
-
-
-def test_experts_over_ranks() -> None:
-    """512 tokens are 1024 pairs; over ep = 4 a rank has 16 experts and 256 pairs, over tp = 2 half of each expert.
-
-    In fp8 the weights are half as large; the rows of both products' inputs are quantised, 3 bytes a number.
-    """
-    half = 3 * 1024 * 1408 // 2
-    cost = worked(
-        rl.moe(tokens=512, ep=4, tp=2, **SMALL), flops=2 * 256 * half,
-        bytes=16 * half * 2 + 2 * 256 * 1024 * 2, vector_flops=256 * (4 * 704 + 2 * 1024),
-    )  # fmt: skip
-    quantised = rl.cost(rl.moe(tokens=512, ep=4, tp=2, dtype="fp8", quantize=True, **SMALL), plain())
-    ready = rl.cost(rl.moe(tokens=512, ep=4, tp=2, dtype="fp8", **SMALL), plain())
-    assert quantised.cache_bytes - ready.cache_bytes == pytest.approx(3 * 256 * (1024 + 704))
-    assert cost.bytes - ready.bytes == pytest.approx(16 * half)
-
-
-@pytest.mark.parametrize(("ranks", "deviations"), [(2, 0.5642), (4, 1.0294), (8, 1.4236), (16, 1.7660), (64, 2.3437)])
-def test_the_busiest_rank(ranks: int, deviations: float) -> None:
-    """The largest of n standard normals is as far out as tabled (Teichroew, Ann. Math. Stat. 27, 1956); a rank's pairs
-    spread by the root of their mean. The kernel's formula says within 2 %; skewness adds a square, a few pairs here."""
-    mean = 1_000_000 / ranks
-    layer = rl.moe(tokens=500_000, hidden=64, inter=64, topk=2, experts=64, ep=ranks, skew=1)
-    excess = rl.cost(layer, plain()).flops / (6 * 64 * 64) - mean
-    assert excess == pytest.approx(deviations * math.sqrt(mean), rel=0.03)
 
 
 def test_an_interaction_of_features_is_a_square_of_products() -> None:

@@ -155,15 +155,22 @@ test_rms_norm = hold({
     "cycles a row and sweep": (NORM, {"row_cycles": 1000}, {"time_s": 4e6 / 10e12 + 1000 * 2 * 1000 / 100e9}),
     "a row on a core": (op.rms_norm(rows=50, cols=1000), {"row_cores": 1}, {"time_s": 50 * 1000 * 6 / 5e12}),
 })  # fmt: skip
-test_copy = hold({
-    "sustained memory": (BIG, {"memory_fraction": 0.5}, {"time_s": 400e6 / 0.5e12, "lower_s": 300e6 / 1e12}),
-    # 80 MB where the cache begins to evict at 60 of its 100: half of it comes from memory.
-    "a cache that evicts early": (op.copy(rows=20_000, cols=1000), {"cache_share": 0.6},
-        {"memory_bytes": 40e6, "time_s": 40e6 / 10e12 + 40e6 / 1e12}),
-})  # fmt: skip
-test_sampling = hold({
-    "sustained compute": (WORDS, {"compute_fraction": 0.5}, {"time_s": 6e6 / 5e12, "lower_s": 6e6 / 10e12}),
-})  # fmt: skip
+test_copy = hold(
+    {
+        "sustained memory": (BIG, {"memory_fraction": 0.5}, {"time_s": 400e6 / 0.5e12, "lower_s": 300e6 / 1e12}),
+        # 80 MB where the cache begins to evict at 60 of its 100: half of it comes from memory.
+        "a cache that evicts early": (
+            op.copy(rows=20_000, cols=1000),
+            {"cache_share": 0.6},
+            {"memory_bytes": 40e6, "time_s": 40e6 / 10e12 + 40e6 / 1e12},
+        ),
+    }
+)
+test_sampling = hold(
+    {
+        "sustained compute": (WORDS, {"compute_fraction": 0.5}, {"time_s": 6e6 / 5e12, "lower_s": 6e6 / 10e12}),
+    }
+)
 
 BAG = rl.embedding_bag(batch=1000, tables=10, rows=1_000_000, dim=64, pooling=20)
 ROWS_READ_S = 10 * 1e6 * (1 - math.exp(-0.02)) * 256 / 1e12
@@ -199,9 +206,11 @@ test_send = hold({
     "sustained links": (rl.send(bytes=80e6, devices=8), {"link_fraction": 0.8}, {"time_s": 1000 * US}),
     "sustained network": (rl.send(bytes=80e6, devices=16), {"network_fraction": 0.8}, {"time_s": 10_000 * US}),
 })  # fmt: skip
-test_host_copy = hold({
-    "sustained": (rl.host_copy(bytes=80e6), {"host_fraction": 0.8}, {"time_s": 2000 * US, "lower_s": 1600 * US}),
-})  # fmt: skip
+test_host_copy = hold(
+    {
+        "sustained": (rl.host_copy(bytes=80e6), {"host_fraction": 0.8}, {"time_s": 2000 * US, "lower_s": 1600 * US}),
+    }
+)
 
 
 def test_a_switch_at_part_of_its_rate() -> None:

@@ -61,9 +61,7 @@ def test_what_experts_within_the_tensor_parallel_chips_send() -> None:
     """ep <= tp: the chips hold the same tokens, so their experts' sums, and the shared one's, are one all-reduce."""
     work = split(ROUTED, tp=4, ep=2)
     names = {name for name, (_, _, devices, _) in sent(work).items() if devices > 1}
-    assert names == {
-        "token_embedding_all_reduce", "o_proj_all_reduce", "moe_all_reduce", "lm_head_all_gather"
-    }  # fmt: skip
+    assert names == {"token_embedding_all_reduce", "o_proj_all_reduce", "moe_all_reduce", "lm_head_all_gather"}
     assert sent(work)["moe_all_reduce"] == ("all_reduce", 24 * 64 * 2, 4, 2)
     (experts,) = [one.args for one in work if one.kind == "moe"]
     assert (experts["tokens"], experts["tp"], experts["ep"]) == (24, 2, 2)
@@ -160,8 +158,9 @@ def test_several_prompts_start_in_a_pass() -> None:
     assert mixed["lm_head"]["m"] == pytest.approx(36)
     attention = [one.args for one in est.mixed.workload if one.kind == "attention"]
     assert [(a["batch"], a["q_len"]) for a in attention] == [
-        (pytest.approx(32), 1), (pytest.approx(4), pytest.approx(1024))
-    ]  # fmt: skip
+        (pytest.approx(32), 1),
+        (pytest.approx(4), pytest.approx(1024)),
+    ]
     # Of 9 tokens the first comes with the prompt; the other 8 see 1025 ... 1032 tokens.
     assert attention[0]["kv_len"] == pytest.approx((1025 + 1032) / 2)
 
@@ -262,8 +261,10 @@ def test_lengths_that_vary() -> None:
     varied = serve(concurrency=36, prompt_sd=1024)
     _, prompts = (one.args for one in varied.mixed.workload if one.kind == "attention")
     assert (prompts["batch"], prompts["q_len"], prompts["kv_len"]) == (
-        pytest.approx(2), pytest.approx(2048), pytest.approx(2048)
-    )  # fmt: skip
+        pytest.approx(2),
+        pytest.approx(2048),
+        pytest.approx(2048),
+    )
 
 
 def test_what_requests_in_flight_hold() -> None:

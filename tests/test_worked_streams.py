@@ -36,11 +36,20 @@ def test_uniform_lookups() -> None:
     different = 1_000_000 * (1 - math.exp(-0.02))
     rows = 10 * different * 256
     worked(
-        rl.embedding_bag(**BAGS), flops=0, vector_flops=200_000 * 64, bytes=rows + LISTS, memory_bytes=rows,
-        cache_bytes=200_000 * 256 + LISTS, network_bytes=0, lower_s=rows / 1e12, time_s=US + rows / 1e12,
-        compute_s=200_000 * 64 / 10e12, overhead_s=US, bound="memory:dram",
+        rl.embedding_bag(**BAGS),
+        flops=0,
+        vector_flops=200_000 * 64,
+        bytes=rows + LISTS,
+        memory_bytes=rows,
+        cache_bytes=200_000 * 256 + LISTS,
+        network_bytes=0,
+        lower_s=rows / 1e12,
+        time_s=US + rows / 1e12,
+        compute_s=200_000 * 64 / 10e12,
+        overhead_s=US,
+        bound="memory:dram",
         upper_s=US + rows / 1e12 + (200_000 * 256 + LISTS) / 10e12 + 200_000 * 64 / 10e12,
-    )  # fmt: skip
+    )
 
 
 def test_rows_are_read_in_whole_transactions() -> None:
@@ -49,9 +58,11 @@ def test_rows_are_read_in_whole_transactions() -> None:
     for dtype, width in (("fp32", 40), ("int8", 10)):
         out = 10_000 * 10 * (4 if dtype == "fp32" else 2)  # sums of 8-bit rows leave in 16 bits
         worked(
-            rl.embedding_bag(**{**BAGS, "dim": 10}, dtype=dtype), memory_bytes=different * 64,
-            cache_bytes=200_000 * 64 + 200_000 * 8 + out, bytes=different * width + 200_000 * 8 + out,
-        )  # fmt: skip
+            rl.embedding_bag(**{**BAGS, "dim": 10}, dtype=dtype),
+            memory_bytes=different * 64,
+            cache_bytes=200_000 * 64 + 200_000 * 8 + out,
+            bytes=different * width + 200_000 * 8 + out,
+        )
 
 
 def test_little_s_law_limits_the_rate() -> None:
@@ -102,9 +113,11 @@ def test_rows_that_come_together() -> None:
     lists = 1e6 * (1 - math.exp(-1000 / 1e6))
     different = 1e6 * (1 - math.exp(-lists * 20 / 1e6))
     worked(
-        rl.embedding_bag(**BAGS, together=20), memory_bytes=10 * lists * 20 * 256,
-        bytes=10 * different * 256 + LISTS, lower_s=10 * different * 256 / 1e12,
-    )  # fmt: skip
+        rl.embedding_bag(**BAGS, together=20),
+        memory_bytes=10 * lists * 20 * 256,
+        bytes=10 * different * 256 + LISTS,
+        lower_s=10 * different * 256 / 1e12,
+    )
 
 
 def test_the_same_batch_again() -> None:
@@ -168,10 +181,17 @@ def test_a_stream_that_fits_the_cache(function: Any) -> None:
     read, written, flops, sweeps = PER_NUMBER[function]
     cache = 1e6 * (read * sweeps + written)
     worked(
-        function(rows=1000, cols=1000), flops=0, vector_flops=flops * 1e6, bytes=1e6 * (read + written), memory_bytes=0,
-        cache_bytes=cache, network_bytes=0, lower_s=max(1e6 * (read + written) / 10e12, flops * 1e6 / 10e12),
-        time_s=max(cache / 10e12, flops * 1e6 / 10e12), upper_s=cache / 10e12 + flops * 1e6 / 10e12,
-    )  # fmt: skip
+        function(rows=1000, cols=1000),
+        flops=0,
+        vector_flops=flops * 1e6,
+        bytes=1e6 * (read + written),
+        memory_bytes=0,
+        cache_bytes=cache,
+        network_bytes=0,
+        lower_s=max(1e6 * (read + written) / 10e12, flops * 1e6 / 10e12),
+        time_s=max(cache / 10e12, flops * 1e6 / 10e12),
+        upper_s=cache / 10e12 + flops * 1e6 / 10e12,
+    )
 
 
 @pytest.mark.parametrize("function", PER_NUMBER, ids=lambda f: f.__name__)
@@ -181,10 +201,14 @@ def test_a_stream_larger_than_the_cache(function: Any) -> None:
     read, written, flops, sweeps = PER_NUMBER[function]
     moved = 1e8 * (read + written)
     worked(
-        function(rows=100_000, cols=1000), bytes=moved, memory_bytes=moved, vector_flops=flops * 1e8,
+        function(rows=100_000, cols=1000),
+        bytes=moved,
+        memory_bytes=moved,
+        vector_flops=flops * 1e8,
         cache_bytes=moved + 1e8 * read * (sweeps - 1),
-        time_s=moved / 1e12 + 1e8 * read * (sweeps - 1) / 10e12, lower_s=(moved - 100e6) / 1e12,
-    )  # fmt: skip
+        time_s=moved / 1e12 + 1e8 * read * (sweeps - 1) / 10e12,
+        lower_s=(moved - 100e6) / 1e12,
+    )
 
 
 def test_rows_of_the_token_table_come_from_memory() -> None:
@@ -197,18 +221,25 @@ def test_rows_of_the_token_table_come_from_memory() -> None:
     worked(large, bytes=2 * table, memory_bytes=2 * table, vector_flops=0, lower_s=table / 1e12)
     small = 64 * 4096 * 2
     worked(
-        op.token_embedding(rows=64, cols=4096), bytes=2 * small, memory_bytes=small, lower_s=small / 1e12,
-        time_s=small / 10e12 + small / 1e12, cache_bytes=2 * small,
-    )  # fmt: skip
+        op.token_embedding(rows=64, cols=4096),
+        bytes=2 * small,
+        memory_bytes=small,
+        lower_s=small / 1e12,
+        time_s=small / 10e12 + small / 1e12,
+        cache_bytes=2 * small,
+    )
 
 
 def test_a_stream_too_short_for_the_chip() -> None:
     """10 rows, a core each: 10 of 100 cores are at work, at a tenth of the rates; 5000 cycles a row and sweep."""
     chip = plain().what_if({"efficiency.rms_norm.row_cores": 1, "efficiency.rms_norm.row_cycles": 5000})
     worked(
-        op.rms_norm(rows=10, cols=1000), chip, cache_s=10 * 1000 * 6 / 1e12, lower_s=10 * 1000 * 4 / 10e12,
+        op.rms_norm(rows=10, cols=1000),
+        chip,
+        cache_s=10 * 1000 * 6 / 1e12,
+        lower_s=10 * 1000 * 4 / 10e12,
         compute_s=10 * 1000 * 4 / 10e12 + 10 * 2 * 5000 / 100e9,
-    )  # fmt: skip
+    )
 
 
 def test_what_is_merged_starts_with_another_kernel() -> None:
@@ -234,22 +265,37 @@ def test_an_all_reduce_on_a_ring() -> None:
     """Of 80 MB a chip sends 2 (n-1)/n: 80 MB between 2 chips, 140 MB among 8, at 100 GB/s. In each of the two halves
     its own shard (1/n) is read and written in memory besides."""
     worked(
-        rl.all_reduce(bytes=BUFFER, devices=2), flops=0, bytes=80e6, network_bytes=80e6, memory_bytes=2 * 2 * 40e6,
-        lower_s=800 * US, time_s=800 * US + 2 * 80 * US, network_s=800 * US, memory_s=160 * US, bound="network",
-    )  # fmt: skip
+        rl.all_reduce(bytes=BUFFER, devices=2),
+        flops=0,
+        bytes=80e6,
+        network_bytes=80e6,
+        memory_bytes=2 * 2 * 40e6,
+        lower_s=800 * US,
+        time_s=800 * US + 2 * 80 * US,
+        network_s=800 * US,
+        memory_s=160 * US,
+        bound="network",
+    )
     worked(
-        rl.all_reduce(bytes=BUFFER, devices=8), network_bytes=140e6, memory_bytes=2 * 2 * 10e6, lower_s=1400 * US,
-        time_s=1400 * US + 2 * 20 * US, upper_s=1440 * US,
-    )  # fmt: skip
+        rl.all_reduce(bytes=BUFFER, devices=8),
+        network_bytes=140e6,
+        memory_bytes=2 * 2 * 10e6,
+        lower_s=1400 * US,
+        time_s=1400 * US + 2 * 20 * US,
+        upper_s=1440 * US,
+    )
 
 
 def test_an_all_reduce_across_two_domains() -> None:
     """16 chips: in each half 70 MB to the 7 others of the domain (700 us), and half of the shard of 10 MB to the chip
     of the same rank in the other domain (5 MB at 10 GB/s, 500 us, hidden). In all 2 x 15/16 of the buffer."""
     worked(
-        rl.all_reduce(bytes=BUFFER, devices=16), network_bytes=2 * 15 / 16 * BUFFER, lower_s=1400 * US,
-        time_s=1400 * US + 2 * 20 * US, upper_s=1440 * US + 2 * 500 * US,
-    )  # fmt: skip
+        rl.all_reduce(bytes=BUFFER, devices=16),
+        network_bytes=2 * 15 / 16 * BUFFER,
+        lower_s=1400 * US,
+        time_s=1400 * US + 2 * 20 * US,
+        upper_s=1440 * US + 2 * 500 * US,
+    )
     slower = plain().what_if({"links.network.bandwidth": "5 GB/s"})
     worked(rl.all_reduce(bytes=BUFFER, devices=16), slower, lower_s=2000 * US, network_s=2000 * US)
 
@@ -268,9 +314,12 @@ def test_all_to_all() -> None:
     worked(rl.all_to_all(bytes=BUFFER, devices=2), network_bytes=40e6, lower_s=400 * US, time_s=480 * US)
     worked(rl.all_to_all(bytes=BUFFER, devices=8), network_bytes=70e6, lower_s=700 * US, time_s=720 * US)
     worked(
-        rl.all_to_all(bytes=BUFFER, devices=16), network_bytes=70e6 + 40e6, lower_s=4000 * US, time_s=4020 * US,
+        rl.all_to_all(bytes=BUFFER, devices=16),
+        network_bytes=70e6 + 40e6,
+        lower_s=4000 * US,
+        time_s=4020 * US,
         upper_s=4720 * US,
-    )  # fmt: skip
+    )
 
 
 def test_an_all_reduce_in_the_switch() -> None:
@@ -279,11 +328,21 @@ def test_an_all_reduce_in_the_switch() -> None:
     chip = plain(switch=True)
     for devices in (2, 8):
         worked(
-            rl.all_reduce(bytes=BUFFER, devices=devices), chip, network_bytes=80e6, lower_s=800 * US, time_s=800 * US,
+            rl.all_reduce(bytes=BUFFER, devices=devices),
+            chip,
+            network_bytes=80e6,
+            lower_s=800 * US,
+            time_s=800 * US,
             memory_bytes=0,
-        )  # fmt: skip
-    worked(rl.all_reduce(bytes=BUFFER, devices=16), chip, network_bytes=80e6 + 10e6, lower_s=1000 * US,
-           time_s=1000 * US, upper_s=1800 * US)  # fmt: skip
+        )
+    worked(
+        rl.all_reduce(bytes=BUFFER, devices=16),
+        chip,
+        network_bytes=80e6 + 10e6,
+        lower_s=1000 * US,
+        time_s=1000 * US,
+        upper_s=1800 * US,
+    )
     # Only an all-reduce adds up; what is gathered is sent as ever.
     worked(rl.all_gather(bytes=BUFFER, devices=8), chip, time_s=720 * US)
 
@@ -294,14 +353,22 @@ def test_an_all_reduce_in_one_shot() -> None:
     slow = {"efficiency.all_reduce.hop_s": "10 us"}
     ring = 2 * 7 / 8 * 80e3
     worked(
-        rl.all_reduce(bytes=80e3, devices=8), plain().what_if(slow), overhead_s=12 * 10 * US, network_bytes=ring,
+        rl.all_reduce(bytes=80e3, devices=8),
+        plain().what_if(slow),
+        overhead_s=12 * 10 * US,
+        network_bytes=ring,
         time_s=120 * US + ring / 100e9 + 2 * 2 * 10e3 / 1e12,
-    )  # fmt: skip
+    )
     shot = plain().what_if({**slow, "efficiency.all_reduce.shot_share": 1, "efficiency.all_reduce.peer_s": "1 us"})
     worked(
-        rl.all_reduce(bytes=80e3, devices=8), shot, network_bytes=560e3, overhead_s=7 * US, time_s=7 * US + 5.6 * US,
-        memory_bytes=0, lower_s=ring / 100e9,
-    )  # fmt: skip
+        rl.all_reduce(bytes=80e3, devices=8),
+        shot,
+        network_bytes=560e3,
+        overhead_s=7 * US,
+        time_s=7 * US + 5.6 * US,
+        memory_bytes=0,
+        lower_s=ring / 100e9,
+    )
     worked(rl.all_reduce(bytes=80e3, devices=16), shot, network_bytes=2 * 15 / 16 * 80e3)  # not across domains
 
 
@@ -335,6 +402,13 @@ def test_a_copy_from_the_host() -> None:
     """80 MB at 50 GB/s, and as many bytes in memory; 10 us of the driver and 1 of the way are not hidden."""
     chip = plain().what_if({"efficiency.host_copy.launch_s": "10 us", "links.host.latency": "1 us"})
     worked(
-        rl.host_copy(bytes=BUFFER), chip, bytes=80e6, network_bytes=80e6, memory_bytes=80e6, lower_s=1600 * US,
-        time_s=1611 * US, overhead_s=11 * US, bound="network",
-    )  # fmt: skip
+        rl.host_copy(bytes=BUFFER),
+        chip,
+        bytes=80e6,
+        network_bytes=80e6,
+        memory_bytes=80e6,
+        lower_s=1600 * US,
+        time_s=1611 * US,
+        overhead_s=11 * US,
+        bound="network",
+    )

@@ -118,8 +118,10 @@ def within(file: str, rows: int, columns: int) -> None:
         Names what there are too many of.
     """
     for what, found, most in (
-        ("columns", columns, MAX_COLUMNS), ("rows", rows, MAX_ROWS), ("cells", rows * columns, MAX_CELLS),
-    ):  # fmt: skip
+        ("columns", columns, MAX_COLUMNS),
+        ("rows", rows, MAX_ROWS),
+        ("cells", rows * columns, MAX_CELLS),
+    ):
         if found > most:
             raise BadData(f"{file}: expected at most {most:,} {what}, found {found:,}")
 

@@ -115,12 +115,22 @@ def chip_records() -> list[dict[str, Any]]:
             continue
         eight = [chip.peak(d) for d in ("fp8", "int8") if d in chip.dtypes]
         sixteen = [chip.peak(d) for d in ("bf16", "fp16") if d in chip.dtypes]
-        rows.append({
-            "name": stem, "title": chip.title, "vendor": chip.vendor, "family": chip.family, "year": chip.year,
-            "status": chip.status, "flops_16bit": max(sixteen, default=None), "flops_8bit": max(eight, default=None),
-            "memory_bytes": chip.level(chip.main_level, "capacity"),
-            "memory_Bps": chip.level(chip.main_level, "bandwidth"), "tdp_W": chip.get("power.tdp"), "origin": origin,
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": stem,
+                "title": chip.title,
+                "vendor": chip.vendor,
+                "family": chip.family,
+                "year": chip.year,
+                "status": chip.status,
+                "flops_16bit": max(sixteen, default=None),
+                "flops_8bit": max(eight, default=None),
+                "memory_bytes": chip.level(chip.main_level, "capacity"),
+                "memory_Bps": chip.level(chip.main_level, "bandwidth"),
+                "tdp_W": chip.get("power.tdp"),
+                "origin": origin,
+            }
+        )
     return rows
 
 
@@ -246,10 +256,16 @@ def model_records() -> list[dict[str, Any]]:
             kind, active = "language", model.active_params
         else:
             kind, active = "recommendation", model.dense_params
-        rows.append({
-            "name": stem, "kind": kind, "title": model.title, "params": model.params, "active_params": active,
-            "origin": origin,
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": stem,
+                "kind": kind,
+                "title": model.title,
+                "params": model.params,
+                "active_params": active,
+                "origin": origin,
+            }
+        )
     return rows
 
 

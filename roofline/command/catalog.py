@@ -72,10 +72,19 @@ def _figures(chip: Chip, everything: bool) -> list[dict[str, Any]]:
 
     numbers = {**chip.numbers, **(chip.defaults if everything else {})}
     return [
-        {"figure": path, "value": n.value, "unit": units.DIMENSIONS[n.dimension][0], "low": n.low, "high": n.high,
-         "kind": n.kind, "source": n.source, "note": n.note, "inherited": n.inherited}
+        {
+            "figure": path,
+            "value": n.value,
+            "unit": units.DIMENSIONS[n.dimension][0],
+            "low": n.low,
+            "high": n.high,
+            "kind": n.kind,
+            "source": n.source,
+            "note": n.note,
+            "inherited": n.inherited,
+        }
         for path, n in numbers.items()
-    ]  # fmt: skip
+    ]
 
 
 def models(

@@ -58,14 +58,30 @@ def calibrate(
         result.save(out, named)
         say(f"wrote {out}")
     if as_json:
-        return print_json({
-            "chip": result.base.name, "source": result.source, "bad": says.bad_rows(result.bad),
-            "skipped": result.skipped, "notes": result.notes,
-            "classes": [{"class": f.name, "rows": f.rows, "held_out_rows": f.held_out_rows, "before": f.before,
-                         "after": f.after, "held_out_before": says.plain(f.held_out_before),
-                         "held_out": says.plain(f.held_out), "parameters": f.parameters, "spread": f.spread,
-                         "note": f.note} for f in result.fits],
-        })  # fmt: skip
+        return print_json(
+            {
+                "chip": result.base.name,
+                "source": result.source,
+                "bad": says.bad_rows(result.bad),
+                "skipped": result.skipped,
+                "notes": result.notes,
+                "classes": [
+                    {
+                        "class": f.name,
+                        "rows": f.rows,
+                        "held_out_rows": f.held_out_rows,
+                        "before": f.before,
+                        "after": f.after,
+                        "held_out_before": says.plain(f.held_out_before),
+                        "held_out": says.plain(f.held_out),
+                        "parameters": f.parameters,
+                        "spread": f.spread,
+                        "note": f.note,
+                    }
+                    for f in result.fits
+                ],
+            }
+        )
     print_table(says.calibration_table(result), says.parameters_table(result), width=260)
 
 

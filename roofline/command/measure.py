@@ -35,8 +35,14 @@ def measure(
     from roofline.measure import measure as run
 
     err = err_console()
-    columns = (TextColumn("{task.description:28}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+    columns = (
+        TextColumn("{task.description:28}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     tasks: dict[str, Any] = {}
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
 
@@ -49,9 +55,15 @@ def measure(
             bar.update(tasks[phase], completed=done, total=total, description=text)
 
         result = run(
-            device, out=out, name=name, size=size or ("quick" if quick else "full"), names=tuple(suite or ()),
-            resume=resume, engine="torch" if torch else "", progress=tell,
-        )  # fmt: skip
+            device,
+            out=out,
+            name=name,
+            size=size or ("quick" if quick else "full"),
+            names=tuple(suite or ()),
+            resume=resume,
+            engine="torch" if torch else "",
+            progress=tell,
+        )
     _show(result, err)
     if not result.fit_for_use:
         err.print(f"not fit for use: {'; '.join(result.why)}. Measure again on an idle machine.", style="bold red")
@@ -64,9 +76,10 @@ def _show(result: Result, err: Any) -> None:
 
     chip, console = result.calibrated, out_console()
     levels = ", ".join(
-        f"{level} {units.text(float(chip.level(level, 'bandwidth')), 'B/s', 3)}" for level in chip.levels
+        f"{level} {units.text(float(chip.level(level, 'bandwidth')), 'B/s', 3)}"
+        for level in chip.levels
         if chip.level(level, "bandwidth") is not None
-    )  # fmt: skip
+    )
     peaks = ", ".join(f"{d} {units.text(float(chip.peak(d)), 'FLOP/s', 3)}" for d in _dtypes(chip))
     table = report.Table(
         f"{chip.title}: predicted against measured (median error)",
@@ -75,11 +88,19 @@ def _show(result: Result, err: Any) -> None:
     )
     for row in result.validation.to_dict("records"):
         errors = ["" if row[name] != row[name] else f"{row[name]:.0%}" for name in ("before", "after", "test")]
-        table.rows.append([
-            row["kind"], row["dtype"], str(row["rows"]), *errors[:2], str(row["test_rows"]), errors[2],
-        ])  # fmt: skip
-    table.notes.append("Before: parameters of its family of chips. Test shapes: drawn at random, measured in the same "
-                       "run, not fitted.")  # fmt: skip
+        table.rows.append(
+            [
+                row["kind"],
+                row["dtype"],
+                str(row["rows"]),
+                *errors[:2],
+                str(row["test_rows"]),
+                errors[2],
+            ]
+        )
+    table.notes.append(
+        "Before: parameters of its family of chips. Test shapes: drawn at random, measured in the same run, not fitted."
+    )
     table.notes.append(f"Memory, over all cores: {levels}. Peaks: {peaks}.")
     report.show(console, table)
     for why, count in result.left_out.items():

@@ -23,6 +23,7 @@ from roofline.catalog.load import CHIP, load_chip
 from roofline.catalog.places import files_of
 from roofline.evidence import measurements
 from roofline.evidence.fitting import FEWEST_ROWS, ClassFit, fit_class
+from roofline.hardware import variants
 from roofline.hardware.chip import Chip
 from roofline.hardware.explain import SPELLING
 from roofline.hardware.number import Number
@@ -73,10 +74,19 @@ class Calibration:
         import pandas as pd
 
         records = [
-            {"class": f.name, "rows": f.rows, "held_out_rows": f.held_out_rows, "before": f.before, "after": f.after,
-             "held_out_before": f.held_out_before, "held_out": f.held_out, "taken": bool(f.parameters), "note": f.note}
+            {
+                "class": f.name,
+                "rows": f.rows,
+                "held_out_rows": f.held_out_rows,
+                "before": f.before,
+                "after": f.after,
+                "held_out_before": f.held_out_before,
+                "held_out": f.held_out,
+                "taken": bool(f.parameters),
+                "note": f.note,
+            }
             for f in self.fits
-        ]  # fmt: skip
+        ]
         return pd.DataFrame.from_records(records)
 
     def to_toml(self, name: str = "") -> str:
@@ -91,9 +101,13 @@ class Calibration:
         if self.base.changes:  # no file has the variant that was fitted
             return self._whole(name)
         table: dict[str, Any] = {
-            "schema": 1, "name": name, "title": f"{self.base.title}, calibrated", "extends": self.base.name,
-            "status": self.base.status, "note": self._note,
-        }  # fmt: skip
+            "schema": 1,
+            "name": name,
+            "title": f"{self.base.title}, calibrated",
+            "extends": self.base.name,
+            "status": self.base.status,
+            "note": self._note,
+        }
         for path, number in self.chip.numbers.items():
             if self.base.numbers.get(path) is not number:
                 *outer, last = path.split(".")
@@ -228,9 +242,11 @@ def calibrate(
     if not fits:
         raise BadData(f"{source}: too few rows of any class: " + "; ".join(f"{c}: {w}" for c, w in skipped.items()))
     if not any(f.parameters for f in fits):
-        notes.append("every parameter stays as it was: no fit did better on the rows held out. A descriptor written of "
-                     "this differs in its spreads alone")  # fmt: skip
-    fitted = dataclasses.replace(chip, numbers=numbers, calibration=record)
+        notes.append(
+            "every parameter stays as it was: no fit did better on the rows held out. A descriptor written of "
+            "this differs in its spreads alone"
+        )
+    own = {path for path, number in numbers.items() if chip.numbers.get(path) is not number}
+    default = variants.still_best(chip.default_stack, numbers, own)
+    fitted = dataclasses.replace(chip, numbers=numbers, calibration=record, default_stack=default)
     return Calibration(fitted, chip, fits, bad, skipped, source, notes)
-
-

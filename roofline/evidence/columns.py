@@ -12,10 +12,31 @@ from roofline.base.units import dtype_name
 from roofline.work import op as operators
 
 OPERATORS = (
-    "gemm", "attention", "mla_attention", "moe", "embedding_bag", "elementwise", "residual_add", "rms_norm",
-    "layer_norm", "softmax", "silu_mul", "activation", "rope", "copy", "sampling", "token_embedding", "quantize",
-    "dequantize", "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send", "host_copy",
-)  # fmt: skip
+    "gemm",
+    "attention",
+    "mla_attention",
+    "moe",
+    "embedding_bag",
+    "elementwise",
+    "residual_add",
+    "rms_norm",
+    "layer_norm",
+    "softmax",
+    "silu_mul",
+    "activation",
+    "rope",
+    "copy",
+    "sampling",
+    "token_embedding",
+    "quantize",
+    "dequantize",
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "all_to_all",
+    "send",
+    "host_copy",
+)
 
 #: Columns that hold words, and those that hold true or false; every other argument is a number.
 WORDS = ("dtype", "weight_dtype", "kv_dtype", "out_dtype", "query_dtype", "to", "kind")

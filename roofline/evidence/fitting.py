@@ -136,8 +136,13 @@ def fit_class(chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, predicted: 
             x = solved.x if mean_absolute(solved.x) < mean_absolute(x) else x
         for size in (0.25, -0.1):
             simplex = np.vstack([x, x + size * np.eye(len(x))])
-            options: Any = {"maxfev": 60 * len(x), "initial_simplex": simplex, "adaptive": True, "fatol": 1e-5,
-                            "xatol": 1e-3}  # fmt: skip
+            options: Any = {
+                "maxfev": 60 * len(x),
+                "initial_simplex": simplex,
+                "adaptive": True,
+                "fatol": 1e-5,
+                "xatol": 1e-3,
+            }
             polished = minimize(mean_absolute, x, method="Nelder-Mead", options=options)
             x = polished.x if polished.fun < mean_absolute(x) else x
     whole = _Model(chip, kind, dtype, rows, model.names)
@@ -151,10 +156,18 @@ def fit_class(chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, predicted: 
         note = "no better on the rows held out than the parameters it began with: these stay"
     final = before if note else after
     return ClassFit(
-        kind, dtype, int((~held).sum()), int(held.sum()), error(before, measured, regime),
-        error(final[~held], measured[~held], regime[~held]), error(final[held], measured[held], regime[held]), was,
-        {} if note else model.values(x), spreads(np.log(measured / final), regime), note,
-    )  # fmt: skip
+        kind,
+        dtype,
+        int((~held).sum()),
+        int(held.sum()),
+        error(before, measured, regime),
+        error(final[~held], measured[~held], regime[~held]),
+        error(final[held], measured[held], regime[held]),
+        was,
+        {} if note else model.values(x),
+        spreads(np.log(measured / final), regime),
+        note,
+    )
 
 
 def error(predicted: np.ndarray, measured: np.ndarray, regime: np.ndarray) -> float:
@@ -236,8 +249,10 @@ class _Model:
         if names is None:  # leave out what no row feels: most kernels have parameters of one phase or dtype only
             start, base = self.start, self.times(self.start)
             # In both directions: a resource that hides behind another one may be too fast as it stands, not too slow.
-            felt = [any(np.abs(np.log(self.times(start + move) / base)).max() > 1e-4 for move in (move_by, -move_by))
-                    for move_by in MOVE * np.eye(len(start))]  # fmt: skip
+            felt = [
+                any(np.abs(np.log(self.times(start + move) / base)).max() > 1e-4 for move in (move_by, -move_by))
+                for move_by in MOVE * np.eye(len(start))
+            ]
             self._set([n for n, f in zip(self.names, felt, strict=True) if f], value)
 
     def _set(self, names: list[str], value: dict[str, Number | None]) -> None:

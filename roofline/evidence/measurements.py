@@ -320,15 +320,38 @@ def predict(frame: pd.DataFrame, chip: Chip, failed: dict[Any, str] | None = Non
             continue
         cost = dict(zip(COST, (np.broadcast_to(v, len(index)) for v in values), strict=True))
         compute, memory, link = naive_parts(op, values, chip)
-        parts.append(pd.DataFrame({
-            "kind": op.kind, "dtype": op.dtype, "lower_s": cost["lower_s"], "predicted_s": cost["time_s"],
-            "upper_s": cost["upper_s"], "spread": op_spread(op, values, chip),
-            "naive_s": np.maximum(np.maximum(compute, memory), link),
-            "compute_s": compute, "memory_s": memory, "link_s": link,
-        }, index=index))  # fmt: skip
+        parts.append(
+            pd.DataFrame(
+                {
+                    "kind": op.kind,
+                    "dtype": op.dtype,
+                    "lower_s": cost["lower_s"],
+                    "predicted_s": cost["time_s"],
+                    "upper_s": cost["upper_s"],
+                    "spread": op_spread(op, values, chip),
+                    "naive_s": np.maximum(np.maximum(compute, memory), link),
+                    "compute_s": compute,
+                    "memory_s": memory,
+                    "link_s": link,
+                },
+                index=index,
+            )
+        )
     if not parts:
-        return pd.DataFrame(columns=["kind", "dtype", "lower_s", "predicted_s", "upper_s", "spread", "naive_s",
-                                     "compute_s", "memory_s", "link_s"])  # fmt: skip
+        return pd.DataFrame(
+            columns=[
+                "kind",
+                "dtype",
+                "lower_s",
+                "predicted_s",
+                "upper_s",
+                "spread",
+                "naive_s",
+                "compute_s",
+                "memory_s",
+                "link_s",
+            ]
+        )
     return pd.concat(parts).reindex(frame.index.difference(list(failed or ()), sort=False))
 
 

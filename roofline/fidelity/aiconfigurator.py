@@ -67,9 +67,11 @@ def _spread_out(frame: pd.DataFrame, table: dict[str, tuple[str, str, str | None
     frame = frame[frame["dtype"].isin(table)]
     parts = frame["dtype"].map(table)
     return frame.assign(
-        variant=parts.str[0], dtype=parts.str[1], weight_dtype=parts.str[2].where(parts.str[2].notna(), None),
+        variant=parts.str[0],
+        dtype=parts.str[1],
+        weight_dtype=parts.str[2].where(parts.str[2].notna(), None),
         quantize=parts.str[3].astype(bool),
-    )  # fmt: skip
+    )
 
 
 def _ordered(frame: pd.DataFrame, *arguments: str) -> pd.DataFrame:
@@ -101,8 +103,22 @@ def attention_rows(frame: pd.DataFrame) -> pd.DataFrame:
     chunked = frame["window"].eq(8192) & frame["framework"].eq("sglang") & frame["variant"].eq("prefill")
     frame = frame.assign(chunked=chunked.map({True: True, False: None}))
     frame = frame.assign(query_dtype=cast.map({True: "bf16", False: None}), dtype=frame["dtype"].where(~cast, "fp8"))
-    return _ordered(frame, "kv_dtype", "query_dtype", "batch", "heads", "kv_heads", "head_dim", "value_dim", "q_len",
-                    "kv_len", "window", "chunked", "causal", "reuse")  # fmt: skip
+    return _ordered(
+        frame,
+        "kv_dtype",
+        "query_dtype",
+        "batch",
+        "heads",
+        "kv_heads",
+        "head_dim",
+        "value_dim",
+        "q_len",
+        "kv_len",
+        "window",
+        "chunked",
+        "causal",
+        "reuse",
+    )
 
 
 def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -112,28 +128,69 @@ def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
     narrow &= ~frame["chip"].str.startswith("a100")  # no fp8 arithmetic there
     dtype = frame["dtype"].map(_DTYPE)
     frame = frame.assign(
-        op=np.where(expanded, "attention", "mla_attention"), variant=np.where(expanded, "expanded", frame["variant"]),
-        dtype=dtype.where(~narrow, "fp8"), kv_dtype=frame["kv_dtype"].map(_DTYPE), causal=True, reuse=True,
-        kv_lora_rank=np.where(expanded, np.nan, 512.0), rope_dim=np.where(expanded, np.nan, 64.0),
-        head_dim=np.where(expanded, 192.0, np.nan), value_dim=np.where(expanded, 128.0, np.nan),
+        op=np.where(expanded, "attention", "mla_attention"),
+        variant=np.where(expanded, "expanded", frame["variant"]),
+        dtype=dtype.where(~narrow, "fp8"),
+        kv_dtype=frame["kv_dtype"].map(_DTYPE),
+        causal=True,
+        reuse=True,
+        kv_lora_rank=np.where(expanded, np.nan, 512.0),
+        rope_dim=np.where(expanded, np.nan, 64.0),
+        head_dim=np.where(expanded, 192.0, np.nan),
+        value_dim=np.where(expanded, 128.0, np.nan),
         stored=expanded.map({True: False, False: None}),
-    )  # fmt: skip
-    return _ordered(frame, "kv_dtype", "batch", "heads", "q_len", "kv_len", "kv_lora_rank", "rope_dim", "head_dim",
-                    "value_dim", "stored", "causal", "reuse")  # fmt: skip
+    )
+    return _ordered(
+        frame,
+        "kv_dtype",
+        "batch",
+        "heads",
+        "q_len",
+        "kv_len",
+        "kv_lora_rank",
+        "rope_dim",
+        "head_dim",
+        "value_dim",
+        "stored",
+        "causal",
+        "reuse",
+    )
 
 
 def moe_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Routed layers; takes also tokens, hidden, inter, topk, experts, tp, ep, gated, distribution and tuned."""
     frame = _spread_out(frame, _MOE).assign(op="moe", reuse=True)
     frame = frame.assign(skew=_skew(frame))
-    return _ordered(frame, "weight_dtype", "tokens", "hidden", "inter", "topk", "experts", "tp", "ep", "gated", "skew",
-                    "quantize", "reuse", "tuned", "distribution")  # fmt: skip
+    return _ordered(
+        frame,
+        "weight_dtype",
+        "tokens",
+        "hidden",
+        "inter",
+        "topk",
+        "experts",
+        "tp",
+        "ep",
+        "gated",
+        "skew",
+        "quantize",
+        "reuse",
+        "tuned",
+        "distribution",
+    )
 
 
 def moe_cases(root: Path) -> pd.DataFrame:
     """The package's rows of routed layers in its own words, and whether the kernels of each were tuned."""
-    names = {"num_tokens": "tokens", "hidden_size": "hidden", "inter_size": "inter", "num_experts": "experts",
-             "moe_tp_size": "tp", "moe_ep_size": "ep", "moe_dtype": "dtype"}  # fmt: skip
+    names = {
+        "num_tokens": "tokens",
+        "hidden_size": "hidden",
+        "inter_size": "inter",
+        "num_experts": "experts",
+        "moe_tp_size": "tp",
+        "moe_ep_size": "ep",
+        "moe_dtype": "dtype",
+    }
     frame = _files(_root(root), "moe/*/*/moe_perf.parquet", names)
     if len(frame):
         frame = frame.assign(gated=~frame["kernel"].str.contains("nongated"), tuned=True)
@@ -272,9 +329,12 @@ def _files(root: Path, pattern: str, names: dict[str, str]) -> pd.DataFrame:
                 if not pd.api.types.is_numeric_dtype(frame[column]):
                     frame[column] = frame[column].astype(object)
             frame = frame.assign(
-                chip=chip, time_s=frame["latency"] * 1e-3, role="", version=path.parent.name,
+                chip=chip,
+                time_s=frame["latency"] * 1e-3,
+                role="",
+                version=path.parent.name,
                 framework=frame["framework"].map(_FRAMEWORKS) if "framework" in frame else "",
-            )  # fmt: skip
+            )
             frames.append(frame.drop(columns=["latency", "device"], errors="ignore"))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -285,20 +345,38 @@ def _tables(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     frame = _files(root, "gemm/*/*/gemm_perf.parquet", {"gemm_dtype": "dtype"})
     if len(frame):
         yield "gemm", gemm_rows(frame.assign(copies=_copies(frame)))
-    names = {"batch_size": "batch", "num_heads": "heads", "num_key_value_heads": "kv_heads", "attn_dtype": "dtype",
-             "kv_cache_dtype": "kv_dtype", "window_size": "window"}  # fmt: skip
+    names = {
+        "batch_size": "batch",
+        "num_heads": "heads",
+        "num_key_value_heads": "kv_heads",
+        "attn_dtype": "dtype",
+        "kv_cache_dtype": "kv_dtype",
+        "window_size": "window",
+    }
     prefill = _files(root, "attention/*/*/context_attention_perf.parquet", names)
     decode = _files(root, "attention/*/*/generation_attention_perf.parquet", names)
     encoder = _files(root, "encoder_attention/*/*/encoder_attention_perf.parquet", names)
     parts = []
     if len(prefill):
-        parts.append(prefill.assign(variant="prefill", causal=True, q_len=prefill["isl"],
-                                    kv_len=prefill["isl"] + prefill["step"]))  # fmt: skip
+        parts.append(
+            prefill.assign(
+                variant="prefill", causal=True, q_len=prefill["isl"], kv_len=prefill["isl"] + prefill["step"]
+            )
+        )
     if len(decode):
         parts.append(decode.assign(variant="decode", causal=True, q_len=1, kv_len=decode["step"] + 1))
     if len(encoder):
-        parts.append(encoder.assign(variant="encoder", causal=False, q_len=encoder["isl"], kv_len=encoder["isl"],
-                                    kv_heads=encoder["heads"], kv_dtype=encoder["dtype"], window=0))  # fmt: skip
+        parts.append(
+            encoder.assign(
+                variant="encoder",
+                causal=False,
+                q_len=encoder["isl"],
+                kv_len=encoder["isl"],
+                kv_heads=encoder["heads"],
+                kv_dtype=encoder["dtype"],
+                window=0,
+            )
+        )
     if parts:
         attention = pd.concat(parts, ignore_index=True)
         attention["kv_heads"] = attention["kv_heads"].where(attention["kv_heads"] > 0, attention["heads"])
@@ -318,8 +396,10 @@ def _tables(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
     if len(frame):
         yield "moe", moe_rows(frame)
     names = {"num_gpus": "devices", "message_size": "bytes", "allreduce_dtype": "dtype", "nccl_dtype": "dtype"}
-    moves = [_files(root, "comm/nccl/*/nccl_perf.parquet", names).assign(framework="nccl"),
-             _files(root, "comm/*/*/custom_allreduce_perf.parquet", names)]  # fmt: skip
+    moves = [
+        _files(root, "comm/nccl/*/nccl_perf.parquet", names).assign(framework="nccl"),
+        _files(root, "comm/*/*/custom_allreduce_perf.parquet", names),
+    ]
     frame = pd.concat([m for m in moves if len(m)], ignore_index=True) if any(map(len, moves)) else pd.DataFrame()
     if len(frame):
         if "backend" in frame:

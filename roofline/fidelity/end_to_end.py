@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from roofline.base.face import NUMBER, optional, takes
 from roofline.catalog.load import load_chip, load_model
 from roofline.estimates.estimate import estimate
+from roofline.hardware.variants import PLAIN
 from roofline.serving.steady import serve
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def published() -> pd.DataFrame:
     (of the whole run; empty: endless), chunk, beams, batch, skew; recalled (columns that are
     from memory), set_on (the settings of :func:`settings` that the row had a part in), note, reference.
     """
-    return _read("end_to_end.csv", {c: [""] for c in _NUMBERS})
+    return read("end_to_end.csv", {c: [""] for c in _NUMBERS})
 
 
 def settings() -> pd.DataFrame:
@@ -53,27 +54,55 @@ def settings() -> pd.DataFrame:
 
     Columns: setting (as in `set_on` of :func:`published`), figure (of which descriptor), set_on (which results).
     """
-    return _read("settings.csv", {})
+    return read("settings.csv", {})
 
 
-def _read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+def read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+    """A table of published results that ships, and what stands for nothing in each of its columns of numbers."""
     import pandas as pd
 
     with (resources.files("roofline.evidence.measured") / name).open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False, na_values=missing)
 
 
-_NUMBERS = ("value", "tp", "dp", "ep", "prompt", "prompt_sd", "output", "output_sd", "concurrency",
-            "requests", "chunk", "beams", "batch", "skew")  # fmt: skip
+_NUMBERS = (
+    "value",
+    "tp",
+    "dp",
+    "ep",
+    "prompt",
+    "prompt_sd",
+    "output",
+    "output_sd",
+    "concurrency",
+    "requests",
+    "chunk",
+    "beams",
+    "batch",
+    "skew",
+)
 
 
-def predict(row: dict[str, Any]) -> Any:
+#: Whose parameters a prediction takes: those of the software that ran; what a user gets who names no stack. Any other
+#: name is a stack's, for all rows; chips that do not have it keep their own figures, as do all for "plain".
+NAMED, DEFAULT = "named", "default"
+
+#: What the rows are also predicted with, in words: what a user gets who names no stack, and what that was chosen among.
+OTHERS = {
+    "no stack named": DEFAULT, "plain parameters": PLAIN, "trtllm for all": "trtllm", "vllm for all": "vllm",
+    "sglang for all": "sglang",
+}  # fmt: skip
+
+
+def predict(row: dict[str, Any], stacks: str = NAMED) -> Any:
     """The estimate that answers for one row of :func:`published`.
 
     Parameters
     ----------
     row : dict
         A row's columns.
+    stacks : str
+        :data:`NAMED`, :data:`DEFAULT` or the name of a stack.
 
     Returns
     -------
@@ -81,8 +110,9 @@ def predict(row: dict[str, Any]) -> Any:
     """
     model: Any = load_model(row["model"])
     chip = load_chip(row["chip"])
-    stacks = [stack for stack in row["stack"].split("+") if stack in chip.stacks]
-    chip = chip.on_stack("+".join(stacks)) if stacks else chip
+    if stacks != DEFAULT:
+        wanted = row["stack"] if stacks == NAMED else stacks
+        chip = chip.on_stack("+".join(name for name in wanted.split("+") if name in chip.stacks) or PLAIN)
     given = {k: row[k] for k in ("dtype", "weight_dtype", "kv_dtype") if row[k]}
     if row["method"] == "rank":
         options = {"dtype": row["dtype"], "table_dtype": row["weight_dtype"], "skew": row["skew"], "compiled": True}
@@ -150,7 +180,7 @@ def _setting(row: dict[str, Any], result: Any) -> str:
     return f"{row['dtype']}, {split}, {row['prompt']:.0f}/{row['output']:.0f}, {at_once}"
 
 
-def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = True) -> pd.DataFrame:
+def rows(level: float | None = 0.9, source: str | None = None, stacks: str = NAMED) -> pd.DataFrame:
     """Every published result beside its prediction.
 
     Parameters
@@ -159,8 +189,9 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
         Probability of the intervals; None leaves them out, which is faster.
     source : str, optional
         Only the rows of one source.
-    stacks : bool
-        Whether to take the parameters of the software that ran, where a chip has them, or the plain ones throughout.
+    stacks : str
+        :data:`NAMED`: the parameters of the software that ran, where a chip has them; :data:`DEFAULT`: what a user gets
+        who names none; else the name of one stack for all rows, ``"plain"`` for none.
 
     Returns
     -------
@@ -176,20 +207,33 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
         row = {str(k): v for k, v in record.items()}
         if source is not None and row["source"] != source:
             continue
-        if not stacks:
-            row["stack"] = ""
-        result, name, scale = predict(row), figure(row), _scale(row)
+        result, name, scale = predict(row, stacks), figure(row), _scale(row)
         value = float(getattr(result, name)) * scale
         low, high = (float("nan"),) * 2 if level is None else result.interval(level, name)
         naive = _naive(row, result) * scale
-        out.append({
-            "id": row["id"], "source": row["source"], "chip": row["chip"], "chips": row["chips"],
-            "model": row["model"], "metric": row["metric"], "published": row["value"], "predicted": value,
-            "low": low * scale, "high": high * scale, "naive": naive, "ratio": value / row["value"],
-            "naive_ratio": naive / row["value"], "error": abs(value / row["value"] - 1),
-            "covered": low * scale <= row["value"] <= high * scale, "bound": _bound(row, result),
-            "setting": _setting(row, result), "set_on": row["set_on"], "note": row["note"],
-        })  # fmt: skip
+        out.append(
+            {
+                "id": row["id"],
+                "source": row["source"],
+                "chip": row["chip"],
+                "chips": row["chips"],
+                "model": row["model"],
+                "metric": row["metric"],
+                "published": row["value"],
+                "predicted": value,
+                "low": low * scale,
+                "high": high * scale,
+                "naive": naive,
+                "ratio": value / row["value"],
+                "naive_ratio": naive / row["value"],
+                "error": abs(value / row["value"] - 1),
+                "covered": low * scale <= row["value"] <= high * scale,
+                "bound": _bound(row, result),
+                "setting": _setting(row, result),
+                "set_on": row["set_on"],
+                "note": row["note"],
+            }
+        )
     return pd.DataFrame.from_records(out)
 
 
@@ -204,9 +248,12 @@ def _systems(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """The rows of each system as one: how many, medians of their errors and ratios, how many are in their interval."""
     data = table.assign(naive_error=(table["naive_ratio"] - 1).abs())
     return data.groupby(list(by), as_index=False).agg(
-        rows=("ratio", "size"), error=("error", "median"), naive_error=("naive_error", "median"),
-        ratio=("ratio", "median"), covered=("covered", "sum"),
-    )  # fmt: skip
+        rows=("ratio", "size"),
+        error=("error", "median"),
+        naive_error=("naive_error", "median"),
+        ratio=("ratio", "median"),
+        covered=("covered", "sum"),
+    )
 
 
 def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -236,10 +283,15 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, Any]:
         count = int(part["rows"].sum())
         return {
-            "source": source, "metric": metric, "systems": len(part), "rows": count, "error": part["error"].median(),
-            "naive_error": part["naive_error"].median(), "bias": part["ratio"].median(),
+            "source": source,
+            "metric": metric,
+            "systems": len(part),
+            "rows": count,
+            "error": part["error"].median(),
+            "naive_error": part["naive_error"].median(),
+            "bias": part["ratio"].median(),
             "coverage": part["covered"].sum() / count,
-        }  # fmt: skip
+        }
 
     lines = [line(str(key[0]), str(key[1]), part) for key, part in systems.groupby(["source", "metric"])]
     lines += [line("all", str(metric), part) for metric, part in systems.groupby("metric")]
@@ -276,31 +328,43 @@ def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
     served = table[table["metric"].isin(SERVED)]
     spread, clock, mi300x = (_had_a_part(served, name) for name in ("engine_spread", "clock", "mi300x"))
     parts = {
-        "all": spread | ~spread, "those that engine_spread was set on": spread, "all but these": ~spread,
-        "all but these and those of clock": ~(spread | clock), "all but these and those of mi300x": ~(spread | mi300x),
+        "all": spread | ~spread,
+        "those that engine_spread was set on": spread,
+        "all but these": ~spread,
+        "all but these and those of clock": ~(spread | clock),
+        "all but these and those of mi300x": ~(spread | mi300x),
         "all but those of any setting": ~(spread | clock | mi300x),
-    }  # fmt: skip
+    }
 
     def line(name: str, data: pd.DataFrame) -> dict[str, Any]:
         systems = _systems(data, SYSTEM)
         return {
-            "rows_of": name, "systems": len(systems), "rows": len(data), "error": systems["error"].median(),
-            "naive_error": systems["naive_error"].median(), "within_15": (systems["error"] < 0.15).mean(),
+            "rows_of": name,
+            "systems": len(systems),
+            "rows": len(data),
+            "error": systems["error"].median(),
+            "naive_error": systems["naive_error"].median(),
+            "within_15": (systems["error"] < 0.15).mean(),
             "coverage": data["covered"].mean(),
-        }  # fmt: skip
+        }
 
     return pd.DataFrame.from_records([line(name, served[mask]) for name, mask in parts.items()])
 
 
-def sensitivity(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = None) -> pd.DataFrame:
-    """How the median error of TPOT and throughput depends on what counts as a system, and on the late choice of stacks.
+def others() -> dict[str, pd.DataFrame]:
+    """The rows predicted with each of :data:`OTHERS`, by what it is called there; without intervals."""
+    return {name: rows(None, stacks=stacks) for name, stacks in OTHERS.items()}
+
+
+def sensitivity(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
+    """How the median error of TPOT and throughput depends on what counts as a system, and on the choice of stacks.
 
     Parameters
     ----------
     table : DataFrame, optional
         From :func:`rows`; default: all of them.
-    plain : DataFrame, optional
-        The same without the parameters of stacks, which is what a user gets who names none; default: computed.
+    beside : dict of str to DataFrame, optional
+        From :func:`others`; default: computed.
 
     Returns
     -------
@@ -309,19 +373,24 @@ def sensitivity(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = 
     """
     import pandas as pd
 
-    ways = {"source, chip, number of chips, model": SYSTEM, "source, chip, model": ("source", "chip", "model"),
-            "chip, model": ("chip", "model"), "source": ("source",), "row": ("id",)}  # fmt: skip
+    ways = {
+        "source, chip, number of chips, model": SYSTEM,
+        "source, chip, model": ("source", "chip", "model"),
+        "chip, model": ("chip", "model"),
+        "source": ("source",),
+        "row": ("id",),
+    }
 
     def line(name: str, data: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
         errors = _systems(data[data["metric"].isin(SERVED)], by)["error"]
         return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
 
     table = rows(None) if table is None else table
-    plain = rows(None, stacks=False) if plain is None else plain
     lines = [line(name, table, by) for name, by in ways.items()]
-    lines.append(line("as the first, plain parameters instead of stacks", plain, SYSTEM))
-    others = plain[~_had_a_part(plain, "engine_spread")]
-    lines.append(line("the same without the rows of engine_spread", others, SYSTEM))
+    for name, data in (others() if beside is None else beside).items():
+        lines.append(line(f"as the first, {name}", data, SYSTEM))
+        apart = data[~_had_a_part(data, "engine_spread")]
+        lines.append(line(f"as the first, {name}, without the rows of engine_spread", apart, SYSTEM))
     return pd.DataFrame.from_records(lines)
 
 

@@ -23,8 +23,22 @@ if TYPE_CHECKING:
 CURRENT = {"trtllm": ("1.3.0rc20", "1.3.0rc23"), "vllm": ("0.24.0",), "sglang": ("0.5.14",)}
 CURRENT_A100 = {"trtllm": ("1.0.0",), "vllm": ("0.14.0",), "sglang": ("0.5.10",)}
 
-_MOE_CASE = ("chip", "framework", "version", "kernel", "dtype", "variant", "hidden", "inter", "topk", "experts", "tp",
-             "ep", "gated", "distribution")  # fmt: skip
+_MOE_CASE = (
+    "chip",
+    "framework",
+    "version",
+    "kernel",
+    "dtype",
+    "variant",
+    "hidden",
+    "inter",
+    "topk",
+    "experts",
+    "tp",
+    "ep",
+    "gated",
+    "distribution",
+)
 
 
 @dataclass(frozen=True)
@@ -100,28 +114,67 @@ def _slow_mode(frame: pd.DataFrame) -> pd.Series[bool]:
 IMPOSSIBLE = "faster_than_bound"
 
 RULES = (
-    Rule(IMPOSSIBLE, "faster than the lower bound, which no machine of that description can beat, by more than "
-         f"{MARGIN:.0%}: something other was measured than is said, or the bound is wrong", False, _impossible),
-    Rule("eager_host_bound", "vLLM's block-scaled fp8 products were timed eagerly, without a CUDA graph: 55-150 us of "
-         "host time in every row", False, _eager),
-    Rule("eager_launch_floor", "the engine's all-reduce timed eagerly: 19-30 us of host time; the rows in a CUDA graph "
-         "are kept", False, _eager_collective),
-    Rule("slow_fallback_kernel", "SGLang's Triton attention for head_dim 256 and 512: a fallback several times slower "
-         "than its kernel for the others", False, _fallback),
-    Rule("large_group_fallback", "TensorRT-LLM decode with more than 32 query heads a KV head: a generic kernel, 15-19 "
-         "times slower", False, _large_group),
-    Rule("slow_quantise_kernel", "SGLang's static fp8 quantisation runs at 0.34 TB/s whatever the shape", False,
-         _slow_quantise),
-    Rule("int8_all_reduce", "NCCL does not add int8 in the switch, and an all_reduce operator has no dtype", False,
-         _int8_reduce),
-    Rule("other_kernel", "vLLM calls FlashAttention 4 at head_dim 512: another kernel, 2.7 times slow in decode", True,
-         _other_kernel),
+    Rule(
+        IMPOSSIBLE,
+        "faster than the lower bound, which no machine of that description can beat, by more than "
+        f"{MARGIN:.0%}: something other was measured than is said, or the bound is wrong",
+        False,
+        _impossible,
+    ),
+    Rule(
+        "eager_host_bound",
+        "vLLM's block-scaled fp8 products were timed eagerly, without a CUDA graph: 55-150 us of "
+        "host time in every row",
+        False,
+        _eager,
+    ),
+    Rule(
+        "eager_launch_floor",
+        "the engine's all-reduce timed eagerly: 19-30 us of host time; the rows in a CUDA graph are kept",
+        False,
+        _eager_collective,
+    ),
+    Rule(
+        "slow_fallback_kernel",
+        "SGLang's Triton attention for head_dim 256 and 512: a fallback several times slower "
+        "than its kernel for the others",
+        False,
+        _fallback,
+    ),
+    Rule(
+        "large_group_fallback",
+        "TensorRT-LLM decode with more than 32 query heads a KV head: a generic kernel, 15-19 times slower",
+        False,
+        _large_group,
+    ),
+    Rule(
+        "slow_quantise_kernel",
+        "SGLang's static fp8 quantisation runs at 0.34 TB/s whatever the shape",
+        False,
+        _slow_quantise,
+    ),
+    Rule(
+        "int8_all_reduce",
+        "NCCL does not add int8 in the switch, and an all_reduce operator has no dtype",
+        False,
+        _int8_reduce,
+    ),
+    Rule(
+        "other_kernel",
+        "vLLM calls FlashAttention 4 at head_dim 512: another kernel, 2.7 times slow in decode",
+        True,
+        _other_kernel,
+    ),
     Rule("older_version", "not the version of the framework that the stack's parameters describe", True, _older),
-    Rule("moe_slow_mode", "a configuration and routing, not block-scaled, whose rows take, in the median, more than "
-         "2.5 times 30 us and the roofline at 80 %: nearly all ran kernels that were not tuned (tuning.py), and are "
-         "said as such where they count",
-         True, _slow_mode),
-)  # fmt: skip
+    Rule(
+        "moe_slow_mode",
+        "a configuration and routing, not block-scaled, whose rows take, in the median, more than "
+        "2.5 times 30 us and the roofline at 80 %: nearly all ran kernels that were not tuned (tuning.py), and are "
+        "said as such where they count",
+        True,
+        _slow_mode,
+    ),
+)
 
 BY_FLAG = {rule.flag: rule for rule in RULES}
 

@@ -177,20 +177,27 @@ def reached(rows: pd.DataFrame, summary: Callable[[pd.DataFrame], dict[str, Any]
     records: list[dict[str, Any]] = []
     for goal in GOALS:
         mine = rows[
-            rows["class"].isin(goal.classes) & rows["dtype"].isin(goal.dtypes) & rows["framework"].isin(goal.frameworks)
-            & (rows["chip"] == goal.chip) & (rows["role"] == goal.role)
+            rows["class"].isin(goal.classes)
+            & rows["dtype"].isin(goal.dtypes)
+            & rows["framework"].isin(goal.frameworks)
+            & (rows["chip"] == goal.chip)
+            & (rows["role"] == goal.role)
             & (rows["late_rule" if goal.late else "rule"] == "")
-        ]  # fmt: skip
+        ]
         if not goal.label:
             mine = mine.assign(**{name: mine[f"unlabelled_{name}"] for name in ("predicted_s", "low_s", "high_s")})
-        record = {"goal": goal.name, "rules": goal.rules, "must": goal.must,
-                  "stretch": goal.stretch, "rows": len(mine)}  # fmt: skip
+        record = {"goal": goal.name, "rules": goal.rules, "must": goal.must, "stretch": goal.stretch, "rows": len(mine)}
         if len(mine):
             found = summary(mine)
             error = found["mape"]
             result = "stretch" if error <= goal.stretch else "must" if error <= goal.must else "missed"
-            record |= {"reached": error, "naive": found["naive"], "three": found["three"],
-                       "coverage": found["coverage"], "result": result}  # fmt: skip
+            record |= {
+                "reached": error,
+                "naive": found["naive"],
+                "three": found["three"],
+                "coverage": found["coverage"],
+                "result": result,
+            }
         else:
             record |= {"reached": np.nan, "naive": np.nan, "three": np.nan, "coverage": np.nan, "result": "no rows"}
         records.append(record)

@@ -40,9 +40,9 @@ def _matrix_share(chip: Chip, m: int, n: int, k: int, dtype: str, **options: Any
 def _gains(faster: Chip, slower: Chip) -> np.ndarray:
     """Throughput on one chip over that on another, for each of :data:`MODELS`."""
     options: dict[str, Any] = {"batch": BATCH, "dtype": DTYPE, "skew": BAG["skew"], "check": False}
-    return np.array([
-        estimate(m, faster, **options).samples_per_s / estimate(m, slower, **options).samples_per_s for m in MODELS
-    ])  # fmt: skip
+    return np.array(
+        [estimate(m, faster, **options).samples_per_s / estimate(m, slower, **options).samples_per_s for m in MODELS]
+    )
 
 
 def _clock_gains(chip: Chip) -> np.ndarray:

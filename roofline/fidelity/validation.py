@@ -86,8 +86,9 @@ def shipped() -> pd.DataFrame:
     """The measured rows that roofline ships: a sample; the README in ``evidence/measured`` says whose and how made."""
     import pandas as pd
 
-    return pd.concat([pd.read_csv(_MEASURED / f"{name}.csv.gz", low_memory=False) for name in _TABLES],
-                     ignore_index=True)  # fmt: skip
+    return pd.concat(
+        [pd.read_csv(_MEASURED / f"{name}.csv.gz", low_memory=False) for name in _TABLES], ignore_index=True
+    )
 
 
 @takes(data=optional(TABLE), chip=optional(CHIP), full=FLAG, full_from=optional(NAME), progress=optional(CALL))
@@ -143,8 +144,14 @@ def validate(
     rows["three_s"] = _three_constants(rows)
     kept = rows[rows["rule"] == ""]
     table = _table(kept)
-    return Validation(table, rows, goals.reached(rows, summary) if not own else table.iloc[:0],
-                      _excluded(rows, complete=not own and not full and full_from is None), bad, source)  # fmt: skip
+    return Validation(
+        table,
+        rows,
+        goals.reached(rows, summary) if not own else table.iloc[:0],
+        _excluded(rows, complete=not own and not full and full_from is None),
+        bad,
+        source,
+    )
 
 
 def _by_chip(frame: pd.DataFrame, chip: Chip | str | None) -> tuple[pd.DataFrame, dict[str, Chip]]:
@@ -183,9 +190,11 @@ def carried(chip: Chip, source: Chip) -> Chip:
     numbers = {p: n for p, n in chip.numbers.items() if not p.startswith(("efficiency.", "stack."))}
     known = "clock" in chip.numbers and "clock" in source.numbers
     slower = source["clock"] / chip["clock"] if known else 1.0
-    lent = {p: dataclasses.replace(n, inherited=source.name, value=n.value * slower if _in_cycles(p) else n.value)
-            for p, n in source.numbers.items()
-            if p.startswith(("efficiency.", "stack.")) and ".spread" not in p}  # fmt: skip
+    lent = {
+        p: dataclasses.replace(n, inherited=source.name, value=n.value * slower if _in_cycles(p) else n.value)
+        for p, n in source.numbers.items()
+        if p.startswith(("efficiency.", "stack.")) and ".spread" not in p
+    }
     return dataclasses.replace(chip, numbers={**numbers, **lent})
 
 
@@ -361,11 +370,16 @@ def _figures(rows: pd.DataFrame) -> dict[str, Any]:
     inside = (rows["measured_s"] >= rows["low_s"]) & (rows["measured_s"] <= rows["high_s"])
     ranks = rows["predicted_s"].rank().corr(rows["measured_s"].rank()) if len(rows) > 2 else np.nan
     return {
-        "rows": len(rows), "mape": np.abs(error).mean(), "median": np.median(np.abs(error)),
-        "p90": np.quantile(np.abs(error), 0.9), "bias": np.median(error), "spearman": ranks,
-        "coverage": inside.mean(), "naive": np.abs(rows["naive_s"] / rows["measured_s"] - 1).mean(),
+        "rows": len(rows),
+        "mape": np.abs(error).mean(),
+        "median": np.median(np.abs(error)),
+        "p90": np.quantile(np.abs(error), 0.9),
+        "bias": np.median(error),
+        "spearman": ranks,
+        "coverage": inside.mean(),
+        "naive": np.abs(rows["naive_s"] / rows["measured_s"] - 1).mean(),
         "three": np.abs(rows["three_s"] / rows["measured_s"] - 1).mean(),
-    }  # fmt: skip
+    }
 
 
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
@@ -410,8 +424,14 @@ def carries(rows: pd.DataFrame) -> pd.DataFrame:
         said = [summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
         errors = [s["mape"] for s in said]
         mean = {name: float(np.mean([s[name] for s in said])) for name in ("naive", "coverage")}
-        return {"lines": len(said), "rows": len(part), "least": min(errors), "most": max(errors),
-                "mean": float(np.mean(errors)), **mean}  # fmt: skip
+        return {
+            "lines": len(said),
+            "rows": len(part),
+            "least": min(errors),
+            "most": max(errors),
+            "mean": float(np.mean(errors)),
+            **mean,
+        }
 
     lent = rows[rows["chip"].str.contains(" < ")]
     words = lent["class"].where(~lent["class"].isin(goals.NCCL), "collectives")
@@ -432,7 +452,8 @@ def _excluded(rows: pd.DataFrame, complete: bool) -> pd.DataFrame:
         counts = pd.read_csv(_MEASURED / "counts.csv", keep_default_na=False)
         counts["rule"] = exclusions.excluded(counts["rule"], late=True)
         whole = counts.groupby("rule")["rows"].sum()
-        table.attrs["complete"] = {rule.flag: int(whole.get(rule.flag, 0)) for rule in exclusions.RULES
-                                   if rule.flag != exclusions.IMPOSSIBLE}  # fmt: skip
+        table.attrs["complete"] = {
+            rule.flag: int(whole.get(rule.flag, 0)) for rule in exclusions.RULES if rule.flag != exclusions.IMPOSSIBLE
+        }
         table.attrs["complete_rows"] = int(counts["rows"].sum())
     return table

@@ -24,15 +24,26 @@ def percent(value: Any, digits: int = 1) -> str:
 
 def goals_table(found: Validation) -> Table:
     """The goals beside what was reached; a miss stays in the table."""
-    table = Table("Goals and what was reached (mean absolute error, %; regimes of time weighted equally)",
-                  ["class", "rules", ">must", ">stretch", ">reached", "", ">naive", ">3 constants", ">in 90 % interval",
-                   ">rows"],
-                  expendable=["3 constants", "rows", "naive", "stretch", "in 90 % interval"])  # fmt: skip
+    table = Table(
+        "Goals and what was reached (mean absolute error, %; regimes of time weighted equally)",
+        ["class", "rules", ">must", ">stretch", ">reached", "", ">naive", ">3 constants", ">in 90 % interval", ">rows"],
+        expendable=["3 constants", "rows", "naive", "stretch", "in 90 % interval"],
+    )
     for _, g in found.goals.iterrows():
-        table.rows.append([
-            g["goal"], g["rules"], percent(g["must"]), percent(g["stretch"]), percent(g["reached"]), g["result"],
-            percent(g["naive"]), percent(g["three"]), percent(g["coverage"], 0), f"{g['rows']:,}",
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                g["goal"],
+                g["rules"],
+                percent(g["must"]),
+                percent(g["stretch"]),
+                percent(g["reached"]),
+                g["result"],
+                percent(g["naive"]),
+                percent(g["three"]),
+                percent(g["coverage"], 0),
+                f"{g['rows']:,}",
+            ]
+        )
     for name, error, goal, source in goals.NOT_SHIPPED:
         table.rows.append([name, "not shippable", percent(goal), "7.0", percent(error), "quoted", "", "", "", ""])
         table.notes.append(f"{name}: {source}. These rows may not be shipped; the figure is from the fit's own report.")
@@ -75,14 +86,34 @@ def _independence(found: Validation) -> list[str]:
 
 def carried_table(found: Validation) -> Table:
     """How far parameters carry to chips that they were not fitted on: the best and the worst line of each class."""
-    table = Table("A chip that nobody has measured (mean absolute error, %)",
-                  ["class", "datasheet < parameters", ">lines", ">rows", ">least", ">most", ">mean", ">naive",
-                   ">in 90 % interval"])  # fmt: skip
+    table = Table(
+        "A chip that nobody has measured (mean absolute error, %)",
+        [
+            "class",
+            "datasheet < parameters",
+            ">lines",
+            ">rows",
+            ">least",
+            ">most",
+            ">mean",
+            ">naive",
+            ">in 90 % interval",
+        ],
+    )
     for _, line in validation.carries(found.rows[found.rows["rule"] == ""]).iterrows():
-        table.rows.append([
-            line["class"], line["chip"], str(line["lines"]), f"{line['rows']:,}", percent(line["least"]),
-            percent(line["most"]), percent(line["mean"]), percent(line["naive"]), percent(line["coverage"], 0),
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                line["class"],
+                line["chip"],
+                str(line["lines"]),
+                f"{line['rows']:,}",
+                percent(line["least"]),
+                percent(line["most"]),
+                percent(line["mean"]),
+                percent(line["naive"]),
+                percent(line["coverage"], 0),
+            ]
+        )
     table.notes.append(
         "'A < gpu family': what a user gets whose GPU has a datasheet and no measurements. 'A < h100-sxm': the H100's "
         "parameters in their place, which no estimate does; it shows how far one chip's parameters carry."
@@ -92,12 +123,39 @@ def carried_table(found: Validation) -> Table:
 
 def classes_table(found: Validation, role: str | None = None) -> Table:
     """One line for each class, dtype, chip, framework and role: errors over all regimes and in each."""
-    table = Table("By operator class (error in %)",
-                  ["class", "dtype", "chip", "framework", "role", "parameters", ">rows", ">MAPE",
-                   *(f">{r}" for r in REGIMES), ">median", ">p90", ">bias", ">Spearman", ">in 90 %", ">naive",
-                   ">3 const"],
-                  expendable=["3 const", "Spearman", *REGIMES, "parameters", "naive", "p90", "bias", "median", "role",
-                              "framework"])  # fmt: skip
+    table = Table(
+        "By operator class (error in %)",
+        [
+            "class",
+            "dtype",
+            "chip",
+            "framework",
+            "role",
+            "parameters",
+            ">rows",
+            ">MAPE",
+            *(f">{r}" for r in REGIMES),
+            ">median",
+            ">p90",
+            ">bias",
+            ">Spearman",
+            ">in 90 %",
+            ">naive",
+            ">3 const",
+        ],
+        expendable=[
+            "3 const",
+            "Spearman",
+            *REGIMES,
+            "parameters",
+            "naive",
+            "p90",
+            "bias",
+            "median",
+            "role",
+            "framework",
+        ],
+    )
     keys = ["class", "dtype", "chip", "framework", "role"]
     for key, part in found.table.groupby(keys, sort=False):
         if role is not None and key[-1] != role:
@@ -105,11 +163,22 @@ def classes_table(found: Validation, role: str | None = None) -> Table:
         by = part.set_index("regime")
         whole = by.loc["all"]
         inner = [percent(by.loc[r, "mape"]) if r in by.index else "" for r in REGIMES]
-        table.rows.append([
-            *map(str, key), str(whole["parameters"]), f"{whole['rows']:,}", percent(whole["mape"]), *inner,
-            percent(whole["median"]), percent(whole["p90"]), percent(whole["bias"]), f"{whole['spearman']:.3f}",
-            percent(whole["coverage"], 0), percent(whole["naive"]), percent(whole["three"]),
-        ])  # fmt: skip
+        table.rows.append(
+            [
+                *map(str, key),
+                str(whole["parameters"]),
+                f"{whole['rows']:,}",
+                percent(whole["mape"]),
+                *inner,
+                percent(whole["median"]),
+                percent(whole["p90"]),
+                percent(whole["bias"]),
+                f"{whole['spearman']:.3f}",
+                percent(whole["coverage"], 0),
+                percent(whole["naive"]),
+                percent(whole["three"]),
+            ]
+        )
     table.notes.append(
         "MAPE, coverage and the baselines over all regimes are means of the regimes; median, p90 and bias are of the "
         "rows. bias: median of predicted over measured, less 1. parameters: the descriptor's plain ones, or a stack's. "
@@ -139,13 +208,24 @@ def _coverage(found: Validation) -> list[str]:
 def excluded_table(found: Validation) -> Table:
     """What the exclusion rules take, and why."""
     complete: dict[str, int] = found.excluded.attrs.get("complete", {})
-    table = Table("Rows left out by a rule", ["rule", "when", ">rows here", ">rows in all data", "reason"],
-                  expendable=["when"], prose=["reason"])  # fmt: skip
+    table = Table(
+        "Rows left out by a rule",
+        ["rule", "when", ">rows here", ">rows in all data", "reason"],
+        expendable=["when"],
+        prose=["reason"],
+    )
     here: Any = found.excluded.groupby("rule")["rows"].sum() if len(found.excluded) else {}
     for rule in exclusions.RULES:
         count = int(here.get(rule.flag, 0))
-        table.rows.append([rule.flag, "later" if rule.late else "at first", f"{count:,}",
-                           f"{complete[rule.flag]:,}" if rule.flag in complete else "", rule.reason])  # fmt: skip
+        table.rows.append(
+            [
+                rule.flag,
+                "later" if rule.late else "at first",
+                f"{count:,}",
+                f"{complete[rule.flag]:,}" if rule.flag in complete else "",
+                rule.reason,
+            ]
+        )
     if complete:
         table.notes.append(
             f"Of {found.excluded.attrs['complete_rows']:,} rows in all; a row that several rules take is counted for "
@@ -168,17 +248,20 @@ def left_out_tables(found: Validation) -> list[Table]:
 
 def impossible_table(found: Validation) -> Table:
     """The rows faster than what no machine can beat, by class, chip and framework."""
-    table = Table("Rows faster than the lower bound",
-                  ["class", "dtype", "chip", "framework", ">rows", ">of", ">measured over bound, least", ">median"],
-                  expendable=["of", "median"])  # fmt: skip
+    table = Table(
+        "Rows faster than the lower bound",
+        ["class", "dtype", "chip", "framework", ">rows", ">of", ">measured over bound, least", ">median"],
+        expendable=["of", "median"],
+    )
     keys = ["class", "dtype", "chip", "framework"]
     rows = found.rows[~found.rows["chip"].str.contains("<")]
     whole = rows.groupby(keys).size()
     taken = rows[rows["rule"] == exclusions.IMPOSSIBLE]
     key: Any
     for key, ratio in (taken["measured_s"] / taken["lower_s"]).groupby([taken[k] for k in keys]):
-        table.rows.append([*map(str, key), f"{len(ratio):,}", f"{whole[key]:,}", f"{ratio.min():.2f}",
-                           f"{ratio.median():.2f}"])  # fmt: skip
+        table.rows.append(
+            [*map(str, key), f"{len(ratio):,}", f"{whole[key]:,}", f"{ratio.min():.2f}", f"{ratio.median():.2f}"]
+        )
     table.notes.append(
         f"Open: why these {len(taken):,} rows are faster than what no machine of that description can beat is not yet "
         "known, class by class. Until it is, they count for nothing above, and each class named here may rest on a "
@@ -240,13 +323,24 @@ def page(found: Validation, picture: str = "") -> str:
 
 def calibration_table(result: Calibration) -> Table:
     """The report of a fit: errors before, after and on held-out rows."""
-    table = Table(f"Calibration of {result.base.name} (mean absolute error, %; regimes weighted equally)",
-                  ["class", ">rows", ">before", ">after", ">held out", ">held out: before", ">after", "outcome"],
-                  prose=["outcome"])  # fmt: skip
+    table = Table(
+        f"Calibration of {result.base.name} (mean absolute error, %; regimes weighted equally)",
+        ["class", ">rows", ">before", ">after", ">held out", ">held out: before", ">after", "outcome"],
+        prose=["outcome"],
+    )
     for f in result.fits:
-        table.rows.append([f.name, f"{f.rows + f.held_out_rows:,}", percent(f.before), percent(f.after),
-                           f"{f.held_out_rows:,}", percent(f.held_out_before), percent(f.held_out),
-                           f.note or "fitted"])  # fmt: skip
+        table.rows.append(
+            [
+                f.name,
+                f"{f.rows + f.held_out_rows:,}",
+                percent(f.before),
+                percent(f.after),
+                f"{f.held_out_rows:,}",
+                percent(f.held_out_before),
+                percent(f.held_out),
+                f.note or "fitted",
+            ]
+        )
     for name, why in result.skipped.items():
         table.rows.append([name, "", "", "", "", "", "", f"left alone: {why}"])
     if len(result.bad):
@@ -266,8 +360,13 @@ def parameters_table(result: Calibration) -> Table:
             number = result.chip.numbers[f"efficiency.{f.name}.{name}"]
             unit = units.DIMENSIONS[number.dimension][0]
             old = result.base.parameter(name, (f.kind,), f.dtype) or result.base.parameter(name, ("elementwise",), "")
-            table.rows.append([f"efficiency.{f.name}.{name}", units.text(old.value, unit, 4) if old else "",
-                               units.text(number.value, unit, 4)])  # fmt: skip
+            table.rows.append(
+                [
+                    f"efficiency.{f.name}.{name}",
+                    units.text(old.value, unit, 4) if old else "",
+                    units.text(number.value, unit, 4),
+                ]
+            )
     return table
 
 

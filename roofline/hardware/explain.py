@@ -10,10 +10,15 @@ from pydantic import BaseModel, ValidationError
 from roofline.base.errors import closest, shown
 
 _EXPECTED = {
-    "string_type": "expected text", "int_type": "expected a whole number", "int_from_float": "expected a whole number",
-    "bool_type": "expected true or false", "dict_type": "expected a table", "list_type": "expected a list",
-    "float_type": "expected a number", "too_short": "expected at least one",
-}  # fmt: skip
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "bool_type": "expected true or false",
+    "dict_type": "expected a table",
+    "list_type": "expected a list",
+    "float_type": "expected a number",
+    "too_short": "expected at least one",
+}
 ONCE = "once for its table or for the file"
 SPELLING = "expected lower-case letters, digits and any of . + _ -"
 

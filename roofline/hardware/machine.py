@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 #: Where each machine number of a kernel comes from, for those that are one figure of the descriptor.
 LINK_NUMBERS = {
-    "link_bandwidth": "links.scale_up.bandwidth", "link_latency": "links.scale_up.latency",
-    "link_domain": "links.scale_up.domain", "network_bandwidth": "links.network.bandwidth",
-    "network_latency": "links.network.latency", "host_bandwidth": "links.host.bandwidth",
+    "link_bandwidth": "links.scale_up.bandwidth",
+    "link_latency": "links.scale_up.latency",
+    "link_domain": "links.scale_up.domain",
+    "network_bandwidth": "links.network.bandwidth",
+    "network_latency": "links.network.latency",
+    "host_bandwidth": "links.host.bandwidth",
     "host_latency": "links.host.latency",
-}  # fmt: skip
+}
 
 #: The regimes of an operator's naive roofline time: their upper ends (s) and the names of their spreads.
 REGIME_EDGES_S = (5e-6, 20e-6, 100e-6, 1000e-6)
@@ -123,10 +126,19 @@ class Machine:
         rows = []
         for path, n in {**self.defaults, **self.numbers}.items():
             unit = units.DIMENSIONS[n.dimension][0]
-            rows.append({
-                "figure": path, "value": n.value, "unit": unit, "low": n.low, "high": n.high, "kind": n.kind,
-                "from": n.inherited or self.name, "source": n.source, "note": n.note,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "figure": path,
+                    "value": n.value,
+                    "unit": unit,
+                    "low": n.low,
+                    "high": n.high,
+                    "kind": n.kind,
+                    "from": n.inherited or self.name,
+                    "source": n.source,
+                    "note": n.note,
+                }
+            )
         return pd.DataFrame.from_records(rows).set_index("figure")
 
     # What a kernel asks -----------------------------------------------------------------------------------------

@@ -129,19 +129,24 @@ def _probe(name: str) -> tuple[_Rule, ...]:
     return (
         ("dtype", _dtype, f"one of {', '.join(DTYPE_BYTES)}, or none"),
         ("bytes", lambda t: _count(t, fewest), f"a whole number from {fewest} to {MOST:,}"),
-        ("value", lambda t: _between(t, least, most), figure), ("median", lambda t: _between(t, least, most), figure),
+        ("value", lambda t: _between(t, least, most), figure),
+        ("median", lambda t: _between(t, least, most), figure),
         _SAMPLES,
-    )  # fmt: skip
+    )
 
 
 #: Column, what holds of it, and that in words.
 _SAMPLES: _Rule = ("samples", _count, "a whole number of at least 1")
 _ROW: tuple[_Rule, ...] = (
     ("op", lambda t: t in OPERATORS, f"one of {', '.join(OPERATORS)}"),
-    ("dtype", _dtype, f"one of {', '.join(DTYPE_BYTES)}, or none"), *(_size(name) for name in SHAPE),
-    _seconds("time_s"), _seconds("low_s"), _seconds("time_std_s", 0.0), _SAMPLES,
+    ("dtype", _dtype, f"one of {', '.join(DTYPE_BYTES)}, or none"),
+    *(_size(name) for name in SHAPE),
+    _seconds("time_s"),
+    _seconds("low_s"),
+    _seconds("time_std_s", 0.0),
+    _SAMPLES,
     ("error", lambda t: _between(t, 0.0, math.inf), "a number of at least 0"),  # infinite where an output was none
     ("rounds", _count, "a whole number of at least 1"),
     ("role", lambda t: t in (FITTED, TEST), f"{FITTED} or {TEST}"),
-)  # fmt: skip
+)
 _PROBE_RULES = {name: _probe(name) for name in PROBES}

@@ -123,8 +123,12 @@ def _time(dist: Any, torch: Any, case: Case, count: int, device: str, least: int
     }
     run = runs[case["op"]]
     run()
-    wanted = {"all_reduce": (big, float(count)), "all_gather": (other, 1.0), "reduce_scatter": (share, float(count)),
-              "all_to_all": (other, 1.0)}[case["op"]]  # fmt: skip
+    wanted = {
+        "all_reduce": (big, float(count)),
+        "all_gather": (other, 1.0),
+        "reduce_scatter": (share, float(count)),
+        "all_to_all": (other, 1.0),
+    }[case["op"]]
     if not bool((wanted[0] == wanted[1]).all()):
         return "its result is wrong"
     big.fill_(0.0)  # sums stay finite however often they are taken

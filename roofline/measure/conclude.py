@@ -92,8 +92,13 @@ def finish(session: Session, chip: Chip) -> Result:
     write_json(session.record_path, {**read_json(session.record_path), "fit_for_use": not why, "why": why})
     with replacing(session.folder / "validation.csv") as scratch:
         validation.to_csv(scratch, index=False)
-    files = {"descriptor": path, "measurements": session.rows.path, "validation": session.folder / "validation.csv",
-             "probes": session.probes.path, "refused": session.refused.path}  # fmt: skip
+    files = {
+        "descriptor": path,
+        "measurements": session.rows.path,
+        "validation": session.folder / "validation.csv",
+        "probes": session.probes.path,
+        "refused": session.refused.path,
+    }
     files["picture"] = picture(shapes, calibrated, session.folder / "roofline.png")
     return Result(chip, calibrated, table, refused, validation, session.plan.left_out, session.notes, files, why)
 
@@ -117,8 +122,10 @@ def unfit(table: pd.DataFrame, refused: pd.DataFrame, validation: pd.DataFrame, 
             why.append(f"the model is {error:.0%} off in the median on {where}, more than {MOST_ERROR:.0%}")
     scatter = float((table["time_std_s"] / table["time_s"]).median())
     if scatter > MOST_SCATTER:
-        why.append(f"times of one shape scatter by {scatter:.0%} in the median, more than {MOST_SCATTER:.0%}: other "
-                   f"programs ran")  # fmt: skip
+        why.append(
+            f"times of one shape scatter by {scatter:.0%} in the median, more than {MOST_SCATTER:.0%}: other "
+            f"programs ran"
+        )
     share = len(refused) / (len(refused) + len(table))
     if share > MOST_REFUSED:
         why.append(f"{share:.0%} of the rows were refused, more than {MOST_REFUSED:.0%}")
@@ -147,19 +154,28 @@ def validate(table: pd.DataFrame, apart: pd.Series[bool], before: Chip, after: C
     import pandas as pd
 
     first, second = measurements.predict(table, before), measurements.predict(table, after)
-    errors = pd.DataFrame({
-        "kind": first["kind"], "dtype": first["dtype"], "apart": apart.reindex(first.index),
-        "before": (first["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
-        "after": (second["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
-    }).dropna(subset="kind")  # fmt: skip
+    errors = pd.DataFrame(
+        {
+            "kind": first["kind"],
+            "dtype": first["dtype"],
+            "apart": apart.reindex(first.index),
+            "before": (first["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
+            "after": (second["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
+        }
+    ).dropna(subset="kind")
 
     def line(kind: str, dtype: str, part: pd.DataFrame) -> dict[str, Any]:
         test = part.loc[part["apart"], "after"]
         fitted = part[~part["apart"]]
         return {
-            "kind": kind, "dtype": dtype, "rows": len(fitted), "before": fitted["before"].median(),
-            "after": fitted["after"].median(), "test_rows": len(test), "test": test.median(),
-        }  # fmt: skip
+            "kind": kind,
+            "dtype": dtype,
+            "rows": len(fitted),
+            "before": fitted["before"].median(),
+            "after": fitted["after"].median(),
+            "test_rows": len(test),
+            "test": test.median(),
+        }
 
     rows = [line(str(kind), str(dtype), part) for (kind, dtype), part in errors.groupby(["kind", "dtype"], sort=True)]
     return pd.DataFrame([*rows, line("all", "", errors)])
@@ -173,10 +189,16 @@ def points(table: pd.DataFrame, chip: Chip) -> dict[str, pd.DataFrame]:
     for index, op in measurements.groups(table):
         cost = dict(zip(COST, (np.broadcast_to(v, len(index)) for v in evaluate_op(op, chip)), strict=True))
         flops = cost["flops"] + cost["vector_flops"]
-        frame = pd.DataFrame({
-            "op": op.kind, "kind": op.kind, "flops": flops, "bytes": cost["bytes"],
-            "intensity": flops / np.maximum(cost["bytes"], 1.0), "time_s": table.loc[index, "time_s"].to_numpy(float),
-        })  # fmt: skip
+        frame = pd.DataFrame(
+            {
+                "op": op.kind,
+                "kind": op.kind,
+                "flops": flops,
+                "bytes": cost["bytes"],
+                "intensity": flops / np.maximum(cost["bytes"], 1.0),
+                "time_s": table.loc[index, "time_s"].to_numpy(float),
+            }
+        )
         found.setdefault(f"{op.kind} {op.dtype}".strip(), []).append(frame)
     frames = {label: pd.concat(parts, ignore_index=True) for label, parts in found.items()}
     return {k: f.assign(share=0.02) for k, f in frames.items() if (f["flops"] > 0).any()}

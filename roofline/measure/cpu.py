@@ -137,8 +137,17 @@ class Cpu:
         c = np.empty_like(a)
         low, samples = best(lambda: np.matmul(a, b, out=c), repeats)
         flops = 2.0 * edge**3
-        return [Probe("peak", f"gemm {edge}", dtype, 3 * a.nbytes, flops / low, flops / float(np.median(samples)),
-                      len(samples))]  # fmt: skip
+        return [
+            Probe(
+                "peak",
+                f"gemm {edge}",
+                dtype,
+                3 * a.nbytes,
+                flops / low,
+                flops / float(np.median(samples)),
+                len(samples),
+            )
+        ]
 
     def _bandwidth(self, working_set: int, largest: int, repeats: int) -> list[Probe]:
         n = working_set // 8
@@ -164,8 +173,17 @@ class Cpu:
                     samples.append(time.perf_counter() - begin)
             # Of a set that no cache holds, some pieces are found in one all the same: the fastest are no measure of it.
             low, middle = np.quantile(samples, [0.05 if len(pieces) == 1 else 0.25, 0.5])
-            probes.append(Probe("bandwidth", mode, "fp64", working_set, moved * passes / float(low),
-                                moved * passes / float(middle), len(samples)))  # fmt: skip
+            probes.append(
+                Probe(
+                    "bandwidth",
+                    mode,
+                    "fp64",
+                    working_set,
+                    moved * passes / float(low),
+                    moved * passes / float(middle),
+                    len(samples),
+                )
+            )
         x[:] = 1.0
         if working_set == largest:
             self._pools.pop("stream", None)
@@ -205,8 +223,13 @@ class Cpu:
         """Buffers, a way to run and a way to check a case; see :class:`~roofline.measure.backend.Backend`."""
         options = {k: v for k, v in case.items() if k != "op"}
         dtype = options.get("dtype", "fp32")
-        if dtype not in (("fp32", "int8") if case["op"] == "embedding_bag" else
-                         ("fp32", "fp64") if case["op"] == "gemm" else ("fp32",)):  # fmt: skip
+        if dtype not in (
+            ("fp32", "int8")
+            if case["op"] == "embedding_bag"
+            else ("fp32", "fp64")
+            if case["op"] == "gemm"
+            else ("fp32",)
+        ):
             raise CannotMeasure(f"numpy and the compiled loops have no {dtype} {case['op']}")
         if case["op"] == "gemm":
             return self._gemm(**options)
@@ -243,8 +266,9 @@ class Cpu:
 
         return Prepared(run, check, TOLERANCE[dtype])
 
-    def _attention(self, batch: int, heads: int, kv_heads: int, head_dim: int, q_len: int, kv_len: int,
-                   dtype: str = "fp32") -> Prepared:  # fmt: skip
+    def _attention(
+        self, batch: int, heads: int, kv_heads: int, head_dim: int, q_len: int, kv_len: int, dtype: str = "fp32"
+    ) -> Prepared:
         group, blocks = heads // kv_heads, batch * kv_heads
         keys = self.ring(dtype, (2, blocks, kv_len, head_dim), 2.0 * self.cache_bytes)
         queries = self.ring(dtype, (blocks, group, q_len, head_dim), self.private_bytes)
@@ -286,8 +310,17 @@ class Cpu:
 
         return Prepared(run, check, TOLERANCE[dtype])
 
-    def _bag(self, tables: int, rows: int, dim: int, pooling: int, batch: int, skew: float = 0.0,
-             dtype: str = "fp32", reuse: bool = False) -> Prepared:  # fmt: skip
+    def _bag(
+        self,
+        tables: int,
+        rows: int,
+        dim: int,
+        pooling: int,
+        batch: int,
+        skew: float = 0.0,
+        dtype: str = "fp32",
+        reuse: bool = False,
+    ) -> Prepared:
         if tables * batch * max(pooling, dim) > 2**26:
             raise CannotMeasure(f"{tables * batch * pooling:,} lookups are more than a processor wants to be asked for")
         table = self.ring(dtype, (tables, rows, dim), 0.0)[0]

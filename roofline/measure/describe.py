@@ -60,15 +60,20 @@ def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], re
     rest = {k: v for k, v in record.items() if k != "date"}
     stack = "; ".join(f"{k} {v}" for k, v in system.software.items())
     table: dict[str, Any] = {
-        "schema": 1, "name": name, "title": system.title, "vendor": system.vendor, "family": kind,
-        "year": int(date[:4]), "status": "shipping",
+        "schema": 1,
+        "name": name,
+        "title": system.title,
+        "vendor": system.vendor,
+        "family": kind,
+        "year": int(date[:4]),
+        "status": "shipping",
         "note": f"Measured, not read: {date}. {stack}." + "".join(f" {k}: {v}." for k, v in rest.items()),
         "sources": {
             _SOURCE: f"roofline measure on this machine, {date}",
             "system": f"What the operating system or driver states, {date}",
         },
         "cores": {"name": system.core_name, "count": _figure(system.cores, "system")},
-    }  # fmt: skip
+    }
     if system.clock_hz > 0:
         note = "As stated; the clock under load may differ."
         table["clock"] = _figure(f"{system.clock_hz / 1e9:.6g} GHz", "system", note=note)
@@ -78,16 +83,22 @@ def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], re
     for n, level in enumerate(found):
         last = n == len(found) - 1
         cores = system.cores if level.per_core else 1
-        capacity = _figure(f"{level.capacity / cores:.6g} B", "system" if last or not level.note else _SOURCE,
-                           note=level.note)  # fmt: skip
+        capacity = _figure(
+            f"{level.capacity / cores:.6g} B", "system" if last or not level.note else _SOURCE, note=level.note
+        )
         bandwidth = _figure(
-            f"{level.bandwidth / cores:.6g} B/s", _SOURCE, low=f"{min(level.low, level.bandwidth) / cores:.6g} B/s",
-            high=f"{level.bandwidth / cores:.6g} B/s", note="Fastest stream; low: the slowest kind (writes), median.",
-        )  # fmt: skip
+            f"{level.bandwidth / cores:.6g} B/s",
+            _SOURCE,
+            low=f"{min(level.low, level.bandwidth) / cores:.6g} B/s",
+            high=f"{level.bandwidth / cores:.6g} B/s",
+            note="Fastest stream; low: the slowest kind (writes), median.",
+        )
         table["memory"][level.name] = {
-            "type": "dram" if last else "cache", "per": "core" if level.per_core else "chip",
-            "capacity": capacity, "bandwidth": bandwidth,
-        }  # fmt: skip
+            "type": "dram" if last else "cache",
+            "per": "core" if level.per_core else "chip",
+            "capacity": capacity,
+            "bandwidth": bandwidth,
+        }
         if last and latency is not None:
             note = "One dependent access at a time, random lines."
             table["memory"][level.name]["latency"] = _figure(f"{latency.value:.4g} s", _SOURCE, note=note)
@@ -126,6 +137,9 @@ def _host_link(best: list[Probe], main: levels.Level) -> dict[str, Any]:
         return {"name": "host", "bandwidth": _figure(f"{max(copies):.6g} B/s", _SOURCE)}
     return {
         "name": "its own DRAM",
-        "bandwidth": {**_figure(f"{main.bandwidth:.6g} B/s", _SOURCE), "kind": "derived",
-                      "note": "The processor is its own host: a transfer is a copy in memory."},
-    }  # fmt: skip
+        "bandwidth": {
+            **_figure(f"{main.bandwidth:.6g} B/s", _SOURCE),
+            "kind": "derived",
+            "note": "The processor is its own host: a transfer is a copy in memory.",
+        },
+    }

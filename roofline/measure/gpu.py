@@ -69,11 +69,15 @@ class Torch:
         clock = float(getattr(properties, "clock_rate", 0)) * 1e3
         l2 = float(getattr(properties, "L2_cache_size", 0))
         return System(
-            title=properties.name, vendor="AMD" if torch.version.hip else "NVIDIA",
-            core_name="CU" if torch.version.hip else "SM", cores=int(properties.multi_processor_count),
-            caches=(Cache("l2", l2, False),) if l2 else (), memory_bytes=float(properties.total_memory),
-            clock_hz=clock, software={**system.software(), "torch": self.version, "runtime": runtime},
-        )  # fmt: skip
+            title=properties.name,
+            vendor="AMD" if torch.version.hip else "NVIDIA",
+            core_name="CU" if torch.version.hip else "SM",
+            cores=int(properties.multi_processor_count),
+            caches=(Cache("l2", l2, False),) if l2 else (),
+            memory_bytes=float(properties.total_memory),
+            clock_hz=clock,
+            software={**system.software(), "torch": self.version, "runtime": runtime},
+        )
 
     # Timing -----------------------------------------------------------------------------------------------------
 
@@ -165,8 +169,17 @@ class Torch:
         except (CannotMeasure, RuntimeError):  # the device has no such arithmetic
             return []
         flops = 2.0 * edge**3
-        return [Probe("peak", f"gemm {edge}", dtype, int(3 * edge**2 * DTYPE_BYTES[dtype]), flops / low,
-                      flops / float(np.median(samples)), len(samples))]  # fmt: skip
+        return [
+            Probe(
+                "peak",
+                f"gemm {edge}",
+                dtype,
+                int(3 * edge**2 * DTYPE_BYTES[dtype]),
+                flops / low,
+                flops / float(np.median(samples)),
+                len(samples),
+            )
+        ]
 
     def _bandwidth(self, working_set: int, repeats: int) -> list[Probe]:
         torch, n = self.torch, working_set // 4
@@ -184,8 +197,11 @@ class Torch:
         probes = []
         for mode, (moved, run) in bytes_of.items():
             low, samples = self._best(run, repeats, _GRAPH)
-            probes.append(Probe("bandwidth", mode, "fp32", working_set, moved / low,
-                                moved / float(np.median(samples)), len(samples)))  # fmt: skip
+            probes.append(
+                Probe(
+                    "bandwidth", mode, "fp32", working_set, moved / low, moved / float(np.median(samples)), len(samples)
+                )
+            )
         return probes
 
     def _host_copy(self, size: int = 2**28) -> list[Probe]:
@@ -193,8 +209,17 @@ class Torch:
         source = torch.ones(size // 4).pin_memory()
         target = torch.empty(size // 4, device=self.device)
         samples = self._events(lambda _: target.copy_(source, non_blocking=True), 0, 10, 1, None)
-        return [Probe("host_copy", "to the device", "", size, size / min(samples), size / float(np.median(samples)),
-                      len(samples))]  # fmt: skip
+        return [
+            Probe(
+                "host_copy",
+                "to the device",
+                "",
+                size,
+                size / min(samples),
+                size / float(np.median(samples)),
+                len(samples),
+            )
+        ]
 
     # Operators --------------------------------------------------------------------------------------------------
 

@@ -94,9 +94,14 @@ def find(curves: dict[str, dict[int, float]], caches: Sequence[Cache], memory_by
 
 
 def _level(
-    name: str, capacity: float, inside: np.ndarray, top: np.ndarray, low: np.ndarray, per_core: bool = False,
+    name: str,
+    capacity: float,
+    inside: np.ndarray,
+    top: np.ndarray,
+    low: np.ndarray,
+    per_core: bool = False,
     nominal: float = 0.0,
-) -> Level:  # fmt: skip
+) -> Level:
     return Level(name, capacity, float(np.nanmax(top[inside])), float(np.nanmedian(low[inside])), per_core, nominal)
 
 

@@ -81,9 +81,14 @@ class Plan:
 
 
 def plan(
-    backend: Backend, chip: Chip, size: str, names: tuple[str, ...], rows: Iterable[dict[str, str]],
-    refused: Iterable[dict[str, str]], deadline: float,
-) -> Plan:  # fmt: skip
+    backend: Backend,
+    chip: Chip,
+    size: str,
+    names: tuple[str, ...],
+    rows: Iterable[dict[str, str]],
+    refused: Iterable[dict[str, str]],
+    deadline: float,
+) -> Plan:
     """The cases still to measure, cut to the time there is.
 
     Parameters
@@ -154,8 +159,12 @@ def _cut(found: Plan, left_s: float) -> None:
     every = [*found.work, *found.links]
     apart = [work for work in every if key(work.case) in found.apart]
     others = [work for work in every if key(work.case) not in found.apart]
-    kept = {id(work) for part in (apart, others) if part
-            for work in random.Random(0).sample(part, max(1, int(share * len(part))))}  # noqa: S311  no secret  # fmt: skip
+    kept = {
+        id(work)
+        for part in (apart, others)
+        if part
+        for work in random.Random(0).sample(part, max(1, int(share * len(part))))  # noqa: S311  no secret
+    }
     found.leave_out("no time left in this run", len(every) - len(kept))
     found.work = [work for work in found.work if id(work) in kept]
     found.links = [work for work in found.links if id(work) in kept]

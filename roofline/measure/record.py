@@ -18,13 +18,40 @@ from roofline.measure.suites import Case
 
 #: Columns of a measurement file: the documented ones, then what the measuring adds.
 SHAPE = (
-    "m", "n", "k", "batch", "heads", "kv_heads", "head_dim", "q_len", "kv_len", "tables", "rows", "dim", "pooling",
-    "skew", "cols", "table_rows", "bytes", "devices", "reuse",
-)  # fmt: skip
+    "m",
+    "n",
+    "k",
+    "batch",
+    "heads",
+    "kv_heads",
+    "head_dim",
+    "q_len",
+    "kv_len",
+    "tables",
+    "rows",
+    "dim",
+    "pooling",
+    "skew",
+    "cols",
+    "table_rows",
+    "bytes",
+    "devices",
+    "reuse",
+)
 MEASUREMENT = (
-    "op", "time_s", "dtype", *SHAPE, "time_std_s", "low_s", "samples", "rounds", "error", "framework", "version",
+    "op",
+    "time_s",
+    "dtype",
+    *SHAPE,
+    "time_std_s",
+    "low_s",
+    "samples",
+    "rounds",
+    "error",
+    "framework",
+    "version",
     "role",
-)  # fmt: skip
+)
 REFUSED = (*MEASUREMENT, "reason")
 
 #: The `role` of rows that parameters are fitted to, and of those that nothing is fitted to.
@@ -61,9 +88,11 @@ class Table:
             raise BadData(f"{self.path}: expected at most {MAX_BYTES:,} bytes")
         text = self.path.read_text(encoding="utf-8", errors="replace")
         first = text.split("\n", 1)[0]
-        if tuple(first.strip().split(",")) != self.columns:
-            raise BadData(f"{self.path}: expected the columns {','.join(self.columns)}, found {shown(first)}; "
-                          f"give another --out or --name")  # fmt: skip
+        if tuple(first.rstrip("\r").split(",")) != self.columns:
+            raise BadData(
+                f"{self.path}: expected the columns {','.join(self.columns)}, found {shown(first)}; "
+                f"give another --out or --name"
+            )
         if not text.endswith("\n"):
             write_text(self.path, text[: text.rfind("\n") + 1])
 
@@ -151,6 +180,10 @@ def _merged(same: list[dict[str, str]]) -> dict[str, Any]:
     )
     counts = {name: sum(int(row[name]) for row in same) for name in ("samples", "rounds")}
     return {
-        **same[0], **counts, "time_s": float(np.median(time_s)), "low_s": float(low_s.min()),
-        "time_std_s": float(max(np.median(spread_s), np.std(time_s, ddof=1))), "error": float(error.max()),
-    }  # fmt: skip
+        **same[0],
+        **counts,
+        "time_s": float(np.median(time_s)),
+        "low_s": float(low_s.min()),
+        "time_std_s": float(max(np.median(spread_s), np.std(time_s, ddof=1))),
+        "error": float(error.max()),
+    }

@@ -12,10 +12,17 @@ from roofline.measure.session import Progress, Session, backend
 
 
 def measure(
-    device: str = "cpu", *, out: str | Path = "measured", name: str = "", size: str = "full",
-    names: Sequence[str] = (), resume: bool = False, engine: str = "", progress: Progress | None = None,
+    device: str = "cpu",
+    *,
+    out: str | Path = "measured",
+    name: str = "",
+    size: str = "full",
+    names: Sequence[str] = (),
+    resume: bool = False,
+    engine: str = "",
+    progress: Progress | None = None,
     using: Backend | None = None,
-) -> conclude.Result:  # fmt: skip
+) -> conclude.Result:
     """Measure the machine this runs on: ceilings, operators, a descriptor, its calibration, a validation.
 
     Parameters

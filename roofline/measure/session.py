@@ -124,9 +124,17 @@ class Session:
     def measured_probes(self) -> list[Probe]:
         """The ceilings on file."""
         return [
-            Probe(r["probe"], r["mode"], r["dtype"], int(r["bytes"]), float(r["value"]), float(r["median"]),
-                  int(r["samples"])) for r in self.probes.rows()
-        ]  # fmt: skip
+            Probe(
+                r["probe"],
+                r["mode"],
+                r["dtype"],
+                int(r["bytes"]),
+                float(r["value"]),
+                float(r["median"]),
+                int(r["samples"]),
+            )
+            for r in self.probes.rows()
+        ]
 
     def probe(self) -> None:
         """Measure the ceilings, unless a finished set is on file."""
@@ -149,12 +157,18 @@ class Session:
     def _mark_complete(self) -> None:
         old = read_json(self.record_path)
         record = {
-            "ceilings": True, "size": self.size, "suites": list(self.names), "device": self.backend.name,
-            "machine": self.backend.system.title, "cores": self.backend.system.cores,
-            "clock_Hz": self.backend.system.clock_hz, "software": self.backend.system.software,
-            "framework": f"{self.backend.framework} {self.backend.version}", "date": system.now(),
+            "ceilings": True,
+            "size": self.size,
+            "suites": list(self.names),
+            "device": self.backend.name,
+            "machine": self.backend.system.title,
+            "cores": self.backend.system.cores,
+            "clock_Hz": self.backend.system.clock_hz,
+            "software": self.backend.system.software,
+            "framework": f"{self.backend.framework} {self.backend.version}",
+            "date": system.now(),
             "load_average": system.load_average(),
-        }  # fmt: skip
+        }
         write_json(self.record_path, {**old, **record})
         load, cores = system.load_average(), self.backend.system.cores
         if load is not None and load > 1.5 * cores:
@@ -228,10 +242,17 @@ class Session:
 
     def _row(self, case: Case, timing: Timing, error: float) -> dict[str, Any]:
         return {
-            **case, "time_s": timing.median_s, "time_std_s": timing.spread_s, "low_s": timing.low_s,
-            "samples": timing.samples, "rounds": 1, "error": error, "framework": self.backend.framework,
-            "version": self.backend.version, "role": TEST if key(case) in self.plan.apart else FITTED,
-        }  # fmt: skip
+            **case,
+            "time_s": timing.median_s,
+            "time_std_s": timing.spread_s,
+            "low_s": timing.low_s,
+            "samples": timing.samples,
+            "rounds": 1,
+            "error": error,
+            "framework": self.backend.framework,
+            "version": self.backend.version,
+            "role": TEST if key(case) in self.plan.apart else FITTED,
+        }
 
     def measure_case(self, case: Case, chip: Chip, checked: bool = False) -> bool:
         """Measure one case and file its row, or why it is not believed; False if it is not worth another round.
@@ -279,4 +300,3 @@ class Session:
             self.refused.replace(row for row in self.refused.rows() if row not in back)
         self.rows.replace(merged([*self.rows.rows(), *({k: v for k, v in r.items() if k != "reason"} for r in back)]))
         return chip
-

@@ -163,9 +163,18 @@ CPU: dict[str, dict[str, list[Grid]]] = {
 }  # fmt: skip
 
 #: The pooled embedding-bag sweep of an accelerator.
-BAGS = Grid("embedding_bag", {"tables": 1, "table_share": (0.2, 8.0), "dim": (32, 64, 128, 256, 512),
-                              "pooling": (1, 4, 16, 64, 128), "batch": (64, 512, 4096, 65536), "skew": (0.0, 1.05),
-                              "dtype": ("fp32", "fp16", "int8")})  # fmt: skip
+BAGS = Grid(
+    "embedding_bag",
+    {
+        "tables": 1,
+        "table_share": (0.2, 8.0),
+        "dim": (32, 64, 128, 256, 512),
+        "pooling": (1, 4, 16, 64, 128),
+        "batch": (64, 512, 4096, 65536),
+        "skew": (0.0, 1.05),
+        "dtype": ("fp32", "fp16", "int8"),
+    },
+)
 
 _GPU_NK = ((4096, 4096), (8192, 8192), (14336, 4096), (4096, 14336), (6144, 4096), (1024, 8192))
 _LINKS = "all_reduce,all_gather,reduce_scatter,all_to_all"

@@ -68,10 +68,15 @@ def host() -> System:
     title = _match(r"model name\s*:\s*(.+)", text) or platform.processor() or platform.machine() or "processor"
     vendor = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}.get(_match(r"vendor_id\s*:\s*(\S+)", text), "")
     return System(
-        title=re.sub(r"\s+", " ", re.sub(r"\((R|TM)\)", "", title)).strip(), vendor=vendor or "unknown",
-        core_name="core", cores=cores, caches=_caches(usable, cores), memory_bytes=_memory(), clock_hz=_clock(text),
+        title=re.sub(r"\s+", " ", re.sub(r"\((R|TM)\)", "", title)).strip(),
+        vendor=vendor or "unknown",
+        core_name="core",
+        cores=cores,
+        caches=_caches(usable, cores),
+        memory_bytes=_memory(),
+        clock_hz=_clock(text),
         software=software(),
-    )  # fmt: skip
+    )
 
 
 def software() -> dict[str, str]:
@@ -83,10 +88,12 @@ def software() -> dict[str, str]:
     config: Any = numpy.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
     return {
-        "roofline": __version__, "python": platform.python_version(), "numpy": numpy.__version__,
+        "roofline": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "system": f"{platform.system()} {platform.release()}",
-    }  # fmt: skip
+    }
 
 
 def now() -> str:

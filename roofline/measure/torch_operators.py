@@ -37,8 +37,15 @@ class Buffers:
         self.torch, self.device = torch, device
         self.memory_bytes, self.cache_bytes = memory_bytes, cache_bytes
         self.random = np.random.default_rng(seed)
-        self.types = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16,
-                      "fp16": torch.float16, "fp8": torch.float8_e4m3fn, "int8": torch.int8}  # fmt: skip
+        self.types = {
+            "fp64": torch.float64,
+            "fp32": torch.float32,
+            "tf32": torch.float32,
+            "bf16": torch.bfloat16,
+            "fp16": torch.float16,
+            "fp8": torch.float8_e4m3fn,
+            "int8": torch.int8,
+        }
         self._pools: dict[str, Any] = {}
 
     def clear(self) -> None:
@@ -118,9 +125,11 @@ class Operators:
         options = {k: v for k, v in case.items() if k != "op"}
         op, dtype = case["op"], options.get("dtype", "fp32")
         makers: dict[str, Callable[..., Prepared]] = {
-            "gemm": self._gemm, "attention": self._attention, "embedding_bag": self._bag,
+            "gemm": self._gemm,
+            "attention": self._attention,
+            "embedding_bag": self._bag,
             "token_embedding": self._gather,
-        }  # fmt: skip
+        }
         if dtype not in _DTYPES.get(op, _FLOATS):
             raise CannotMeasure(f"PyTorch has no {dtype} {op}")
         try:
@@ -143,8 +152,14 @@ class Operators:
             one = torch.ones((), device=self.device)
 
             def scaled(i: int) -> None:
-                torch._scaled_mm(a[i % len(a)], b[i % len(b)].t(), scale_a=one, scale_b=one, out_dtype=torch.bfloat16,
-                                 out=c[i % sets])  # fmt: skip
+                torch._scaled_mm(
+                    a[i % len(a)],
+                    b[i % len(b)].t(),
+                    scale_a=one,
+                    scale_b=one,
+                    out_dtype=torch.bfloat16,
+                    out=c[i % sets],
+                )
 
             return scaled, a, b, c
         c = self.buffers.outputs(dtype, (m, n), sets)
@@ -168,8 +183,9 @@ class Operators:
 
         return Prepared(run, check, TOLERANCE[dtype])
 
-    def _attention(self, batch: int, heads: int, kv_heads: int, head_dim: int, q_len: int, kv_len: int,
-                   dtype: str = "bf16") -> Prepared:  # fmt: skip
+    def _attention(
+        self, batch: int, heads: int, kv_heads: int, head_dim: int, q_len: int, kv_len: int, dtype: str = "bf16"
+    ) -> Prepared:
         attend = self.torch.nn.functional.scaled_dot_product_attention
         keys = self.buffers.ring(dtype, (2, batch, kv_heads, kv_len, head_dim), 2.0 * self.buffers.cache_bytes)
         queries = self.buffers.ring(dtype, (batch, heads, q_len, head_dim), self.private_bytes)
@@ -193,8 +209,17 @@ class Operators:
 
         return Prepared(run, check, TOLERANCE[dtype])
 
-    def _bag(self, tables: int, rows: int, dim: int, pooling: int, batch: int, skew: float = 0.0,
-             dtype: str = "fp32", reuse: bool = False) -> Prepared:  # fmt: skip
+    def _bag(
+        self,
+        tables: int,
+        rows: int,
+        dim: int,
+        pooling: int,
+        batch: int,
+        skew: float = 0.0,
+        dtype: str = "fp32",
+        reuse: bool = False,
+    ) -> Prepared:
         torch = self.torch
         if tables * batch * max(pooling, dim) > (2**30 if self.cuda else 2**26):
             raise CannotMeasure(f"{tables * batch * pooling:,} lookups a call")

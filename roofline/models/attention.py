@@ -104,19 +104,48 @@ class Attention:
         count = sum(spans.values())
         rotated = sum(n for span, n in spans.items() if span.rope) if self.rope_dim else 0
         out = [
-            op.gemm(m=m, n=(self.heads + 2 * self.kv_heads) * dim, k=hidden, dtype=run.dtype, quantize=run.quantize,
-                    weight_dtype=run.weight_dtype, name="qkv_proj", count=count, shard=self._tag(self.heads, 2)),
-        ]  # fmt: skip
+            op.gemm(
+                m=m,
+                n=(self.heads + 2 * self.kv_heads) * dim,
+                k=hidden,
+                dtype=run.dtype,
+                quantize=run.quantize,
+                weight_dtype=run.weight_dtype,
+                name="qkv_proj",
+                count=count,
+                shard=self._tag(self.heads, 2),
+            ),
+        ]
         pairs, both = self.heads + self.kv_heads, self._tag(self.heads, 1)
         if self.qk_norm:
             out.append(op.rms_norm(rows=m, cols=pairs * dim, dtype=wide, name="qk_norm", count=count, shard=both))
         if rotated:
             out.append(op.rope(rows=m, cols=pairs * self.rope_dim, dtype=wide, count=rotated, shard=both))
-        out.append(op.copy(rows=m, cols=self.kv_elements, dtype=wide, out_dtype=run.kv_dtype, name="kv_write",
-                           count=count, shard=self._tag(0, 2)))  # fmt: skip
+        out.append(
+            op.copy(
+                rows=m,
+                cols=self.kv_elements,
+                dtype=wide,
+                out_dtype=run.kv_dtype,
+                name="kv_write",
+                count=count,
+                shard=self._tag(0, 2),
+            )
+        )
         out += [self._scores(run, span, n) for span, n in spans.items()]
-        out.append(op.gemm(m=m, n=hidden, k=self.heads * dim, dtype=run.dtype, quantize=run.quantize,
-                           weight_dtype=run.weight_dtype, name="o_proj", count=count, shard="row"))  # fmt: skip
+        out.append(
+            op.gemm(
+                m=m,
+                n=hidden,
+                k=self.heads * dim,
+                dtype=run.dtype,
+                quantize=run.quantize,
+                weight_dtype=run.weight_dtype,
+                name="o_proj",
+                count=count,
+                shard="row",
+            )
+        )
         return out
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
@@ -130,10 +159,20 @@ class Attention:
             seen = mean_context(run.kv_len, run.steps, 1, window, span.chunked)
             kv_len = numeric.choose(run.q_len == 1, seen, kv_len)
         return op.attention(
-            batch=batch, heads=self.heads, kv_heads=self.kv_heads, head_dim=self.head_dim, q_len=q_len, kv_len=kv_len,
-            dtype=run.attention_dtype, kv_dtype=run.kv_dtype, causal=run.causal, window=window, chunked=span.chunked,
-            name=span.name, count=count,
-        )  # fmt: skip
+            batch=batch,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            q_len=q_len,
+            kv_len=kv_len,
+            dtype=run.attention_dtype,
+            kv_dtype=run.kv_dtype,
+            causal=run.causal,
+            window=window,
+            chunked=span.chunked,
+            name=span.name,
+            count=count,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +238,17 @@ class LatentAttention:
         m, wide, count = run.tokens, run.wide, sum(spans.values())
 
         def linear(name: str, n: int, k: int, shard: str) -> Op:
-            return op.gemm(m=m, n=n, k=k, dtype=run.dtype, quantize=run.quantize, weight_dtype=run.weight_dtype,
-                           name=name, count=count, shard=shard)  # fmt: skip
+            return op.gemm(
+                m=m,
+                n=n,
+                k=k,
+                dtype=run.dtype,
+                quantize=run.quantize,
+                weight_dtype=run.weight_dtype,
+                name=name,
+                count=count,
+                shard=shard,
+            )
 
         q_width, rank = self.heads * (self.nope_dim + self.rope_dim), self.q_lora_rank
         if rank is None:
@@ -208,14 +256,19 @@ class LatentAttention:
         else:
             # Both down-projections read the same input: engines run them as one.
             out = [linear("qkv_a_proj", rank + self.kv_elements, hidden, "")]
-        out.append(op.rms_norm(rows=m, cols=self.kv_lora_rank + (rank or 0), dtype=wide, name="latent_norm",
-                               count=count))  # fmt: skip
+        out.append(
+            op.rms_norm(rows=m, cols=self.kv_lora_rank + (rank or 0), dtype=wide, name="latent_norm", count=count)
+        )
         if rank is not None:
             out.append(linear("q_b_proj", q_width, rank, "column"))
-        out.append(op.rope(rows=m, cols=(self.heads + 1) * self.rope_dim, dtype=wide, count=count,
-                           shard=f"heads {self.heads}+1x1"))  # fmt: skip
-        out.append(op.copy(rows=m, cols=self.kv_elements, dtype=wide, out_dtype=run.kv_dtype, name="kv_write",
-                           count=count))  # fmt: skip
+        out.append(
+            op.rope(
+                rows=m, cols=(self.heads + 1) * self.rope_dim, dtype=wide, count=count, shard=f"heads {self.heads}+1x1"
+            )
+        )
+        out.append(
+            op.copy(rows=m, cols=self.kv_elements, dtype=wide, out_dtype=run.kv_dtype, name="kv_write", count=count)
+        )
         absorb = self.absorbs(run.q_len, run.mean_kv_len)
         if not isinstance(absorb, np.ndarray):
             out += self._absorbed(run, count) if absorb else self._expanded(run, count)
@@ -233,22 +286,68 @@ class LatentAttention:
     def _absorbed(self, run: Pass, count: Numeric) -> list[Op]:
         rank = self.kv_lora_rank
         return [
-            op.gemm(m=run.tokens, n=rank, k=self.nope_dim, batch=self.heads, dtype=run.wide,
-                    weight_dtype=run.weight_dtype, name="q_absorb", count=count, shard="heads"),
-            op.mla_attention(batch=run.batch, heads=self.heads, q_len=run.q_len, kv_len=run.mean_kv_len,
-                             kv_lora_rank=rank, rope_dim=self.rope_dim, dtype=run.attention_dtype,
-                             kv_dtype=run.kv_dtype, causal=run.causal, name="attention", count=count),
-            op.gemm(m=run.tokens, n=self.value_dim, k=rank, batch=self.heads, dtype=run.wide,
-                    weight_dtype=run.weight_dtype, name="v_absorb", count=count, shard="heads"),
-        ]  # fmt: skip
+            op.gemm(
+                m=run.tokens,
+                n=rank,
+                k=self.nope_dim,
+                batch=self.heads,
+                dtype=run.wide,
+                weight_dtype=run.weight_dtype,
+                name="q_absorb",
+                count=count,
+                shard="heads",
+            ),
+            op.mla_attention(
+                batch=run.batch,
+                heads=self.heads,
+                q_len=run.q_len,
+                kv_len=run.mean_kv_len,
+                kv_lora_rank=rank,
+                rope_dim=self.rope_dim,
+                dtype=run.attention_dtype,
+                kv_dtype=run.kv_dtype,
+                causal=run.causal,
+                name="attention",
+                count=count,
+            ),
+            op.gemm(
+                m=run.tokens,
+                n=self.value_dim,
+                k=rank,
+                batch=self.heads,
+                dtype=run.wide,
+                weight_dtype=run.weight_dtype,
+                name="v_absorb",
+                count=count,
+                shard="heads",
+            ),
+        ]
 
     def _expanded(self, run: Pass, count: Numeric) -> list[Op]:
         # A cached prefix is kept as latents, so it is expanded again with the new tokens.
         return [
-            op.gemm(m=run.batch * run.mean_kv_len, n=self.heads * (self.nope_dim + self.value_dim),
-                    k=self.kv_lora_rank, dtype=run.dtype, quantize=run.quantize, weight_dtype=run.weight_dtype,
-                    name="kv_b_proj", count=count, shard="column"),
-            op.attention(batch=run.batch, heads=self.heads, head_dim=self.nope_dim + self.rope_dim,
-                         value_dim=self.value_dim, q_len=run.q_len, kv_len=run.mean_kv_len, dtype=run.attention_dtype,
-                         causal=run.causal, stored=False, name="attention_expanded", count=count),
-        ]  # fmt: skip
+            op.gemm(
+                m=run.batch * run.mean_kv_len,
+                n=self.heads * (self.nope_dim + self.value_dim),
+                k=self.kv_lora_rank,
+                dtype=run.dtype,
+                quantize=run.quantize,
+                weight_dtype=run.weight_dtype,
+                name="kv_b_proj",
+                count=count,
+                shard="column",
+            ),
+            op.attention(
+                batch=run.batch,
+                heads=self.heads,
+                head_dim=self.nope_dim + self.rope_dim,
+                value_dim=self.value_dim,
+                q_len=run.q_len,
+                kv_len=run.mean_kv_len,
+                dtype=run.attention_dtype,
+                causal=run.causal,
+                stored=False,
+                name="attention_expanded",
+                count=count,
+            ),
+        ]

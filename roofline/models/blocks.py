@@ -246,8 +246,16 @@ class LocalAttention(_Block):
         count, dim = feature.vectors, feature.dim
         build = Pointwise(f"{self.label}.pair", "copy", 3 * dim, rows=count, reads=1 / 3, flops=1 / 3)
         layers = self._layers(self.layers, 3 * dim, "behaviour, query and their sum", rows=count)
-        total = Pointwise(f"{self.label}.sum", "elementwise", dim, rows=count, reads=2, writes=1 / count, flops=2,
-                          follows=self.layers[-1] == dim)  # fmt: skip
+        total = Pointwise(
+            f"{self.label}.sum",
+            "elementwise",
+            dim,
+            rows=count,
+            reads=2,
+            writes=1 / count,
+            flops=2,
+            follows=self.layers[-1] == dim,
+        )
         return flat(self.label, dim), [build, *layers, total]
 
 
@@ -292,18 +300,26 @@ class Hstu(_Block):
         feature = _join(inputs)
         tokens, dim, value = feature.vectors, feature.dim, self.heads * self.linear_dim
         if self.candidates >= tokens:
-            raise ValueError(f"candidates: expected fewer than the {tokens} vectors of the sequence, "
-                             f"found {self.candidates}")  # fmt: skip
+            raise ValueError(
+                f"candidates: expected fewer than the {tokens} vectors of the sequence, found {self.candidates}"
+            )
         wide = 2 * (value + self.heads * self.qk_dim)
         size: dict[str, Any] = {"rows": tokens, "copies": self.layers}
         steps: list[Step] = [
             Pointwise(f"{self.label}.norm", "layer_norm", dim, flops=8, weights=2 * dim, **size),
             Linear(f"{self.label}.uvqk", dim, wide, **size),
-            SequenceAttention(f"{self.label}.attention", self.heads, self.qk_dim, self.linear_dim,
-                              tokens - self.candidates, self.candidates, self.layers),
+            SequenceAttention(
+                f"{self.label}.attention",
+                self.heads,
+                self.qk_dim,
+                self.linear_dim,
+                tokens - self.candidates,
+                self.candidates,
+                self.layers,
+            ),
             Pointwise(f"{self.label}.gate", "layer_norm", value, reads=2, flops=9, weights=2 * value, **size),
             Linear(f"{self.label}.out", value, dim, activation=False, **size),
-        ]  # fmt: skip
+        ]
         return Feature(self.label, ((self.candidates or 1, dim),)), self._concat(inputs) + steps
 
 
@@ -312,6 +328,13 @@ Block = Annotated[
 ]
 
 BLOCKS: dict[str, type[_Block]] = {
-    "mlp": Mlp, "towers": Towers, "concat": Concat, "combine": Combine, "dot": Dot, "cross": Cross,
-    "local_attention": LocalAttention, "rnn": Rnn, "hstu": Hstu,
-}  # fmt: skip
+    "mlp": Mlp,
+    "towers": Towers,
+    "concat": Concat,
+    "combine": Combine,
+    "dot": Dot,
+    "cross": Cross,
+    "local_attention": LocalAttention,
+    "rnn": Rnn,
+    "hstu": Hstu,
+}

@@ -62,8 +62,10 @@ class Tables(Strict):
         if self.count is not None:
             many["count"] = self.count
         if len(set(many.values())) > 1:
-            raise ValueError("expected one number, or one for each table; found " + ", ".join(
-                f"{n} tables by {key}" for key, n in many.items()))  # fmt: skip
+            raise ValueError(
+                "expected one number, or one for each table; found "
+                + ", ".join(f"{n} tables by {key}" for key, n in many.items())
+            )
         return self
 
 
@@ -245,12 +247,22 @@ def _explain(error: Any) -> str:
     if kind == "value_error":
         return f"{where}: {context['error']}"
     expected = {
-        "greater_than": "a number above {gt:g}", "greater_than_equal": "a number of at least {ge:g}",
-        "less_than_equal": "a number of at most {le:g}", "int_type": "a whole number", "float_type": "a number",
-        "finite_number": "a finite number", "string_type": "a text", "bool_type": "true or false",
-        "list_type": "a list", "model_type": "a table of keys", "model_attributes_type": "a table of keys",
-        "dict_type": "a table of keys", "literal_error": "{expected}", "string_too_short": "a text",
+        "greater_than": "a number above {gt:g}",
+        "greater_than_equal": "a number of at least {ge:g}",
+        "less_than_equal": "a number of at most {le:g}",
+        "int_type": "a whole number",
+        "float_type": "a number",
+        "finite_number": "a finite number",
+        "string_type": "a text",
+        "bool_type": "true or false",
+        "list_type": "a list",
+        "model_type": "a table of keys",
+        "model_attributes_type": "a table of keys",
+        "dict_type": "a table of keys",
+        "literal_error": "{expected}",
+        "string_too_short": "a text",
         "string_pattern_mismatch": "a name of letters, digits, '_' and '-'",
-        "too_short": "at least {min_length} of them", "too_long": "at most {max_length} of them",
-    }.get(kind)  # fmt: skip
+        "too_short": "at least {min_length} of them",
+        "too_long": "at most {max_length} of them",
+    }.get(kind)
     return f"{where}: expected {expected.format(**context)}, found {found}" if expected else f"{where}: {error['msg']}"

@@ -44,8 +44,13 @@ def _per_head_norm(dim: int) -> dict[str, Any]:
     return {"qk_norm": True, "qk_norm_weights": 2 * dim}
 
 
-def _spans(c: Fields, depth: int, window: int | None, is_local: Callable[[int], bool], chunked: bool = False,
-           ) -> list[Span]:  # fmt: skip
+def _spans(
+    c: Fields,
+    depth: int,
+    window: int | None,
+    is_local: Callable[[int], bool],
+    chunked: bool = False,
+) -> list[Span]:
     """How far each layer sees: by `layer_types` where given, else local where `is_local` says so."""
     local = Span() if window is None else Span(window, chunked)
     kinds = {"full_attention": Span(), "sliding_attention": local, "chunked_attention": local}
@@ -88,8 +93,9 @@ def _model(c: Fields, layers: list[Layer], tied: bool = False, **options: Any) -
     return {"layers": layers, "tied": c.flag("tie_word_embeddings", tied), **options}
 
 
-def _uniform(c: Fields, attention: Attention, feed_forward: FeedForward | Experts, window: int | None = None,
-             **options: Any) -> dict[str, Any]:  # fmt: skip
+def _uniform(
+    c: Fields, attention: Attention, feed_forward: FeedForward | Experts, window: int | None = None, **options: Any
+) -> dict[str, Any]:
     """A model whose layers differ in nothing but perhaps their window."""
     spans = _spans(c, _depth(c), window, lambda i: True)
     return _model(c, [(attention, feed_forward, span) for span in spans], **options)
@@ -219,10 +225,13 @@ def _deepseek(c: Fields, router_bias: bool = False) -> dict[str, Any]:
     # A null rank means that queries are projected in one matrix (V2-Lite).
     rank = None if c.has("q_lora_rank") and c.get("q_lora_rank") is None else c.integer("q_lora_rank", default=1536)
     attention = LatentAttention(
-        c.integer("num_attention_heads", limit="heads"), rank, c.integer("kv_lora_rank", default=512),
-        rope_dim=c.integer("qk_rope_head_dim", default=64), nope_dim=c.integer("qk_nope_head_dim", default=128),
+        c.integer("num_attention_heads", limit="heads"),
+        rank,
+        c.integer("kv_lora_rank", default=512),
+        rope_dim=c.integer("qk_rope_head_dim", default=64),
+        nope_dim=c.integer("qk_nope_head_dim", default=128),
         value_dim=c.integer("v_head_dim", default=128),
-    )  # fmt: skip
+    )
     shared = c.integer("n_shared_experts", default=0, low=0, limit="experts")
     block = FeedForward(shared * c.integer("moe_intermediate_size")) if shared else None
     moe = _routed(c, "n_routed_experts", "moe_intermediate_size", shared=block, router_bias=router_bias)
@@ -261,8 +270,11 @@ def _llama4(c: Fields) -> dict[str, Any]:
     rotated = c.integers("no_rope_layers", 1) or [int((i + 1) % every != 0) for i in range(depth)]
     if len(rotated) < depth:
         c.fail("no_rope_layers", f"found {len(rotated)} entries, expected num_hidden_layers = {depth}")
-    chunk = None if c.has("attention_chunk_size") and c.get("attention_chunk_size") is None else c.integer(
-        "attention_chunk_size", default=8192, limit="positions")  # fmt: skip
+    chunk = (
+        None
+        if c.has("attention_chunk_size") and c.get("attention_chunk_size") is None
+        else c.integer("attention_chunk_size", default=8192, limit="positions")
+    )
     # Rotated layers see their own chunk; the others everything.
     spans = _spans(c, depth, chunk, lambda i: bool(rotated[i]), chunked=True)
     layers: list[Layer] = [

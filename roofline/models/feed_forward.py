@@ -42,13 +42,37 @@ class FeedForward:
         m, inter = run.tokens, self.inter
         activate = op.silu_mul if self.gated else op.activation
         return [
-            op.gemm(m=m, n=2 * inter if self.gated else inter, k=hidden, dtype=run.dtype, quantize=run.quantize,
-                    weight_dtype=run.weight_dtype, name=prefix + self.up_name, count=count, shard="column"),
-            activate(rows=m, cols=inter, dtype=run.wide, name=prefix + ("silu_mul" if self.gated else "activation"),
-                     count=count, shard="column"),
-            op.gemm(m=m, n=hidden, k=inter, dtype=run.dtype, quantize=run.quantize,
-                    weight_dtype=run.weight_dtype, name=prefix + "down_proj", count=count, shard=down_shard),
-        ]  # fmt: skip
+            op.gemm(
+                m=m,
+                n=2 * inter if self.gated else inter,
+                k=hidden,
+                dtype=run.dtype,
+                quantize=run.quantize,
+                weight_dtype=run.weight_dtype,
+                name=prefix + self.up_name,
+                count=count,
+                shard="column",
+            ),
+            activate(
+                rows=m,
+                cols=inter,
+                dtype=run.wide,
+                name=prefix + ("silu_mul" if self.gated else "activation"),
+                count=count,
+                shard="column",
+            ),
+            op.gemm(
+                m=m,
+                n=hidden,
+                k=inter,
+                dtype=run.dtype,
+                quantize=run.quantize,
+                weight_dtype=run.weight_dtype,
+                name=prefix + "down_proj",
+                count=count,
+                shard=down_shard,
+            ),
+        ]
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
         """Elements that a token holds at the block's widest point, on one chip."""
@@ -102,15 +126,33 @@ class Experts:
     def ops(self, run: Pass, hidden: int, count: int) -> list[Op]:
         """The block's operators in one pass, run in `count` layers."""
         m, wide = run.tokens, run.wide
-        out = [op.gemm(m=m, n=self.experts + self.shared_gate, k=hidden, dtype=wide, weight_dtype=run.held_dtype,
-                       name="router", count=count)]  # fmt: skip
+        out = [
+            op.gemm(
+                m=m,
+                n=self.experts + self.shared_gate,
+                k=hidden,
+                dtype=wide,
+                weight_dtype=run.held_dtype,
+                name="router",
+                count=count,
+            )
+        ]
         if self.shared:
             # Their partial sums join those of the routed experts: one all-reduce for both.
             out += self.shared.ops(run, hidden, count, "shared_", "row_joined")
         out.append(
-            op.moe(tokens=m, hidden=hidden, inter=self.inter, topk=self.topk, experts=self.experts, dtype=run.dtype,
-                   weight_dtype=run.expert_dtype, quantize=run.quantize, count=count)
-        )  # fmt: skip
+            op.moe(
+                tokens=m,
+                hidden=hidden,
+                inter=self.inter,
+                topk=self.topk,
+                experts=self.experts,
+                dtype=run.dtype,
+                weight_dtype=run.expert_dtype,
+                quantize=run.quantize,
+                count=count,
+            )
+        )
         if self.shared:
             out.append(op.residual_add(rows=m, cols=hidden, dtype=wide, name="shared_add", count=count))
         return out

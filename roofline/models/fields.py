@@ -14,8 +14,14 @@ from roofline.base.errors import BadModel, closest, shown
 MAX_BYTES = 10_000_000
 
 #: Larger sizes than any model has: what exceeds them is a slip, and would only make absurd numbers later.
-LIMITS = {"layers": 10_000, "heads": 100_000, "width": 10_000_000, "vocab": 100_000_000, "experts": 1_000_000,
-          "positions": 10**12}  # fmt: skip
+LIMITS = {
+    "layers": 10_000,
+    "heads": 100_000,
+    "width": 10_000_000,
+    "vocab": 100_000_000,
+    "experts": 1_000_000,
+    "positions": 10**12,
+}
 
 
 class Fields:
@@ -123,8 +129,11 @@ class Fields:
         if whole % value:
             low = [d for d in range(1, math.isqrt(whole) + 1) if whole % d == 0]
             near = sorted({*low, *(whole // d for d in low)}, key=lambda d: abs(d - value))[:2]
-            self.fail(key, f"found {value}, expected a divisor of {of} = {whole}; nearest: "
-                           + " or ".join(str(d) for d in sorted(near)))  # fmt: skip
+            self.fail(
+                key,
+                f"found {value}, expected a divisor of {of} = {whole}; nearest: "
+                + " or ".join(str(d) for d in sorted(near)),
+            )
 
     def finish(self) -> None:
         """Refuse a misspelt field: one that nobody asked for, next to an absent one that somebody did.

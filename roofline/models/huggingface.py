@@ -61,16 +61,23 @@ def read(config: dict[str, Any], name: str = "model", file: str = "config.json")
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
     about.get("published_source")
     model = LanguageModel(
-        name=name, layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
+        name=name,
+        layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
         hidden=body.integer("hidden_size", "n_embd", "n_embed"),
         vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
-        max_positions=body.integer("max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048),
-                                   limit="positions"),
-        dtype=dtype, weight_dtype=weight_dtype, expert_dtype=expert_dtype,
+        max_positions=body.integer(
+            "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
+        ),
+        dtype=dtype,
+        weight_dtype=weight_dtype,
+        expert_dtype=expert_dtype,
         wide_attention=attention_is_wide(body, top, len(layers)),
-        title=about.text("title", name), source=about.text("source", file), aliases=_strings(about, "aliases"),
-        published_params_b=published or None, **made,
-    )  # fmt: skip
+        title=about.text("title", name),
+        source=about.text("source", file),
+        aliases=_strings(about, "aliases"),
+        published_params_b=published or None,
+        **made,
+    )
     for fields in (about, body):
         fields.finish()
     return model

@@ -132,11 +132,16 @@ class LanguageModel:
         routed = [g.feed_forward for g in self.layers if isinstance(g.feed_forward, Experts)]
         dense = [g.feed_forward.inter for g in self.layers if isinstance(g.feed_forward, FeedForward)]
         out: dict[str, int | float | str] = {
-            "kind": "language", "parameters": self.params, "active parameters": round(self.active_params),
-            "layers": self.num_layers, "hidden": self.hidden, "vocabulary": self.vocab, "heads": self.heads,
+            "kind": "language",
+            "parameters": self.params,
+            "active parameters": round(self.active_params),
+            "layers": self.num_layers,
+            "hidden": self.hidden,
+            "vocabulary": self.vocab,
+            "heads": self.heads,
             "attention": "latent (MLA)" if isinstance(first, LatentAttention) else f"{self.kv_heads} key/value heads",
             "tokens seen": ", ".join(f"{seen} in {count} layers" for seen, count in spans.items()),
-        }  # fmt: skip
+        }
         if dense:
             out["feed-forward width"] = max(dense)
         if routed:
@@ -145,8 +150,9 @@ class LanguageModel:
             "KV cache bytes a token (16 bits)": self.kv_bytes_per_token("bf16"),
             "checkpoint dtypes": f"{self.dtype} arithmetic, {self.weight_dtype} weights"
             + (f", {self.expert_dtype} experts" if routed else ""),
-            "longest context": self.max_positions, "source": self.source,
-        }  # fmt: skip
+            "longest context": self.max_positions,
+            "source": self.source,
+        }
 
     # -- Parameters and memory -----------------------------------------------------------------------------------
 
@@ -222,10 +228,17 @@ class LanguageModel:
     # -- One forward step ----------------------------------------------------------------------------------------
 
     def step(
-        self, batch: Numeric, q_len: Numeric, kv_len: Numeric, dtype: str | None = None,
-        weight_dtype: str | None = None, kv_dtype: str | None = None, causal: bool = True, logits: str = "last",
+        self,
+        batch: Numeric,
+        q_len: Numeric,
+        kv_len: Numeric,
+        dtype: str | None = None,
+        weight_dtype: str | None = None,
+        kv_dtype: str | None = None,
+        causal: bool = True,
+        logits: str = "last",
         steps: Numeric = 1,
-    ) -> Workload:  # fmt: skip
+    ) -> Workload:
         """The operators of one forward step on one chip, nothing split.
 
         Prefill is ``step(batch, prompt, prompt)``; the mean decode step of a reply is
@@ -270,12 +283,17 @@ class LanguageModel:
         batch, q_len, kv_len, steps = sizes.values()
         dtype = dtype_name(dtype or self.dtype)
         run = Pass(
-            batch=batch, q_len=q_len, kv_len=kv_len, steps=steps, causal=causal, dtype=dtype,
+            batch=batch,
+            q_len=q_len,
+            kv_len=kv_len,
+            steps=steps,
+            causal=causal,
+            dtype=dtype,
             weight_dtype=self.stored_dtype("linear", dtype, weight_dtype),
             expert_dtype=self.stored_dtype("expert", dtype, weight_dtype),
             held_dtype=self.stored_dtype("wide", dtype, weight_dtype),
             kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
-        )  # fmt: skip
+        )
         m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [

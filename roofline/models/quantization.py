@@ -38,8 +38,11 @@ def dtypes(body: Fields, top: Fields) -> tuple[str, str, str]:
     reader = _QUANTIZATION.get(method)
     if reader is None:
         near = closest(method, _QUANTIZATION, 1)
-        config.fail("quant_method", f"found {shown(method)}, expected one of mxfp4, {', '.join(_QUANTIZATION)}"
-                                    + (f"; did you mean {near[0]!r}?" if near else ""))  # fmt: skip
+        config.fail(
+            "quant_method",
+            f"found {shown(method)}, expected one of mxfp4, {', '.join(_QUANTIZATION)}"
+            + (f"; did you mean {near[0]!r}?" if near else ""),
+        )
     weight, arithmetic = reader(config)
     return arithmetic or wide, weight, weight
 
@@ -56,9 +59,13 @@ _PROJECTIONS = (
     ("c_attn", "c_proj"),
     ("query_key_value", "dense"),
 )
-_PLACES = ("model.layers.{}.self_attn.{}", "model.language_model.layers.{}.self_attn.{}",
-           "language_model.model.layers.{}.self_attn.{}", "transformer.h.{}.attn.{}",
-           "transformer.h.{}.self_attention.{}")  # fmt: skip
+_PLACES = (
+    "model.layers.{}.self_attn.{}",
+    "model.language_model.layers.{}.self_attn.{}",
+    "language_model.model.layers.{}.self_attn.{}",
+    "transformer.h.{}.attn.{}",
+    "transformer.h.{}.self_attention.{}",
+)
 
 #: Regular expressions that are tried: words, dots, a few wildcards, alternatives without any. Others could be written
 #: to take for ever, and a checkpoint is not to be trusted.
@@ -157,6 +164,11 @@ def _narrow(config: Fields, key: str, bits: int, kind: str) -> str:
 
 #: Quantisation methods: the dtypes of weights and (``""``: as without quantisation) of the arithmetic.
 _QUANTIZATION: dict[str, Callable[[Fields], tuple[str, str]]] = {
-    "fp8": _fp8, "fbgemm_fp8": _fp8, "compressed-tensors": _compressed_tensors, "modelopt": _modelopt,
-    "awq": _weight_only, "gptq": _weight_only, "bitsandbytes": _bitsandbytes,
-}  # fmt: skip
+    "fp8": _fp8,
+    "fbgemm_fp8": _fp8,
+    "compressed-tensors": _compressed_tensors,
+    "modelopt": _modelopt,
+    "awq": _weight_only,
+    "gptq": _weight_only,
+    "bitsandbytes": _bitsandbytes,
+}

@@ -209,9 +209,16 @@ class Recommender:
         }
 
     def step(
-        self, batch: Numeric, dtype: str = "fp32", table_dtype: str | None = None, devices: Numeric = 1,
-        skew: Numeric = 0, *, index_bytes: int = 8, fused: bool = True,
-    ) -> Workload:  # fmt: skip
+        self,
+        batch: Numeric,
+        dtype: str = "fp32",
+        table_dtype: str | None = None,
+        devices: Numeric = 1,
+        skew: Numeric = 0,
+        *,
+        index_bytes: int = 8,
+        fused: bool = True,
+    ) -> Workload:
         """The operators that one of `devices` chips runs to score one batch.
 
         The tables are spread over the chips, the dense part is replicated: a chip looks up its share of every sample
@@ -261,10 +268,17 @@ class Recommender:
         ops: list[Op] = [op.host_copy(bytes=inputs, name="input_copy")]
         for bag in self.bags:
             lookup = op.embedding_bag(
-                batch=batch * max(1, bag.sequence), tables=bag.tables, rows=bag.rows, dim=bag.dim,
-                pooling=bag.pooling, dtype=table_dtype, out_dtype=travel, skew=skew,
-                together=max(1.0, bag.pooling) if bag.together else 1, name=bag.name,
-            )  # fmt: skip
+                batch=batch * max(1, bag.sequence),
+                tables=bag.tables,
+                rows=bag.rows,
+                dim=bag.dim,
+                pooling=bag.pooling,
+                dtype=table_dtype,
+                out_dtype=travel,
+                skew=skew,
+                together=max(1.0, bag.pooling) if bag.together else 1,
+                name=bag.name,
+            )
             ops.append(lookup if alone else lookup.with_args(tables=bag.tables / devices))
         if not alone:
             sent = batch * (self.embedding_width * dtype_bytes(travel)) / devices
@@ -297,9 +311,10 @@ def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
         dim, sequence, size, together = key
         # A label says what tells the bags of this model apart, and no more: what the file calls them, else their size.
         parts = [
-            f"dim{dim}" if len(dims) > 1 else "", SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
+            f"dim{dim}" if len(dims) > 1 else "",
+            SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
             f"seq{sequence}" if len(sequences) > 1 and sequence else "",
-        ]  # fmt: skip
+        ]
         if len(inside[key]) <= 3 and all(_is_given(name) and within[name] == {key} for name in inside[key]):
             parts = ["+".join(inside[key])]
         n = len(tables)

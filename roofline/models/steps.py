@@ -97,9 +97,15 @@ class Linear:
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         rows, count = batch * self.rows, self.repeats * self.copies
         product = op.gemm(
-            m=rows, n=self.n, k=self.k, dtype=dtype, quantize=DTYPE_BYTES[dtype] <= 1, name=self.name, count=count,
+            m=rows,
+            n=self.n,
+            k=self.k,
+            dtype=dtype,
+            quantize=DTYPE_BYTES[dtype] <= 1,
+            name=self.name,
+            count=count,
             scope="model",
-        )  # fmt: skip
+        )
         if fused or not self.activation:
             return (product,)
         after = op.activation(
@@ -132,8 +138,16 @@ class Gram:
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         # 8-bit engines leave the interaction in 16 bits: its inputs are activations and it has no weights to shrink.
-        return (op.interaction_dot(batch=batch, features=self.vectors, dim=self.dim, dtype=op.wide(dtype),
-                                   name=self.name, count=self.copies),)  # fmt: skip
+        return (
+            op.interaction_dot(
+                batch=batch,
+                features=self.vectors,
+                dim=self.dim,
+                dtype=op.wide(dtype),
+                name=self.name,
+                count=self.copies,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +189,17 @@ class Pointwise:
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         one = op.elementwise(
-            rows=batch * self.rows, cols=self.cols, reads=self.reads, writes=self.writes, dtype=op.wide(dtype),
-            flops_per_element=self.flops, kind=self.kind, name=self.name, count=self.copies, scope="model",
-        )  # fmt: skip
+            rows=batch * self.rows,
+            cols=self.cols,
+            reads=self.reads,
+            writes=self.writes,
+            dtype=op.wide(dtype),
+            flops_per_element=self.flops,
+            kind=self.kind,
+            name=self.name,
+            count=self.copies,
+            scope="model",
+        )
         return (replace(one, follows=True) if self.follows else one,)
 
 
@@ -207,10 +229,19 @@ class SequenceAttention:
         # The scores are not quantised: attention stays in 16 bits when the layers around it run in 8.
         def attend(name: str, q_len: int, kv_len: int, causal: bool) -> Op:
             return op.attention(
-                batch=batch, heads=self.heads, head_dim=self.qk_dim, value_dim=self.value_dim, q_len=q_len,
-                kv_len=kv_len, causal=causal, stored=False, dtype=op.wide(dtype), name=name, count=self.copies,
+                batch=batch,
+                heads=self.heads,
+                head_dim=self.qk_dim,
+                value_dim=self.value_dim,
+                q_len=q_len,
+                kv_len=kv_len,
+                causal=causal,
+                stored=False,
+                dtype=op.wide(dtype),
+                name=name,
+                count=self.copies,
                 scope="model",
-            )  # fmt: skip
+            )
 
         own = attend(self.name, self.history, self.history, True)
         if not self.candidates:

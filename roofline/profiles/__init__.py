@@ -130,8 +130,13 @@ def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
         count = number(row["count"], f"{where}, column 'count'", mark) if row.get("count", "").strip() else 1.0
         if count <= 0:
             raise BadData(f"{where}, column 'count': expected calls above zero, found {shown(row['count'])}")
-        point: dict[str, Any] = {"op": row["op"].strip(), "kind": row.get("kind", ""), "count": count, "key": line,
-                                 "time_s": time_s}  # fmt: skip
+        point: dict[str, Any] = {
+            "op": row["op"].strip(),
+            "kind": row.get("kind", ""),
+            "count": count,
+            "key": line,
+            "time_s": time_s,
+        }
         if "flops" in columns:
             point |= {name: number(row[name], f"{where}, column {name!r}", mark) for name in ("flops", "bytes")}
         else:

@@ -64,8 +64,10 @@ def points(rows: list[dict[str, str]], file: str, capability: float | None = Non
     """
     launches = _launches(rows, file)
     if not any(any(t in launch.metrics for t in TIME) for launch in launches):
-        raise BadData(f"{file}: no metric {TIME[0]!r} (nor the section's 'Duration'): profile with --metrics {TIME[0]},"
-                      f"{BYTES[0]},... or --section SpeedOfLight")  # fmt: skip
+        raise BadData(
+            f"{file}: no metric {TIME[0]!r} (nor the section's 'Duration'): profile with --metrics {TIME[0]},"
+            f"{BYTES[0]},... or --section SpeedOfLight"
+        )
     for launch in launches:
         kernel, count, metrics = launch.kernel, launch.count, launch.metrics
         time = next((metrics[t] for t in TIME if t in metrics), None)
@@ -76,10 +78,15 @@ def points(rows: list[dict[str, str]], file: str, capability: float | None = Non
         if of_vectors and kind(kernel) in ("gemm", "attention") and not any(tensor.counts(name) for name in metrics):
             note = VECTOR_ONLY
         yield {
-            "op": short_name(kernel), "kind": kind(kernel), "count": count, "time_s": count * time,
-            "flops": count * (of_vectors + of_tensors), "bytes": count * _bytes(metrics, time), "key": kernel,
+            "op": short_name(kernel),
+            "kind": kind(kernel),
+            "count": count,
+            "time_s": count * time,
+            "flops": count * (of_vectors + of_tensors),
+            "bytes": count * _bytes(metrics, time),
+            "key": kernel,
             "note": note,
-        }  # fmt: skip
+        }
 
 
 def short_name(kernel: str) -> str:

@@ -68,8 +68,10 @@ def decimal_mark(cells: Iterable[tuple[str, bool]], file: str, usual: str = "") 
         elif comma is not None:
             told.setdefault(",", text.strip())
     if len(told) == 2:
-        raise BadData(f"{file}: its numbers contradict each other: {shown(told['.'])} has a decimal point, "
-                      f"{shown(told[','])} a decimal comma; export it again in one locale (LC_ALL=C)")  # fmt: skip
+        raise BadData(
+            f"{file}: its numbers contradict each other: {shown(told['.'])} has a decimal point, "
+            f"{shown(told[','])} a decimal comma; export it again in one locale (LC_ALL=C)"
+        )
     if told:
         return next(iter(told))
     if usual:
@@ -77,8 +79,10 @@ def decimal_mark(cells: Iterable[tuple[str, bool]], file: str, usual: str = "") 
         doubtful = {text: read for text, read in doubtful.items() if other in text}
     if doubtful:
         text, (point, comma) = next(iter(doubtful.items()))
-        raise BadData(f"{file}: {shown(text)} may be {point:,.10g} or {comma:,.10g}, and no other number tells whether "
-                      f"its mark groups thousands or is the decimal one; export it again with LC_ALL=C")  # fmt: skip
+        raise BadData(
+            f"{file}: {shown(text)} may be {point:,.10g} or {comma:,.10g}, and no other number tells whether "
+            f"its mark groups thousands or is the decimal one; export it again with LC_ALL=C"
+        )
     return "."
 
 

@@ -26,6 +26,9 @@ COLUMNS = ("op", "kind", "count", "flops", "bytes", "intensity", "time_s", "shar
 #: The shortest time that a row may say (s): less than a cycle of any chip.
 SHORTEST_S = 1e-12
 
+#: Of FLOP and bytes of an operator in all, a mean over its launches or not: less is no count.
+LEAST = 1e-6
+
 
 def operator(call: dict[str, Any]) -> operators.Op:
     """The operator of a call: its name under ``op``, its arguments beside it.
@@ -67,8 +70,19 @@ def table(points: Iterable[dict[str, Any]], file: str) -> pd.DataFrame:
     for point in points:
         call = point.get("call")
         key = (point["op"], tuple(sorted(call.items())) if call else point.get("key"))
-        row = rows.setdefault(key, {"op": point["op"], "kind": point.get("kind", ""), "count": 0.0, "flops": 0.0,
-                                    "bytes": 0.0, "time_s": 0.0, "call": call, "note": ""})  # fmt: skip
+        row = rows.setdefault(
+            key,
+            {
+                "op": point["op"],
+                "kind": point.get("kind", ""),
+                "count": 0.0,
+                "flops": 0.0,
+                "bytes": 0.0,
+                "time_s": 0.0,
+                "call": call,
+                "note": "",
+            },
+        )
         for name in ("count", "flops", "bytes", "time_s"):
             row[name] += point.get(name, 1.0 if name == "count" else 0.0)
         if point.get("note", "") not in row["note"]:
@@ -84,6 +98,10 @@ def table(points: Iterable[dict[str, Any]], file: str) -> pd.DataFrame:
             row["kind"], flops, size = work(row["call"])
             row["flops"] = row["flops"] or row["count"] * flops
             row["bytes"] = row["bytes"] or row["count"] * size
+        for name in ("flops", "bytes"):
+            if 0 < row[name] < LEAST:
+                found = f"found {row[name]:g} in all"
+                raise BadData(f"{file}: {shown(row['op'])}: expected no {name} or at least {LEAST:g}, {found}")
     frame = pd.DataFrame(list(rows.values()))
     frame["intensity"] = (frame["flops"] / frame["bytes"].where(frame["bytes"] > 0)).fillna(0.0)
     frame["share"] = frame["time_s"] / frame["time_s"].sum()
@@ -116,8 +134,10 @@ def csv_rows(text: str, file: str) -> list[dict[str, str]]:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(header):
-                raise BadData(f"{file}: line {start + reader.line_num}: expected {len(header)} columns "
-                              f"({', '.join(header)[:120]}), found {len(cells)}")  # fmt: skip
+                raise BadData(
+                    f"{file}: line {start + reader.line_num}: expected {len(header)} columns "
+                    f"({', '.join(header)[:120]}), found {len(cells)}"
+                )
             rows.append(dict(zip(header, cells, strict=True)))
             within(file, len(rows), len(header))
     except csv.Error as error:

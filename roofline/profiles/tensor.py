@@ -32,13 +32,23 @@ _QUALIFIERS = ("op", "src", "dst", "sparsity")
 INSTRUCTIONS = re.compile(r"(?:sm|smsp)__inst_executed_pipe_tensor(?:_(?:op|subpipe)_([a-z0-9_]+))?\.sum")
 
 #: What to ask for instead.
-ASK = ("sm__ops_path_tensor_src_bf16_dst_fp32.sum (and those of the other types that it computes in: "
-       "ncu --query-metrics | grep sm__ops_path_tensor)")  # fmt: skip
+ASK = (
+    "sm__ops_path_tensor_src_bf16_dst_fp32.sum (and those of the other types that it computes in: "
+    "ncu --query-metrics | grep sm__ops_path_tensor)"
+)
 
 #: Shapes of one warp's instruction (m, n, k), as kernels' names have them: HMMA.16816 multiplies 16 x 8 by 16. From
 #: NVIDIA's PTX ISA, "Warp Level Matrix Multiply-Accumulate Instructions" (mma.m16n8k16 and the rest).
-_SHAPES = {"884": (8, 8, 4), "1684": (16, 8, 4), "1688": (16, 8, 8), "16816": (16, 8, 16), "16832": (16, 8, 32),
-           "16864": (16, 8, 64), "8816": (8, 8, 16), "8832": (8, 8, 32)}  # fmt: skip
+_SHAPES = {
+    "884": (8, 8, 4),
+    "1684": (16, 8, 4),
+    "1688": (16, 8, 8),
+    "16816": (16, 8, 16),
+    "16832": (16, 8, 32),
+    "16864": (16, 8, 64),
+    "8816": (8, 8, 16),
+    "8832": (8, 8, 32),
+}
 
 #: The compute capability from which a chip has each (the same source): where a name and a chip contradict each other.
 _SINCE = {"884": 7.0, "1684": 8.0, "1688": 7.5, "16816": 8.0, "16832": 8.0, "16864": 8.0, "8816": 7.5, "8832": 7.5}
@@ -130,8 +140,10 @@ def _operations(kernel: str, counters: Mapping[str, float], file: str) -> float:
             a, b = parsed[one], parsed[other]
             apart = any(a[q] and b[q] and a[q] != b[q] for q in _QUALIFIERS)
             if not apart and counters[one] and counters[other]:
-                raise BadData(f"{file}: kernel {shown(kernel[:60])}: {one} and {other} overlap, and neither is a part "
-                              f"of the other: collect one of them, or {ASK}")  # fmt: skip
+                raise BadData(
+                    f"{file}: kernel {shown(kernel[:60])}: {one} and {other} overlap, and neither is a part "
+                    f"of the other: collect one of them, or {ASK}"
+                )
     return sum(counters[name] for name in kept)
 
 
@@ -156,8 +168,10 @@ def _size(kernel: str, kind: str, capability: float | None, file: str) -> tuple[
         least, below = (7.0, 7.5) if of_volta else (max(_SINCE[shape], 8.0 if shape == "884" else 0.0), math.inf)
         m, n, k = _SHAPES[shape]
         if capability is not None and not least <= capability < below:
-            raise BadData(f"{where}: its name says instructions of {m}x{n}x{k}, which a chip of compute capability "
-                          f"{capability:g} does not have: collect {ASK}")  # fmt: skip
+            raise BadData(
+                f"{where}: its name says instructions of {m}x{n}x{k}, which a chip of compute capability "
+                f"{capability:g} does not have: collect {ASK}"
+            )
         size = _VOLTA_HALF if of_volta and named is not None and named[1] == "h" else 2.0 * m * n * k
         return size, f"{m}x{n}x{k} ({size:,.0f} each) by the kernel's name"
     for generation, least, below, sizes in _GENERATIONS:
@@ -168,8 +182,9 @@ def _size(kernel: str, kind: str, capability: float | None, file: str) -> tuple[
             if said in sizes:
                 return sizes[said], f"{generation}'s {said.upper()} ({sizes[said]:,.0f} each)"
     known = "nothing tells the chip's generation" if capability is None else f"compute capability {capability:g}"
-    raise BadData(f"{where}: tensor instructions were counted and not their FLOP, and their size differs "
-                  f"({known}): collect {ASK}")  # fmt: skip
+    raise BadData(
+        f"{where}: tensor instructions were counted and not their FLOP, and their size differs ({known}): collect {ASK}"
+    )
 
 
 def capability_of(chip: Chip) -> float | None:

@@ -13,9 +13,15 @@ from roofline.profiles.numerals import number
 from roofline.profiles.points import operator
 
 _DTYPES = {
-    "float": "fp32", "double": "fp64", "c10::BFloat16": "bf16", "c10::Half": "fp16", "signed char": "int8",
-    "c10::Float8_e4m3fn": "fp8", "c10::Float8_e5m2": "fp8", "c10::Float8_e4m3fnuz": "fp8",
-}  # fmt: skip
+    "float": "fp32",
+    "double": "fp64",
+    "c10::BFloat16": "bf16",
+    "c10::Half": "fp16",
+    "signed char": "int8",
+    "c10::Float8_e4m3fn": "fp8",
+    "c10::Float8_e5m2": "fp8",
+    "c10::Float8_e4m3fnuz": "fp8",
+}
 MAX_EVENTS = 5_000_000
 
 #: Objects and lists in a trace, its events' own among them: a small text may be of nothing else.
@@ -37,8 +43,10 @@ def points(text: str, file: str) -> Iterator[dict[str, Any]]:
     kernels = [e for e in events if e.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")]
     calls = [e for e in events if e.get("cat") in ("cpu_op", "Operator", "operator")]
     if not kernels and not calls:
-        raise BadData(f"{file}: key 'traceEvents': no event of category 'cpu_op' or 'kernel'; is it a trace of the "
-                      f"PyTorch profiler?")  # fmt: skip
+        raise BadData(
+            f"{file}: key 'traceEvents': no event of category 'cpu_op' or 'kernel'; is it a trace of the "
+            f"PyTorch profiler?"
+        )
     timed = [(e, *_times(e, file)) for e in calls]
     tree = _tree(timed, file)
     if kernels:
@@ -88,8 +96,15 @@ def _tree(timed: list[tuple[dict[str, Any], float, float]], file: str) -> list[d
     nodes: list[dict[str, Any]] = []
     stacks: dict[Any, list[dict[str, Any]]] = {}
     for event, ts, dur in sorted(timed, key=lambda t: (t[1], -t[2])):
-        node: dict[str, Any] = {"name": str(event.get("name", "")), "ts": ts, "dur": dur, "children": [], "owner": None,
-                "call": _matched(event), "id": _id(_args(event), "External id", event, file)}  # fmt: skip
+        node: dict[str, Any] = {
+            "name": str(event.get("name", "")),
+            "ts": ts,
+            "dur": dur,
+            "children": [],
+            "owner": None,
+            "call": _matched(event),
+            "id": _id(_args(event), "External id", event, file),
+        }
         thread = (_id(event, "pid", event, file), _id(event, "tid", event, file))
         stack = stacks.setdefault(thread, [])
         while stack and ts >= stack[-1]["ts"] + stack[-1]["dur"]:
@@ -128,8 +143,9 @@ def _id(holder: dict[str, Any], key: str, event: dict[str, Any], file: str) -> i
     found = holder.get(key)
     if found is None or isinstance(found, int | float | str):
         return found
-    raise BadData(f"{file}: event {shown(event.get('name'))}, key {key!r}: expected a number or text, found "
-                  f"{shown(found)}")  # fmt: skip
+    raise BadData(
+        f"{file}: event {shown(event.get('name'))}, key {key!r}: expected a number or text, found {shown(found)}"
+    )
 
 
 def _args(event: dict[str, Any]) -> dict[str, Any]:
@@ -186,15 +202,31 @@ def _attention(inputs: _Inputs) -> dict[str, Any] | None:
     if len(q) != 4 or len(k) != 4:
         return None
     causal = q[2] > 1 and any(str(v) == "True" for v in inputs.values)
-    return {"op": "attention", "batch": q[0], "heads": q[1], "kv_heads": k[1], "head_dim": q[3], "q_len": q[2],
-            "kv_len": k[2], "causal": causal, "dtype": inputs.dtype()}  # fmt: skip
+    return {
+        "op": "attention",
+        "batch": q[0],
+        "heads": q[1],
+        "kv_heads": k[1],
+        "head_dim": q[3],
+        "q_len": q[2],
+        "kv_len": k[2],
+        "causal": causal,
+        "dtype": inputs.dtype(),
+    }
 
 
 def _bag(inputs: _Inputs) -> dict[str, Any] | None:
     (rows, dim), indices, offsets = inputs[0], inputs[1], inputs[2]
     bags = offsets[0] - 1 if inputs.values[7:8] == ["True"] else offsets[0]  # include_last_offset
-    return {"op": "embedding_bag", "batch": bags, "tables": 1, "rows": rows, "dim": dim,
-            "pooling": math.prod(indices) / bags, "dtype": inputs.dtype()}  # fmt: skip
+    return {
+        "op": "embedding_bag",
+        "batch": bags,
+        "tables": 1,
+        "rows": rows,
+        "dim": dim,
+        "pooling": math.prod(indices) / bags,
+        "dtype": inputs.dtype(),
+    }
 
 
 def _embedding(inputs: _Inputs) -> dict[str, Any] | None:
@@ -213,8 +245,13 @@ def _pointwise(inputs: _Inputs) -> dict[str, Any] | None:
     """Two tensors, of which one may be broadcast."""
     shape, other = inputs[0], inputs.shapes[1]
     both = isinstance(other, list) and bool(other) and math.prod(inputs[1]) == math.prod(shape)
-    return {"op": "elementwise", "rows": math.prod(shape[:-1]) or 1, "cols": shape[-1], "reads": 2 if both else 1,
-            "dtype": inputs.dtype()}  # fmt: skip
+    return {
+        "op": "elementwise",
+        "rows": math.prod(shape[:-1]) or 1,
+        "cols": shape[-1],
+        "reads": 2 if both else 1,
+        "dtype": inputs.dtype(),
+    }
 
 
 _READERS: dict[str, Callable[[_Inputs], dict[str, Any] | None]] = {

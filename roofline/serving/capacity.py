@@ -27,8 +27,16 @@ _COARSE = 2.0 ** np.arange(15)
 _FINE = 16
 
 _COLUMNS = (
-    "tp", "concurrency", "replicas", "chips", "ttft_s", "tpot_s", "tokens_per_s", "tokens_per_s_per_chip", "bound",
-)  # fmt: skip
+    "tp",
+    "concurrency",
+    "replicas",
+    "chips",
+    "ttft_s",
+    "tpot_s",
+    "tokens_per_s",
+    "tokens_per_s_per_chip",
+    "bound",
+)
 
 
 @takes(model=MODEL, chip=CHIP)
@@ -128,10 +136,13 @@ def _row(tried: _Loads, i: Any, rate: float) -> dict[str, Any]:
     tp = int(tried.widths[i, 0])
     replicas = max(1, int(np.ceil(rate / found["tokens_per_s"])))
     return {
-        "tp": tp, "concurrency": int(tried.concurrency[at]), "replicas": replicas,
-        "chips": replicas * tp * tried.lanes, **found,
+        "tp": tp,
+        "concurrency": int(tried.concurrency[at]),
+        "replicas": replicas,
+        "chips": replicas * tp * tried.lanes,
+        **found,
         "bound": str(np.broadcast_to(tried.est.bound, tried.concurrency.shape)[at]),
-    }  # fmt: skip
+    }
 
 
 def _why(tried: _Loads, limits: dict[str, float]) -> str:

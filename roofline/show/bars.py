@@ -29,9 +29,13 @@ _NEEDED = ("op", "time_s", "share", "bound")
 @canvas.picture
 @takes(labels=optional(canvas.NAMES), smallest=canvas.SHARE, title=optional(TEXT), ax=optional(canvas.AXES))
 def plot_breakdown(
-    *phases: Any, labels: Sequence[str] | None = None, smallest: float = 0.02, title: str | None = None,
-    size: tuple[float, float] | None = None, ax: Axes | None = None,
-) -> Axes:  # fmt: skip
+    *phases: Any,
+    labels: Sequence[str] | None = None,
+    smallest: float = 0.02,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Where the time goes: one horizontal bar per phase, its operators as segments.
 
     Parameters
@@ -63,8 +67,11 @@ def plot_breakdown(
         from roofline.show.words import heading
 
         title = heading(phases[0])
-    bars = [(name or f"phase {i + 1}", frame) for i, phase in enumerate(phases)
-            for name, frame in frames.named("plot_breakdown", phase, _NEEDED).items()]  # fmt: skip
+    bars = [
+        (name or f"phase {i + 1}", frame)
+        for i, phase in enumerate(phases)
+        for name, frame in frames.named("plot_breakdown", phase, _NEEDED).items()
+    ]
     if labels is not None:
         if isinstance(labels, str) or len(labels) != len(bars):
             raise BadWorkload(f"labels: expected {len(bars)} names, one a bar, found {shown(labels)}")
@@ -97,9 +104,14 @@ def _colours(names: Any) -> dict[str, Any]:
 
 
 def _draw(
-    ax: Axes, bars: Sequence[tuple[str, pd.DataFrame]], segments: Sequence[Any], colours: Mapping[str, Any],
-    title: str | None, scale: float, own: bool,
-) -> Axes:  # fmt: skip
+    ax: Axes,
+    bars: Sequence[tuple[str, pd.DataFrame]],
+    segments: Sequence[Any],
+    colours: Mapping[str, Any],
+    title: str | None,
+    scale: float,
+    own: bool,
+) -> Axes:
     drawn: dict[str, Any] = {}
     for i, row in enumerate(segments):
         left = 0.0
@@ -142,9 +154,14 @@ def _name_segments(ax: Axes, row: int, segments: Sequence[tuple[str, float, str]
 
 @canvas.picture
 def plot_sensitivity(
-    table: pd.DataFrame, figure: str = "the result", *, most: int = 16, title: str | None = None,
-    size: tuple[float, float] | None = None, ax: Axes | None = None,
-) -> Axes:  # fmt: skip
+    table: pd.DataFrame,
+    figure: str = "the result",
+    *,
+    most: int = 16,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """A tornado: how many percent a result moves for a percent of each figure of the chip, the largest on top.
 
     Parameters
@@ -180,8 +197,7 @@ def plot_sensitivity(
     colours = [canvas.COLOURS[0] if value > 0 else canvas.COLOURS[1] for value in rows]
     page.barh(range(len(rows)), rows, color=colours, height=0.66)
     page.axvline(0, color="0.3", linewidth=0.8)
-    page.set_yticks(range(len(rows)), [canvas.plain(path) for path in rows.index], fontsize=8 * scale,
-                    parse_math=False)  # fmt: skip
+    page.set_yticks(range(len(rows)), [canvas.plain(path) for path in rows.index], fontsize=8 * scale, parse_math=False)
     page.set_ylim(len(rows) - 0.4, -0.6)
     # Half of the axes, the names beside them taken off, holds the longest bar and what is written at its end.
     names, ends = (
@@ -193,8 +209,16 @@ def plot_sensitivity(
     reach = max(abs(float(v)) for v in rows) * max(1.25, half / max(half - ends - 6, half / 4))
     page.set_xlim(-reach if (rows < 0).any() else 0, reach if (rows > 0).any() else 0)
     for i, value in enumerate(rows):
-        canvas.write(page, f"{value:+.2g}", (value, i), (3 if value > 0 else -3, 0), "0.2", fontsize=7.5 * scale,
-                     ha="left" if value > 0 else "right", va="center")  # fmt: skip
+        canvas.write(
+            page,
+            f"{value:+.2g}",
+            (value, i),
+            (3 if value > 0 else -3, 0),
+            "0.2",
+            fontsize=7.5 * scale,
+            ha="left" if value > 0 else "right",
+            va="center",
+        )
     says = f"percent of {canvas.plain(figure)} for a percent of the figure"
     if canvas.extent(page, says, fontsize=9 * scale)[0] > (2 if both else 1) * half:
         says = says.replace(" for", "\nfor")

@@ -204,9 +204,15 @@ def key(ax: Axes, entries: Sequence[tuple[Any, str]], size: float, below: float 
         widest = max(extent(ax, label, fontsize=size)[0] for label in labels) + 4.2 * size
         columns = max(1, int(72 * float(figure.get_size_inches()[0]) * 0.97 / widest))
         shift = ScaledTranslation(0, -below / 72, figure.dpi_scale_trans)
-        how = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": ax.transAxes + shift,
-               "ncols": min(columns, len(labels)), "columnspacing": 1.2, "handletextpad": 0.4,
-               "borderaxespad": 0.0}  # fmt: skip
+        how = {
+            "loc": "upper center",
+            "bbox_to_anchor": (0.5, 0.0),
+            "bbox_transform": ax.transAxes + shift,
+            "ncols": min(columns, len(labels)),
+            "columnspacing": 1.2,
+            "handletextpad": 0.4,
+            "borderaxespad": 0.0,
+        }
     legend = ax.legend(handles, labels, fontsize=size, frameon=False, **how)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -47,8 +47,15 @@ def plot_validation(rows: pd.DataFrame, title: str = "", ax: Axes | None = None)
     names = list(rows["class"].unique())
     colour = {name: palette[i % len(palette)] for i, name in enumerate(names)}
     mixed = rows.sample(frac=1.0, random_state=0)  # no class on top of the others
-    ax.scatter(mixed["measured_s"] * 1e6, mixed["predicted_s"] * 1e6, s=5, c=[colour[n] for n in mixed["class"]],
-               alpha=0.4, linewidths=0, rasterized=True)  # fmt: skip
+    ax.scatter(
+        mixed["measured_s"] * 1e6,
+        mixed["predicted_s"] * 1e6,
+        s=5,
+        c=[colour[n] for n in mixed["class"]],
+        alpha=0.4,
+        linewidths=0,
+        rasterized=True,
+    )
     for name in names:
         label = f"{canvas.plain(name)} ({(rows['class'] == name).sum():,})"
         ax.scatter([], [], s=14, color=colour[name], label=label)
@@ -70,10 +77,17 @@ def plot_validation(rows: pd.DataFrame, title: str = "", ax: Axes | None = None)
 
 @canvas.picture
 def plot_frontier(
-    points: pd.DataFrame, best: pd.DataFrame, x: str, y: str, *, names: list[str] | None = None,
-    labels: dict[str, str] | None = None, title: str | None = None, size: tuple[float, float] | None = None,
+    points: pd.DataFrame,
+    best: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    names: list[str] | None = None,
+    labels: dict[str, str] | None = None,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
     ax: Axes | None = None,
-) -> Axes:  # fmt: skip
+) -> Axes:
     """All points of a grid by two of its figures, and those that no other beats, joined and named.
 
     Parameters
@@ -105,17 +119,20 @@ def plot_frontier(
     for frame in (points, best):
         missing = {x, y} - set(frame.columns)
         if missing:
-            raise BadWorkload(f"plot_frontier: no column {', '.join(sorted(missing))}; there are "
-                              f"{', '.join(map(str, frame.columns))}")  # fmt: skip
+            raise BadWorkload(
+                f"plot_frontier: no column {', '.join(sorted(missing))}; there are {', '.join(map(str, frame.columns))}"
+            )
     if best.empty:
         raise BadWorkload("plot_frontier: the frontier has no points: nothing in the grid fits")
     page = canvas.axes(ax, canvas.sized(size, canvas.USUAL))
     scale = canvas.scale(page)
-    cloud = page.scatter(points[x], points[y], s=9 * scale**2, color="0.72", linewidths=0,
-                         rasterized=len(points) > 2000)  # fmt: skip
+    cloud = page.scatter(
+        points[x], points[y], s=9 * scale**2, color="0.72", linewidths=0, rasterized=len(points) > 2000
+    )
     ordered = best.sort_values([x, y], kind="stable")
-    (line,) = page.plot(ordered[x], ordered[y], "o-", color=canvas.COLOURS[0], linewidth=1.4 * scale,
-                        markersize=4 * scale, zorder=4)  # fmt: skip
+    (line,) = page.plot(
+        ordered[x], ordered[y], "o-", color=canvas.COLOURS[0], linewidth=1.4 * scale, markersize=4 * scale, zorder=4
+    )
     for axis, name in ((page.xaxis, x), (page.yaxis, y)):
         seconds = name.endswith("_s") and "per_s" not in name
         values = points[name].to_numpy(float)
@@ -130,8 +147,12 @@ def plot_frontier(
     page.set_axisbelow(True)
     if title:
         canvas.title(page, title, 10 * scale)
-    canvas.key(page, [(line, "no other point beats it"), (cloud, "the other points")], 7.5 * scale,
-               33 * scale if ax is None else None)  # fmt: skip
+    canvas.key(
+        page,
+        [(line, "no other point beats it"), (cloud, "the other points")],
+        7.5 * scale,
+        33 * scale if ax is None else None,
+    )
     page.figure.draw_without_rendering()  # type: ignore[union-attr]
     _name_points(page, ordered, x, y, names or [], scale)
     return page

@@ -162,8 +162,14 @@ def of_point(page: Page, text: str, spot: Any, area: float, colour: Any) -> None
     page.take(room.LABEL, box)
     page.take(room.LABEL, leader)
     side = "left" if offset[0] >= 0 else "right"
-    line = {"arrowstyle": "-", "color": colour, "linewidth": 0.5 * page.scale, "shrinkA": 0, "shrinkB": reach,
-            "relpos": (0.0 if side == "left" else 1.0, 0.5)}  # fmt: skip
+    line = {
+        "arrowstyle": "-",
+        "color": colour,
+        "linewidth": 0.5 * page.scale,
+        "shrinkA": 0,
+        "shrinkB": reach,
+        "relpos": (0.0 if side == "left" else 1.0, 0.5),
+    }
     page.write(text, spot, offset, colour, ha=side, va="center", arrowprops=line if len(leader) else None)
 
 
@@ -186,8 +192,21 @@ def at_the_end(page: Page, ends: list[tuple[float, str, Any]]) -> None:
         where = (page.ax.get_xlim()[1], height)
         # In the layout, unlike other labels: the page makes room for them.
         page.ax.annotate(
-            text, where, xytext=(16 * page.scale, at - y), textcoords="offset points", color=colour, va="center",
-            fontsize=page.text["fontsize"] * smaller, parse_math=False, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0,
-                        "relpos": (0.0, 0.5)},
-        )  # fmt: skip
+            text,
+            where,
+            xytext=(16 * page.scale, at - y),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=page.text["fontsize"] * smaller,
+            parse_math=False,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "relpos": (0.0, 0.5),
+            },
+        )

@@ -41,9 +41,12 @@ _DASHES = ("-", "-.", ":")
 
 @canvas.picture
 @takes(
-    dtypes=optional(canvas.NAMES), levels=optional(canvas.NAMES), label_share=canvas.SHARE, title=optional(TEXT),
+    dtypes=optional(canvas.NAMES),
+    levels=optional(canvas.NAMES),
+    label_share=canvas.SHARE,
+    title=optional(TEXT),
     ax=optional(canvas.AXES),
-)  # fmt: skip
+)
 def plot_roofline(
     *chips: Any,
     dtypes: Sequence[str] | None = None,
@@ -206,8 +209,15 @@ def _ridges(ax: Axes, one: Outline, x: np.ndarray, colour: Any, scale: float) ->
     for ceiling in one.ceilings:
         ridge = one.ridge(ceiling)
         if ridge is not None and ridge < x[-1]:
-            ax.plot([ridge], [ceiling.value], marker="o", markersize=4.5 * scale, color="white",
-                    markeredgecolor=colour, zorder=4)  # fmt: skip
+            ax.plot(
+                [ridge],
+                [ceiling.value],
+                marker="o",
+                markersize=4.5 * scale,
+                color="white",
+                markeredgecolor=colour,
+                zorder=4,
+            )
 
 
 def _draw_alone(ax: Axes, one: Outline, x: np.ndarray, scale: float) -> None:
@@ -218,15 +228,14 @@ def _draw_alone(ax: Axes, one: Outline, x: np.ndarray, scale: float) -> None:
         ax.plot(*_slope(one, slope, x), linestyle=style, color=labels.INK, linewidth=width, zorder=3)
     for ceiling in one.ceilings:
         width = (1.6 if ceiling.value == one.top.value else 1.0) * scale
-        ax.plot([ceiling.value / one.steepest, x[-1]], [ceiling.value] * 2, "-", color=labels.INK, linewidth=width,
-                zorder=3)  # fmt: skip
+        ax.plot(
+            [ceiling.value / one.steepest, x[-1]], [ceiling.value] * 2, "-", color=labels.INK, linewidth=width, zorder=3
+        )
     _bands(ax, one, x, labels.INK)
     _ridges(ax, one, x, labels.INK, scale)
 
 
-def _draw_several(
-    ax: Axes, outlines: Sequence[Outline], x: np.ndarray, scale: float
-) -> list[tuple[float, str, Any]]:
+def _draw_several(ax: Axes, outlines: Sequence[Outline], x: np.ndarray, scale: float) -> list[tuple[float, str, Any]]:
     """The lines of several chips, a colour each; returns height, name and colour of every ceiling.
 
     Lines that lie on each other take turns along their way, so that each shows.
@@ -239,13 +248,17 @@ def _draw_several(
         one, (colour, dash) = outlines[i], looks[i]
         main = slope.name == one.chip.main_level
         start, end = (x[0], x[0] * slope.value), (one.top.value / slope.value, one.top.value)
-        ax.plot(*zip(start, end, strict=True), color=colour, linewidth=(1.6 if main else 1.0) * scale, zorder=3,
-                linestyle=_dashed(turn, dash if main else (0, (5, 1.5))))  # fmt: skip
+        ax.plot(
+            *zip(start, end, strict=True),
+            color=colour,
+            linewidth=(1.6 if main else 1.0) * scale,
+            zorder=3,
+            linestyle=_dashed(turn, dash if main else (0, (5, 1.5))),
+        )
     for (i, ceiling), turn in zip(ceilings, _turns([c.value for _, c in ceilings]), strict=True):
         one, (colour, dash) = outlines[i], looks[i]
         ends = [x[-1], ceiling.value / one.steepest]  # from the right, where those that take turns start together
-        ax.plot(ends, [ceiling.value] * 2, color=colour, linewidth=1.6 * scale, zorder=3,
-                linestyle=_dashed(turn, dash))  # fmt: skip
+        ax.plot(ends, [ceiling.value] * 2, color=colour, linewidth=1.6 * scale, zorder=3, linestyle=_dashed(turn, dash))
     for one, (colour, _) in zip(outlines, looks, strict=True):
         _bands(ax, one, x, colour)
         _ridges(ax, one, x, colour, scale)
@@ -317,9 +330,18 @@ def _draw_points(
     key: Any
     for key, group in ordered.groupby(["series", "shape"], sort=False):
         series, shape = key
-        ax.scatter(group["intensity"], group["attained"], s=group["area"], color=colours[series], marker=shape,
-                   alpha=0.4 if cloud else 0.75, edgecolor="white", linewidth=0 if cloud else 0.6 * scale,
-                   rasterized=cloud, zorder=6)  # fmt: skip
+        ax.scatter(
+            group["intensity"],
+            group["attained"],
+            s=group["area"],
+            color=colours[series],
+            marker=shape,
+            alpha=0.4 if cloud else 0.75,
+            edgecolor="white",
+            linewidth=0 if cloud else 0.6 * scale,
+            rasterized=cloud,
+            zorder=6,
+        )
     by_op = ordered.groupby(["series", "op"], sort=False)
     shares = by_op["share"].agg(["sum", "size"])
     found = []
@@ -344,8 +366,10 @@ def _key(ax: Axes, marks: pd.DataFrame | None, outlines: Sequence[Outline], scal
     several = len(outlines) > 1
     if several and any(len(one.slopes) > 1 for one in outlines):
         inner: Any = (0, (5, 1.5))
-        entries += [(Line2D([], [], color="0.4", linewidth=1.6 * scale), "main memory"),
-                    (Line2D([], [], color="0.4", linewidth=scale, linestyle=inner), "other levels")]  # fmt: skip
+        entries += [
+            (Line2D([], [], color="0.4", linewidth=1.6 * scale), "main memory"),
+            (Line2D([], [], color="0.4", linewidth=scale, linestyle=inner), "other levels"),
+        ]
     if marks is not None and len(marks):
         colours = _colour_of(marks, len(outlines) if several else 0)
         entries += [(mark("o", c, 40 * scale**2), name) for name, c in colours.items() if name]

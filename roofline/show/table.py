@@ -90,8 +90,9 @@ def _set(table: Table, cells: Sequence[str], widths: dict[int, int]) -> list[str
         columns.append([p.rjust(width) if table.columns[i].startswith(">") else p.ljust(width) for p in parts])
     blank = [" " * width for width in widths.values()]
     lines = zip_longest(*columns)
-    return [(" " * _GAP).join(b if c is None else c for c, b in zip(line, blank, strict=True)).rstrip()
-            for line in lines]  # fmt: skip
+    return [
+        (" " * _GAP).join(b if c is None else c for c, b in zip(line, blank, strict=True)).rstrip() for line in lines
+    ]
 
 
 def _fitting(table: Table, width: int) -> tuple[dict[int, int], list[int], list[str]]:

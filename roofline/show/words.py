@@ -144,8 +144,15 @@ class _Serving(_Tokens):
         r = self.request
         beams = [f"beams {r.beams:,}"] if r.beams > 1 else []
         kept = ["whole outputs reserved"] * r.reserve + ["whole context kept"] * r.whole_cache
-        return [f"concurrency {r.batch:,}", *self._lengths(), *beams, *self._prefix(), *self._types(), *kept,
-                *self._usable()]  # fmt: skip
+        return [
+            f"concurrency {r.batch:,}",
+            *self._lengths(),
+            *beams,
+            *self._prefix(),
+            *self._types(),
+            *kept,
+            *self._usable(),
+        ]
 
     def phases(self) -> list[tuple[str, Phase]]:
         return [("decoding pass", self.est.decoding), ("mixed pass", self.est.mixed)]
@@ -198,8 +205,10 @@ class _Recommendation(Words):
 
 
 _KINDS: tuple[tuple[type, type[Words]], ...] = (
-    (LanguageEstimate, _Language), (ServingEstimate, _Serving), (RecommendationEstimate, _Recommendation),
-)  # fmt: skip
+    (LanguageEstimate, _Language),
+    (ServingEstimate, _Serving),
+    (RecommendationEstimate, _Recommendation),
+)
 
 
 def words(est: Estimate) -> Words:

@@ -10,12 +10,27 @@ from roofline.work.sizes import mean, whole
 
 
 def attention(
-    *, batch: Numeric, heads: Numeric, head_dim: Numeric, q_len: Numeric, kv_len: Numeric,
-    kv_heads: Numeric | None = None, dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True,
-    window: Numeric | None = None, chunked: bool = False, value_dim: Numeric | None = None,
-    query_dtype: str | None = None, stored: bool = True, reuse: bool = False, name: str = "attention",
-    count: Numeric = 1, shard: str = "heads", scope: str = "layer",
-) -> Op:  # fmt: skip
+    *,
+    batch: Numeric,
+    heads: Numeric,
+    head_dim: Numeric,
+    q_len: Numeric,
+    kv_len: Numeric,
+    kv_heads: Numeric | None = None,
+    dtype: str = "bf16",
+    kv_dtype: str | None = None,
+    causal: bool = True,
+    window: Numeric | None = None,
+    chunked: bool = False,
+    value_dim: Numeric | None = None,
+    query_dtype: str | None = None,
+    stored: bool = True,
+    reuse: bool = False,
+    name: str = "attention",
+    count: Numeric = 1,
+    shard: str = "heads",
+    scope: str = "layer",
+) -> Op:
     """Scaled dot-product attention over a KV cache, prefill (``q_len > 1``) or decode (``q_len == 1``).
 
     Parameters
@@ -52,9 +67,10 @@ def attention(
     causal, chunked, stored = bool(given["causal"]), bool(given["chunked"]), bool(given["stored"])
     kv_heads = heads if kv_heads is None else kv_heads
     values = {
-        **mean(name, batch=batch), **whole(name, heads=heads, kv_heads=kv_heads, head_dim=head_dim),
+        **mean(name, batch=batch),
+        **whole(name, heads=heads, kv_heads=kv_heads, head_dim=head_dim),
         **mean(name, q_len=q_len, kv_len=kv_len),
-    }  # fmt: skip
+    }
     values |= {"window": 0.0, "value_dim": 0.0, "scattered": 0.0, "tensors": 1.0}  # 0: none
     if window is not None:
         values |= whole(name, window=window)
@@ -67,17 +83,22 @@ def attention(
         apart = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
         values["scattered"] = choose(apart, 1.0, 0.0) if stored and causal else 0.0
     if causal and anywhere(values["kv_len"] < values["q_len"]):
-        raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
-                          f"found q_len={shown(q_len)}, kv_len={shown(kv_len)}")  # fmt: skip
+        raise BadWorkload(
+            f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
+            f"found q_len={shown(q_len)}, kv_len={shown(kv_len)}"
+        )
     if anywhere(values["heads"] % values["kv_heads"]):
         raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {shown(heads)} and {shown(kv_heads)}")
     if chunked:
         values |= _chunks(values)
     dtype = dtype_name(dtype)
     args = {
-        **values, "causal": given["causal"], "width": width(query_dtype, dtype), "kv_width": width(kv_dtype, dtype),
+        **values,
+        "causal": given["causal"],
+        "width": width(query_dtype, dtype),
+        "kv_width": width(kv_dtype, dtype),
         "reuse": given["reuse"],
-    }  # fmt: skip
+    }
     return Op("attention", name, dtype, args, count, shard, scope)
 
 
@@ -87,17 +108,31 @@ def _chunks(values: dict[str, Numeric]) -> dict[str, Numeric]:
     rest = q_len % window
     by_pairs = q_len // window + rest * (rest + 1) / (window * (window + 1))
     return {
-        "batch": values["batch"] * choose(q_len > window, by_pairs, 1), "q_len": minimum(q_len, window),
-        "kv_len": minimum(values["kv_len"], window), "window": 0.0,
+        "batch": values["batch"] * choose(q_len > window, by_pairs, 1),
+        "q_len": minimum(q_len, window),
+        "kv_len": minimum(values["kv_len"], window),
+        "window": 0.0,
         "tensors": choose(q_len > window, q_len / window / by_pairs, 1.0),
-    }  # fmt: skip
+    }
 
 
 def mla_attention(
-    *, batch: Numeric, heads: Numeric, q_len: Numeric, kv_len: Numeric, kv_lora_rank: Numeric, rope_dim: Numeric,
-    dtype: str = "bf16", kv_dtype: str | None = None, causal: bool = True, reuse: bool = False,
-    name: str = "mla_attention", count: Numeric = 1, shard: str = "heads", scope: str = "layer",
-) -> Op:  # fmt: skip
+    *,
+    batch: Numeric,
+    heads: Numeric,
+    q_len: Numeric,
+    kv_len: Numeric,
+    kv_lora_rank: Numeric,
+    rope_dim: Numeric,
+    dtype: str = "bf16",
+    kv_dtype: str | None = None,
+    causal: bool = True,
+    reuse: bool = False,
+    name: str = "mla_attention",
+    count: Numeric = 1,
+    shard: str = "heads",
+    scope: str = "layer",
+) -> Op:
     """Multi-head latent attention (DeepSeek): every head attends over one shared latent per token.
 
     Parameters
@@ -118,12 +153,16 @@ def mla_attention(
     values |= whole(name, heads=heads, kv_lora_rank=kv_lora_rank, rope_dim=rope_dim)
     broadcastable(name, values)
     if causal and anywhere(values["kv_len"] < values["q_len"]):
-        raise BadWorkload(f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
-                          f"found q_len={shown(q_len)}, kv_len={shown(kv_len)}")  # fmt: skip
+        raise BadWorkload(
+            f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
+            f"found q_len={shown(q_len)}, kv_len={shown(kv_len)}"
+        )
     dtype = dtype_name(dtype)
     args = {
-        **values, "causal": given["causal"], "width": DTYPE_BYTES[dtype],
+        **values,
+        "causal": given["causal"],
+        "width": DTYPE_BYTES[dtype],
         "kv_width": width(kv_dtype, dtype),
         "reuse": given["reuse"],
-    }  # fmt: skip
+    }
     return Op("mla_attention", name, dtype, args, count, shard, scope)

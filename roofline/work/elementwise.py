@@ -11,11 +11,24 @@ from roofline.work.sizes import mean, whole
 
 
 def elementwise(
-    *, rows: Numeric, cols: Numeric, reads: Numeric = 1, writes: Numeric = 1, dtype: str = "bf16",
-    out_dtype: str | None = None, flops_per_element: Numeric = 1, passes: Numeric = 1, cold_reads: Numeric = 0,
-    reuse: bool = False, merged: bool = False, kind: str = "elementwise", name: str = "", count: Numeric = 1,
-    shard: str = "", scope: str = "layer",
-) -> Op:  # fmt: skip
+    *,
+    rows: Numeric,
+    cols: Numeric,
+    reads: Numeric = 1,
+    writes: Numeric = 1,
+    dtype: str = "bf16",
+    out_dtype: str | None = None,
+    flops_per_element: Numeric = 1,
+    passes: Numeric = 1,
+    cold_reads: Numeric = 0,
+    reuse: bool = False,
+    merged: bool = False,
+    kind: str = "elementwise",
+    name: str = "",
+    count: Numeric = 1,
+    shard: str = "",
+    scope: str = "layer",
+) -> Op:
     """An operation on every element of `reads` tensors of rows x cols, writing `writes` of them.
 
     Parameters
@@ -72,15 +85,25 @@ rms_norm = _kin(
 )
 layer_norm = _kin("layer_norm", "Layer norm over each row (Ba et al. 2016).", flops_per_element=8, passes=2)
 softmax = _kin("softmax", "Softmax over each row: maximum, sum, division.", flops_per_element=5, passes=3)
-silu_mul = _kin("silu_mul", "Gated activation, ``silu(a) * b`` (Shazeer 2020); cols is the width of a.", reads=2,
-                flops_per_element=5)  # fmt: skip
+silu_mul = _kin(
+    "silu_mul",
+    "Gated activation, ``silu(a) * b`` (Shazeer 2020); cols is the width of a.",
+    reads=2,
+    flops_per_element=5,
+)
 activation = _kin("activation", "A pointwise nonlinearity (ReLU, GELU, SiLU).", flops_per_element=4)
 rope = _kin("rope", "Rotary embedding, in place (Su et al. 2021); cols is heads x head_dim.", flops_per_element=3)
 copy = _kin("copy", "Concatenation, transposition, KV-cache write: bytes moved, nothing computed.", flops_per_element=0)
-sampling = _kin("sampling", "Softmax and choice over the vocabulary; rows is sequences, cols the vocabulary.", writes=0,
-                flops_per_element=6, passes=2)  # fmt: skip
-token_embedding = _kin("token_embedding", "Rows gathered from the token table; cols is the model width.",
-                       flops_per_element=0, cold_reads=1)  # fmt: skip
+sampling = _kin(
+    "sampling",
+    "Softmax and choice over the vocabulary; rows is sequences, cols the vocabulary.",
+    writes=0,
+    flops_per_element=6,
+    passes=2,
+)
+token_embedding = _kin(
+    "token_embedding", "Rows gathered from the token table; cols is the model width.", flops_per_element=0, cold_reads=1
+)
 
 
 def quantize(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", to: str = "fp8", **options: Any) -> Op:

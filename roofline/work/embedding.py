@@ -10,11 +10,22 @@ from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
 
 
 def embedding_bag(
-    *, batch: Numeric, tables: Numeric, rows: Numeric, dim: Numeric, pooling: Numeric, dtype: str = "fp32",
-    skew: Numeric = 0, together: Numeric = 1, out_dtype: str | None = None, reuse: bool = False,
+    *,
+    batch: Numeric,
+    tables: Numeric,
+    rows: Numeric,
+    dim: Numeric,
+    pooling: Numeric,
+    dtype: str = "fp32",
+    skew: Numeric = 0,
+    together: Numeric = 1,
+    out_dtype: str | None = None,
+    reuse: bool = False,
     name: str = "embedding_bag",
-    count: Numeric = 1, shard: str = "tables", scope: str = "model",
-) -> Op:  # fmt: skip
+    count: Numeric = 1,
+    shard: str = "tables",
+    scope: str = "model",
+) -> Op:
     """Pooled lookup: for each sample and table, the sum of `pooling` rows of `dim` elements.
 
     Parameters
@@ -35,16 +46,23 @@ def embedding_bag(
         For sizes outside of those that ``sizes.py`` states.
     """
     values = {
-        **mean(name, batch=batch), **whole(name, tables=tables), **mean(name, rows=rows), **whole(name, dim=dim),
-        **amount(name, pooling=pooling), **mean(name, together=together),
-    }  # fmt: skip
+        **mean(name, batch=batch),
+        **whole(name, tables=tables),
+        **mean(name, rows=rows),
+        **whole(name, dim=dim),
+        **amount(name, pooling=pooling),
+        **mean(name, together=together),
+    }
     broadcastable(name, values)
     most = maximum(values["pooling"], 1)
     if anywhere(values["together"] > most):
         raise BadWorkload(f"{name}: together is at most pooling={shown(pooling)}, found {shown(together)}")
     dtype = dtype_name(dtype)
     args = {
-        **values, **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],
-        "out_width": width(out_dtype, wide(dtype)), **flags(name, reuse=reuse),
-    }  # fmt: skip
+        **values,
+        **within(name, 0, MOST_SKEW, skew=skew),
+        "width": DTYPE_BYTES[dtype],
+        "out_width": width(out_dtype, wide(dtype)),
+        **flags(name, reuse=reuse),
+    }
     return Op("embedding_bag", name, dtype, args, count, shard, scope)

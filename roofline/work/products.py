@@ -13,10 +13,21 @@ from roofline.work.sizes import MOST_IMBALANCE, mean, whole, within
 
 
 def gemm(
-    *, m: Numeric, n: Numeric, k: Numeric, batch: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None,
-    out_dtype: str | None = None, quantize: bool = False, reuse: bool = False, name: str = "gemm",
-    count: Numeric = 1, shard: str = "", scope: str = "layer",
-) -> Op:  # fmt: skip
+    *,
+    m: Numeric,
+    n: Numeric,
+    k: Numeric,
+    batch: Numeric = 1,
+    dtype: str = "bf16",
+    weight_dtype: str | None = None,
+    out_dtype: str | None = None,
+    quantize: bool = False,
+    reuse: bool = False,
+    name: str = "gemm",
+    count: Numeric = 1,
+    shard: str = "",
+    scope: str = "layer",
+) -> Op:
     """Matrix product ``C[m, n] = A[m, k] @ B[k, n]``, `batch` of them with their own B.
 
     Parameters
@@ -47,17 +58,33 @@ def gemm(
         "width": DTYPE_BYTES[dtype],
         "weight_width": width(weight_dtype, dtype),
         "out_width": width(out_dtype, wide(dtype)),
-        **flags(name, quantize=quantize, reuse=reuse),
-    }  # fmt: skip
+        **flags(name, quantize=quantize),
+        "warm_weights": flags(name, reuse=reuse)["reuse"],
+    }
     return Op("gemm", name, dtype, args, count, shard, scope)
 
 
 def moe(
-    *, tokens: Numeric, hidden: Numeric, inter: Numeric, topk: Numeric, experts: Numeric, tp: Numeric = 1,
-    ep: Numeric = 1, dtype: str = "bf16", weight_dtype: str | None = None, gated: bool = True, skew: Numeric = 0,
-    quantize: bool = False, reuse: bool = False, tuned: bool = True, name: str = "moe", count: Numeric = 1,
-    shard: str = "experts", scope: str = "layer",
-) -> Op:  # fmt: skip
+    *,
+    tokens: Numeric,
+    hidden: Numeric,
+    inter: Numeric,
+    topk: Numeric,
+    experts: Numeric,
+    tp: Numeric = 1,
+    ep: Numeric = 1,
+    dtype: str = "bf16",
+    weight_dtype: str | None = None,
+    gated: bool = True,
+    skew: Numeric = 0,
+    quantize: bool = False,
+    reuse: bool = False,
+    tuned: bool = True,
+    name: str = "moe",
+    count: Numeric = 1,
+    shard: str = "experts",
+    scope: str = "layer",
+) -> Op:
     """A routed mixture-of-experts feed-forward layer on one rank: permute, grouped GEMMs, activation, combine.
 
     Parameters
@@ -91,10 +118,15 @@ def moe(
         raise BadWorkload(f"{name}: ep is at most the number of experts, found {shown(ep)} of {shown(experts)}")
     dtype = dtype_name(dtype)
     args = {
-        **values, **flags(name, gated=gated), **within(name, 0, MOST_IMBALANCE, skew=skew), "width": DTYPE_BYTES[dtype],
+        **values,
+        **flags(name, gated=gated),
+        **within(name, 0, MOST_IMBALANCE, skew=skew),
+        "width": DTYPE_BYTES[dtype],
         "weight_width": width(weight_dtype, dtype),
-        "out_width": DTYPE_BYTES[wide(dtype)], **flags(name, quantize=quantize, reuse=reuse, tuned=tuned),
-    }  # fmt: skip
+        "out_width": DTYPE_BYTES[wide(dtype)],
+        **flags(name, quantize=quantize, tuned=tuned),
+        "warm_weights": flags(name, reuse=reuse)["reuse"],
+    }
     return Op("moe", name, dtype, args, count, shard, scope)
 
 
@@ -122,6 +154,14 @@ def interaction_cross(
     return (
         gemm(m=batch, n=rank, k=width, dtype=dtype, name="cross_down", **options),
         gemm(m=batch, n=width, k=rank, dtype=dtype, name="cross_up", **options),
-        elementwise(rows=batch, cols=width, reads=3, writes=1, dtype=wide(dtype_name(dtype)), flops_per_element=3,
-                    name="cross_combine", scope="model"),
-    )  # fmt: skip
+        elementwise(
+            rows=batch,
+            cols=width,
+            reads=3,
+            writes=1,
+            dtype=wide(dtype_name(dtype)),
+            flops_per_element=3,
+            name="cross_combine",
+            scope="model",
+        ),
+    )

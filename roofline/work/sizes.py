@@ -43,9 +43,12 @@ def whole(where: str, least: int = 1, **values: Numeric) -> dict[str, Numeric]:
     for name, value in values.items():
         if not (type(value) is int and least <= value <= MOST):
             values[name] = _checked(
-                where, name, value, f"a whole number from {least} to 10^15",
+                where,
+                name,
+                value,
+                f"a whole number from {least} to 10^15",
                 lambda found: (found >= least) & (found <= MOST) & (found % 1 == 0),
-            )  # fmt: skip
+            )
     return values
 
 
@@ -69,9 +72,12 @@ def within(where: str, least: float, most: float, **values: Numeric) -> dict[str
     for name, value in values.items():
         if not ((type(value) is int or type(value) is float) and least <= value <= most):
             values[name] = _checked(
-                where, name, value, f"a number from {least:g} to {most:g}",
+                where,
+                name,
+                value,
+                f"a number from {least:g} to {most:g}",
                 lambda found: (found >= least) & (found <= most),
-            )  # fmt: skip
+            )
     return values
 
 

@@ -52,8 +52,9 @@ def ring_all_gather(held: Buffers, wire: Wire, shard_bytes: float, first: int = 
     """Each device passes on the shard that it got last, beginning with its own, (d + first) % n."""
     n, held = len(held), held.copy()
     for step in range(n - 1):
-        moving = [(device, (device + first - step) % n, held[device, (device + first - step) % n])
-                  for device in range(n)]  # fmt: skip
+        moving = [
+            (device, (device + first - step) % n, held[device, (device + first - step) % n]) for device in range(n)
+        ]
         for device, shard, value in moving:
             held[(device + 1) % n, shard] = value
         wire.step(dict.fromkeys(range(n), shard_bytes))
