@@ -38,7 +38,7 @@ FORMULAS = ("roofline/estimates/*.py", "roofline/serving/*.py", "roofline/work/*
             "roofline/hardware/chip.py", "roofline/hardware/variants.py", "roofline/hardware/machine.py",
             "roofline/hardware/uncertainty.py", "kernels/[a-z]*.py")  # fmt: skip
 WORKED = ["worked_*", "derivations_pipeline"]
-KERNEL = ["derivations_*", "worked_kernels", "worked_parameters", "worked_streams", "kernels", "laws"]
+KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_kernels"]
 #: What begins a file's name -> the test files that are asked, without ``test_`` and ``.py``; the first that fits
 #: counts. Of their tests those run that reach the line. Pages made anew, pictures and measured times are not asked.
 CONCERNED = {
