@@ -37,6 +37,10 @@ from benchmarks.mutation import Reach, changed, imported, in_forks, prepare, rec
 FORMULAS = ("roofline/estimates/*.py", "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
             "roofline/hardware/chip.py", "roofline/hardware/variants.py", "roofline/hardware/machine.py",
             "roofline/hardware/uncertainty.py", "kernels/[a-z]*.py")  # fmt: skip
+#: Where there is something to mutate.
+ROOMS = ("kernels/", "roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
+         "roofline/hardware/", "roofline/study/")  # fmt: skip
+
 WORKED = ["worked_*", "derivations_pipeline"]
 KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_kernels"]
 #: What begins a file's name -> the test files that are asked, without ``test_`` and ``.py``; the first that fits
@@ -199,13 +203,13 @@ def concerned(file: str, folder: Path) -> list[str]:
     return list(dict.fromkeys(str(path.relative_to(folder)) for path in paths))
 
 
-def reach(folder: Path, tests: list[str], kept: Path | None) -> Reach:
+def reach(folder: Path, tests: list[str], rooms: tuple[str, ...], kept: Path | None) -> Reach:
     """Which tests reach which line, as recorded before in `kept` for those test files that have not changed."""
     found, digests = Reach(), {}
     if kept and kept.exists():
         stored = json.loads(kept.read_text())
         found, digests = Reach(stored["seconds"], stored["reached"]), stored["digests"]
-    now = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in tests}
+    now = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() + " ".join(rooms) for file in tests}
     anew = [file for file in now if digests.get(file) != now[file]]
     for test in [test for test in found.seconds if test.partition("::")[0] in anew]:
         del found.seconds[test], found.reached[test]
@@ -213,7 +217,7 @@ def reach(folder: Path, tests: list[str], kept: Path | None) -> Reach:
         return found
     print(f"recording which lines the tests of {len(anew)} files reach", file=sys.stderr)
     for file in anew:
-        for test, seconds, reached in record(folder, [file]):
+        for test, seconds, reached in record(folder, [file], rooms):
             if seconds is None:
                 print(f"left out, as it fails without any mutant: {test}", file=sys.stderr)
             else:
@@ -320,8 +324,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch).resolve()
         copied(folder, given.alike)
+        # Lines of kernels run so often that following them takes longer than all the others.
+        rooms = tuple(
+            room for room in ROOMS if any(file.startswith("kernels/") == (room == "kernels/") for file in files)
+        )
         asked = list(dict.fromkeys(test for file in files for test in concerned(file, folder)))
-        noticed = tried(folder, drawn, sources, reach(folder, asked, given.reach), given.most)
+        noticed = tried(folder, drawn, sources, reach(folder, asked, rooms, given.reach), given.most)
     equivalent: dict[Mutant, str] = {}
     for file, source in sources.items():
         equivalent |= judged(judgements(), [mutant for mutant in drawn if mutant.file == file], source)

@@ -152,8 +152,8 @@ def _pytest(folder: Path, tests: Iterable[str], work: Callable[[Session], None])
         raise SystemExit(f"the tests cannot be collected: {outcome!r}")
 
 
-def record(folder: Path, tests: list[str]) -> Iterator[tuple[str, float | None, Lines]]:
-    """Run the tests as they are: each test's name, its seconds (None where it failed) and the lines it reached.
+def record(folder: Path, tests: list[str], rooms: tuple[str, ...]) -> Iterator[tuple[str, float | None, Lines]]:
+    """Run the tests as they are: each test's name, its seconds (None where it failed) and the lines of these rooms it reached.
 
     What a function keeps of earlier calls is forgotten before each test, so that none hides behind another.
     """
@@ -163,7 +163,7 @@ def record(folder: Path, tests: list[str]) -> Iterator[tuple[str, float | None, 
             forget = _forgetting()
             for test in session.items:
                 forget()
-                with _traced(folder) as reached:
+                with _traced(folder, rooms) as reached:
                     began = time.process_time()
                     passed = session.run(test)
                     seconds = time.process_time() - began
@@ -176,8 +176,8 @@ def record(folder: Path, tests: list[str]) -> Iterator[tuple[str, float | None, 
 
 
 @contextlib.contextmanager
-def _traced(folder: Path) -> Iterator[Lines]:
-    """The lines of the tree's sources (tests apart) that run meanwhile."""
+def _traced(folder: Path, rooms: tuple[str, ...]) -> Iterator[Lines]:
+    """The lines of sources in these rooms that run meanwhile."""
     lines: set[tuple[types.CodeType, int]] = set()
     found: Lines = {}
 
@@ -186,7 +186,7 @@ def _traced(folder: Path) -> Iterator[Lines]:
         return line
 
     def called(frame: types.FrameType, _event: str, _argument: Any) -> Any:
-        return line if in_tree(frame.f_code.co_filename, folder).startswith(SOURCES) else None
+        return line if in_tree(frame.f_code.co_filename, folder).startswith(rooms) else None
 
     sys.settrace(called)
     try:
@@ -196,11 +196,6 @@ def _traced(folder: Path) -> Iterator[Lines]:
         for code, number in lines:
             functions = found.setdefault(in_tree(code.co_filename, folder), {})
             functions.setdefault(code.co_qualname, []).append(number - code.co_firstlineno)
-
-
-#: Where there is anything to mutate.
-SOURCES = ("kernels/", "roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
-           "roofline/hardware/", "roofline/study/")  # fmt: skip
 
 
 @functools.cache
