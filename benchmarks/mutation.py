@@ -153,7 +153,7 @@ def _pytest(folder: Path, tests: Iterable[str], work: Callable[[Session], None])
 
 
 def record(folder: Path, tests: list[str], rooms: tuple[str, ...]) -> Iterator[tuple[str, float | None, Lines]]:
-    """Run the tests as they are: each test's name, its seconds (None where it failed) and the lines of these rooms it reached.
+    """Run the tests as they are: each test's name, its seconds (None where it failed) and the rooms' lines it reached.
 
     What a function keeps of earlier calls is forgotten before each test, so that none hides behind another.
     """

@@ -72,7 +72,9 @@ def test_what_is_advised_where_a_batch_is_too_large() -> None:
     for are one chip's. Narrower weights free a few bytes only, as most of it is cache."""
     assert advised(capacity(needs(500)), batch=1000)[-1] == "batch=500"
     assert advised(capacity(needs(700)), batch=1000) == ["tp=2 (2 chips)", "batch=700"]
-    assert advised(capacity(needs(999)), batch=1000) == ["tp=2 (2 chips)", "weight_dtype='fp8' on the same 1 chip", "batch=999"]  # fmt: skip
+    assert advised(capacity(needs(999)), batch=1000) == [
+        "tp=2 (2 chips)", "weight_dtype='fp8' on the same 1 chip", "batch=999"
+    ]  # fmt: skip
     # Room for one alone is room for a batch of one; where that is what was asked there is no smaller one.
     assert advised(capacity(needs(1)), batch=2)[-1] == "batch=1"
     assert not any("batch" in words for words in advised(capacity(needs(1) - 1), batch=1))
@@ -84,8 +86,10 @@ def test_the_error_says_what_is_needed_and_what_there_is() -> None:
     whole = needs(1000)
     assert error.value.needs_bytes == whole
     assert error.value.has_bytes == pytest.approx(needs(500))
-    assert re.search(r"two-layers in bf16 does not fit on 1 x plain\S+ each chip needs .* \(weights .* \+ KV cache .* \+ "
-                     r"activations .*\) and has .* usable \(90% of", str(error.value))  # fmt: skip
+    words = (
+        r"two-layers in bf16 does not fit on 1 x plain\S+ each chip needs .* \(weights .* \+ KV cache .* \+ activations"
+    )
+    assert re.search(rf"{words} .*\) and has .* usable \(90% of", str(error.value))
 
 
 def test_more_chips_are_advised_in_doublings_of_the_plan() -> None:
