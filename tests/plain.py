@@ -74,6 +74,19 @@ latency = {VALUE "0 s"}
 [overheads]
 step = {VALUE "0 s"}
 engine_spread = {VALUE 0}
+
+[power]
+idle_share = {VALUE 0.1}
+typical_load = {VALUE 1}
+active_share = {VALUE 0}
+compute_share = {VALUE 0.5}
+memory_share = {VALUE 0.5}
+spread = {VALUE 0.1}
+
+[server]
+power_share = {VALUE 0}
+factor = {VALUE 1}
+price_factor = {VALUE 1}
 """
 
 _ATTENTION = """

@@ -194,14 +194,17 @@ class Chip(Machine):
             return self
         key = ("stack", *wanted)
         if key not in self.bound_cache:
-            numbers = dict(self.numbers)
+            figures: dict[str, Number] = {}
             for one in wanted:
                 prefix = f"stack.{one}."
-                figures = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
-                if not figures:
+                its = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
+                if not its:
                     raise UnknownName(f"software stack of {self.name}", one, [*self.stacks, variants.PLAIN])
-                numbers |= figures
-            self.bound_cache[key] = self._variant(numbers, {variants.STACK: "+".join([*laid, *wanted])})
+                figures |= its
+            # A factor of a what-if was one of this figure too: the name says what it has come to.
+            changes = {p: variants.text_of(figures[p]) for p in self.changes if p in figures}
+            changes[variants.STACK] = "+".join([*laid, *wanted])
+            self.bound_cache[key] = self._variant({**self.numbers, **figures}, changes)
         return self.bound_cache[key]  # type: ignore[no-any-return]
 
     def _on_plain(self) -> Chip:
