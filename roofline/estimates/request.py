@@ -42,7 +42,18 @@ LANGUAGE = (
 )
 
 #: The options of an estimate of a recommendation model.
-RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "stack", "usable_memory", *TERMS)
+RECOMMENDATION = (
+    "batch",
+    "devices",
+    "dtype",
+    "table_dtype",
+    "skew",
+    "compiled",
+    "placement",
+    "stack",
+    "usable_memory",
+    *TERMS,
+)
 
 #: What is taken where a size is left out, of a language model and of a recommendation model.
 USUAL_LANGUAGE = {"batch": 1, "prompt": 1024, "output": 256, "prefix": 0, "tp": 1, "pp": 1, "ep": 1, "dp": 1}
@@ -71,6 +82,7 @@ class Request:
     devices: Any = 1
     skew: Any = None
     compiled: bool = False
+    placement: Any = None
     usable_memory: Any = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
