@@ -95,7 +95,7 @@ def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -
             raise UnknownName(f"option for {what}", name, known)
 
 
-def _between(where: str, value: Any, expected: str, fine: Callable[[Any], Any]) -> Any:
+def between(where: str, value: Any, expected: str, fine: Callable[[Any], Any]) -> Any:
     """A number, or an array of numbers, that is fine everywhere; else an error that says what is expected."""
     value = as_numeric(value, where)
     array = np.asarray(value)
@@ -107,12 +107,12 @@ def _between(where: str, value: Any, expected: str, fine: Callable[[Any], Any]) 
 
 def usable_share(value: Any) -> Any:
     """The share of the memory that the model may fill, above 0."""
-    return _between("usable_memory", value, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
+    return between("usable_memory", value, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
 
 
 def zipf(value: Any) -> Any:
     """A Zipf exponent: from 0 (uniform) to the most (nearly every index the same)."""
-    return _between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
+    return between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
 
 
 def flag(where: str, value: Any) -> bool:
