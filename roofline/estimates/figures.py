@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeAlias, overload
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload
 from roofline.base.face import NUMBER, TEXT, optional, takes
-from roofline.base.numeric import broadcastable
+from roofline.base.numeric import Numeric, broadcastable
 from roofline.catalog.load import Model
 from roofline.estimates import grids
 from roofline.estimates.inference import Phase
@@ -22,6 +22,10 @@ from roofline.hardware.uncertainty import SAMPLES
 
 #: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
 MOST_VALUES, MOST_BYTES = 2**20, 2**28
+
+
+#: Low and high.
+Interval: TypeAlias = tuple[Numeric, Numeric]
 
 
 class Estimate:
@@ -37,14 +41,17 @@ class Estimate:
         if grids.varied(chip):
             broadcastable(f"{model.name} on {chip.name}", grids.arrays(request, chip))
 
-    time_s: Any
+    @property
+    def time_s(self) -> Numeric:
+        """Time of what was asked (s)."""
+        raise NotImplementedError
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was taken where nothing was asked, a sentence each, such as the arithmetic of a quantised checkpoint."""
         return self.request.notes
 
-    def _on(self, chip: Chip) -> Any:
+    def _on(self, chip: Chip) -> Self:
         return type(self)(self.model, chip, self.request)
 
     @property
@@ -52,17 +59,27 @@ class Estimate:
         """What the estimate is made of."""
         raise NotImplementedError
 
+    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Any]:
+        """The headline figures with model error: `factors` are samples of exp(z) for standard normal z."""
+        raise NotImplementedError
+
     @functools.cached_property
     def _shape(self) -> tuple[int, ...]:
         """The shape of the whole grid: of all arrays that were asked for or that the chip has."""
         return np.broadcast_shapes(*(array.shape for array in grids.arrays(self.request, self.chip).values()))
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Numeric]:
         """The headline figures by name."""
         return {name: getattr(self, name) for name in self.FIGURES}
 
+    @overload
+    def interval(self, level: float = 0.9, figure: None = None) -> dict[str, Interval]: ...
+
+    @overload
+    def interval(self, level: float = 0.9, figure: str = ...) -> Interval: ...
+
     @takes(level=NUMBER, figure=optional(TEXT))
-    def interval(self, level: float = 0.9, figure: str | None = None) -> Any:
+    def interval(self, level: float = 0.9, figure: str | None = None) -> Interval | dict[str, Interval]:
         """The central interval that holds the true figure with a probability.
 
         Two doubts are added: the ranges of the chip's figures (sampled, a Latin hypercube of 256), and the error of
@@ -99,10 +116,10 @@ class Estimate:
                 here = grids.place(value, part)
                 drawn = samples[name].reshape(SAMPLES, *value[here].shape)
                 found[name][:, *here] = uncertainty.central(drawn, level, value[here])
-        out = {name: tuple(map(_plain, ends)) for name, ends in found.items()}
+        out = {name: (_plain(low), _plain(high)) for name, (low, high) in found.items()}
         return out if figure is None else out[figure]
 
-    def _parts(self) -> Iterator[tuple[grids.Part, dict[str, Any]]]:
+    def _parts(self) -> Iterator[tuple[grids.Part, dict[str, np.ndarray]]]:
         """The grid in parts whose samples fit into memory, each with the samples of every headline figure."""
         size = math.prod(self._shape)
         if size == 1:
@@ -113,27 +130,27 @@ class Estimate:
         for part in grids.parts(self._shape, max(1, most)):
             yield part, self._part(part)._samples
 
-    def _part(self, part: grids.Part) -> Any:
+    def _part(self, part: grids.Part) -> Self:
         """The same estimate for a part of its grid."""
         request, chip = grids.cut(self.request, self.chip, part)
         return type(self)(self.model, chip, request)
 
     @functools.cached_property
-    def _sampled(self) -> Any:
+    def _sampled(self) -> Self:
         """The same estimate on a chip whose ranges are samples, along the first axis."""
         return self._on(uncertainty.sample(self.chip, SAMPLES, trailing=len(self._shape)))
 
     @functools.cached_property
-    def _samples(self) -> dict[str, Any]:
+    def _samples(self) -> dict[str, np.ndarray]:
         """Samples of every headline figure, along the first axis."""
         factors = uncertainty.error_factors(np.ones(()), SAMPLES).reshape(-1, *(1,) * len(self._shape))
         return dict(self._sampled._figures_with_errors(factors))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: np.ndarray) -> Numeric:
     return float(value) if np.ndim(value) == 0 else value
 
 
-def with_errors(phase: Phase, factors: Any) -> Any:
+def with_errors(phase: Phase, factors: np.ndarray) -> np.ndarray:
     """The phase's time with model error: `factors` are samples of exp(z) for standard normal z."""
     return np.maximum(phase.time_s * np.exp(np.log(factors) * phase.spread), phase.lower_s)

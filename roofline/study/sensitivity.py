@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
-from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates.estimate import estimate
+from roofline.estimates.request import Options
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 
@@ -32,11 +32,11 @@ _NOTHING = 1e-6
 
 @takes(model=MODEL, chip=CHIP, figure=optional(TEXT))
 def sensitivity(
-    model: Model | str | os.PathLike[str],
-    chip: Chip | str | os.PathLike[str],
+    model: Model | Name,
+    chip: Chip | Name,
     figure: str | None = None,
     step: float = 0.1,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> pd.DataFrame:
     """How much each figure of the chip moves the result: elasticities, largest first.
 
@@ -74,7 +74,8 @@ def sensitivity(
     )
     if not NUMBER.holds(step) or not 1e-6 <= abs(step) < 1:
         raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {shown(step)}")
-    base = estimate(loaded, on, check=False, **options)
+    asked: dict[str, Any] = {**options, "check": False}
+    base = estimate(loaded, on, **asked)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
     if figure not in base.FIGURES:
@@ -83,7 +84,7 @@ def sensitivity(
     rows = []
     for block in _blocks(_changes(on, float(step))):
         varied = _varied(on, block)
-        after = getattr(estimate(loaded, varied, check=False, **options), figure)
+        after = getattr(estimate(loaded, varied, **asked), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:

@@ -40,6 +40,7 @@ from roofline.base.errors import BadWorkload
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.work import op
+from roofline.work.collective import Collective
 from roofline.work.op import Op
 from roofline.work.sizes import MOST, whole
 from roofline.work.splittable import Splittable
@@ -104,11 +105,11 @@ class Plan:
         degrees = (self.tp, self.pp, self.ep, self.dp)
         sizes = (model.name, model.heads, model.kv_heads, model.num_layers, model.experts)
         if all(type(d) is int for d in degrees):
-            points = {degrees}
+            points: set[Any] = {degrees}
         else:
             points = set(zip(*(d.ravel().tolist() for d in np.broadcast_arrays(*degrees)), strict=True))
-        for point in sorted(points):
-            problem = _problem(*point, *sizes)
+        for tp, pp, ep, dp in sorted(points):
+            problem = _problem(tp, pp, ep, dp, *sizes)
             if problem:
                 raise BadWorkload(problem)
 
@@ -217,7 +218,7 @@ def _experts(one: Op, plan: Plan) -> list[Op]:
     ]
 
 
-def _collective(make: Any, after: Op, size: Numeric, devices: Numeric, label: str = "") -> list[Op]:
+def _collective(make: Collective, after: Op, size: Numeric, devices: Numeric, label: str = "") -> list[Op]:
     if _is_one(devices):
         return []
     name = f"{after.name}_{label or make.__name__}"
@@ -270,7 +271,7 @@ def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | 
     output projection, whichever is larger.
     """
     in_layers: Numeric = 0
-    ends = {"token_embedding": 0, "lm_head": 0, "": 0}
+    ends: dict[str, Numeric] = {"token_embedding": 0, "lm_head": 0, "": 0}
     for w in model.weights:
         share = 1 / numeric.maximum(plan.tp, plan.ep) if w.shard == "experts" else kept(w.shard, plan.tp)
         size = w.elements * w.count * dtype_bytes(model.stored_dtype(w.storage, dtype, weight_dtype)) * share
