@@ -31,6 +31,27 @@ def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE
     BadDescriptor
         When it is no file, too large, not text, not TOML (with the line), or nested too deeply.
     """
+    text = _text(path, most_bytes)
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > most_line:
+            found = f"expected at most {most_line:,} characters, found {len(line):,}"
+            raise BadDescriptor(str(path), [f"line {number}: {found}"])
+        if _DEEP.match(line):
+            raise BadDescriptor(str(path), [f"line {number}: nested too deeply"])
+    try:
+        raw = tomllib.loads(text)
+    except RecursionError:
+        raise BadDescriptor(str(path), ["nested too deeply"]) from None
+    except ValueError as error:  # tomllib's own error, with the line; int() on a number of thousands of digits
+        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
+    problems = _unsafe(raw)
+    if problems:
+        raise BadDescriptor(str(path), problems)
+    return raw
+
+
+def _text(path: Path, most_bytes: int) -> str:
+    """What stands in a file of at most so many bytes."""
     try:
         if path.is_dir():
             raise BadDescriptor(str(path), ["cannot be read: expected a file, found a folder"])
@@ -41,28 +62,15 @@ def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE
         if len(data) > most_bytes:
             size = path.stat().st_size
             raise BadDescriptor(str(path), [f"expected at most {most_bytes:,} bytes, found {size:,}"])
-        text = data.decode("utf-8-sig")  # Windows editors write the mark that this drops
-        for number, line in enumerate(text.split("\n"), 1):
-            if len(line) > most_line:
-                found = f"expected at most {most_line:,} characters, found {len(line):,}"
-                raise BadDescriptor(str(path), [f"line {number}: {found}"])
-            if _DEEP.match(line):
-                raise BadDescriptor(str(path), [f"line {number}: nested too deeply"])
-        raw = tomllib.loads(text)
-    except BadDescriptor:  # a ValueError, as what follows is
-        raise
+        return data.decode("utf-8-sig")  # Windows editors write the mark that this drops
     except UnicodeDecodeError as error:
         raise BadDescriptor(str(path), [f"cannot be read: expected UTF-8 text, found other bytes ({error})"]) from None
+    except BadDescriptor:  # a ValueError, as a path that holds a NUL gives
+        raise
+    except ValueError as error:
+        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
     except OSError as error:
         raise BadDescriptor(str(path), [f"cannot be read: {error.strerror or error}"]) from None
-    except RecursionError:
-        raise BadDescriptor(str(path), ["nested too deeply"]) from None
-    except ValueError as error:  # tomllib's own error, with the line; int() on a number of thousands of digits
-        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
-    problems = _unsafe(raw)
-    if problems:
-        raise BadDescriptor(str(path), problems)
-    return raw
 
 
 def _unsafe(raw: dict[str, Any]) -> list[str]:
