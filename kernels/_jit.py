@@ -23,16 +23,13 @@ import types
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from roofline.kernels.quantities import Quantities
 
-#: What every kernel returns: the quantities of :data:`roofline.kernels.COST`, in that order.
-Quantities = tuple[
-    float, float, float, float, float, float, float, float, float, float, float, float, float, float
-]  # fmt: skip
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _INNER: dict[Callable[..., Any], None] = {}
 
@@ -57,7 +54,7 @@ KERNELS: dict[str, Callable[..., Any]] = {}
 
 
 def kernel(function: Function) -> Function:
-    """Mark a public scalar kernel, found from then on by its name: floats in, the ``COST`` tuple out."""
+    """Mark a public scalar kernel, found from then on by its name: floats in, `Quantities` out."""
     KERNELS[function.__name__] = function
     return function
 
@@ -183,12 +180,12 @@ def _loop_source(function: Callable[..., Any]) -> tuple[str, str]:
     name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_loop"
     columns = ", ".join(f"a{i}" for i in range(len(names)))
     point = ", ".join(f"a{i}[p * steps[{i}]]" for i in range(len(names)))
+    stores = "".join(f"        out[{q}, p] = cost[{q}]\n" for q in range(len(Quantities._fields)))
     source = (
         f"def {name}(out, first, last, steps, {columns}):\n"
         f"    for p in range(first, last):\n"
         f"        cost = {function.__name__}({point})\n"
-        f"        for q in range(out.shape[0]):\n"
-        f"            out[q, p] = cost[q]\n"
+        f"{stores}"
     )
     return source, name
 
@@ -241,7 +238,7 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
     steps = np.array([int(isinstance(a, np.ndarray)) for a in arguments], dtype=np.int64)
     loop = _compile(function)
     _COMPILED.add(function)
-    out = np.empty((len(get_args(Quantities)), size))
+    out = np.empty((len(Quantities._fields), size))
     parts = min(os.cpu_count() or 1, size // SHARE)
     if parts < 2:
         loop(out, 0, size, steps, *columns)

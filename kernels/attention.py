@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 
-from roofline.kernels._jit import Quantities, inner, kernel
+from roofline.kernels._jit import inner, kernel
+from roofline.kernels.quantities import Quantities
 from roofline.kernels.rounding import rounded_up
 
 TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix engines
@@ -31,6 +32,205 @@ def attended(queries: float, keys: float, window: float) -> float:
     short, skipped = min(keys, window), min(first, window)
     triangle = 0.5 * (short * (short + 1.0) - skipped * (skipped + 1.0))
     return triangle + window * (max(keys - window, 0.0) - max(first - window, 0.0))
+
+
+@inner
+def work(
+    batch: float,
+    heads: float,
+    kv_heads: float,
+    key_dim: float,
+    value_dim: float,
+    kv_dim: float,
+    q_len: float,
+    kv_len: float,
+    causal: float,
+    window: float,
+    width: float,
+    kv_width: float,
+    reuse: float,
+    tensors: float,
+    cache_capacity: float,
+) -> tuple[float, float, float, float, float, float, float, float]:
+    """What `attention_cost` has to compute and move, however it is scheduled.
+
+    Queries and output were just in the cache and spill beyond it; the KV cache is cold unless it is reused and fits.
+
+    Returns
+    -------
+    span, keys : float
+        Keys that a query sees at most, and that any of the queries sees.
+    flops, softmax_flops : float
+    kv_bytes, io_bytes : float
+        Keys and values, and queries and output, once.
+    memory_bytes, ideal_bytes : float
+        Expected of main memory, and the least that it has to give.
+    """
+    span = min(kv_len, window) if window > 0.0 else kv_len
+    keys = min(kv_len, span + q_len - 1.0)
+    pairs = attended(q_len, kv_len, span) if causal > 0.0 else q_len * span
+    scores = batch * heads * pairs
+    flops = 2.0 * (key_dim + value_dim) * scores
+    softmax_flops = SOFTMAX_FLOPS * scores
+
+    sequences = batch * tensors  # that have tensors, whole
+    kv_bytes = sequences * kv_heads * keys * kv_dim * kv_width
+    io_bytes = sequences * heads * q_len * (key_dim + value_dim) * width
+    spilled = max(io_bytes - cache_capacity, 0.0)
+    missed = max(kv_bytes - max(cache_capacity - io_bytes, 0.0), 0.0)
+    ideal_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
+    excess = (kv_bytes + io_bytes - KEPT * cache_capacity) / max((1.0 - KEPT) * cache_capacity, 1.0)
+    missed = kv_bytes * min(max(excess, 0.0), 1.0)
+    memory_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
+    return span, keys, flops, softmax_flops, kv_bytes, io_bytes, memory_bytes, ideal_bytes
+
+
+@inner
+def decode(
+    batch: float,
+    kv_heads: float,
+    group: float,
+    q_len: float,
+    kv_len: float,
+    span: float,
+    keys: float,
+    value_dim: float,
+    kv_dim: float,
+    kv_width: float,
+    kv_bytes: float,
+    io_bytes: float,
+    start_s: float,
+    row_s: float,
+    memory_s: float,
+    pair_s: float,
+    decode_rows: float,
+    fetch_rows: float,
+    port_cores: float,
+    cache_rate: float,
+    core_rate: float,
+    core_count: float,
+    block_s: float,
+    decode_fill_s: float,
+    decode_split_s: float,
+) -> tuple[float, float, float, float, float, float]:
+    """The fastest way to run few queries: one block per sequence and KV head, that streams all its keys.
+
+    Whole, or with the keys cut so that every core has an equal share of them.
+
+    Parameters
+    ----------
+    batch, kv_heads, q_len, kv_len, value_dim, kv_dim, kv_width, decode_rows, fetch_rows, port_cores, block_s
+        As in `attention_cost`.
+    group : float
+        Query heads that share a KV head.
+    span, keys, kv_bytes, io_bytes : float
+        As :func:`work` returns them.
+    start_s, row_s, memory_s : float
+        What nothing hides, of the call and of a query row; main memory's part; s.
+    pair_s : float
+        The whole chip's time for a pair of a query and a key, s.
+    cache_rate, core_rate : float
+        Sustained cache bandwidth, and a core's share of it, bytes/s.
+    decode_fill_s, decode_split_s : float
+        Latency of a block's first tile; cost of cutting the keys and combining the parts; s.
+
+    Returns
+    -------
+    time_s, upper_s : float
+        Of the fastest schedule, and the least of all with nothing overlapped, s.
+    compute_s, cache_s, overhead_s, cache_bytes : float
+        Busy times of the fastest one, what nothing hides, and the bytes that pass the cache.
+    """
+    rows = max(group, min(group * q_len, DECODE_ROWS))
+    row_blocks, fetches = rounded_up(rows / decode_rows), rounded_up(rows / fetch_rows)
+    blocks = batch * kv_heads * row_blocks
+    tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
+    tile_s = decode_rows * TILE * core_count * pair_s
+    key_s = fetches / row_blocks * kv_dim * kv_width / core_rate  # of a block
+    share = blocks / core_count
+    waves = rounded_up(share)
+    # A block loads through the port of its core, all of them together at the cache's rate: as long as this many blocks,
+    # one after the other, at a core's share of that rate.
+    loads = max(share, waves / port_cores)
+    whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s * (loads / waves) + tile_s)
+    pieces = max(blocks, min(core_count, blocks * tiles))
+    partial_bytes = pieces * min(rows, decode_rows) * value_dim * PARTIAL_BYTES
+    cut_s = whole_s + decode_split_s + partial_bytes / cache_rate
+    time_s = upper_s = math.inf
+    compute_s = cache_s = overhead_s = 0.0
+    for fixed, busy, streamed in (
+        (whole_s, waves * (tiles - 1.0) * tile_s, loads * keys),
+        (cut_s, share * (tiles - 1.0) * tile_s, max(share * keys, min(keys, TILE) / port_cores)),
+    ):
+        stream = max(waves * decode_fill_s, streamed * key_s)
+        option = fixed + max(busy, stream, memory_s)
+        upper_s = min(upper_s, fixed + busy + stream + memory_s)
+        if option < time_s:
+            time_s, compute_s, cache_s, overhead_s = option, busy, stream, fixed
+    cache_bytes = kv_bytes * fetches + io_bytes
+    return time_s, upper_s, compute_s, cache_s, overhead_s, cache_bytes
+
+
+@inner
+def prefill(
+    batch: float,
+    heads: float,
+    kv_heads: float,
+    group: float,
+    q_len: float,
+    span: float,
+    keys: float,
+    causal: float,
+    kv_dim: float,
+    kv_width: float,
+    kv_bytes: float,
+    io_bytes: float,
+    start_s: float,
+    row_s: float,
+    memory_s: float,
+    pair_s: float,
+    tile: float,
+    port_cores: float,
+    cache_rate: float,
+    core_count: float,
+    block_s: float,
+    decode_split_s: float,
+) -> tuple[float, float, float, float, float, float]:
+    """The fastest way to run many queries: one block per tile of query rows, over the tiles of keys that they see.
+
+    A tile holds rows of one head, or of all heads that share a KV head (packed). Blocks stay whole, or have their keys
+    cut. Parameters and results are those of :func:`decode`.
+    """
+    kv_tiles = math.ceil(keys / tile)
+    longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
+    tile_s = tile * tile * core_count * pair_s
+    time_s = upper_s = math.inf
+    compute_s = cache_s = overhead_s = cache_bytes = 0.0
+    for packed in (False, True):
+        if packed and group == 1.0:
+            break
+        block_rows = group * q_len if packed else q_len
+        row_tiles = rounded_up(block_rows / tile)
+        blocks = batch * (kv_heads if packed else heads) * row_tiles
+        work = blocks * longest
+        if causal > 0.0 and not packed:
+            work = batch * heads * attended(row_tiles, max(kv_tiles, row_tiles), longest)
+        even = work / core_count
+        traffic = max(kv_bytes, work * tile * tile / SHARED_ROWS * kv_dim * kv_width) + io_bytes
+        stream = traffic / cache_rate
+        waves = rounded_up(blocks / core_count)
+        loads = max(blocks / core_count, waves / port_cores)
+        fixed = start_s + waves * (block_s + min(block_rows, tile) * row_s * (loads / waves))
+        # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
+        whole = tile_s * max(longest, even + longest * (1.0 - min(core_count / blocks, 1.0)))
+        cut = tile_s * (even + 1.0)
+        for busy, extra_s in ((whole, 0.0), (cut, decode_split_s)):
+            option = fixed + extra_s + max(busy, stream, memory_s)
+            upper_s = min(upper_s, fixed + extra_s + busy + stream + memory_s)
+            if option < time_s:
+                time_s, compute_s, cache_s, overhead_s = option, busy, stream, fixed + extra_s
+                cache_bytes = traffic
+    return time_s, upper_s, compute_s, cache_s, overhead_s, cache_bytes
 
 
 @inner
@@ -79,113 +279,64 @@ def attention_cost(
     `attention` explains everything else.
     """
     group = heads / kv_heads
-    span = min(kv_len, window) if window > 0.0 else kv_len
-    keys = min(kv_len, span + q_len - 1.0)
-    pairs = attended(q_len, kv_len, span) if causal > 0.0 else q_len * span
-    scores = batch * heads * pairs
-    flops = 2.0 * (key_dim + value_dim) * scores
-    softmax_flops = SOFTMAX_FLOPS * scores
-
-    # Traffic: queries and output were just in the cache, the KV cache is cold unless it is reused and fits.
-    sequences = batch * tensors  # that have tensors, whole
-    kv_bytes = sequences * kv_heads * keys * kv_dim * kv_width
-    io_bytes = sequences * heads * q_len * (key_dim + value_dim) * width
-    spilled = max(io_bytes - cache_capacity, 0.0)
-    missed = max(kv_bytes - max(cache_capacity - io_bytes, 0.0), 0.0)
-    ideal_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
-    lower = max(
+    span, keys, flops, softmax_flops, kv_bytes, io_bytes, memory_bytes, ideal_bytes = work(
+        batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+        tensors, cache_capacity,
+    )  # fmt: skip
+    lower_s = max(
         flops / matrix_flops, softmax_flops / vector_flops,
         ideal_bytes / memory_bandwidth, (kv_bytes + io_bytes) / cache_bandwidth,
     )  # fmt: skip
-    excess = (kv_bytes + io_bytes - KEPT * cache_capacity) / max((1.0 - KEPT) * cache_capacity, 1.0)
-    missed = kv_bytes * min(max(excess, 0.0), 1.0)
-    memory_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
     memory_s = memory_bytes / (memory_fraction * memory_bandwidth)
 
     # What every form pays: the launch, bookkeeping, and the first read of keys and values just written to a paged KV
     # cache (an encoder, which is not causal, keeps none).
-    core_bandwidth = cache_bandwidth / core_count
-    fresh_bytes = causal * sequences * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
+    fresh_bytes = causal * (batch * tensors) * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
     start_s = launch_s + batch * sequence_s + fresh_bytes / (fresh_fraction * memory_bandwidth)
     if kv_width < width:
         start_s += convert_s
     # A query row comes in and its output goes out, in 16 bits at least, at the edges of a block: nothing hides it.
+    core_bandwidth = cache_bandwidth / core_count
     row_s = (key_dim * width + value_dim * max(width, 2.0)) / (edge_fraction * core_bandwidth)
+    cache_rate, core_rate = cache_fraction * cache_bandwidth, cache_fraction * core_bandwidth
     padded_dim = DIM_STEP * (math.ceil(key_dim / DIM_STEP) + math.ceil(value_dim / DIM_STEP))
 
-    # Decode: one block per sequence and KV head, whole, or its keys cut so that every core has an equal share.
-    rows = max(group, min(group * q_len, DECODE_ROWS))
-    row_blocks, fetches = rounded_up(rows / decode_rows), rounded_up(rows / fetch_rows)
-    blocks = batch * kv_heads * row_blocks
-    tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
     pair_s = 2.0 * padded_dim / (decode_compute_fraction * matrix_flops)
     pair_s += SOFTMAX_FLOPS / (decode_vector_fraction * vector_flops)
-    tile_s = decode_rows * TILE * core_count * pair_s
-    key_s = fetches / row_blocks * kv_dim * kv_width / (cache_fraction * core_bandwidth)  # of a block
-    share = blocks / core_count
-    waves = rounded_up(share)
-    # A block loads through the port of its core, all of them together at the cache's rate: as long as this many blocks,
-    # one after the other, at a core's share of that rate.
-    loads = max(share, waves / port_cores)
-    whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s * (loads / waves) + tile_s)
-    pieces = max(blocks, min(core_count, blocks * tiles))
-    partial_bytes = pieces * min(rows, decode_rows) * value_dim * PARTIAL_BYTES
-    cut_s = whole_s + decode_split_s + partial_bytes / (cache_fraction * cache_bandwidth)
-    cache_bytes = kv_bytes * fetches + io_bytes
-    time = upper = math.inf
-    compute_s = cache_s = overhead_s = 0.0
-    for fixed, busy, streamed in (
-        (whole_s, waves * (tiles - 1.0) * tile_s, loads * keys),
-        (cut_s, share * (tiles - 1.0) * tile_s, max(share * keys, min(keys, TILE) / port_cores)),
-    ):
-        stream = max(waves * decode_fill_s, streamed * key_s)
-        option = fixed + max(busy, stream, memory_s)
-        upper = min(upper, fixed + busy + stream + memory_s)
-        if option < time:
-            time, compute_s, cache_s, overhead_s = option, busy, stream, fixed
-
-    # Prefill: one block per tile of query rows, of one head or of all heads that share a KV head (packed).
+    time_s, upper_s, compute_s, cache_s, overhead_s, cache_bytes = decode(
+        batch, kv_heads, group, q_len, kv_len, span, keys, value_dim, kv_dim, kv_width, kv_bytes, io_bytes, start_s,
+        row_s, memory_s, pair_s, decode_rows, fetch_rows, port_cores, cache_rate, core_rate, core_count, block_s,
+        decode_fill_s, decode_split_s,
+    )  # fmt: skip
     if q_len > 1.0 and group * q_len > DECODE_ROWS:
-        decode_time, decode_upper = time, upper
-        kv_tiles = math.ceil(keys / tile)
-        longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
+        decode_time, decode_upper = time_s, upper_s
         pair_s = 2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
         pair_s += SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
-        tile_s = tile * tile * core_count * pair_s
-        time = upper = math.inf
-        for packed in (False, True):
-            if packed and group == 1.0:
-                break
-            block_rows = group * q_len if packed else q_len
-            row_tiles = rounded_up(block_rows / tile)
-            blocks = batch * (kv_heads if packed else heads) * row_tiles
-            work = blocks * longest
-            if causal > 0.0 and not packed:
-                work = batch * heads * attended(row_tiles, max(kv_tiles, row_tiles), longest)
-            even = work / core_count
-            traffic = max(kv_bytes, work * tile * tile / SHARED_ROWS * kv_dim * kv_width) + io_bytes
-            stream = traffic / (cache_fraction * cache_bandwidth)
-            waves = rounded_up(blocks / core_count)
-            loads = max(blocks / core_count, waves / port_cores)
-            fixed = start_s + waves * (block_s + min(block_rows, tile) * row_s * (loads / waves))
-            # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
-            whole = tile_s * max(longest, even + longest * (1.0 - min(core_count / blocks, 1.0)))
-            cut = tile_s * (even + 1.0)
-            for busy, extra_s in ((whole, 0.0), (cut, decode_split_s)):
-                option = fixed + extra_s + max(busy, stream, memory_s)
-                upper = min(upper, fixed + extra_s + busy + stream + memory_s)
-                if option < time:
-                    time, compute_s, cache_s, overhead_s = option, busy, stream, fixed + extra_s
-                    cache_bytes = traffic
+        time_s, upper_s, compute_s, cache_s, overhead_s, cache_bytes = prefill(
+            batch, heads, kv_heads, group, q_len, span, keys, causal, kv_dim, kv_width, kv_bytes, io_bytes, start_s,
+            row_s, memory_s, pair_s, tile, port_cores, cache_rate, core_count, block_s, decode_split_s,
+        )  # fmt: skip
         # More query rows are never faster than one tile of them in decode's form.
-        overhead_s += max(decode_time - time, 0.0)
-        time, upper = max(time, decode_time), max(upper, decode_upper)
+        overhead_s += max(decode_time - time_s, 0.0)
+        time_s, upper_s = max(time_s, decode_time), max(upper_s, decode_upper)
 
-    time = max(time, lower)
-    return (
-        flops, softmax_flops, kv_bytes + io_bytes, memory_bytes, cache_bytes, 0.0,
-        lower, time, max(time, upper), compute_s, memory_s, cache_s, 0.0, overhead_s,
-    )  # fmt: skip
+    time_s = max(time_s, lower_s)
+    return Quantities(
+        flops,
+        softmax_flops,
+        kv_bytes + io_bytes,
+        memory_bytes,
+        cache_bytes,
+        0.0,
+        lower_s,
+        time_s,
+        max(time_s, upper_s),
+        compute_s,
+        memory_s,
+        cache_s,
+        0.0,
+        overhead_s,
+    )
 
 
 @kernel
@@ -295,9 +446,7 @@ def attention(
 
     Returns
     -------
-    tuple of float
-        flops, vector_flops, bytes, memory_bytes, cache_bytes, network_bytes, lower_s, time_s, upper_s, compute_s,
-        memory_s, cache_s, network_s, overhead_s.
+    Quantities
 
     Notes
     -----
@@ -307,17 +456,18 @@ def attention(
     another width may have other tiles. Keys cut over more cores leave more parts to combine: with twice the cores one
     call may take a few percent longer.
     """
-    values = value_dim if value_dim > 0.0 else head_dim
+    key_dim = head_dim
+    value_dim = value_dim if value_dim > 0.0 else head_dim
+    kv_dim = key_dim + value_dim
     tile = narrow_tile if head_dim <= NARROW else TILE
     tokens = batch * tensors * q_len
-    written = tokens * kv_heads * (head_dim + values)
-    begin_s = launch_s + scattered * (scatter_s + scatter_element_s * written)
-    begin_s += causal * tokens * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
+    written = tokens * kv_heads * kv_dim
+    launch_s += scattered * (scatter_s + scatter_element_s * written)
+    launch_s += causal * tokens * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
-        batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, tensors, tile, decode_rows, fetch_rows, port_cores,
-        matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,
-        decode_vector_fraction, decode_fill_s, decode_split_s,
+        batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+        tensors, tile, decode_rows, fetch_rows, port_cores, matrix_flops, vector_flops, memory_bandwidth,
+        cache_bandwidth, cache_capacity, core_count, launch_s, convert_s, sequence_s, block_s, memory_fraction,
+        cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
+        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s,
     )  # fmt: skip

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil, log2, sqrt
 
-from roofline.kernels._jit import Quantities, inner, kernel
-
-#: Bandwidth of a wire per direction (B/s), the sustained share of it, and what a step over it takes (s).
-Wire = tuple[float, float, float]
+from roofline.kernels._jit import inner, kernel
+from roofline.kernels.quantities import Quantities
 
 
 @inner
@@ -44,13 +42,28 @@ def transfer(
         time_s = overhead_s + passing_s
         memory_s = passing_s
     upper_s = time_s + hidden_s
-    return 0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, upper_s, 0.0, memory_s, 0.0, network_s, overhead_s
+    return Quantities(
+        0.0, 0.0, sent, copied, 0.0, sent, lower_s, time_s, upper_s, 0.0, memory_s, 0.0, network_s, overhead_s
+    )
 
 
 @inner
 def nothing() -> Quantities:
     """The cost of a collective of one device."""
-    return transfer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return Quantities(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@inner
+def domains_of(devices: float, link_domain: float) -> tuple[float, float]:
+    """Devices in the largest of the scale-up domains that `devices` fill, and how many domains that are."""
+    local = min(devices, max(link_domain, 1.0))
+    return local, float(ceil(devices / local))
+
+
+@inner
+def latency(phases: float, local: float, domains: float, link_step_s: float, network_step_s: float) -> float:
+    """What the dependent steps of some phases take, s, inside a domain and across domains."""
+    return phases * (steps(local) * link_step_s + steps(domains) * network_step_s)
 
 
 @inner
@@ -64,34 +77,45 @@ def exchange(
     phases: float,
     bytes: float,
     devices: float,
-    domain: float,
+    local: float,
+    domains: float,
     scattered: float,
-    link: Wire,
-    network: Wire,
+    link_bandwidth: float,
+    link_rate: float,
+    network_bandwidth: float,
+    network_rate: float,
     switch_rate: float,
     memory_bandwidth: float,
-    memory_fraction: float,
-    launch_s: float,
+    memory_rate: float,
+    overhead_s: float,
     chunk_s: float,
 ) -> Quantities:
     """`phases` times: pass on all of the buffer but the own shard, inside the domain and then across domains.
 
     Across, each device and its peers of the same rank exchange the shard, or if `scattered` the buffer. Links and
-    network work on different chunks at once. The own shard is copied in memory, before or after. `switch_rate` is the
-    sustained bandwidth of the link while its switch reduces, 0.0 where it does not.
+    network work on different chunks at once. The own shard is copied in memory, before or after.
+
+    Parameters
+    ----------
+    phases, bytes, devices, local, domains
+        `local` devices lie in each of the `domains`.
+    scattered : float
+        1.0: every part has a device of its own.
+    link_bandwidth, network_bandwidth, memory_bandwidth
+        Of the datasheet, B/s.
+    link_rate, network_rate, memory_rate
+        Sustained, B/s.
+    switch_rate : float
+        That of the link while its switch reduces, 0.0 where it does not.
+    overhead_s, chunk_s : float
+        What nothing hides; the fixed cost of one chunk of a pipelined message; s.
     """
     if devices <= 1.0:
         return nothing()
-    link_bandwidth, link_share, link_step_s = link
-    network_bandwidth, network_share, network_step_s = network
-    local = min(devices, max(domain, 1.0))
-    domains = ceil(devices / local)
     shard = bytes / local
     inside = bytes - shard
     across = (bytes if scattered > 0.0 else shard) * (domains - 1.0) / domains
 
-    link_rate = link_bandwidth * link_share
-    network_rate = network_bandwidth * network_share
     link_s = inside / link_rate
     across_s = across / network_rate
     network_s = pipelined(max(link_s, across_s), chunk_s)
@@ -100,7 +124,7 @@ def exchange(
     # Scattered, all but the own part is read and written; else a phase reads or writes the whole buffer.
     passing = 2.0 * (bytes - bytes / devices) if scattered > 0.0 else bytes
     wire_rate = link_rate if local > 1.0 else network_rate
-    copy_s = copied * min(2.0 / (memory_bandwidth * memory_fraction), 1.0 / wire_rate)
+    copy_s = copied * min(2.0 / memory_rate, 1.0 / wire_rate)
     if switch_rate > 0.0 and local > 1.0:
         # Over all phases a device sends its buffer once and receives the sum once, whatever the number of devices.
         inside = min(inside, bytes / phases)
@@ -115,16 +139,10 @@ def exchange(
         # the largest of the domains has at least this many parts for others in its own.
         least = bytes * max(1.0 / domains - 1.0 / devices, 0.0)
     wires_s = max(least / link_bandwidth, across / network_bandwidth)
-    return transfer(
-        phases * (inside + across),
-        phases * max(wires_s, passing / memory_bandwidth),
-        launch_s + phases * (steps(local) * link_step_s + steps(domains) * network_step_s),
-        phases * network_s,
-        phases * min(link_s, across_s),
-        phases * 2.0 * copied,
-        phases * copy_s,
-        phases * passing / (memory_bandwidth * memory_fraction),
-    )
+    sent, lower_s = phases * (inside + across), phases * max(wires_s, passing / memory_bandwidth)
+    hidden_s, passing_s = phases * min(link_s, across_s), phases * passing / memory_rate
+    network_s, copied, copy_s = phases * network_s, phases * 2.0 * copied, phases * copy_s
+    return transfer(sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s)
 
 
 @kernel
@@ -174,19 +192,23 @@ def all_reduce(
     -------
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
+    phases, scattered = 2.0, 0.0
+    local, domains = domains_of(devices, link_domain)
+    link_rate, network_rate = link_bandwidth * link_fraction, network_bandwidth * network_fraction
+    switch_rate = link_bandwidth * switch_fraction if switch_reduction > 0.0 else 0.0
+    memory_rate = memory_bandwidth * copy_fraction
+    overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
     cost = exchange(
-        2.0, bytes, devices, link_domain, 0.0, (link_bandwidth, link_fraction, link_latency + hop_s),
-        (network_bandwidth, network_fraction, network_latency + hop_s),
-        link_bandwidth * switch_fraction if switch_reduction > 0.0 else 0.0,
-        memory_bandwidth, copy_fraction, launch_s, chunk_s,
+        phases, bytes, devices, local, domains, scattered, link_bandwidth, link_rate, network_bandwidth, network_rate,
+        switch_rate, memory_bandwidth, memory_rate, overhead_s, chunk_s,
     )  # fmt: skip
     if shot_share > 0.0 and 1.0 < devices <= link_domain:
         peers = devices - 1.0
-        overhead_s = launch_s + link_latency + peers * peer_s
-        link_s = peers * bytes / (link_bandwidth * shot_share)
-        passing_s = 2.0 * bytes / (memory_bandwidth * copy_fraction)
-        if overhead_s + max(link_s, passing_s) < cost[7]:
-            return transfer(peers * bytes, cost[6], overhead_s, link_s, 0.0, 0.0, 0.0, passing_s)
+        sent, lower_s, overhead_s = peers * bytes, cost.lower_s, launch_s + link_latency + peers * peer_s
+        network_s, passing_s = sent / (link_bandwidth * shot_share), 2.0 * bytes / memory_rate
+        if overhead_s + max(network_s, passing_s) < cost.time_s:
+            hidden_s = copied = copy_s = 0.0
+            return transfer(sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s)
     return cost
 
 
@@ -209,10 +231,14 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
         chunk_s: float,
         copy_fraction: float,
     ) -> Quantities:
+        phases, switch_rate = 1.0, 0.0
+        local, domains = domains_of(devices, link_domain)
+        link_rate, network_rate = link_bandwidth * link_fraction, network_bandwidth * network_fraction
+        memory_rate = memory_bandwidth * copy_fraction
+        overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
         return exchange(
-            1.0, bytes, devices, link_domain, scattered, (link_bandwidth, link_fraction, link_latency + hop_s),
-            (network_bandwidth, network_fraction, network_latency + hop_s), 0.0, memory_bandwidth, copy_fraction,
-            launch_s, chunk_s,
+            phases, bytes, devices, local, domains, scattered, link_bandwidth, link_rate, network_bandwidth,
+            network_rate, switch_rate, memory_bandwidth, memory_rate, overhead_s, chunk_s,
         )  # fmt: skip
 
     collective.__name__ = collective.__qualname__ = name
@@ -267,14 +293,20 @@ def send(
         across_s = bytes / (network_bandwidth * network_fraction)
         latency_s += network_latency + hop_s
     network_s = pipelined(max(link_s, across_s), chunk_s)
-    return transfer(bytes, lower_s, launch_s + latency_s, network_s, min(link_s, across_s), 0.0, 0.0, passing_s)
+    sent, overhead_s, hidden_s = bytes, launch_s + latency_s, min(link_s, across_s)
+    copied = copy_s = 0.0
+    return transfer(sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s)
 
 
 @kernel
 def host_copy(
-    bytes: float, host_bandwidth: float, host_latency: float, memory_bandwidth: float, launch_s: float,
+    bytes: float,
+    host_bandwidth: float,
+    host_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
     host_fraction: float,
-) -> Quantities:  # fmt: skip
+) -> Quantities:
     """Cost of copying `bytes` between the host's memory and the chip's.
 
     Parameters
@@ -291,5 +323,6 @@ def host_copy(
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
     host_s, passing_s = bytes / host_bandwidth, bytes / memory_bandwidth
-    overhead_s = launch_s + host_latency
-    return transfer(bytes, max(host_s, passing_s), overhead_s, host_s / host_fraction, 0.0, bytes, 0.0, passing_s)
+    sent, copied, copy_s, hidden_s = bytes, bytes, 0.0, 0.0
+    lower_s, overhead_s, network_s = max(host_s, passing_s), launch_s + host_latency, host_s / host_fraction
+    return transfer(sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from roofline.kernels._jit import Quantities, kernel
+from roofline.kernels._jit import kernel
+from roofline.kernels.quantities import Quantities
 
 
 @kernel
@@ -100,7 +101,7 @@ def elementwise(
         if compute_s > stream_s:
             start_s += compute_s
         compute_s = 0.0
-    return (
+    return Quantities(
         0.0,
         work,
         total_bytes,
@@ -132,4 +133,4 @@ def step_overhead(
     -------
     The 14 quantities of a cost.
     """
-    return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, step_s, step_s, 0.0, 0.0, 0.0, 0.0, step_s
+    return Quantities(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, step_s, step_s, 0.0, 0.0, 0.0, 0.0, step_s)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import ceil, exp, expm1, log
 
-from roofline.kernels._jit import Quantities, inner, kernel
+from roofline.kernels._jit import inner, kernel
+from roofline.kernels.quantities import Quantities
 
 INDEX_BYTES = 8.0  # of one lookup's index
 # 1 - exp(-x) as a sum of clipped ramps, sum of W * min(1, x / T): the best three in relative error, exact at both ends.
@@ -48,24 +49,24 @@ def distinct(draws: float, rows: float, skew: float, first: float, last: float) 
 
 
 @inner
-def lookups_missed(draws: float, rows: float, skew: float, held: float) -> tuple[float, float]:
-    """Distinct rows among the draws, and the lookups that miss a cache of the `held` last used rows.
+def lookups_missed(draws: float, rows: float, skew: float, resident: float) -> tuple[float, float]:
+    """Distinct rows among the draws, and the lookups that miss a cache of the `resident` last used rows.
 
     The misses follow the curve of distinct rows until the cache is full, and from then on go on at the rate that they
-    had reached: a lookup misses if its row is not among the `held` last ones (Che's approximation). So they are the
-    tangent of that concave curve where it passes `held`.
+    had reached: a lookup misses if its row is not among the `resident` last ones (Che's approximation). So they are the
+    tangent of that concave curve where it passes `resident`.
     """
     # Ranks as a continuum from `first` on, chosen so that its mass is that of the sum over ranks.
     first, last = log(0.5 + 0.058 * skew), log(rows + 0.5)
     unique = min(draws, rows, distinct(draws, rows, skew, first, last)[0])
-    if unique <= held:
+    if unique <= resident:
         return unique, unique
-    if held <= 0.0:
+    if resident <= 0.0:
         return unique, draws
-    full = held  # draws until the cache is full, by Newton's method: the curve is concave, so it comes from below
+    full = resident  # draws until the cache is full, by Newton's method: the curve is concave, so it comes from below
     count, slope = distinct(full, rows, skew, first, last)
     for _ in range(NEWTON_STEPS):
-        full = min(draws, full + (held - count) / max(slope, 1e-300))
+        full = min(draws, full + (resident - count) / max(slope, 1e-300))
         count, slope = distinct(full, rows, skew, first, last)
     return unique, min(draws, max(unique, count + (draws - full) * slope))
 
@@ -142,8 +143,8 @@ def embedding_bag(
     stream_bytes = lookups * INDEX_BYTES + batch * tables * dim * out_width
     work = lookups * dim
 
-    held = cache_capacity * cache_share / (tables * read_bytes)
-    unique, missed = lookups_missed(draws / together, rows, skew, held / together)
+    resident = cache_capacity * cache_share / (tables * read_bytes)
+    unique, missed = lookups_missed(draws / together, rows, skew, resident / together)
     if together > 1.0:  # lists of rows overlap
         unique, missed = -rows * expm1(-unique * together / rows), missed * together
     unique_bytes = tables * unique * row_bytes
@@ -166,7 +167,7 @@ def embedding_bag(
     overhead_s = launch_s + memory_latency
     longest_s = max(memory_s, cache_s, compute_s)
     apart_s = memory_s + cache_s + compute_s - longest_s
-    return (
+    return Quantities(
         0.0,
         work,
         unique_bytes + stream_bytes,

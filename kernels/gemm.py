@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import ceil, sqrt
 
-from roofline.kernels._jit import Quantities, inner, kernel
+from roofline.kernels._jit import inner, kernel
+from roofline.kernels.quantities import Quantities
 from roofline.kernels.rounding import rounded_up
 
 K_STEP = 64.0  # elements of k between two loads: k is padded to it, and a split is never thinner
@@ -21,6 +22,163 @@ def lost_share(size: float, room: float) -> float:
     return min(1.0, THRASH * max(size - room, 0.0) / size)
 
 
+@inner
+def traffic(
+    m: float,
+    n: float,
+    k: float,
+    batch: float,
+    width: float,
+    weight_width: float,
+    out_width: float,
+    quantize: float,
+    warm_weights: float,
+    cache_capacity: float,
+    resident_fraction: float,
+) -> tuple[float, float, float, float, float, float, float]:
+    """What `gemm` moves, bytes: activations as far as the cache loses them, weights unless they are still there.
+
+    A that is quantised first exists twice: with 2 bytes an element and with `width`.
+
+    Returns
+    -------
+    a_bytes, weight_bytes, c_bytes, total_bytes : float
+        Each tensor once.
+    memory_bytes, ideal_bytes : float
+        Expected of main memory, and the least that it has to give.
+    lost : float
+        Share of the working set that the cache loses.
+    """
+    elements = batch * m * k
+    a_bytes = elements * width
+    weight_bytes = batch * k * n * weight_width
+    c_bytes = batch * m * n * out_width
+    active_bytes = a_bytes + 2.0 * quantize * elements + c_bytes
+    total_bytes = active_bytes + weight_bytes
+    lost = lost_share(total_bytes, resident_fraction * cache_capacity)
+    memory_bytes = active_bytes * lost + weight_bytes * (1.0 - warm_weights * (1.0 - lost))
+    cold_bytes = weight_bytes + max(active_bytes - cache_capacity, 0.0)
+    ideal_bytes = cold_bytes + warm_weights * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
+    return a_bytes, weight_bytes, c_bytes, total_bytes, memory_bytes, ideal_bytes, lost
+
+
+@inner
+def split_over_cores(
+    compute_s: float, hidden_s: float, fixed_s: float, most: float, reduce_s: float, split_s: float
+) -> tuple[float, float, float]:
+    """Time, what nothing hides of it, and compute time, s, of a tiling whose k is cut in up to `most` parts.
+
+    Each part leaves `reduce_s` of partial sums to add. Compute shrinks with every cut, and nothing is gained past the
+    cut at which it hides behind `hidden_s`, the longer of cache and memory time.
+    """
+    parts = max(1.0, min(most, compute_s / hidden_s))
+    overhead_s = fixed_s + split_s + parts * reduce_s
+    return overhead_s + max(compute_s / parts, hidden_s), overhead_s, compute_s / parts
+
+
+@inner
+def best_tiling(
+    m: float,
+    n: float,
+    k: float,
+    batch: float,
+    width: float,
+    weight_width: float,
+    once_s: float,
+    write_s: float,
+    memory_s: float,
+    core_flops: float,
+    core_count: float,
+    operand_rate: float,
+    write_rate: float,
+    prologue_s: float,
+    k_step_s: float,
+    epilogue_share: float,
+    throttle_share: float,
+    throttle_s: float,
+    split_s: float,
+    tail_share: float,
+    tile_min: float,
+    tile_max: float,
+    row_step: float,
+) -> tuple[float, float, float, float, float, float]:
+    """The fastest of all tilings of ``C[m, n] = A[m, k] @ B[k, n]``, k cut over idle cores where that is faster.
+
+    Parameters
+    ----------
+    m, n, k, batch, width, weight_width : float
+        As in `gemm`, which explains the efficiency parameters as well.
+    once_s, write_s, memory_s : float
+        What passes beside the products, s: both operands through the cache once, C written, main memory's part.
+    core_flops : float
+        Sustained FLOP/s of one core.
+    operand_rate, write_rate : float
+        Of operand tiles into the cores, and of C and partial sums into the cache, bytes/s.
+
+    Returns
+    -------
+    tiled_s, serial_s : float
+        Time of the fastest tiling, and the least of all tilings with nothing overlapped, s.
+    compute_s, cache_s, prologues_s, operand_bytes : float
+        Busy times of the fastest one, what nothing hides, and the operands that pass the cache.
+    """
+    after_s = epilogue_share * write_s
+    steps = ceil(k / K_STEP)
+    padded_k = K_STEP * steps
+    core_rows = batch * m / core_count
+
+    tiled_s = serial_s = FAR
+    compute_s = cache_s = prologues_s = operand_bytes = 0.0
+    rows = tile_min
+    while True:
+        row_tiles = batch * ceil(m / rows)
+        filled = min(rows, row_step * ceil(m / row_step))
+        cols = tile_min
+        while True:
+            col_tiles = ceil(n / cols)
+            tiles = row_tiles * col_tiles
+            waves = tiles / core_count if tiles > core_count else 1.0
+            work = core_rows * col_tiles
+            if work < filled:
+                work = filled
+            if tail_share > 0.0:
+                whole = rounded_up(waves)
+                waves += tail_share * (whole - waves)
+                work += tail_share * (whole * filled - work)
+            compute = 2.0 * work * cols * padded_k / core_flops + waves * steps * k_step_s
+            if throttle_share > 0.0:
+                compute += throttle_share * compute * compute / (compute + throttle_s)
+            compute += after_s
+            operands = tiles * padded_k * (rows * width + cols * weight_width)
+            cache = operands / operand_rate
+            cache = (cache if cache > once_s else once_s) + write_s - after_s
+            hidden = cache if cache > memory_s else memory_s
+            fixed = waves * prologue_s
+            total = fixed + (compute if compute > hidden else hidden)
+            serial = fixed + compute + cache + memory_s
+            if tiles < core_count and compute > split_s:
+                reduce_s = 8.0 * tiles * rows * cols / write_rate
+                most = min(core_count / tiles, steps, sqrt(compute / reduce_s))
+                if most > 1.0:
+                    serial = min(serial, serial - compute + compute / most + split_s + most * reduce_s)
+                    split_total, split_fixed, split_compute = split_over_cores(
+                        compute, hidden, fixed, most, reduce_s, split_s
+                    )
+                    if split_total < total:
+                        total, fixed, compute = split_total, split_fixed, split_compute
+            if total < tiled_s:
+                tiled_s, compute_s, cache_s, prologues_s, operand_bytes = total, compute, cache, fixed, operands
+            if serial < serial_s:
+                serial_s = serial
+            cols *= 2.0
+            if cols > tile_max or cols >= 2.0 * n:
+                break
+        rows *= 2.0
+        if rows > tile_max or rows >= 2.0 * m:
+            break
+    return tiled_s, serial_s, compute_s, cache_s, prologues_s, operand_bytes
+
+
 @kernel
 def gemm(
     m: float,
@@ -31,7 +189,7 @@ def gemm(
     weight_width: float,
     out_width: float,
     quantize: float,
-    reuse: float,
+    warm_weights: float,
     matrix_flops: float,
     memory_bandwidth: float,
     memory_latency: float,
@@ -81,7 +239,7 @@ def gemm(
         Bytes per element of A, B and C.
     quantize : float
         1.0: a kernel of its own first turns A from 2 bytes an element into 8 bits (`width` is then 1).
-    reuse : float
+    warm_weights : float
         1.0: B is used again and again, so that the part of it that fits is found in the cache; 0.0: it comes cold.
     matrix_flops : float
         Dense peak of the matrix engine for this dtype, FLOP/s.
@@ -138,9 +296,8 @@ def gemm(
 
     Returns
     -------
-    tuple of 14 floats
-        flops, vector_flops, bytes, memory_bytes, cache_bytes, network_bytes, lower_s, time_s, upper_s, compute_s,
-        memory_s, cache_s, network_s, overhead_s. `upper_s` is the least that any tiling needs with nothing
+    Quantities
+        `upper_s` is the least that any tiling needs with nothing
         overlapped; the busy times are those of the fastest tiling.
 
     Notes
@@ -149,91 +306,33 @@ def gemm(
     minimum grows too. Waves, tiles and operand traffic: NVIDIA, "Matrix Multiplication Background User's Guide";
     splitting k: Osama et al., "Stream-K", PPoPP 2023.
     """
-    elements = batch * m * k
-    flops = 2.0 * elements * n
-    a_bytes = elements * width
-    weight_bytes = batch * k * n * weight_width
-    c_bytes = batch * m * n * out_width
-    active_bytes = a_bytes + 2.0 * quantize * elements + c_bytes
-    total_bytes = active_bytes + weight_bytes
-
-    # Main memory: activations as far as they are lost, weights unless they are used again and still there.
-    lost = lost_share(total_bytes, resident_fraction * cache_capacity)
-    memory_bytes = active_bytes * lost + weight_bytes * (1.0 - reuse * (1.0 - lost))
-    cold_bytes = weight_bytes + max(active_bytes - cache_capacity, 0.0)
-    ideal_bytes = cold_bytes + reuse * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
-
-    core_flops = matrix_flops * compute_fraction / core_count
-    operand_rate = cache_bandwidth * operand_share
+    a_bytes, weight_bytes, c_bytes, total_bytes, memory_bytes, ideal_bytes, lost = traffic(
+        m, n, k, batch, width, weight_width, out_width, quantize, warm_weights, cache_capacity, resident_fraction
+    )
     write_rate = cache_bandwidth * write_fraction
     once_s = (a_bytes + weight_bytes) / cache_bandwidth
     write_s = c_bytes / write_rate
     memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
-    memory_s += fetch_share * memory_latency * (1.0 - reuse * (1.0 - lost))
-    after_s = epilogue_share * write_s
-    steps = ceil(k / K_STEP)
-    padded_k = K_STEP * steps
-    core_rows = batch * m / core_count
-
-    time_s = upper_s = FAR
-    compute_s = cache_s = overhead_s = operand_bytes = 0.0
-    rows = tile_min
-    while True:
-        row_tiles = batch * ceil(m / rows)
-        filled = min(rows, row_step * ceil(m / row_step))
-        cols = tile_min
-        while True:
-            col_tiles = ceil(n / cols)
-            tiles = row_tiles * col_tiles
-            waves = tiles / core_count if tiles > core_count else 1.0
-            work = core_rows * col_tiles
-            if work < filled:
-                work = filled
-            if tail_share > 0.0:
-                whole = rounded_up(waves)
-                waves += tail_share * (whole - waves)
-                work += tail_share * (whole * filled - work)
-            compute = 2.0 * work * cols * padded_k / core_flops + waves * steps * k_step_s
-            if throttle_share > 0.0:
-                compute += throttle_share * compute * compute / (compute + throttle_s)
-            compute += after_s
-            operands = tiles * padded_k * (rows * width + cols * weight_width)
-            cache = operands / operand_rate
-            cache = (cache if cache > once_s else once_s) + write_s - after_s
-            hidden = cache if cache > memory_s else memory_s
-            fixed = waves * prologue_s
-            total = fixed + (compute if compute > hidden else hidden)
-            serial = fixed + compute + cache + memory_s
-            if tiles < core_count and compute > split_s:
-                reduce_s = 8.0 * tiles * rows * cols / write_rate
-                most = min(core_count / tiles, steps, sqrt(compute / reduce_s))
-                if most > 1.0:
-                    serial = min(serial, serial - compute + compute / most + split_s + most * reduce_s)
-                    split = max(1.0, min(most, compute / hidden))
-                    split_fixed = fixed + split_s + split * reduce_s
-                    split_total = split_fixed + max(compute / split, hidden)
-                    if split_total < total:
-                        total, fixed, compute = split_total, split_fixed, compute / split
-            if total < time_s:
-                time_s, compute_s, cache_s, overhead_s, operand_bytes = total, compute, cache, fixed, operands
-            if serial < upper_s:
-                upper_s = serial
-            cols *= 2.0
-            if cols > tile_max or cols >= 2.0 * n:
-                break
-        rows *= 2.0
-        if rows > tile_max or rows >= 2.0 * m:
-            break
+    memory_s += fetch_share * memory_latency * (1.0 - warm_weights * (1.0 - lost))
+    core_flops = matrix_flops * compute_fraction / core_count
+    operand_rate = cache_bandwidth * operand_share
+    tiled_s, serial_s, compute_s, cache_s, prologues_s, operand_bytes = best_tiling(
+        m, n, k, batch, width, weight_width, once_s, write_s, memory_s, core_flops, core_count, operand_rate,
+        write_rate, prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, split_s, tail_share,
+        tile_min, tile_max, row_step,
+    )  # fmt: skip
 
     # The quantising kernel reads 2 bytes and writes 1 per element of A.
+    elements = batch * m * k
+    flops = 2.0 * elements * n
     quantize_bytes = 3.0 * quantize * elements
     quantize_busy_s = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
     # Laying out the operands anew comes before the products and on the same cores.
     pack_s = pack_passes * (a_bytes + weight_bytes) / memory_bandwidth if m > 1.0 else 0.0
-    overhead_s += launch_s + quantize * quantize_s
-    serial_s = launch_s + quantize * quantize_s + quantize_busy_s + pack_s
+    starts_s = launch_s + quantize * quantize_s
+    before_s = starts_s + quantize_busy_s + pack_s
     lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
-    return (
+    return Quantities(
         flops,
         2.0 * quantize * elements,
         total_bytes,
@@ -241,11 +340,11 @@ def gemm(
         max(operand_bytes, a_bytes + weight_bytes) + c_bytes + quantize_bytes,
         0.0,
         lower_s,
-        max(serial_s + time_s, lower_s),
-        max(serial_s + upper_s, lower_s),
+        max(before_s + tiled_s, lower_s),
+        max(before_s + serial_s, lower_s),
         compute_s,
         memory_s + pack_s,
         cache_s + quantize_busy_s,
         0.0,
-        overhead_s,
+        prologues_s + starts_s,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from roofline.kernels._jit import Quantities, kernel
+from roofline.kernels._jit import kernel
 from roofline.kernels.attention import attention_cost
+from roofline.kernels.quantities import Quantities
 
 MLA_TILE = 64.0  # query rows, and keys, of a prefill tile: half of attention's, for keys three times as long
 
@@ -67,18 +68,17 @@ def mla_attention(
 
     Returns
     -------
-    tuple of float
-        As `attention`.
+    Quantities
     """
-    key_dim = kv_lora_rank + rope_dim
-    begin_s = launch_s
+    key_dim = kv_dim = kv_lora_rank + rope_dim  # values are part of the keys: nothing is stored for them
+    value_dim = kv_lora_rank
+    kv_heads, window, tensors, tile = 1.0, 0.0, 1.0, MLA_TILE
     if kv_width < width:
-        begin_s += widen_s + widen_element_s * batch * kv_len * key_dim
+        launch_s += widen_s + widen_element_s * batch * kv_len * key_dim
     return attention_cost(
-        batch, heads, 1.0, key_dim, kv_lora_rank, key_dim, q_len, kv_len, causal, 0.0, width, kv_width, reuse, 1.0,
-        MLA_TILE, decode_rows, fetch_rows, port_cores,
-        matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        begin_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction,
-        decode_vector_fraction, decode_fill_s, decode_split_s,
+        batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+        tensors, tile, decode_rows, fetch_rows, port_cores, matrix_flops, vector_flops, memory_bandwidth,
+        cache_bandwidth, cache_capacity, core_count, launch_s, convert_s, sequence_s, block_s, memory_fraction,
+        cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
+        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s,
     )  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import exp, expm1, log, log1p, sqrt
 
-from roofline.kernels._jit import Quantities, inner, kernel
+from roofline.kernels._jit import inner, kernel
 from roofline.kernels.gemm import K_STEP, lost_share
+from roofline.kernels.quantities import Quantities
 from roofline.kernels.rounding import rounded_down
 
 SORTED_TOKENS = 256.0  # tokens whose pairs one block of threads sorts by expert
@@ -101,6 +102,63 @@ def grouped_s(
     return least, matrix
 
 
+@inner
+def traffic(
+    tokens: float,
+    pairs: float,
+    active: float,
+    hidden: float,
+    up: float,
+    down: float,
+    width: float,
+    weight_width: float,
+    out_width: float,
+    quantize: float,
+    quantize_pairs: float,
+    cache_capacity: float,
+    resident_fraction: float,
+) -> tuple[float, float, float, float, float, float, float, float, float, float]:
+    """Bytes of `moe` on a rank that gets `pairs` of a token and an expert, for `active` of its experts.
+
+    Parameters
+    ----------
+    up, down : float
+        Columns of the first product (gate and up side by side) and rows of the second.
+    tokens, hidden, width, weight_width, out_width, quantize, quantize_pairs, cache_capacity, resident_fraction
+        As in `moe`.
+
+    Returns
+    -------
+    up_weights, down_weights, up_rows, down_rows : float
+        Weights of the experts in use, and the rows in and out of either grouped product, bytes.
+    side_bytes, written_bytes : float
+        What permute, activation, combine and quantising kernels gather; the combined rows.
+    outer_bytes, work_bytes : float
+        The tokens in and out; everything, weights included.
+    quantized, lost : float
+        Elements that kernels of their own turn into 8 bits; share of the working set that the cache loses.
+    """
+    up_weights = active * hidden * up * weight_width
+    down_weights = active * hidden * down * weight_width
+    up_rows = pairs * (hidden * width + up * out_width)
+    down_rows = pairs * (down * width + hidden * out_width)
+    permute_bytes = pairs * hidden * (out_width + width)
+    gate_bytes = pairs * (up * out_width + down * width)
+    combine_bytes = pairs * hidden * out_width
+    quantized_rows = tokens + quantize_pairs * (pairs - tokens)
+    quantized = quantize * (quantized_rows * hidden + pairs * down)
+    quantize_bytes = 3.0 * quantized
+    side_bytes = permute_bytes + gate_bytes + combine_bytes + quantize_bytes
+    written_bytes = tokens * hidden * out_width
+    work_bytes = up_weights + down_weights + up_rows + down_rows + side_bytes + written_bytes
+    outer_bytes = 2.0 * min(tokens, pairs) * hidden * out_width
+    lost = lost_share(work_bytes, resident_fraction * cache_capacity)
+    return (
+        up_weights, down_weights, up_rows, down_rows, side_bytes, written_bytes, outer_bytes, work_bytes, quantized,
+        lost,
+    )  # fmt: skip
+
+
 @kernel
 def moe(
     tokens: float,
@@ -116,7 +174,7 @@ def moe(
     weight_width: float,
     out_width: float,
     quantize: float,
-    reuse: float,
+    warm_weights: float,
     tuned: float,
     matrix_flops: float,
     memory_bandwidth: float,
@@ -170,7 +228,7 @@ def moe(
     quantize : float
         1.0: kernels of their own turn both products' inputs into 8 bits; 0.0: none, or fused with permute and
         activation.
-    reuse : float
+    warm_weights : float
         1.0: the weights are used again and again, so that they are found in the cache as far as they fit.
     tuned : float
         1.0: the library has timed its kernels for this layer and takes the best; 0.0: it has not, and takes the first
@@ -219,9 +277,7 @@ def moe(
 
     Returns
     -------
-    tuple of 14 floats
-        flops, vector_flops, bytes, memory_bytes, cache_bytes, network_bytes, lower_s, time_s, upper_s, compute_s,
-        memory_s, cache_s, network_s, overhead_s.
+    Quantities
 
     Notes
     -----
@@ -236,42 +292,34 @@ def moe(
     active = max(1.0, local * (1.0 - idle_share(pairs / local, skew)))
 
     flops = 2.0 * pairs * hidden * (up + down)
-    up_weights = active * hidden * up * weight_width
-    down_weights = active * hidden * down * weight_width
-    up_rows = pairs * (hidden * width + up * out_width)
-    down_rows = pairs * (down * width + hidden * out_width)
-    permute_bytes = pairs * hidden * (out_width + width)
-    gate_bytes = pairs * (up * out_width + down * width)
-    combine_bytes = pairs * hidden * out_width
-    quantized_rows = tokens + quantize_pairs * (pairs - tokens)
-    quantized = quantize * (quantized_rows * hidden + pairs * down)
-    quantize_bytes = 3.0 * quantized
-    side_bytes = permute_bytes + gate_bytes + combine_bytes + quantize_bytes
-    written_bytes = tokens * hidden * out_width
+    (
+        up_weights, down_weights, up_rows, down_rows, side_bytes, written_bytes, outer_bytes, work_bytes, quantized,
+        lost,
+    ) = traffic(
+        tokens, pairs, active, hidden, up, down, width, weight_width, out_width, quantize, quantize_pairs,
+        cache_capacity, resident_fraction,
+    )  # fmt: skip
     weight_bytes = up_weights + down_weights
-    work_bytes = weight_bytes + up_rows + down_rows + side_bytes + written_bytes
-    outer_bytes = 2.0 * min(tokens, pairs) * hidden * out_width
     total_bytes = weight_bytes + outer_bytes
-
-    lost = lost_share(work_bytes, resident_fraction * cache_capacity)
-    cold = 1.0 - reuse * (1.0 - lost)
+    cold = 1.0 - warm_weights * (1.0 - lost)
     cold_bytes = weight_bytes + max(outer_bytes - cache_capacity, 0.0)
-    ideal_bytes = cold_bytes + reuse * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
+    ideal_bytes = cold_bytes + warm_weights * (max(total_bytes - cache_capacity, 0.0) - cold_bytes)
 
     core_flops = matrix_flops * compute_fraction / core_count
     core_bytes = cache_bandwidth * operand_share / core_count
     memory_rate = memory_bandwidth * memory_fraction
     ragged = min(skew, 1.0)
     rows = pairs / active
-    up_weight_s = up_weights * cold / memory_rate / active
-    down_weight_s = down_weights * cold / memory_rate / active
+    # The products up to the experts' width and back down differ in sizes alone.
+    k, n, weight_s = hidden, up, up_weights * cold / memory_rate / active
     up_s, up_compute = grouped_s(
-        rows, active, ragged, hidden, up, up_weight_s, width, tuned, core_flops, core_bytes, core_count,
-        prologue_s, padding, overflow, tile_min, tile_max,
+        rows, active, ragged, k, n, weight_s, width, tuned, core_flops, core_bytes, core_count, prologue_s, padding,
+        overflow, tile_min, tile_max,
     )  # fmt: skip
+    k, n, weight_s = down, hidden, down_weights * cold / memory_rate / active
     down_s, down_compute = grouped_s(
-        rows, active, ragged, down, hidden, down_weight_s, width, tuned, core_flops, core_bytes, core_count,
-        prologue_s, padding, overflow, tile_min, tile_max,
+        rows, active, ragged, k, n, weight_s, width, tuned, core_flops, core_bytes, core_count, prologue_s, padding,
+        overflow, tile_min, tile_max,
     )  # fmt: skip
     up_memory = (up_weights * cold + up_rows * lost) / memory_rate
     down_memory = (down_weights * cold + down_rows * lost) / memory_rate
@@ -290,7 +338,7 @@ def moe(
     cache_s = up_cache + down_cache + side_s
     products_s = max(up_s, up_memory, up_cache) + max(down_s, down_memory, down_cache)
     lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
-    return (
+    return Quantities(
         flops,
         pairs * (4.0 * down + 2.0 * hidden) + 2.0 * quantized,
         total_bytes,

@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from roofline.estimates import questions as _questions
+
 if TYPE_CHECKING:
     from roofline.base.errors import (
         BadData as BadData,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         BadModel as BadModel,
         BadWorkload as BadWorkload,
         DoesNotFit as DoesNotFit,
+        NotKnown as NotKnown,
         RooflineError as RooflineError,
         UnknownName as UnknownName,
     )
@@ -43,9 +46,15 @@ if TYPE_CHECKING:
         plot_breakdown as plot_breakdown,
         plot_roofline as plot_roofline,
     )
+    from roofline.study.comparing import compare as compare
+    from roofline.study.explaining import explain as explain
     from roofline.study.frontiers import pareto as pareto
     from roofline.study.grids import sweep as sweep
+    from roofline.study.indices import indices as indices
+    from roofline.study.searching import search as search
     from roofline.study.sensitivity import sensitivity as sensitivity
+    from roofline.study.solving import solve as solve
+    from roofline.study.takeovers import takeovers as takeovers
     from roofline.work.op import (
         all_gather as all_gather,
         all_reduce as all_reduce,
@@ -82,6 +91,7 @@ _MODULE_OF = {
     "BadModel": "base.errors",
     "BadWorkload": "base.errors",
     "DoesNotFit": "base.errors",
+    "NotKnown": "base.errors",
     "RooflineError": "base.errors",
     "UnknownName": "base.errors",
     "estimate": "estimates.estimate",
@@ -110,9 +120,15 @@ _MODULE_OF = {
     "serve": "serving.steady",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
+    "compare": "study.comparing",
+    "explain": "study.explaining",
+    "indices": "study.indices",
     "pareto": "study.frontiers",
+    "search": "study.searching",
     "sensitivity": "study.sensitivity",
+    "solve": "study.solving",
     "sweep": "study.grids",
+    "takeovers": "study.takeovers",
     "validate": "fidelity.validation",
 }
 
@@ -130,6 +146,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(
         f"module 'roofline' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
     )
+
+
+_questions.ANSWERS["explain"] = lambda: __getattr__("explain")
 
 
 def __dir__() -> list[str]:

@@ -63,11 +63,11 @@ def table() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def plain() -> pd.DataFrame:
-    """The same as a user gets them who names no stack."""
+def beside() -> dict[str, pd.DataFrame]:
+    """The same as a user gets them who names no stack, on the chips' own figures, and on one stack for all."""
     from roofline.fidelity import end_to_end
 
-    return end_to_end.rows(None, stacks=False)
+    return end_to_end.others()
 
 
 class Run:

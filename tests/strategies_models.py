@@ -89,7 +89,7 @@ def mutated(draw: Any, original: Any) -> Any:
         if change == "drop":
             del holder[key]
         elif change == "retype":
-            holder[key] = draw(VALUES)
+            holder[key] = copy.deepcopy(draw(VALUES))  # the next change may go into it
         elif change == "enlarge":
             number = isinstance(value, int | float) and not isinstance(value, bool)
             holder[key] = value * draw(st.sampled_from([0, -1, 3, 1000, 10**9, 10**30])) if number else draw(NUMBERS)

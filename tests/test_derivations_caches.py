@@ -49,7 +49,7 @@ def test_what_is_lost_of_a_product_is_lost_of_routed_experts() -> None:
     weights = 4 * 3 * 1024 * 512 * 2
     found = cost("moe", **shape, cache_capacity=everything / 1.2)
     assert found["memory_bytes"] == pytest.approx(weights + 0.5 * (everything - weights))
-    again = cost("moe", **shape, cache_capacity=everything / 1.2, reuse=1)
+    again = cost("moe", **shape, cache_capacity=everything / 1.2, warm_weights=1)
     assert again["memory_bytes"] == pytest.approx(0.5 * everything)
 
 

@@ -54,9 +54,9 @@ def test_flop_are_those_of_every_tile(m: int, n: int, k: int, batch: int) -> Non
         ({"cache_bandwidth": 1e13}, (a + b + c) / 1e13),
         ({"memory_bandwidth": 1e12, "cache_capacity": 1e12}, b / 1e12),
         ({"memory_bandwidth": 1e12, "cache_capacity": held}, (a + b + c - held) / 1e12),
-        ({"memory_bandwidth": 1e12, "cache_capacity": held, "reuse": 1}, (a + b + c - held) / 1e12),
+        ({"memory_bandwidth": 1e12, "cache_capacity": held, "warm_weights": 1}, (a + b + c - held) / 1e12),
         ({"memory_bandwidth": 1e12, "cache_capacity": a + c + 0.5 * b}, b / 1e12),
-        ({"memory_bandwidth": 1e12, "cache_capacity": a + c + 0.5 * b, "reuse": 1}, 0.5 * b / 1e12),
+        ({"memory_bandwidth": 1e12, "cache_capacity": a + c + 0.5 * b, "warm_weights": 1}, 0.5 * b / 1e12),
     ):
         assert cost("gemm", **shape, **{**free, **changed})["lower_s"] == pytest.approx(expected), changed
 
@@ -198,7 +198,7 @@ def test_writing_between_tiles_is_part_of_the_work(share: float) -> None:
 def test_a_cold_b_keeps_the_kernel_waiting_for_its_first_bytes() -> None:
     """Half of the latency is hidden; B that is used again and still there is not waited for."""
     shape = {"m": 128, "n": 1280, "k": 1280, "memory_latency": 1e-6, "fetch_share": 0.5}
-    cold, warm = (cost("gemm", **shape, reuse=reuse) for reuse in (0, 1))
+    cold, warm = (cost("gemm", **shape, warm_weights=warm_weights) for warm_weights in (0, 1))
     assert cold["memory_s"] == pytest.approx(1280 * 1280 * 2 / 1e12 + 0.5e-6)
     assert warm["memory_s"] == warm["memory_bytes"] == 0
 

@@ -252,6 +252,6 @@ def test_the_ideal_time_is_the_longest_of_three() -> None:
     machine["matrix_flops"] = 1e30
     assert layer(**shape, **machine)["lower_s"] == pytest.approx(weights / 1e12)
     assert layer(**shape, **machine, cache_capacity=1e6)["lower_s"] == pytest.approx((weights + rows - 1e6) / 1e12)
-    assert layer(**shape, **machine, reuse=1)["lower_s"] == pytest.approx((weights + rows) / 1e13)
-    warm = layer(**shape, **machine, reuse=1, cache_capacity=1e6)
+    assert layer(**shape, **machine, warm_weights=1)["lower_s"] == pytest.approx((weights + rows) / 1e13)
+    warm = layer(**shape, **machine, warm_weights=1, cache_capacity=1e6)
     assert warm["lower_s"] == pytest.approx((weights + rows - 1e6) / 1e12)

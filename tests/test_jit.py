@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -92,7 +91,7 @@ def test_several_threads_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_kernel_returns_the_cost_quantities() -> None:
     for name, function in kernels.by_name().items():
         assert inspect.signature(function).return_annotation == "Quantities", name
-    assert len(get_args(_jit.Quantities)) == len(kernels.COST)
+    assert _jit.Quantities._fields == kernels.COST
 
 
 SCRIPT = """

@@ -342,9 +342,10 @@ def test_bad_requests_name_what_there_is(made: type[Made], tmp_path: Path) -> No
         backend("cud")
     folder = tmp_path / "x"
     folder.mkdir()
-    (folder / "probes.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(BadData, match=r"probes\.csv: expected the columns"):
-        measure(using=made(), out=tmp_path, name="x", resume=True)
+    for header in ("a,b", " probe,mode,dtype,bytes,value,median,samples"):
+        (folder / "probes.csv").write_text(f"{header}\n1,2\n")
+        with pytest.raises(BadData, match=r"probes\.csv: expected the columns"):
+            measure(using=made(), out=tmp_path, name="x", resume=True)
 
 
 # Parts -----------------------------------------------------------------------------------------------------------

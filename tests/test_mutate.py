@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
-from benchmarks import mutate
+from benchmarks import mutate, mutation
 
 SOURCE = b'''"""2 + 2 in a docstring."""
 import math
@@ -61,7 +62,59 @@ def test_every_mutant_is_a_program_of_its_own() -> None:
 
 
 def test_a_file_is_tested_by_what_begins_like_it() -> None:
-    concerned = mutate.concerned("kernels/gemm.py", mutate.ROOT)
-    assert concerned[0] == "tests/test_derivations_gemm.py"
-    assert "tests/test_laws.py" in concerned
-    assert mutate.concerned("roofline/show/plot.py", mutate.ROOT) == ["tests"]
+    asked = mutate.concerned("kernels/gemm.py", mutate.ROOT)
+    assert asked == mutate.concerned("kernels/reference/gemm.py", mutate.ROOT)
+    assert {"tests/test_derivations_gemm.py", "tests/test_derivations_rates.py", "tests/test_laws.py"} <= set(asked)
+    assert "tests/test_plot.py" in mutate.concerned("roofline/show/plot.py", mutate.ROOT)
+
+
+BEFORE, AFTER = (
+    "LIMIT = 1\ndef f(x):\n    return [y + 1 for y in x]\n",
+    "LIMIT = 1\ndef f(x):\n    return [y - 1 for y in x]\n",
+)
+
+
+def test_a_changed_function_is_found_and_changed_where_it_lives() -> None:
+    """In Python 3.11 a comprehension is a function of its own."""
+    before, after = compile(BEFORE, "x.py", "exec"), compile(AFTER, "x.py", "exec")
+    names = {one.co_qualname for one, _ in mutation.changed(before, after) or []}
+    assert names and all(name.startswith("f") for name in names)
+    scope: dict[str, Any] = {}
+    exec(before, scope)
+    mutation.transplant([scope["f"]], before, after)
+    assert scope["f"]([1, 2]) == [0, 1]
+
+
+def test_what_runs_at_import_is_told_apart() -> None:
+    before = compile(BEFORE, "x.py", "exec")
+    assert mutation.changed(before, compile(BEFORE.replace("LIMIT = 1", "LIMIT = 2"), "x.py", "exec")) is None
+    assert mutation.changed(before, before) == []
+
+
+def test_the_quickest_tests_that_reach_a_function_are_asked() -> None:
+    reach = mutation.Reach({"a": 3.0, "b": 1.0, "c": 2.0, "d": 0.1},
+                           {"a": [("x.py", "f")], "b": [("x.py", "f"), ("x.py", "g")], "c": [("x.py", "g")], "d": []})  # fmt: skip
+    assert reach.tests("x.py", ["f"], 10) == ["b", "a"]
+    assert reach.tests("x.py", ["f"], 2) == ["b"]
+    assert reach.tests("x.py", None, 10) == ["b", "c", "a"]
+    assert reach.tests("y.py", ["f"], 10) == []
+
+
+def test_the_verdict_is_the_last_that_was_told() -> None:
+    assert mutation.noticed_by(["a", "b", "passed"], "import") == ""
+    assert mutation.noticed_by(["a", "b", "failed"], "import") == "b"
+    assert mutation.noticed_by(["a", "b"], "import") == "cut off in b"
+    assert mutation.noticed_by([], "import") == "import"
+    assert mutation.noticed_by(mutation.forked(lambda told: told("passed")), "import") == ""
+
+
+def test_every_judged_mutant_is_still_there() -> None:
+    """An entry whose line was written anew judges nothing: it goes, or follows."""
+    entries = mutate.judgements()
+    for file in sorted({one["file"] for one in entries}):
+        source = (mutate.ROOT / file).read_bytes()
+        mine = [one for one in entries if one["file"] == file]
+        drawn = mutate.mutants(file, source)
+        for one in mine:
+            assert mutate.judged([one], drawn, source), (file, one["line"], one["before"], one["after"])
+            assert one["why"]

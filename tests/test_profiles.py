@@ -346,6 +346,7 @@ def test_plain_csv(tmp_path: Path) -> None:
         ("a.csv", "op,time_s,flops,bytes\na,1e-300,1,1\n", "expected times in seconds"),
         ("a.csv", f"op,time_s,flops,bytes\na,{'1' * 5000},1,1\n", "row 2, column 'time_s': expected a number"),
         ("a.csv", "op,time_s,flops,bytes\na,1,1e40,1\n", "column 'flops': expected a finite number"),
+        ("a.csv", "op,time_s,flops,bytes\na,1,1e11,5e-324\n", "expected no bytes or at least 1e-06, found"),
         ("a.csv", "op,time_s,count,flops,bytes\na,1,0,1,1\n", "'count': expected calls above zero"),
         ("a.csv", "op,time_s,time_s\na,1,2\n", "'time_s' is there twice"),
         ("a.csv", "op,time_s," + ",".join(f"c{n}" for n in range(1001)) + "\n", "at most 1,000 columns, found 1,003"),

@@ -40,15 +40,15 @@ def distinct(draws, rows, skew):
     return even * even_count + (1 - even) * count, even * even_slope + (1 - even) * slope
 
 
-def lookups_missed(draws, rows, skew, held):
-    """Distinct rows among the draws, and the draws that miss a least-recently-used cache of `held` rows.
+def lookups_missed(draws, rows, skew, resident):
+    """Distinct rows among the draws, and the draws that miss a least-recently-used cache of `resident` rows.
 
-    The cache is full after N0 draws, where U(N0) = held. Before that every first sight of a row is a miss, and nothing
-    else; later a draw misses if its row is not among the last `held` ones, which happens at the rate U'(N0)
-    (Che, Tung and Wang 2002). So the misses are U(N) up to N0, and then U's tangent there.
+    The cache is full after N0 draws, where U(N0) = resident. Before that every first sight of a row is a miss, and
+    nothing else; later a draw misses if its row is not among the last `resident` ones, which happens at the rate
+    U'(N0) (Che, Tung and Wang 2002). So the misses are U(N) up to N0, and then U's tangent there.
     """
     unique = np.minimum(np.minimum(draws, rows), distinct(draws, rows, skew)[0])
-    full = np.where(held > 0, held, 1.0)
+    full = np.where(resident > 0, resident, 1.0)
     target = full
     count, slope = distinct(full, rows, skew)
     with np.errstate(all="ignore"):  # where the cache never fills the answer is not used
@@ -56,7 +56,7 @@ def lookups_missed(draws, rows, skew, held):
             full = np.minimum(draws, full + (target - count) / np.maximum(slope, 1e-300))
             count, slope = distinct(full, rows, skew)
         tangent = np.minimum(draws, np.maximum(unique, count + (draws - full) * slope))
-    missed = np.where(unique <= held, unique, np.where(held > 0, tangent, draws))
+    missed = np.where(unique <= resident, unique, np.where(resident > 0, tangent, draws))
     return unique, missed
 
 
@@ -81,8 +81,8 @@ def embedding_bag(
     padded = np.ceil(row / transaction_bytes) * transaction_bytes
     stream = lookups * INDEX_BYTES + batch * tables * dim * out_width
     work = lookups * dim
-    held = cache_capacity * cache_share / (tables * padded)
-    unique, missed = lookups_missed(draws / together, rows, skew, held / together)
+    resident = cache_capacity * cache_share / (tables * padded)
+    unique, missed = lookups_missed(draws / together, rows, skew, resident / together)
     unique = np.where(together > 1, -rows * np.expm1(-unique * together / rows), unique)
     missed = missed * together
 

@@ -14,7 +14,7 @@ def lost_share(size, room):
 
 
 def gemm(
-    m, n, k, batch, width, weight_width, out_width, quantize, reuse,
+    m, n, k, batch, width, weight_width, out_width, quantize, warm_weights,
     matrix_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count,
     launch_s, compute_fraction, memory_fraction, fetch_share, write_fraction, resident_fraction, operand_share,
     prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, split_s, pack_passes, tail_share,
@@ -50,11 +50,11 @@ def gemm(
     total = active + b
 
     # A cache that evicts the oldest bytes first loses more than the excess: they go just before their turn comes.
-    # Activations were just produced and are lost only so; B is cold, unless it is used again (`reuse`).
+    # Activations were just produced and are lost only so; B is cold, unless it is used again (`warm_weights`).
     lost = lost_share(total, resident_fraction * cache_capacity)
-    memory_bytes = active * lost + b * (1 - reuse + reuse * lost)
-    ideal_bytes = (1 - reuse) * (b + np.maximum(active - cache_capacity, 0))
-    ideal_bytes = ideal_bytes + reuse * np.maximum(total - cache_capacity, 0)
+    memory_bytes = active * lost + b * (1 - warm_weights + warm_weights * lost)
+    ideal_bytes = (1 - warm_weights) * (b + np.maximum(active - cache_capacity, 0))
+    ideal_bytes = ideal_bytes + warm_weights * np.maximum(total - cache_capacity, 0)
     lower = np.maximum(flops / matrix_flops, np.maximum(ideal_bytes / memory_bandwidth, total / cache_bandwidth))
 
     # Every tile shape on a first axis: edges tile_min, 2 tile_min, ... tile_max, for rows and columns apart.
@@ -80,7 +80,7 @@ def gemm(
     compute = compute + epilogue_share * write
     cache = np.maximum(operands / operand_share, a + b) / cache_bandwidth + (1 - epilogue_share) * write
     memory = memory_bytes / (memory_bandwidth * memory_fraction)
-    memory = memory + fetch_share * memory_latency * (1 - reuse * (1 - lost))
+    memory = memory + fetch_share * memory_latency * (1 - warm_weights * (1 - lost))
     hidden = np.maximum(cache, memory)
     fixed = waves * prologue_s
 

@@ -33,7 +33,8 @@ def idle_share(load, skew):
 
 
 def moe(
-    tokens, hidden, inter, topk, experts, tp, ep, gated, skew, width, weight_width, out_width, quantize, reuse, tuned,
+    tokens, hidden, inter, topk, experts, tp, ep, gated, skew, width, weight_width, out_width, quantize,
+    warm_weights, tuned,
     matrix_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
     launch_s, fused_experts, fused_choices, fallback_s, score_s, sort_s, expert_s, k_step_s,
     compute_fraction, memory_fraction, activation_fraction, quantize_pairs, resident_fraction,
@@ -84,9 +85,9 @@ def moe(
 
     # A cache that evicts the oldest bytes first loses more than the excess; weights are cold unless used again.
     lost = lost_share(weights + moved, resident_fraction * cache_capacity)
-    cold = 1 - reuse + reuse * lost
-    ideal_bytes = (1 - reuse) * (weights + np.maximum(outer - cache_capacity, 0))
-    ideal_bytes = ideal_bytes + reuse * np.maximum(weights + outer - cache_capacity, 0)
+    cold = 1 - warm_weights + warm_weights * lost
+    ideal_bytes = (1 - warm_weights) * (weights + np.maximum(outer - cache_capacity, 0))
+    ideal_bytes = ideal_bytes + warm_weights * np.maximum(weights + outer - cache_capacity, 0)
 
     # Matrix time: the best number of rows a tile, on a first axis; the first of the list where nothing was tuned.
     doublings = 1 + int(max(0, np.log2(np.max(np.divide(tile_max, tile_min)))) + 1e-9)

@@ -10,6 +10,7 @@ from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, closest
 from roofline.catalog import extends
 from roofline.catalog.places import HERE, Stamp
+from roofline.hardware import variants
 from roofline.hardware.chip import Chip
 from roofline.hardware.machine import SPREADS
 from roofline.work import op
@@ -36,6 +37,7 @@ def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
     raw, inherited = extends.merged(path, files)
     numbers = descriptor.validate(raw, str(path))
     own = {p: n.of(inherited[p]) if p in inherited else n for p, n in numbers.items()}
+    scenarios = descriptor.scenarios(raw, str(path), numbers)
     defaults = _family(raw["family"])
     problems = _unknown_parameters(own, defaults)
     if problems:
@@ -53,7 +55,22 @@ def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
         aliases=tuple(raw.get("aliases", ())),
         note=raw.get("note", ""),
         calibration=raw.get("calibration", {}),
+        default_stack=_default_stack(raw, own, inherited),
+        scenarios=scenarios,
     )
+
+
+def _default_stack(raw: dict[str, Any], own: dict[str, Number], inherited: dict[str, str]) -> dict[str, Any]:
+    """The stacks that are taken where none is named; of those inherited, the ones that suit this chip's own figures."""
+    sources = raw.get("sources", {})
+    default = {
+        key: {**one, "source": sources.get(one["source"], one["source"])}
+        for key, one in raw.get("default_stack", {}).items()
+    }
+    its = {path for path in own if path not in inherited}
+    lent = {key: one for key, one in default.items() if f"default_stack.{key}" in inherited}
+    kept = variants.still_best(lent, own, its)
+    return {key: one for key, one in default.items() if key not in lent or key in kept}
 
 
 def _flags(raw: dict[str, Any]) -> dict[str, Any]:

@@ -183,6 +183,7 @@ def _frame(data: xr.Dataset) -> pd.DataFrame:
     """A grid as rows, coordinates first; a grid of one point is one row."""
     import pandas as pd
 
+    data = data.assign(bound=data.roofline.bound_text(), why=data.roofline.why_text())
     if data.dims:
         return data.to_dataframe().reset_index()
     return pd.DataFrame([{str(name): data[name].item() for name in (*data.coords, *data.data_vars)}])
@@ -225,4 +226,4 @@ def _write(data: xr.Dataset, frame: pd.DataFrame, out: Path) -> None:
             text = json.dumps(frame.to_dict("records"), default=plain, allow_nan=False)
             scratch.write_text(text, encoding="utf-8")
         else:
-            data.assign(bound=data["bound"].astype(str)).to_netcdf(scratch, engine="scipy")
+            data.to_netcdf(scratch, engine="scipy")

@@ -12,7 +12,7 @@ from typing import Any, Unpack, overload
 from roofline.base.errors import DoesNotFit
 from roofline.base.face import FLAG, takes
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
-from roofline.estimates import memory as memory_module
+from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import LanguageEstimate
 from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.estimates.request import (
@@ -67,7 +67,13 @@ def estimate(
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
         `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices, 0), `compiled` (the dense part as one
         engine, activations in `dtype`, as TensorRT builds it; False).
-        For both: `usable_memory` (share of the capacity that the model may fill, 0.9).
+        For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
+        figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
+        say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9), and
+        what it costs: `price_per_hour` (USD for a chip and an hour, all in) or `price` (USD for a chip, bought;
+        default: what the chip's descriptor has, an hour before a purchase), `electricity` (USD for a kWh, 0.086),
+        `pue` (watts of the site for each of its servers, 1.2), `amortise_years` (5), `utilisation` (share of the paid
+        hours in use, 1), `carbon` (g of CO2 for a kWh, 436): see :class:`roofline.estimates.terms.Terms`.
 
     Returns
     -------
@@ -85,10 +91,11 @@ def estimate(
     DoesNotFit
         With what is needed, what there is, and the smallest changes that fit.
     """
-    model, chip = as_model(model), as_chip(chip)
+    model = as_model(model)
+    chip, notes = stacks.chosen(model, as_chip(chip), options)
     result: LanguageEstimate | RecommendationEstimate
     if isinstance(model, LanguageModel):
-        result = LanguageEstimate(model, chip, language_request(model, chip, options))
+        result = LanguageEstimate(model, chip, language_request(model, chip, options, notes))
     else:
         result = RecommendationEstimate(model, chip, recommendation_request(model.name, chip, options))
     if check:

@@ -177,6 +177,18 @@ def bound_names(chip: Chip) -> tuple[str, ...]:
     return names
 
 
+def _places(chip: Chip) -> Any:
+    """Place in :func:`bound_names` of each of the different names: a chip without a cache has one of them twice."""
+    names = bound_names(chip)
+    return np.array([names.index(name) for name in dict.fromkeys(names)], dtype=np.uint8)
+
+
+def names_of(codes: Any, chip: Chip) -> Any:
+    """What codes of bounds stand for, as text: of one, or of each in an array."""
+    names = bound_names(chip)
+    return np.array(names)[codes] if isinstance(codes, np.ndarray) else names[codes]
+
+
 @dataclass(frozen=True)
 class Cost:
     """The cost of one operator; every figure is shaped as the arguments broadcast.
@@ -352,14 +364,20 @@ class Phase:
                 total[bound] = total[bound] + time
         return total
 
+    @functools.cached_property
+    def bound_codes(self) -> Any:
+        """:attr:`bound` as a number, or array of uint8: its place in :func:`bound_names` of the chip."""
+        times = list(self.time_by_bound.values())
+        if any(isinstance(t, np.ndarray) for t in times):
+            codes = np.argmax(np.stack(np.broadcast_arrays(*times)), axis=0)
+        else:
+            codes = times.index(max(times))
+        return _places(self.chip)[codes]
+
     @property
     def bound(self) -> Any:
         """The resource that bounds the operators with the largest share of the time."""
-        total = self.time_by_bound
-        if any(isinstance(t, np.ndarray) for t in total.values()):
-            stacked = np.stack(np.broadcast_arrays(*total.values()))
-            return np.array(list(total))[np.argmax(stacked, axis=0)]
-        return max(total, key=total.__getitem__)
+        return names_of(self.bound_codes, self.chip)
 
     @functools.cached_property
     def spread(self) -> Any:
@@ -429,4 +447,6 @@ def run(workload: Workload | Sequence[Op], chip: Chip | str | os.PathLike[str], 
     return Phase(operators, as_chip(chip), scale)
 
 
-__all__ = ["COST", "Cost", "Phase", "bound_names", "cost", "evaluate_op", "naive_parts", "op_spread", "run"]
+__all__ = [
+    "COST", "Cost", "Phase", "bound_names", "cost", "evaluate_op", "naive_parts", "names_of", "op_spread", "run",
+]  # fmt: skip

@@ -14,6 +14,7 @@ from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
+from roofline.estimates.power import TokensPowered
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import cached, fused
@@ -25,7 +26,7 @@ from roofline.work.workload import Workload, workload
 PREFILL_TOKENS = 8192
 
 
-class LanguageEstimate(Estimate):
+class LanguageEstimate(TokensPowered, Estimate):
     """A language model served on chips of one kind. Figures are per system unless the name says per chip.
 
     Attributes
@@ -138,10 +139,15 @@ class LanguageEstimate(Estimate):
     # Why --------------------------------------------------------------------------------------------------------
 
     @property
+    def bound_codes(self) -> Numeric:
+        """:attr:`bound` as a number, or array of uint8: its place in :func:`inference.bound_names` of the chip."""
+        decoding = (self.request.output - 1) * self.tpot_s > self.ttft_s
+        return choose(decoding, self.decode.bound_codes, self.prefill.bound_codes)
+
+    @property
     def bound(self) -> Label:
         """What bounds the longer of the two: all of prefill, or all of decode."""
-        decoding = (self.request.output - 1) * self.tpot_s > self.ttft_s
-        return choose(decoding, self.decode.bound, self.prefill.bound)
+        return inference.names_of(self.bound_codes, self.chip)
 
     @property
     def mfu(self) -> Numeric:
@@ -209,6 +215,11 @@ class LanguageEstimate(Estimate):
     def phases(self) -> tuple[Phase, ...]:
         """What the estimate is made of."""
         return (self.prefill, self.decode)
+
+    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+        pp, count = self.request.plan.pp, self._split[2]  # a stage works while a microbatch is in it
+        decoding = (self.request.output - 1) * self.tpot_s
+        return [(self.prefill, self.ttft_s, count / (count + pp - 1)), (self.decode, decoding, count / pp)]
 
     @property
     def devices(self) -> Numeric:

@@ -14,6 +14,7 @@ from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
+from roofline.estimates.power import SamplesPowered
 from roofline.models.recommender import Recommender
 from roofline.work.engine import cached, compiled
 from roofline.work.op import step_overhead, wide
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class RecommendationEstimate(Estimate):
+class RecommendationEstimate(SamplesPowered, Estimate):
     """A recommendation model scoring batches. Figures are per system unless the name says per chip.
 
     Attributes
@@ -131,6 +132,11 @@ class RecommendationEstimate(Estimate):
         return max(on_chip, key=on_chip.__getitem__)
 
     @property
+    def bound_codes(self) -> Numeric:
+        """:attr:`bound` as a number, or array of uint8: its place in :func:`inference.bound_names` of the chip."""
+        return self.step.bound_codes
+
+    @property
     def bound(self) -> Label:
         """The resource that bounds the operators with the largest share of the time."""
         return self.step.bound
@@ -186,6 +192,9 @@ class RecommendationEstimate(Estimate):
     def phases(self) -> tuple[Phase, ...]:
         """What the estimate is made of."""
         return (self.step,)
+
+    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+        return [(self.step, self.step.time_s, 1.0)]
 
     @property
     def devices(self) -> Numeric:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
-from roofline.base.numeric import Numeric, NumericLike, anywhere, as_numeric, broadcastable
+from roofline.base.numeric import Numeric, NumericLike, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
+from roofline.estimates import rules
+from roofline.estimates.terms import TermOptions, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
@@ -21,7 +23,7 @@ from roofline.work.sizes import MOST_SKEW
 USABLE_MEMORY = 0.9
 
 
-class RequestOptions(TypedDict, total=False):
+class RequestOptions(TermOptions, total=False):
     """What any question about a language model takes; :func:`roofline.estimate` says what each is."""
 
     prompt: NumericLike
@@ -34,6 +36,7 @@ class RequestOptions(TypedDict, total=False):
     dtype: str | None
     weight_dtype: str | None
     kv_dtype: str | None
+    stack: str | None
     usable_memory: NumericLike
 
 
@@ -43,7 +46,7 @@ class LanguageOptions(RequestOptions, total=False):
     batch: NumericLike
 
 
-class RecommendationOptions(TypedDict, total=False):
+class RecommendationOptions(TermOptions, total=False):
     """The options of an estimate of a recommendation model."""
 
     batch: NumericLike
@@ -52,6 +55,7 @@ class RecommendationOptions(TypedDict, total=False):
     table_dtype: str | None
     skew: NumericLike
     compiled: bool
+    stack: str | None
     usable_memory: NumericLike
 
 
@@ -62,6 +66,13 @@ class Options(LanguageOptions, RecommendationOptions, total=False):
 #: The names of the options of each kind.
 LANGUAGE = tuple(LanguageOptions.__annotations__)
 RECOMMENDATION = tuple(RecommendationOptions.__annotations__)
+
+#: What is taken where a size is left out, of a language model and of a recommendation model.
+USUAL_LANGUAGE = {"batch": 1, "prompt": 1024, "output": 256, "prefix": 0, "tp": 1, "pp": 1, "ep": 1, "dp": 1}
+USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
+
+#: The least that a size may be, where that is not 1.
+LEAST = {"prefix": 0}
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,7 @@ class Request:
     skew: Numeric = 0.0
     compiled: bool = False
     usable_memory: Numeric = USABLE_MEMORY
+    terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
 
 
@@ -104,12 +116,12 @@ def _between(where: str, value: object, expected: str, holds: Callable[[np.ndarr
     return found if isinstance(found, np.ndarray) else float(found)
 
 
-def _usable_memory(options: Mapping[str, Any]) -> Numeric:
-    usable = options.get("usable_memory", USABLE_MEMORY)
-    return _between("usable_memory", usable, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
+def usable_share(value: object) -> Numeric:
+    """The share of the memory that the model may fill, above 0."""
+    return _between("usable_memory", value, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
 
 
-def _skew(value: object) -> Numeric:
+def zipf(value: object) -> Numeric:
     """A Zipf exponent: from 0 (uniform) to the most (nearly every index the same)."""
     return _between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
 
@@ -146,50 +158,37 @@ def whole(where: str, value: Any, least: int = 1) -> Any:
     return value if isinstance(value, np.ndarray) else int(value)
 
 
-def language_request(model: LanguageModel, chip: Chip, options: Mapping[str, Any]) -> Request:
+def language_request(
+    model: LanguageModel, chip: Chip, options: Mapping[str, Any], notes: tuple[str, ...] = ()
+) -> Request:
     """The request for a language model; see :func:`roofline.estimate` for the options.
+
+    `notes` are those of the stack, which `chip` is on already (:func:`roofline.estimates.stacks.chosen`).
 
     Raises
     ------
     BadWorkload, UnknownName
     """
     refuse_unknown(options, LANGUAGE, model.name)
-    batch, prompt = whole("batch", options.get("batch", 1)), whole("prompt", options.get("prompt", 1024))
-    output, prefix = whole("output", options.get("output", 256)), whole("prefix", options.get("prefix", 0), 0)
-    plan = Plan(**{k: whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
-    usable = _usable_memory(options)
-    sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix, "usable_memory": usable}
-    broadcastable(model.name, sizes | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
-    plan.check(model)
-    if anywhere(prefix >= prompt):
-        raise BadWorkload(
-            f"prefix: at least one token of the prompt is new, found prefix={shown(prefix)} of prompt={shown(prompt)}"
-        )
-    if anywhere(prompt + output > model.max_positions):
-        raise BadWorkload(
-            f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for "
-            f"{int(np.max(np.asarray(prompt) + np.asarray(output))):,}"
-        )
-    if anywhere(batch < plan.dp):
-        raise BadWorkload(
-            f"batch: {shown(plan.dp)} data-parallel replicas need at least one sequence each, "
-            f"found batch={shown(batch)}"
-        )
-    if anywhere(plan.devices > 1) and not chip.has_links:
-        raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype, notes = _arithmetic(model, chip, options.get("dtype"))
+    sizes = {name: whole(name, options.get(name, usual), LEAST.get(name, 1)) for name, usual in USUAL_LANGUAGE.items()}
+    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    broadcastable(model.name, sizes | {"usable_memory": usable} | vars(terms))
+    plan = Plan(sizes["tp"], sizes["pp"], sizes["ep"], sizes["dp"])
+    rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan})
+    dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     return Request(
-        batch=batch,
+        batch=sizes["batch"],
         dtype=dtype,
-        prompt=prompt,
-        output=output,
-        prefix=prefix,
+        prompt=sizes["prompt"],
+        output=sizes["output"],
+        prefix=sizes["prefix"],
         plan=plan,
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
         usable_memory=usable,
-        notes=notes,
+        terms=terms,
+        notes=(*notes, *remarks),
     )
 
 
@@ -216,21 +215,20 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
     BadWorkload, UnknownName
     """
     refuse_unknown(options, RECOMMENDATION, name)
-    batch, devices = whole("batch", options.get("batch", 1024)), whole("devices", options.get("devices", 1))
-    skew, usable = _skew(options.get("skew", 0.0)), _usable_memory(options)
-    broadcastable(name, {"batch": batch, "devices": devices, "skew": skew, "usable_memory": usable})
+    sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
+    skew = zipf(options.get("skew", 0.0))
+    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    broadcastable(name, sizes | {"skew": skew, "usable_memory": usable} | vars(terms))
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
-    if anywhere(devices > 1) and not chip.has_links:
-        raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
-    if anywhere(batch < devices):
-        raise BadWorkload(f"batch: {shown(devices)} chips need at least one sample each, found batch={shown(batch)}")
+    rules.check(rules.RECOMMENDATION_RULES, None, chip, sizes)
     return Request(
-        batch=batch,
+        batch=sizes["batch"],
         dtype=dtype,
-        devices=devices,
+        devices=sizes["devices"],
         table_dtype=_dtype(options, "table_dtype"),
         skew=skew,
         compiled=flag("compiled", options.get("compiled", False)),
         usable_memory=usable,
+        terms=terms,
     )

@@ -23,6 +23,7 @@ from roofline.catalog.load import CHIP, load_chip
 from roofline.catalog.places import files_of
 from roofline.evidence import measurements
 from roofline.evidence.fitting import FEWEST_ROWS, ClassFit, fit_class
+from roofline.hardware import variants
 from roofline.hardware.chip import Chip
 from roofline.hardware.explain import SPELLING
 from roofline.hardware.number import Number
@@ -269,4 +270,6 @@ def _fitted(chip: Chip, fits: list[ClassFit], source: str) -> Chip:
         if fit.parameters:
             key = f"{fit.kind}_{fit.dtype}" if fit.dtype else fit.kind
             record[key] = {"data": source, "rows": fit.rows, "error": round(error, 4), "date": today}
-    return dataclasses.replace(chip, numbers=numbers, calibration=record)
+    own = {path for path, number in numbers.items() if chip.numbers.get(path) is not number}
+    default = variants.still_best(chip.default_stack, numbers, own)
+    return dataclasses.replace(chip, numbers=numbers, calibration=record, default_stack=default)

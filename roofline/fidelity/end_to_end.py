@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from roofline.base.face import NUMBER, optional, takes
 from roofline.catalog.load import load_chip, load_model
 from roofline.estimates.estimate import estimate
+from roofline.hardware.variants import PLAIN
 from roofline.serving.steady import serve
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def published() -> pd.DataFrame:
     (of the whole run; empty: endless), chunk, beams, batch, skew; recalled (columns that are
     from memory), set_on (the settings of :func:`settings` that the row had a part in), note, reference.
     """
-    return _read("end_to_end.csv", {c: [""] for c in _NUMBERS})
+    return read("end_to_end.csv", {c: [""] for c in _NUMBERS})
 
 
 def settings() -> pd.DataFrame:
@@ -60,10 +61,11 @@ def settings() -> pd.DataFrame:
 
     Columns: setting (as in `set_on` of :func:`published`), figure (of which descriptor), set_on (which results).
     """
-    return _read("settings.csv", {})
+    return read("settings.csv", {})
 
 
-def _read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+def read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+    """A table of published results that ships, and what stands for nothing in each of its columns of numbers."""
     import pandas as pd
 
     with (resources.files("roofline.evidence.measured") / name).open(encoding="utf-8") as file:
@@ -88,13 +90,29 @@ _NUMBERS = (
 )
 
 
-def predict(row: dict[str, Any]) -> ServingEstimate | LanguageEstimate | RecommendationEstimate:
+#: Whose parameters a prediction takes: those of the software that ran; what a user gets who names no stack. Any other
+#: name is a stack's, for all rows; chips that do not have it keep their own figures, as do all for "plain".
+NAMED, DEFAULT = "named", "default"
+
+#: What the rows are also predicted with, in words: what a user gets who names no stack, and what that was chosen among.
+OTHERS = {
+    "no stack named": DEFAULT,
+    "plain parameters": PLAIN,
+    "trtllm for all": "trtllm",
+    "vllm for all": "vllm",
+    "sglang for all": "sglang",
+}
+
+
+def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | LanguageEstimate | RecommendationEstimate:
     """The estimate that answers for one row of :func:`published`.
 
     Parameters
     ----------
     row : dict
         A row's columns.
+    stacks : str
+        :data:`NAMED`, :data:`DEFAULT` or the name of a stack.
 
     Returns
     -------
@@ -102,8 +120,9 @@ def predict(row: dict[str, Any]) -> ServingEstimate | LanguageEstimate | Recomme
     """
     model = load_model(row["model"])
     chip = load_chip(row["chip"])
-    stacks = [stack for stack in row["stack"].split("+") if stack in chip.stacks]
-    chip = chip.on_stack("+".join(stacks)) if stacks else chip
+    if stacks != DEFAULT:
+        wanted = row["stack"] if stacks == NAMED else stacks
+        chip = chip.on_stack("+".join(name for name in wanted.split("+") if name in chip.stacks) or PLAIN)
     if row["method"] == "rank":
         ranked: RecommendationOptions = {
             "batch": int(row["batch"]),
@@ -194,7 +213,7 @@ def _setting(row: dict[str, Any], result: Any) -> str:
     return f"{row['dtype']}, {split}, {row['prompt']:.0f}/{row['output']:.0f}, {at_once}"
 
 
-def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = True) -> pd.DataFrame:
+def rows(level: float | None = 0.9, source: str | None = None, stacks: str = NAMED) -> pd.DataFrame:
     """Every published result beside its prediction.
 
     Parameters
@@ -203,8 +222,9 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
         Probability of the intervals; None leaves them out, which is faster.
     source : str, optional
         Only the rows of one source.
-    stacks : bool
-        Whether to take the parameters of the software that ran, where a chip has them, or the plain ones throughout.
+    stacks : str
+        :data:`NAMED`: the parameters of the software that ran, where a chip has them; :data:`DEFAULT`: what a user gets
+        who names none; else the name of one stack for all rows, ``"plain"`` for none.
 
     Returns
     -------
@@ -220,9 +240,7 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
         row = {str(k): v for k, v in record.items()}
         if source is not None and row["source"] != source:
             continue
-        if not stacks:
-            row["stack"] = ""
-        result, name, scale = predict(row), figure(row), _scale(row)
+        result, name, scale = predict(row, stacks), figure(row), _scale(row)
         value = float(getattr(result, name)) * scale
         low, high = (float("nan"),) * 2 if level is None else result.interval(level, name)
         naive = _naive(row, result) * scale
@@ -366,15 +384,20 @@ def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
     return pd.DataFrame.from_records([line(name, served[mask]) for name, mask in parts.items()])
 
 
-def sensitivity(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = None) -> pd.DataFrame:
-    """How the median error of TPOT and throughput depends on what counts as a system, and on the late choice of stacks.
+def others() -> dict[str, pd.DataFrame]:
+    """The rows predicted with each of :data:`OTHERS`, by what it is called there; without intervals."""
+    return {name: rows(None, stacks=stacks) for name, stacks in OTHERS.items()}
+
+
+def sensitivity(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
+    """How the median error of TPOT and throughput depends on what counts as a system, and on the choice of stacks.
 
     Parameters
     ----------
     table : DataFrame, optional
         From :func:`rows`; default: all of them.
-    plain : DataFrame, optional
-        The same without the parameters of stacks, which is what a user gets who names none; default: computed.
+    beside : dict of str to DataFrame, optional
+        From :func:`others`; default: computed.
 
     Returns
     -------
@@ -396,11 +419,11 @@ def sensitivity(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = 
         return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
 
     table = rows(None) if table is None else table
-    plain = rows(None, stacks=False) if plain is None else plain
     lines = [line(name, table, by) for name, by in ways.items()]
-    lines.append(line("as the first, plain parameters instead of stacks", plain, SYSTEM))
-    others = plain[~_had_a_part(plain, "engine_spread")]
-    lines.append(line("the same without the rows of engine_spread", others, SYSTEM))
+    for name, data in (others() if beside is None else beside).items():
+        lines.append(line(f"as the first, {name}", data, SYSTEM))
+        apart = data[~_had_a_part(data, "engine_spread")]
+        lines.append(line(f"as the first, {name}, without the rows of engine_spread", apart, SYSTEM))
     return pd.DataFrame.from_records(lines)
 
 

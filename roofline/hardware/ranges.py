@@ -90,6 +90,16 @@ PARAMETERS: dict[str, Range] = {
     "pack_passes": Range(0.0, 100.0),
 }  # fmt: skip
 
+#: Figures of what a chip and its server draw and cost, by path.
+POWER: dict[str, Range] = {
+    "power.active_share": _SHARE,
+    "power.compute_share": Range(0.0, 10.0),
+    "power.memory_share": Range(0.0, 10.0),
+    "server.power_share": Range(0.0, 10.0),
+    "server.factor": Range(1.0, 10.0),
+    "server.price_factor": Range(1.0, 100.0),
+}
+
 
 @functools.lru_cache(maxsize=4096)
 def of(path: str, dimension: str) -> Range:
@@ -105,6 +115,8 @@ def of(path: str, dimension: str) -> Range:
     name = path.rpartition(".")[2]
     if is_spread(path):
         return _SPREAD
+    if path in POWER:
+        return POWER[path]
     if path == name or "efficiency." in path:
         return PARAMETERS.get(name, DIMENSIONS[dimension])
     if path == "cores.count" or name == "domain":
@@ -140,3 +152,8 @@ def outside(path: str, dimension: str, *values: Any) -> str:
 def _within(value: Any, allowed: Range) -> bool:
     inside = (allowed.least <= value) & (value <= allowed.most)
     return everywhere(inside & (value % 1 == 0) if allowed.whole else inside)
+
+
+def is_power_or_price(path: str) -> bool:
+    """Whether a figure tells what a chip draws or costs, and nothing of how fast it is."""
+    return path.startswith(("power.", "server.", "price."))

@@ -11,11 +11,16 @@ from roofline.base.errors import BadWorkload
 from roofline.hardware.schema import LONGEST_NAME, NAME
 
 if TYPE_CHECKING:
-    from roofline.hardware.number import Number
+    from roofline.hardware.number import Number, Scenario
 
 
 def to_toml(
-    head: dict[str, Any], flags: Mapping[str, Any], numbers: Mapping[str, Number], calibration: Mapping[str, Any]
+    head: dict[str, Any],
+    flags: Mapping[str, Any],
+    numbers: Mapping[str, Number],
+    calibration: Mapping[str, Any],
+    default_stack: Mapping[str, Any],
+    scenarios: Mapping[str, Scenario],
 ) -> str:
     """The text of a descriptor that loads to the same figures; see :meth:`roofline.hardware.chip.Chip.to_toml`.
 
@@ -27,6 +32,8 @@ def to_toml(
         What is not a number, by dotted path (``levels`` apart).
     numbers : dict of str to Number
     calibration : dict
+    default_stack : dict
+    scenarios : dict of str to Scenario
     """
     table: dict[str, Any] = {"schema": 1, **head}
     for level in flags["levels"]:
@@ -40,8 +47,14 @@ def to_toml(
             _put(table, path, flag)
     for path, number in numbers.items():
         _put(table, path, figure(path, number))
-    if calibration:
-        table["calibration"] = calibration
+    for name, scenario in scenarios.items():
+        _put(table, f"scenario.{name}.weight", scenario.weight)
+        _put(table, f"scenario.{name}.note", scenario.note)
+        for path, number in scenario.numbers.items():
+            _put(table, f"scenario.{name}.figures.{path}", figure(path, number))
+    for key, one in (("default_stack", default_stack), ("calibration", calibration)):
+        if one:
+            table[key] = one
     return tomlfile.write(table)
 
 
@@ -75,6 +88,8 @@ def figure(path: str, number: Number) -> dict[str, Any]:
     if number.low is not None and number.high is not None:
         figure |= {"low": _quantity(number.low, number.dimension), "high": _quantity(number.high, number.dimension)}
         figure["shape"] = number.shape
+        if number.correlates_with:
+            figure |= {"correlates_with": number.correlates_with, "correlation": number.correlation}
     figure |= {"source": number.source, "kind": "estimated" if number.kind == "what-if" else number.kind}
     return figure | ({"note": number.note} if number.note else {})
 

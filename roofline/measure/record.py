@@ -88,7 +88,7 @@ class Table:
             raise BadData(f"{self.path}: expected at most {MAX_BYTES:,} bytes")
         text = self.path.read_text(encoding="utf-8", errors="replace")
         first = text.split("\n", 1)[0]
-        if tuple(first.strip().split(",")) != self.columns:
+        if tuple(first.rstrip("\r").split(",")) != self.columns:
             raise BadData(
                 f"{self.path}: expected the columns {','.join(self.columns)}, found {shown(first)}; "
                 f"give another --out or --name"

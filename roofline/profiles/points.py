@@ -26,6 +26,9 @@ COLUMNS = ("op", "kind", "count", "flops", "bytes", "intensity", "time_s", "shar
 #: The shortest time that a row may say (s): less than a cycle of any chip.
 SHORTEST_S = 1e-12
 
+#: Of FLOP and bytes of an operator in all, a mean over its launches or not: less is no count.
+LEAST = 1e-6
+
 
 def operator(call: dict[str, Any]) -> operators.Op:
     """The operator of a call: its name under ``op``, its arguments beside it.
@@ -95,6 +98,10 @@ def table(points: Iterable[dict[str, Any]], file: str) -> pd.DataFrame:
             row["kind"], flops, size = work(row["call"])
             row["flops"] = row["flops"] or row["count"] * flops
             row["bytes"] = row["bytes"] or row["count"] * size
+        for name in ("flops", "bytes"):
+            if 0 < row[name] < LEAST:
+                found = f"found {row[name]:g} in all"
+                raise BadData(f"{file}: {shown(row['op'])}: expected no {name} or at least {LEAST:g}, {found}")
     frame = pd.DataFrame(list(rows.values()))
     frame["intensity"] = (frame["flops"] / frame["bytes"].where(frame["bytes"] > 0)).fillna(0.0)
     frame["share"] = frame["time_s"] / frame["time_s"].sum()

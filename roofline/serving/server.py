@@ -40,6 +40,7 @@ from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.language import PREFILL_TOKENS, LanguageEstimate
 from roofline.estimates.memory import Memory
+from roofline.estimates.power import TokensPowered
 from roofline.estimates.request import Request
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
@@ -74,7 +75,7 @@ class ServingRequest(Request):
     whole_cache: bool = False
 
 
-class ServingEstimate(Estimate):
+class ServingEstimate(TokensPowered, Estimate):
     """A language model under a constant number of requests. Figures are per system unless the name says per chip.
 
     Attributes
@@ -224,6 +225,16 @@ class ServingEstimate(Estimate):
     def phases(self) -> tuple[Phase, ...]:
         """What the estimate is made of."""
         return self.decoding, self.mixed
+
+    @property
+    def devices(self) -> Any:
+        """Chips in all."""
+        return self.request.plan.devices
+
+    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+        busy = minimum(self._flow[0], 1.0)  # a lane without a request waits
+        mixing = self.mixed_share * self.mixed.time_s
+        return [(self.decoding, (1 - self.mixed_share) * self.decoding.time_s, busy), (self.mixed, mixing, busy)]
 
     # Figures ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from roofline.base.errors import BadWorkload, DoesNotFit
 from roofline.base.face import FLAG, takes
 from roofline.base.numeric import NumericLike, anywhere, broadcastable, maximum, not_negative
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
-from roofline.estimates import memory as memory_module
+from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import PREFILL_TOKENS
 from roofline.estimates.request import Request, RequestOptions, language_request, refuse_unknown, whole
 from roofline.hardware.chip import Chip
@@ -79,7 +79,7 @@ def serve(
         Raise when not even one request fits; with False the result says so in ``fits``.
     **options
         As for :func:`roofline.estimate`: `prompt` and `output` (mean tokens), `prefix`, `tp`, `pp`, `ep`, `dp`,
-        `dtype`, `weight_dtype`, `kv_dtype`, `usable_memory`.
+        `dtype`, `weight_dtype`, `kv_dtype`, `stack`, `usable_memory`, and what chips and electricity cost.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def serve(
     BadWorkload, UnknownName, DoesNotFit
         As :func:`roofline.estimate`; also for a recommendation model, or a spread below zero.
     """
-    loaded, chip = as_model(model), as_chip(chip)
+    loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
     if "batch" in options:
@@ -103,9 +103,10 @@ def serve(
     sizes = {"chunk": whole("serve: chunk", chunk), "beams": whole("serve: beams", beams)}
     lanes = whole("dp", options.get("dp", 1)) * whole("pp", options.get("pp", 1))
     batch = lanes if concurrency is None else whole("serve: concurrency", concurrency)
-    asked = language_request(loaded, chip, {"batch": batch, **options})
+    chip, notes = stacks.chosen(loaded, as_chip(chip), options)
+    asked = language_request(loaded, chip, {"batch": batch, **options}, notes)
     lengths = {"batch": batch, "prompt": asked.prompt, "output": asked.output, "devices": asked.plan.devices}
-    broadcastable(f"serve({loaded.name})", lengths | spread | sizes)
+    broadcastable(f"serve({loaded.name})", lengths | spread | sizes | vars(asked.terms))
     for name, mean in (("prompt_sd", asked.prompt), ("output_sd", asked.output)):
         if anywhere(spread[name] > MOST_SPREAD * np.asarray(mean)):
             raise BadWorkload(

@@ -12,6 +12,7 @@ import numpy as np
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
+from roofline.estimates import stacks
 from roofline.estimates.estimate import estimate
 from roofline.estimates.request import Options
 from roofline.hardware.chip import Chip
@@ -49,7 +50,7 @@ def sensitivity(
     model, chip, **options
         As for :func:`roofline.estimate`.
     figure : str, optional
-        Headline figure; default: `tokens_per_s` or `samples_per_s`.
+        Headline figure, or one of power and money; default: `tokens_per_s` or `samples_per_s`.
     step : float
         Relative change of each chip figure, up or down. Whole numbers change to the next one, and what can go no
         further (a share of 1) goes the other way; the elasticity is that of the change made.
@@ -68,7 +69,8 @@ def sensitivity(
     """
     import pandas as pd
 
-    on, loaded = as_chip(chip), as_model(model)
+    loaded = as_model(model)
+    on, _ = stacks.chosen(loaded, as_chip(chip), options)  # the figures that are changed are those of the stack
     figure = (
         figure if figure is not None else ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
     )
@@ -78,13 +80,13 @@ def sensitivity(
     base = estimate(loaded, on, **asked)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
-    if figure not in base.FIGURES:
-        raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(base.FIGURES)}")
+    known = (*base.FIGURES, *base.EXTRA)
+    if figure not in known:
+        raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(_changes(on, float(step))):
-        varied = _varied(on, block)
-        after = getattr(estimate(loaded, varied, **asked), figure)
+        after = getattr(estimate(loaded, varied(on, block), **asked), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:
@@ -127,7 +129,7 @@ def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
         yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
 
 
-def _varied(chip: Chip, changes: dict[str, float]) -> Chip:
+def varied(chip: Chip, changes: dict[str, float]) -> Chip:
     """The chip with one array per figure, each with its own element changed: all the what-ifs are one estimate."""
     own = np.eye(len(changes), dtype=bool)
     varied = chip.what_if(

@@ -55,8 +55,8 @@ def cached(step: Workload, weight_bytes: Numeric, capacity_bytes: Numeric) -> Wo
     held = weight_bytes <= capacity_bytes
     if not anywhere(held):
         return step
-    reuse = choose(held, 1.0, 0.0)
-    return step.map(lambda one: one.with_args(reuse=reuse) if one.kind in _WEIGHTS else one)
+    warm = choose(held, 1.0, 0.0)
+    return step.map(lambda one: one.with_args(warm_weights=warm) if one.kind in _WEIGHTS else one)
 
 
 def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:

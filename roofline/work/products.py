@@ -58,7 +58,8 @@ def gemm(
         "width": DTYPE_BYTES[dtype],
         "weight_width": width(weight_dtype, dtype),
         "out_width": width(out_dtype, wide(dtype)),
-        **flags(name, quantize=quantize, reuse=reuse),
+        **flags(name, quantize=quantize),
+        "warm_weights": flags(name, reuse=reuse)["reuse"],
     }
     return Op("gemm", name, dtype, args, count, shard, scope)
 
@@ -123,7 +124,8 @@ def moe(
         "width": DTYPE_BYTES[dtype],
         "weight_width": width(weight_dtype, dtype),
         "out_width": DTYPE_BYTES[wide(dtype)],
-        **flags(name, quantize=quantize, reuse=reuse, tuned=tuned),
+        **flags(name, quantize=quantize, tuned=tuned),
+        "warm_weights": flags(name, reuse=reuse)["reuse"],
     }
     return Op("moe", name, dtype, args, count, shard, scope)
 
