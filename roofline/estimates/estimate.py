@@ -116,4 +116,4 @@ def _refusal(result: LanguageEstimate | RecommendationEstimate) -> DoesNotFit:
     if batch >= max(1, r.plan.dp, r.devices):
         found.append(f"batch={batch}")
     chips = f"{result.devices} x {result.chip.name}"
-    return memory_module.refuse(f"{result.model.name} {result.held_in}", result._memory(r.batch), chips, found)
+    return memory_module.refuse(f"{result.model.name} {result.stored_as}", result._memory(r.batch), chips, found)

@@ -22,7 +22,7 @@ from roofline.work.op import step_overhead, wide
 from roofline.work.workload import Workload, workload
 
 #: Tokens that engines prefill at a time (TensorRT-LLM's ``max_num_tokens``, vLLM's ``max_num_batched_tokens``): what
-#: activations are held for.
+#: activations are kept for.
 PREFILL_TOKENS = 8192
 
 
@@ -187,13 +187,13 @@ class LanguageEstimate(TokensPowered, Estimate):
         return parallel.activation_bytes(self.model, r.plan, micro, new, r.dtype)
 
     @functools.cached_property
-    def _held(self) -> Memory:
+    def _resident(self) -> Memory:
         return self._memory(self.request.batch)
 
     @functools.cached_property
     def memory(self) -> Memory:
         """What one chip holds at the end of the output, and the largest batch that would fit."""
-        return replace(self._held, largest_batch=self._largest_batch(np.shape(self.fits)))
+        return replace(self._resident, largest_batch=self._largest_batch(np.shape(self.fits)))
 
     def _largest_batch(self, shape: tuple[int, ...]) -> Numeric:
         if not shape:
@@ -209,7 +209,7 @@ class LanguageEstimate(TokensPowered, Estimate):
     @property
     def fits(self) -> Truth:
         """Whether weights, KV cache and activations fit."""
-        return self._held.fits
+        return self._resident.fits
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -227,7 +227,7 @@ class LanguageEstimate(TokensPowered, Estimate):
         return self.request.plan.devices
 
     @property
-    def held_in(self) -> str:
+    def stored_as(self) -> str:
         """What decides how much memory the model takes, in words."""
         return f"in {self.request.weight_dtype or self.request.dtype}"
 

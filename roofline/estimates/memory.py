@@ -59,8 +59,8 @@ class Memory:
         )
         if any(isinstance(b, np.ndarray) for _, b in parts):
             return f"<Memory: shape {np.shape(self.total_bytes)}>"
-        held = ", ".join(f"{name} {text(b, 'B')}" for name, b in parts if b)
-        return f"<Memory: {held} of {text(self.usable_bytes, 'B')} usable; largest batch {self.largest_batch}>"
+        resident = ", ".join(f"{name} {text(b, 'B')}" for name, b in parts if b)
+        return f"<Memory: {resident} of {text(self.usable_bytes, 'B')} usable; largest batch {self.largest_batch}>"
 
 
 class Named(Protocol):
@@ -124,9 +124,9 @@ def refuse(what: str, memory: Memory, chips: str, suggestions: list[str]) -> Doe
         ("KV cache", memory.cache_bytes),
         ("activations", memory.activations_bytes),
     )
-    held = " + ".join(f"{name} {text(float(b), 'B')}" for name, b in parts if b)
+    resident = " + ".join(f"{name} {text(float(b), 'B')}" for name, b in parts if b)
     message = (
-        f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({held}) and has {text(has, 'B')} usable "
-        f"({memory.usable_fraction:.0%} of {text(float(memory.capacity_bytes), 'B')})"
+        f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({resident}) "
+        f"and has {text(has, 'B')} usable ({memory.usable_fraction:.0%} of {text(float(memory.capacity_bytes), 'B')})"
     )
     return DoesNotFit(message, needs, has, suggestions)

@@ -89,7 +89,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         return self.samples_per_s / self.request.devices
 
     def _stages(self, which: str) -> tuple[Numeric, Numeric, Numeric]:
-        """Time of a batch (s) on the chip, on the way in from the host (the way out is apart), and on the host."""
+        """Time of a batch (s) on the chip, on the way in from the host (the way out has its own), on the host."""
         at = inference.COST.index(which)
         device: Numeric = 0.0
         inward: Numeric = 0.0
@@ -178,10 +178,10 @@ class RecommendationEstimate(SamplesPowered, Estimate):
     @functools.cached_property
     def memory(self) -> Memory:
         """What one chip holds: its share of the tables, the dense weights, the vectors of a batch."""
-        held = self._memory(self.request.batch)
-        if np.shape(held.fits):
-            return held
-        return replace(held, largest_batch=memory_module.largest_batch(lambda b: bool(self._memory(b).fits)))
+        resident = self._memory(self.request.batch)
+        if np.shape(resident.fits):
+            return resident
+        return replace(resident, largest_batch=memory_module.largest_batch(lambda b: bool(self._memory(b).fits)))
 
     @property
     def fits(self) -> Truth:
@@ -202,7 +202,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         return self.request.devices
 
     @property
-    def held_in(self) -> str:
+    def stored_as(self) -> str:
         """What decides how much memory the model takes, in words."""
         return f"with {self.request.table_dtype or self.request.dtype} tables"
 

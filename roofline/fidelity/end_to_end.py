@@ -2,8 +2,8 @@
 
 The results are facts with sources, in ``roofline/evidence/measured/end_to_end.csv``; where each figure was read and
 what had to be assumed stands in the README beside it. Three settings were made on some of them, on their systems or
-in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`apart` counts with and
-without. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
+in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`with_and_without` counts
+both ways. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
 ``end_to_end_report.py`` writes.
 """
 
@@ -341,7 +341,7 @@ def _had_a_part(table: pd.DataFrame, setting: str) -> pd.Series[bool]:
     return table["set_on"].str.split().map(lambda names: setting in names)
 
 
-def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
+def with_and_without(table: pd.DataFrame | None = None) -> pd.DataFrame:
     """TPOT and throughput with and without the rows that a setting was made on.
 
     Parameters

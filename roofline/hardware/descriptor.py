@@ -117,7 +117,8 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 #: The schema of a figure of each dimension.
-_SCHEMA_OF: dict[str, type[Figure]] = {schema.dimension: schema for schema in (Figure, *Figure.__subclasses__())}
+_SCHEMAS: list[type[Figure]] = [Figure, *Figure.__subclasses__()]
+_SCHEMA_OF = {schema.dimension: schema for schema in _SCHEMAS}
 
 
 def _out_of_range(path: str, number: Number) -> str:

@@ -123,9 +123,9 @@ class ServingEstimate(TokensPowered, Estimate):
         """
         r = self.request
         plan, kv_dtype = r.plan, r.kv_dtype or wide(r.dtype)
-        held = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
+        resident = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
         model = self.model.without_windows if r.whole_cache else self.model
-        per_request = parallel.kv_bytes(model, plan, 1, held, kv_dtype)
+        per_request = parallel.kv_bytes(model, plan, 1, resident, kv_dtype)
         weights, capacity = self._static.weights_bytes, self.chip.level(self.chip.main_level, "capacity")
         # An engine sets its working space aside when it starts, for whole prompts: a cached prefix frees none of it.
         room = minimum(r.chunk, r.prompt)
@@ -182,7 +182,7 @@ class ServingEstimate(TokensPowered, Estimate):
         return step.map(self._shared) if np.any(np.asarray(r.beams) > 1) else step
 
     def _shared(self, one: Op) -> Op:
-        """Beams decode side by side, so that the pages of their prompt are fetched once and those of each output apart.
+        """Beams decode side by side: the pages of their prompt are fetched once, those of each output by itself.
 
         As heads that share keys: all beams of a request on the prompt and everything that follows it.
         """
@@ -190,10 +190,8 @@ class ServingEstimate(TokensPowered, Estimate):
         if one.kind != "attention":
             return one
         args = one.args
-        apart = (r.beams - 1) * maximum(args["kv_len"] - r.prompt, 0)
-        return one.with_args(
-            batch=args["batch"] / r.beams, heads=args["heads"] * r.beams, kv_len=args["kv_len"] + apart
-        )
+        own = (r.beams - 1) * maximum(args["kv_len"] - r.prompt, 0)
+        return one.with_args(batch=args["batch"] / r.beams, heads=args["heads"] * r.beams, kv_len=args["kv_len"] + own)
 
     @functools.cached_property
     def decoding(self) -> Phase:

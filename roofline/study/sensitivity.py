@@ -124,9 +124,9 @@ def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
     for path in _DRIVERS:
         if path in changes:
             yield {path: changes[path]}
-    apart = [path for path in changes if path not in _DRIVERS]
-    for start in range(0, len(apart), _TOGETHER):
-        yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
+    others = [path for path in changes if path not in _DRIVERS]
+    for start in range(0, len(others), _TOGETHER):
+        yield {path: changes[path] for path in others[start : start + _TOGETHER]}
 
 
 def varied(chip: Chip, changes: dict[str, float]) -> Chip:

@@ -80,8 +80,8 @@ def attention(
         values |= whole(name, 0, value_dim=value_dim)
     broadcastable(name, values)
     if value_dim is not None:
-        apart = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
-        values["scattered"] = choose(apart, 1.0, 0.0) if stored and causal else 0.0
+        differs = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
+        values["scattered"] = choose(differs, 1.0, 0.0) if stored and causal else 0.0
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(
             f"{name}: kv_len counts the new tokens too, so it is at least q_len; "

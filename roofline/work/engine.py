@@ -52,17 +52,17 @@ def fused(step: Workload) -> Workload:
 
 def cached(step: Workload, weight_bytes: Numeric, capacity_bytes: Numeric) -> Workload:
     """The same step where a cache of some capacity that holds all its weights keeps them from one step to the next."""
-    held = weight_bytes <= capacity_bytes
-    if not anywhere(held):
+    resident = weight_bytes <= capacity_bytes
+    if not anywhere(resident):
         return step
-    warm = choose(held, 1.0, 0.0)
+    warm = choose(resident, 1.0, 0.0)
     return step.map(lambda one: one.with_args(warm_weights=warm) if one.kind in _WEIGHTS else one)
 
 
 def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
     """One pass in which sequences decode while prompts, or pieces of them, are prefilled.
 
-    Products, norms and collectives run once over the tokens of both; attention runs apart for the two.
+    Products, norms and collectives run once over the tokens of both; attention runs once for each.
 
     Parameters
     ----------

@@ -117,26 +117,28 @@ class Plan:
 @lru_cache(maxsize=4096)
 def _problem(tp: int, pp: int, ep: int, dp: int, name: str, heads: int, kv: int, layers: int, experts: int) -> str:
     """Why one split does not suit a model of these sizes; empty when it does."""
-    fine = [t for t in range(1, heads + 1) if heads % t == 0 and (kv % t == 0 or t % kv == 0)]
-    if tp not in fine:
-        return _nearest("tp", tp, fine, f"does not split the {heads} heads and {kv} key/value heads of {name} evenly")
+    degrees = [t for t in range(1, heads + 1) if heads % t == 0 and (kv % t == 0 or t % kv == 0)]
+    if tp not in degrees:
+        return _nearest(
+            "tp", tp, degrees, f"does not split the {heads} heads and {kv} key/value heads of {name} evenly"
+        )
     if pp > layers:
         return _nearest("pp", pp, [layers], f"is more than the {layers} layers of {name}")
     if ep == 1:
         return ""
     if not experts:
         return f"ep={ep} for {name}, which has no experts; expected ep=1"
-    fine = [e for e in range(1, experts + 1) if experts % e == 0]
-    if ep not in fine:
-        return _nearest("ep", ep, fine, f"does not divide the {experts} experts of {name}")
-    fine = [e for e in fine if (tp * dp) % e == 0 and (tp % e == 0 or e % tp == 0)]
-    if ep not in fine:
-        return _nearest("ep", ep, fine, f"does not divide tp x dp = {tp} x {dp} chips into equal groups")
+    degrees = [e for e in range(1, experts + 1) if experts % e == 0]
+    if ep not in degrees:
+        return _nearest("ep", ep, degrees, f"does not divide the {experts} experts of {name}")
+    degrees = [e for e in degrees if (tp * dp) % e == 0 and (tp % e == 0 or e % tp == 0)]
+    if ep not in degrees:
+        return _nearest("ep", ep, degrees, f"does not divide tp x dp = {tp} x {dp} chips into equal groups")
     return ""
 
 
-def _nearest(degree: str, found: int, fine: list[int], why: str) -> str:
-    below, above = [f for f in fine if f < found][-1:], [f for f in fine if f > found][:1]
+def _nearest(degree: str, found: int, degrees: list[int], why: str) -> str:
+    below, above = [d for d in degrees if d < found][-1:], [d for d in degrees if d > found][:1]
     return f"{degree}={found} {why}; nearest that does: " + " or ".join(f"{degree}={f}" for f in below + above)
 
 
@@ -281,8 +283,8 @@ def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | 
             key = w.name if w.name in ends else ""
             ends[key] = ends[key] + size
     # Tied, the last stage keeps a copy of the embedding; either end is then as large.
-    apart = numeric.maximum(ends["token_embedding"], ends["lm_head"]) + ends[""]
-    at_ends = numeric.choose(plan.pp > 1, apart, sum(ends.values()))
+    larger = numeric.maximum(ends["token_embedding"], ends["lm_head"]) + ends[""]
+    at_ends = numeric.choose(plan.pp > 1, larger, sum(ends.values()))
     return in_layers * _stage_share(model, plan.pp) + at_ends
 
 
