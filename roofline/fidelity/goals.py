@@ -141,9 +141,9 @@ RESIDUALS = (
         "MoE",
         "what was called a slow mode are kernels that the benchmark ran untuned (roofline/fidelity/tuning.py): "
         "labelled so, 14 % off. The goals are judged with every layer called tuned, as that label came late. Tuned: "
-        "single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens at skewed routing over ranks "
-        "(the older benchmark gave them all to one rank), tokens between powers of two, whose kernel was timed at the "
-        "lower one.",
+        "single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens at skewed routing "
+        "over ranks (the older benchmark gave them all to one rank), tokens between powers of two, whose kernel was "
+        "timed at the lower one.",
     ),
     (
         "collectives",
