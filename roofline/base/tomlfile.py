@@ -6,9 +6,12 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from roofline.base.errors import BadDescriptor, shown
+
+#: What TOML calls a table: keys, and what they hold.
+Table: TypeAlias = dict[str, Any]
 
 #: Larger than any honest descriptor; a file beyond one of these is refused.
 MAX_FILE_BYTES = 500_000
@@ -23,7 +26,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE) -> dict[str, Any]:
+def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE) -> Table:
     """Parse one TOML file of at most so many bytes, in lines of at most so many characters.
 
     Raises
@@ -73,7 +76,7 @@ def _text(path: Path, most_bytes: int) -> str:
         raise BadDescriptor(str(path), [f"cannot be read: {error.strerror or error}"]) from None
 
 
-def _unsafe(raw: dict[str, Any]) -> list[str]:
+def _unsafe(raw: Table) -> list[str]:
     """Nesting that nothing downstream could walk, numbers that no float holds, control characters in keys or text."""
     problems: list[str] = []
     waiting: list[tuple[str, Any, int]] = [("", raw, 0)]
@@ -96,14 +99,14 @@ def _unsafe(raw: dict[str, Any]) -> list[str]:
     return problems
 
 
-def write(table: dict[str, Any]) -> str:
+def write(table: Table) -> str:
     """A table as TOML text; a table with a ``value`` (a figure) stands on one line. None is left out."""
     lines: list[str] = []
     _write(table, "", lines)
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _write(table: dict[str, Any], path: str, lines: list[str]) -> None:
+def _write(table: Table, path: str, lines: list[str]) -> None:
     inner = {key: v for key, v in table.items() if isinstance(v, dict) and "value" not in v}
     plain = {key: v for key, v in table.items() if key not in inner and v is not None}
     if path and (plain or not inner):

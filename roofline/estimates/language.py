@@ -216,7 +216,7 @@ class LanguageEstimate(TokensPowered, Estimate):
         """What the estimate is made of."""
         return (self.prefill, self.decode)
 
-    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+    def _loads(self) -> list[tuple[Phase, Numeric, Numeric]]:
         pp, count = self.request.plan.pp, self._split[2]  # a stage works while a microbatch is in it
         decoding = (self.request.output - 1) * self.tpot_s
         return [(self.prefill, self.ttft_s, count / (count + pp - 1)), (self.decode, decoding, count / pp)]

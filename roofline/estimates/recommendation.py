@@ -193,7 +193,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         """What the estimate is made of."""
         return (self.step,)
 
-    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+    def _loads(self) -> list[tuple[Phase, Numeric, Numeric]]:
         return [(self.step, self.step.time_s, 1.0)]
 
     @property

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from roofline.base.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType as Colour
+
+#: A place in a picture: across and up.
+Spot: TypeAlias = tuple[float, float] | np.ndarray
 
 _Given = ParamSpec("_Given")
 _Made = TypeVar("_Made")
@@ -72,12 +76,12 @@ def picture(draw: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
     return drawn
 
 
-def palette() -> tuple[Any, ...]:
+def palette() -> tuple[Colour, ...]:
     """Colours for many series: those that everybody can tell apart first."""
     return (*COLOURS, *matplotlib().colormaps["tab20b"].colors)
 
 
-def dark(colour: Any) -> Any:
+def dark(colour: Colour) -> tuple[float, float, float]:
     """A colour dark enough to read small text in on white."""
     matplotlib()
     from matplotlib.colors import to_rgb
@@ -85,7 +89,8 @@ def dark(colour: Any) -> Any:
     red, green, blue = to_rgb(colour)
     light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     most = 0.45
-    return (red, green, blue) if light <= most else tuple(part * most / light for part in (red, green, blue))
+    share = min(1.0, most / light) if light else 1.0
+    return red * share, green * share, blue * share
 
 
 def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -140,7 +145,7 @@ def rim() -> list[Any]:
     return [withStroke(linewidth=2.2, foreground="white")]
 
 
-def write(ax: Axes, text: str, at: Any, offset: Any, colour: Any, **options: Any) -> Any:
+def write(ax: Axes, text: str, at: Spot, offset: Spot, colour: Colour, **options: Any) -> Any:
     """Text beside a point, offset in typographic points; a dollar sign is a dollar sign."""
     options = {"fontsize": 7.5, "zorder": 8, "path_effects": rim(), "parse_math": False, **options}
     written = ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
