@@ -148,7 +148,14 @@ def rim() -> list[Any]:
 def write(ax: Axes, text: str, at: Spot, offset: Spot, colour: Colour, **options: Any) -> Any:
     """Text beside a point, offset in typographic points; a dollar sign is a dollar sign."""
     options = {"fontsize": 7.5, "zorder": 8, "path_effects": rim(), "parse_math": False, **options}
-    written = ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
+    written = ax.annotate(
+        text,
+        (float(at[0]), float(at[1])),
+        xytext=(float(offset[0]), float(offset[1])),
+        textcoords="offset points",
+        color=colour,
+        **options,
+    )
     written.set_in_layout(False)  # the page was laid out before its labels were placed
     return written
 
