@@ -92,7 +92,7 @@ class Request:
     kv_dtype: str | None = None
     table_dtype: str | None = None
     devices: Numeric = 1
-    skew: Numeric = 0.0
+    skew: Numeric | None = None
     compiled: bool = False
     usable_memory: Numeric = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
@@ -216,9 +216,9 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
     """
     refuse_unknown(options, RECOMMENDATION, name)
     sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
-    skew = zipf(options.get("skew", 0.0))
+    skew = None if options.get("skew") is None else zipf(options["skew"])
     usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
-    broadcastable(name, sizes | {"skew": skew, "usable_memory": usable} | vars(terms))
+    broadcastable(name, sizes | {"skew": 0.0 if skew is None else skew, "usable_memory": usable} | vars(terms))
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
     rules.check(rules.RECOMMENDATION_RULES, None, chip, sizes)

@@ -77,6 +77,17 @@ class TermOptions(TypedDict, total=False):
 #: The names of these options.
 TERMS = tuple(TermOptions.__annotations__)
 
+#: What each is, for labels: unit and name.
+SAID = {
+    "price_per_hour": ("USD", "price of a chip and an hour"),
+    "price": ("USD", "price of a chip"),
+    "electricity": ("USD/kWh", "price of electricity"),
+    "pue": ("1", "power usage effectiveness"),
+    "amortise_years": ("years", "years of a purchase"),
+    "utilisation": ("1", "share of the paid hours in use"),
+    "carbon": ("g/kWh", "grid intensity"),
+}
+
 #: What each may be: least, most, and what it is in words.
 _WANTED: dict[str, tuple[float, float, str]] = {
     "price_per_hour": (0.0, MOST, "USD for a chip and an hour, not negative"),
@@ -97,10 +108,16 @@ def terms_of(options: Mapping[str, Any]) -> Terms:
     BadWorkload
         For a term that is no number, or none that it can be.
     """
-    return Terms(**{name: _checked(name, options[name]) for name in TERMS if options.get(name) is not None})
+    return Terms(**{name: checked(name, options[name]) for name in TERMS if options.get(name) is not None})
 
 
-def _checked(name: str, value: object) -> Numeric:
+def checked(name: str, value: object) -> Numeric:
+    """A term as a float or an array of floats.
+
+    Raises
+    ------
+    BadWorkload
+    """
     least, most, words = _WANTED[name]
     found = number("terms", name, value)
     if isinstance(value, bool) or not everywhere((found >= least) & (found <= most)):
