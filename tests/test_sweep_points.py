@@ -56,7 +56,10 @@ def alone(model: str, chip: rl.Chip, options: dict[str, Any], draw: int | None, 
             uniform = dict(zip(names, points[draw : draw + 1].T, strict=True))
             sampled = uncertainty.settled(chip, uniform)
             numbers, defaults = (
-                {p: n if np.ndim(n.value) == 0 else dataclasses.replace(n, value=n.value.item()) for p, n in own.items()}
+                {
+                    p: n if np.ndim(n.value) == 0 else dataclasses.replace(n, value=n.value.item())
+                    for p, n in own.items()
+                }
                 for own in (sampled.numbers, sampled.defaults)
             )
             chip = dataclasses.replace(sampled, numbers=numbers, defaults=defaults)
@@ -80,7 +83,9 @@ def test_a_sweep_equals_its_points(asked: Any, random: Any, most: int) -> None:
         try:
             data = rl.sweep(models, chips, draws=draws, seed=5, **axes)
         except (rl.BadWorkload, rl.UnknownName):  # only where no point of it is possible
-            assert not any(_possible(at, axes, given_axes, draws, chips) for at in random.sample(every, min(4, len(every))))
+            assert not any(
+                _possible(at, axes, given_axes, draws, chips) for at in random.sample(every, min(4, len(every)))
+            )
             return
     assert list(data.dims) == ["model", "chip", *given_axes, *(["draw"] if draws else [])]
     for at in random.sample(every, min(6, len(every))):
@@ -98,7 +103,9 @@ def test_a_sweep_equals_its_points(asked: Any, random: Any, most: int) -> None:
             assert point.roofline.bound_text().item() == est.bound
 
 
-def _possible(at: dict[str, Any], axes: dict[str, Any], given_axes: dict[str, Any], draws: int, chips: list[str]) -> Any:
+def _possible(
+    at: dict[str, Any], axes: dict[str, Any], given_axes: dict[str, Any], draws: int, chips: list[str]
+) -> Any:
     """The estimate of a point by itself, None where it is refused; options of the other family left out."""
     options = {name: given_axes[name][at[name]] if name in given_axes else value for name, value in axes.items()}
     ranker = at["model"] == "rm1"
