@@ -180,4 +180,5 @@ def _plain(value: Any) -> Any:
 
 def with_errors(phase: Phase, factors: Any) -> Any:
     """The phase's time with model error: `factors` are samples of exp(z) for standard normal z."""
-    return np.maximum(phase.time_s * np.exp(np.log(factors) * phase.spread), phase.lower_s)
+    spread = phase.spread  # first: over a grid, the times come along
+    return np.maximum(phase.time_s * np.exp(np.log(factors) * spread), phase.lower_s)

@@ -48,7 +48,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew)
         ops = compiled(ops) if r.compiled else ops
         ops = cached(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip.machine["cache_capacity"])
-        return inference.run(workload(step_overhead()) + ops, self.chip)
+        return inference.run(workload(step_overhead()) + ops, self.chip, also=("on_chip",))
 
     @property
     def ops(self) -> Any:
@@ -84,16 +84,15 @@ class RecommendationEstimate(SamplesPowered, Estimate):
 
     def _stages(self, which: str) -> tuple[Any, Any, Any]:
         """Time of a batch (s) on the chip, on the way in from the host (the way out is apart), and on the host."""
-        at, device, inward, host = inference.COST.index(which), 0.0, 0.0, 0.0
-        for op, values in zip(self.step.workload, self.step.costs, strict=True):
-            time = op.count * values[at]
+        at = inference.COST.index(which)
+        lower, time = self.step.on_chip_s
+        inward, host = 0.0, 0.0
+        for op in self.step.workload:
             if op.kind == "host_copy":
-                inward = maximum(inward, time)
+                inward = maximum(inward, op.count * inference.evaluate_op(op, self.chip)[at])
             elif op.kind == "step_overhead":
-                host = host + time
-            else:
-                device = device + time
-        return device, inward, host
+                host = host + op.count * inference.evaluate_op(op, self.chip)[at]
+        return lower if which == "lower_s" else time, inward, host
 
     @property
     def pipelined_samples_per_s(self) -> Any:
