@@ -1,8 +1,8 @@
-"""Runs tests on mutants, for ``mutate.py``: only those that reach the changed function, quickest first, until one fails.
+"""Runs tests on mutants, for ``mutate.py``: only those that reach the changed line, quickest first, until one fails.
 
 Starting Python, importing and collecting take longer than most tests do. So the tests are collected once, in a copy of
 the tree, and each mutant runs in a fork of that process, where the changed function gets the mutant's code
-(:func:`transplant`). Which tests reach which function is recorded in a run without mutants (:func:`record`).
+(:func:`transplant`). Which tests reach which line is recorded in a run without mutants (:func:`record`).
 
 What is computed while modules are imported has happened by then: constants of modules and classes, defaults, decorated
 tables. A mutant there runs in a process that imports it.
@@ -38,24 +38,34 @@ LIBRARIES = ("numpy", "numba", "pandas", "xarray", "pydantic", "scipy.optimize",
 #: A test that takes this many times as long as without a mutant, and these seconds more, has noticed it.
 PATIENCE, GRACE_S = 10, 20
 
-#: A function: its file from the root of the tree, and its name in there.
-Function = tuple[str, str]
+#: What was reached: file from the root of the tree -> function, as Python names it -> lines, counted from its first.
+Lines = dict[str, dict[str, list[int]]]
 
 
 @dataclass
 class Reach:
-    """Which tests reach a function, and how long they take."""
+    """Which tests reach which lines, and how long they take."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    reached: dict[str, list[Function]] = field(default_factory=dict)
+    reached: dict[str, Lines] = field(default_factory=dict)
 
-    def tests(self, file: str, names: Iterable[str] | None, most_s: float) -> list[str]:
-        """The tests that reach one of a file's functions (or any), the quickest first, as many as fit into `most_s`."""
-        wanted = None if names is None else set(names)
-        found = [test for test, reached in self.reached.items()
-                 if any(one[0] == file and (wanted is None or one[1] in wanted) for one in reached)]  # fmt: skip
+    def tests(self, file: str, where: Iterable[tuple[str, range]] | None, most_s: float) -> list[str]:
+        """The tests that reach a file (or one of the lines of its functions), quickest first, within `most_s` seconds.
+
+        Always one, if there is any.
+        """
+        places = None if where is None else list(where)
+
+        def reaches(lines: Lines) -> bool:
+            functions = lines.get(file, {})
+            if places is None:
+                return bool(functions)
+            return any(line in span for name, span in places for line in functions.get(name, ()))
+
         chosen, spent = [], 0.0
-        for test in sorted(found, key=self.seconds.__getitem__):
+        for test in sorted(
+            (test for test, lines in self.reached.items() if reaches(lines)), key=self.seconds.__getitem__
+        ):
             spent += self.seconds[test]
             if chosen and spent > most_s:
                 break
@@ -142,8 +152,8 @@ def _pytest(folder: Path, tests: Iterable[str], work: Callable[[Session], None])
         raise SystemExit(f"the tests cannot be collected: {outcome!r}")
 
 
-def record(folder: Path, tests: list[str]) -> Iterator[tuple[str, float | None, list[Function]]]:
-    """Run the tests as they are: each test's name, its seconds (None where it failed) and the functions it reached.
+def record(folder: Path, tests: list[str], rooms: tuple[str, ...]) -> Iterator[tuple[str, float | None, Lines]]:
+    """Run the tests as they are: each test's name, its seconds (None where it failed) and the rooms' lines it reached.
 
     What a function keeps of earlier calls is forgotten before each test, so that none hides behind another.
     """
@@ -153,36 +163,39 @@ def record(folder: Path, tests: list[str]) -> Iterator[tuple[str, float | None, 
             forget = _forgetting()
             for test in session.items:
                 forget()
-                with _traced(folder) as reached:
+                with _traced(folder, rooms) as reached:
                     began = time.process_time()
                     passed = session.run(test)
                     seconds = time.process_time() - began
-                told(json.dumps([test, seconds if passed else None, sorted(reached)]))
+                told(json.dumps([test, seconds if passed else None, reached]))
 
         _pytest(folder, tests, run)
 
     for line in forked(work):
-        test, seconds, reached = json.loads(line)
-        yield test, seconds, [(file, name) for file, name in reached]
+        yield json.loads(line)
 
 
 @contextlib.contextmanager
-def _traced(folder: Path) -> Iterator[set[Function]]:
-    """The functions of the tree that are called meanwhile."""
-    codes: set[types.CodeType] = set()
-    found: set[Function] = set()
+def _traced(folder: Path, rooms: tuple[str, ...]) -> Iterator[Lines]:
+    """The lines of sources in these rooms that run meanwhile."""
+    lines: set[tuple[types.CodeType, int]] = set()
+    found: Lines = {}
 
-    def called(frame: types.FrameType, _event: str, _argument: Any) -> None:
-        codes.add(frame.f_code)
+    def line(frame: types.FrameType, _event: str, _argument: Any) -> Any:
+        lines.add((frame.f_code, frame.f_lineno))
+        return line
+
+    def called(frame: types.FrameType, _event: str, _argument: Any) -> Any:
+        return line if in_tree(frame.f_code.co_filename, folder).startswith(rooms) else None
 
     sys.settrace(called)
     try:
         yield found
     finally:
         sys.settrace(None)
-        for code in codes:
-            if file := in_tree(code.co_filename, folder):
-                found.add((file, code.co_qualname))
+        for code, number in lines:
+            functions = found.setdefault(in_tree(code.co_filename, folder), {})
+            functions.setdefault(code.co_qualname, []).append(number - code.co_firstlineno)
 
 
 @functools.cache
