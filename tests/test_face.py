@@ -102,7 +102,7 @@ OPERATORS: dict[str, dict[str, tuple[Any, set[str]]]] = {
     "embedding_bag": {
         "batch": (1, SIZE), "tables": (2, SIZE), "rows": (10, SIZE), "dim": (8, SIZE), "pooling": (2, SIZE),
         "dtype": ("fp32", ok()), "skew": (0, ok()), "together": (1, ok()), "out_dtype": (None, MAYBE),
-        "reuse": (False, FLAG), "count": (1, NUMBER),
+        "reuse": (False, FLAG), "warm": (False, FLAG), "count": (1, NUMBER),
     },
     "elementwise": {
         "rows": (1, SIZE), "cols": (2, SIZE), "reads": (1, NUMBER), "writes": (1, NUMBER), "dtype": ("bf16", ok()),

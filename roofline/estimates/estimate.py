@@ -41,7 +41,8 @@ def estimate(
         `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
         ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
-        `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices, 0), `compiled` (the dense part as one
+        `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each
+        table's own, 0 where the model gives none), `compiled` (the dense part as one
         engine, activations in `dtype`, as TensorRT builds it; False).
         For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
         figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``

@@ -156,8 +156,16 @@ class Estimate(Powered):
     @functools.cached_property
     def _sampled(self) -> Any:
         """The same estimate on a chip whose ranges of what makes it fast are samples, along the first axis."""
-        speed = [path for path in uncertainty.ranged(self.chip) if not is_power_or_price(path)]
-        return self._on(uncertainty.sample(self.chip, SAMPLES, trailing=len(self._shape), only=speed))
+        return self._on(uncertainty.settled(self.chip, self._luck, len(self._shape), self._speed, scenarios=False))
+
+    @property
+    def _speed(self) -> list[str]:
+        """The figures in doubt that make the chip fast or slow: no price may move an interval of time."""
+        return [path for path in uncertainty.ranged(self.chip) if not is_power_or_price(path)]
+
+    @functools.cached_property
+    def _luck(self) -> dict[str, np.ndarray]:
+        return uncertainty.luck(uncertainty.chances(self.chip, self._speed, scenarios=False))
 
     @functools.cached_property
     def _samples(self) -> dict[str, Any]:
@@ -169,9 +177,15 @@ class Estimate(Powered):
     def _extra_samples(self) -> dict[str, Any]:
         """Samples of the figures of power and money that are known; each of the same chip as those of its speed."""
         axes = len(self._shape)
-        rest = uncertainty.sample(self._sampled.chip, SAMPLES, seed=2, trailing=axes)
+        unknown = uncertainty.chances(self.chip, scenarios=False)
+        more = uncertainty.luck([name for name in unknown if name not in self._luck], seed=2)
+        chip = uncertainty.settled(self.chip, {**self._luck, **more}, axes, scenarios=False)
         factors = uncertainty.error_factors(np.ones(()), SAMPLES, seed=3).reshape(-1, *(1,) * axes)
-        return dict(self._sampled._sharing(chip=rest)._extra_with_errors(self._samples[self.RATE], factors))
+        return dict(
+            self._sampled._sharing(chip=chip, request=self.request)._extra_with_errors(
+                self._samples[self.RATE], factors
+            )
+        )
 
 
 def _plain(value: Any) -> Any:

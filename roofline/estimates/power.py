@@ -152,7 +152,10 @@ class Powered:
     chip: Chip
     request: Request
     devices: Any
-    _shape: tuple[int, ...]
+
+    @functools.cached_property
+    def _shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
 
     def _loads(self) -> list[tuple[Phase, Any, Any]]:
         """Each phase, what it takes of a mean second, in any unit, and the share of it in which a chip works."""

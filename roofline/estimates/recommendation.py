@@ -15,8 +15,9 @@ from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import SamplesPowered
+from roofline.estimates.residence import residence, shared
 from roofline.models.recommender import Recommender
-from roofline.work.engine import cached, compiled
+from roofline.work.engine import compiled, resident
 from roofline.work.op import step_overhead, wide
 from roofline.work.workload import workload
 
@@ -47,7 +48,8 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         r = self.request
         ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew)
         ops = compiled(ops) if r.compiled else ops
-        ops = cached(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip.machine["cache_capacity"])
+        held = residence(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip)
+        ops = shared(resident(ops, held.weights_share), self.chip, held)
         return inference.run(workload(step_overhead()) + ops, self.chip)
 
     @property

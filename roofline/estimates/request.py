@@ -69,7 +69,7 @@ class Request:
     kv_dtype: str | None = None
     table_dtype: str | None = None
     devices: Any = 1
-    skew: Any = 0.0
+    skew: Any = None
     compiled: bool = False
     usable_memory: Any = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
@@ -191,9 +191,9 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     """
     refuse_unknown(options, RECOMMENDATION, name)
     sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
-    skew = zipf(options.get("skew", 0.0))
+    skew = None if options.get("skew") is None else zipf(options["skew"])
     usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
-    broadcastable(name, sizes | {"skew": skew, "usable_memory": usable} | vars(terms))
+    broadcastable(name, sizes | {"skew": 0.0 if skew is None else skew, "usable_memory": usable} | vars(terms))
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
     rules.check(rules.RECOMMENDATION_RULES, None, chip, sizes)

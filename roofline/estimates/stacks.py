@@ -35,7 +35,7 @@ def chosen(model: Model, chip: Chip, options: dict[str, Any]) -> tuple[Chip, tup
                 f"stack: expected one software stack, {PLAIN!r} for none (sweep takes several), found {shown(asked)}"
             )
         return chip.on_stack(asked), ()
-    best = "" if chip.stack else best_known(model, chip, options.get("weight_dtype"))
+    best = best_known(model, chip, options.get("weight_dtype"))
     if not best:
         return chip, ()
     return chip.on_stack(best), (
@@ -44,8 +44,11 @@ def chosen(model: Model, chip: Chip, options: dict[str, Any]) -> tuple[Chip, tup
 
 
 def best_known(model: Model, chip: Chip, weight_dtype: Any = None) -> str:
-    """The stacks that the chip's ``[default_stack]`` has for such a model, joined by ``+``; empty: none."""
-    if not chip.default_stack or not isinstance(model, LanguageModel):
+    """The stacks that the chip's ``[default_stack]`` has for such a model, joined by ``+``; empty: none.
+
+    None for a chip that was put on a stack, or on its plain figures, before.
+    """
+    if chip.stack or not isinstance(model, LanguageModel):
         return ""
     experts = model.expert_dtype if weight_dtype is None else dtype_name(weight_dtype)
     holds = {

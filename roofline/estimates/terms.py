@@ -64,6 +64,17 @@ class Terms:
 #: The options of an estimate that are terms.
 TERMS = tuple(Terms.__dataclass_fields__)
 
+#: What each is, for labels: unit and name.
+SAID = {
+    "price_per_hour": ("USD", "price of a chip and an hour"),
+    "price": ("USD", "price of a chip"),
+    "electricity": ("USD/kWh", "price of electricity"),
+    "pue": ("1", "power usage effectiveness"),
+    "amortise_years": ("years", "years of a purchase"),
+    "utilisation": ("1", "share of the paid hours in use"),
+    "carbon": ("g/kWh", "grid intensity"),
+}
+
 #: What each may be: least, most, and what it is in words.
 _WANTED: dict[str, tuple[float, float, str]] = {
     "price_per_hour": (0.0, MOST, "USD for a chip and an hour, not negative"),
@@ -84,10 +95,16 @@ def terms_of(options: dict[str, Any]) -> Terms:
     BadWorkload
         For a term that is no number, or none that it can be.
     """
-    return Terms(**{name: _checked(name, options[name]) for name in TERMS if options.get(name) is not None})
+    return Terms(**{name: checked(name, options[name]) for name in TERMS if options.get(name) is not None})
 
 
-def _checked(name: str, value: Any) -> Any:
+def checked(name: str, value: Any) -> Any:
+    """A term as a float or an array of floats.
+
+    Raises
+    ------
+    BadWorkload
+    """
     least, most, words = _WANTED[name]
     found = number("terms", name, value)
     if isinstance(value, bool) or not everywhere((found >= least) & (found <= most)):

@@ -84,12 +84,13 @@ class Chip(Machine):
         every = variants.under_stacks(paths, self.numbers)
         new = {path: variants.changed(path, value, self.number(path)) for path, value in every.items()}
         numbers = {**self.numbers, **new}
-        for driver in ("clock", "cores.count"):
+        for driver in ("clock", "cores.count", f"memory.{self.main_level}.channels"):
             if driver in paths and driver in self.numbers:
                 ratio = new[driver].value / self.numbers[driver].value
                 for path in self._follows(driver):
                     if path not in every:  # an engine follows both the clock and the cores
-                        numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), ratio, driver)
+                        grows = 1.0 / ratio if path.endswith(".latency") else ratio
+                        numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), grows, driver)
         moved = {path for path, number in numbers.items() if number is not self.numbers.get(path)}
         changed = self._variant(numbers, {path: variants.text_of(new[path]) for path in paths})
         return changed._without_forks(moved) if self.scenarios else changed
@@ -193,14 +194,17 @@ class Chip(Machine):
             return self
         key = ("stack", *wanted)
         if key not in self.bound_cache:
-            numbers = dict(self.numbers)
+            figures: dict[str, Number] = {}
             for one in wanted:
                 prefix = f"stack.{one}."
-                figures = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
-                if not figures:
+                its = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
+                if not its:
                     raise UnknownName(f"software stack of {self.name}", one, [*self.stacks, variants.PLAIN])
-                numbers |= figures
-            self.bound_cache[key] = self._variant(numbers, {variants.STACK: "+".join([*laid, *wanted])})
+                figures |= its
+            # A factor of a what-if was one of this figure too: the name says what it has come to.
+            changes = {p: variants.text_of(figures[p]) for p in self.changes if p in figures}
+            changes[variants.STACK] = "+".join([*laid, *wanted])
+            self.bound_cache[key] = self._variant({**self.numbers, **figures}, changes)
         return self.bound_cache[key]  # type: ignore[no-any-return]
 
     def _on_plain(self) -> Chip:
@@ -215,7 +219,8 @@ class Chip(Machine):
         return self._variant(dict(self.numbers), {variants.STACK: variants.PLAIN})
 
     def _follows(self, driver: str) -> list[str]:
-        """The figures that grow with the clock (engines, on-chip bandwidth) or with the number of cores (engines)."""
+        """The figures that follow the clock (engines, on-chip bandwidth; on-chip latency the other way), the number of
+        cores (engines) or of memory channels (main memory's bandwidth)."""
         engines = [p for p in self.numbers if p.startswith("engines.")]
         if driver == "cores.count":
             # A row keeps as much of the chip busy as before: its rate is that of the cores it has, not of their number.
@@ -223,5 +228,9 @@ class Chip(Machine):
             shared = self.flags[f"memory.{self.cache_level}.per"] != "core"
             kept = (".row_cores", ".port_cores") if shared else (".row_cores",)
             return engines + [p for p in {**self.numbers, **self.defaults} if p.endswith(kept)]
+        if driver.endswith(".channels"):  # each as fast as before
+            return [f"memory.{self.main_level}.bandwidth"]
         on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
-        return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]
+        return engines + [
+            p for v in on_chip for p in (f"memory.{v}.bandwidth", f"memory.{v}.latency") if p in self.numbers
+        ]

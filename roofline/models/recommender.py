@@ -26,6 +26,7 @@ import numpy as np
 
 from roofline.base.numeric import Numeric, ceil_div
 from roofline.base.units import dtype_bytes, dtype_name
+from roofline.models.steps import requests
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.sizes import whole
@@ -61,6 +62,13 @@ class TableGroup:
         False where another group owns the tables, and this one only reads them.
     together : bool
         Whether an index stands for a fixed list of rows, so that the rows of a bag always come together.
+    skew : float
+        Zipf exponent of the indices, where nobody asks for another; 0 is uniform.
+    popularity : tuple of (float, float)
+        Measured instead: share of the rows and share of the lookups that they get, class by class; within a class rows
+        are equally popular. Each list of shares sums to 1.
+    samples : float
+        Samples that share one lookup: those of a request, where the table is of its user; else 1.
     """
 
     name: str
@@ -70,6 +78,9 @@ class TableGroup:
     sequence: int = 0
     owned: bool = True
     together: bool = False
+    skew: float = 0.0
+    popularity: tuple[tuple[float, float], ...] = ()
+    samples: float = 1.0
 
     @property
     def tables(self) -> int:
@@ -84,7 +95,7 @@ class TableGroup:
     @property
     def lookups(self) -> float:
         """Rows a sample reads."""
-        return sum(self.pooling) * max(1, self.sequence)
+        return sum(self.pooling) * max(1, self.sequence) / self.samples
 
     @property
     def params(self) -> int:
@@ -103,6 +114,8 @@ class Bag:
     pooling: float
     sequence: int
     together: bool = False
+    skew: float | None = 0.0
+    samples: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -175,12 +188,12 @@ class Recommender:
         return sum(group.lookups for group in self.tables)
 
     @property
-    def embedding_width(self) -> int:
+    def embedding_width(self) -> float:
         """Elements that the lookups hand to the dense part."""
-        return sum(group.vectors * group.dim for group in self.tables)
+        return sum(group.vectors * group.dim / group.samples for group in self.tables)
 
     @property
-    def flops_per_sample(self) -> int:
+    def flops_per_sample(self) -> float:
         """Matrix FLOP that a sample needs, two a multiply-add; pooling and elementwise work are not counted."""
         return 2 * sum(step.macs for step in self.steps)
 
@@ -214,7 +227,7 @@ class Recommender:
         dtype: str = "fp32",
         table_dtype: str | None = None,
         devices: Numeric = 1,
-        skew: Numeric = 0,
+        skew: Numeric | None = None,
         *,
         index_bytes: int = 8,
         fused: bool = True,
@@ -238,12 +251,12 @@ class Recommender:
         devices : number or array
             Chips that share the work.
         skew : number or array
-            Zipf exponent of the index distribution; 0 is uniform.
+            Zipf exponent of the index distribution; 0 is uniform. Default: each table's own.
         index_bytes : int
             Of one index sent by the host: 8 as PyTorch has it by default, or 4.
         fused : bool
-            Whether nonlinearities run in the epilogue of their product, as inference libraries and compilers have
-            it, rather than as kernels of their own.
+            Whether nonlinearities run in the epilogue of their product, and one kernel looks up all tables, as
+            inference libraries and compilers have it, rather than kernels of their own.
 
         Returns
         -------
@@ -266,20 +279,22 @@ class Recommender:
         # Each chip is sent the dense features of its samples, and every sample's indices into its tables.
         inputs = own * (self.dense_features * HOST_BYTES) + batch * (self.lookups * index_bytes) / devices
         ops: list[Op] = [op.host_copy(bytes=inputs, name="input_copy")]
-        for bag in self.bags:
+        for place, bag in enumerate(self.bags):
             lookup = op.embedding_bag(
-                batch=batch * max(1, bag.sequence),
+                batch=requests(batch, bag.samples) * max(1, bag.sequence),
                 tables=bag.tables,
                 rows=bag.rows,
                 dim=bag.dim,
                 pooling=bag.pooling,
                 dtype=table_dtype,
                 out_dtype=travel,
-                skew=skew,
+                skew=bag.skew or 0.0 if skew is None or bag.skew is None else skew,
                 together=max(1.0, bag.pooling) if bag.together else 1,
                 name=bag.name,
             )
-            ops.append(lookup if alone else lookup.with_args(tables=bag.tables / devices))
+            # One kernel looks up all tables, or one each.
+            launches = float(place == 0) if fused else bag.tables
+            ops.append(lookup.with_args(launches=launches, tables=bag.tables if alone else bag.tables / devices))
         if not alone:
             sent = batch * (self.embedding_width * dtype_bytes(travel)) / devices
             ops.append(op.all_to_all(bytes=sent, devices=devices, name="embedding_all_to_all", scope="model"))
@@ -295,32 +310,44 @@ def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
     Every table apart would be a launch apart, and a breakdown that nobody reads. Tables of about one size go together:
     their rows and lookups are summed exactly, only how the lookups repeat within a table becomes an average.
     """
-    gathered: dict[tuple[int, int, int, bool], list[tuple[int, float]]] = {}
+    gathered: dict[tuple[Any, ...], list[tuple[float, float]]] = {}
     within: dict[str, set[Any]] = {}  # the bags that each group lies in
     inside: dict[Any, dict[str, None]] = {}  # and the groups in each bag
     for group in groups:
         for rows, pooling in zip(group.rows, group.pooling, strict=True):
             size = next(i for i, (limit, _) in enumerate(SIZE_CLASSES) if rows < limit)
-            key = (group.dim, group.sequence, size, group.together)
-            gathered.setdefault(key, []).append((rows, pooling))
-            within.setdefault(group.name, set()).add(key)
-            inside.setdefault(key, {})[group.name] = None
+            # Rows of one class are equally popular: to a cache the class is a table of its own.
+            parts = group.popularity or ((1.0, 1.0),)
+            for part, (of_rows, of_lookups) in enumerate(parts):
+                measured = part + 1 if group.popularity else 0
+                key = (group.dim, group.sequence, size, group.together, group.skew, group.samples, measured)
+                gathered.setdefault(key, []).append((max(1.0, rows * of_rows), pooling * of_lookups))
+                within.setdefault(group.name, set()).add(key)
+                inside.setdefault(key, {})[group.name] = None
     dims, sequences, sizes = ({key[i] for key in gathered} for i in range(3))
     bags = []
     for key, tables in sorted(gathered.items()):
-        dim, sequence, size, together = key
+        dim, sequence, size, together, skew, samples, measured = key
         # A label says what tells the bags of this model apart, and no more: what the file calls them, else their size.
         parts = [
             f"dim{dim}" if len(dims) > 1 else "",
             SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
             f"seq{sequence}" if len(sequences) > 1 and sequence else "",
         ]
-        if len(inside[key]) <= 3 and all(_is_given(name) and within[name] == {key} for name in inside[key]):
+        if len(inside[key]) <= 3 and all(
+            _is_given(name) and {k[:6] for k in within[name]} == {key[:6]} for name in inside[key]
+        ):
             parts = ["+".join(inside[key])]
         n = len(tables)
         mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
+        # Users, distributions and classes of popularity come apart, and are told by number where names are not enough.
+        apart = {k[4:] for k in gathered if k[:4] == key[:4]}
+        if len(apart) > 1:
+            parts.append(f"part{sorted(apart).index(key[4:]) + 1}")
         label = ".".join(["embedding", *filter(None, parts)])
-        bags.append(Bag(label, n, mean_rows, dim, mean_pooling, sequence, together))
+        bags.append(
+            Bag(label, n, mean_rows, dim, mean_pooling, sequence, together, None if measured else skew, samples)
+        )
     return tuple(bags)
 
 

@@ -73,8 +73,12 @@ def picture(draw: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
 
 
 def palette() -> tuple[Any, ...]:
-    """Colours for many series: those that everybody can tell apart first."""
-    return (*COLOURS, *matplotlib().colormaps["tab20b"].colors)
+    """Colours for many series: those that everybody can tell apart first, then of neighbours that differ in hue."""
+    maps = matplotlib().colormaps
+    # Four shades of each hue stand together there, from dark to light; of the last map the last four are greys.
+    shades = [c for name, hues in (("tab20b", 5), ("tab20c", 4)) for i in (0, 2, 1, 3)
+              for c in maps[name].colors[i:4 * hues:4]]  # fmt: skip
+    return (*COLOURS, *shades)
 
 
 def dark(colour: Any) -> Any:
@@ -157,7 +161,7 @@ def extent(ax: Axes, text: str, **options: Any) -> tuple[float, float]:
     return box.width * points, box.height * points
 
 
-def title(ax: Axes, text: str, size: float, share: float = 0.86, *, beside: bool = False) -> None:
+def title(ax: Axes, text: str, size: float, share: float = 0.83, *, beside: bool = False) -> None:
     """Write a title, folded between words where it is wider than a share of the picture's width.
 
     Where names stand `beside` the only axes of a picture it is in the middle of the page: they would push it off.
@@ -172,8 +176,11 @@ def title(ax: Axes, text: str, size: float, share: float = 0.86, *, beside: bool
     room = share * 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
     lines = []
     for line in (plain(part, 400) for part in text.split("\n")):
-        wide = extent(ax, line, fontsize=size)[0] if line else 0.0
-        lines += textwrap.wrap(line, max(12, int(len(line) * room / wide))) if wide > room else [line]
+        folded, most = [line], len(line)
+        while most > 12 and (wide := max(extent(ax, one, fontsize=size)[0] if one else 0.0 for one in folded)) > room:
+            most = max(12, min(most - 1, int(max(map(len, folded)) * room / wide)))
+            folded = textwrap.wrap(line, most)
+        lines += folded
     written = ax.set_title("\n".join(lines), fontsize=size, parse_math=False)
     if alone:
         across = blended_transform_factory(figure.transFigure, ax.transAxes)

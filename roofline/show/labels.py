@@ -127,7 +127,8 @@ def _of_ceiling(page: Page, text: str, height: float) -> None:
             box = np.array([[right - shift - width, bottom, right - shift, bottom + tall]])
             found.append((page.cost(box) + 0.2 * shift + (bottom < y), right - shift - width, bottom))
     _, left, bottom = min(found)
-    page.take(room.LABEL, np.array([[left, bottom, left + width, bottom + tall]]))
+    around = [[left - 2, bottom - 1.5, left + width + 2, bottom + tall + 1.5]]  # with its ground
+    page.take(room.LABEL, np.array(around))
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.3}
     spot = (page.back((left, y))[0], height)
     page.write(text, spot, (0, bottom - y), INK, ha="left", va="bottom", zorder=5, bbox=ground)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import as_numeric, not_negative
 from roofline.catalog.load import Model
+from roofline.estimates import terms
 from roofline.estimates.request import LEAST, flag, usable_share, whole, zipf
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -24,12 +26,14 @@ DTYPES = ("dtype", "weight_dtype", "kv_dtype", "table_dtype")
 FLAGS = ("compiled", "reserve", "whole_cache")
 WORDS = (*DTYPES, *FLAGS)
 
+
 #: What a numeric option's value is by itself; what several of them have to agree on is a rule (`estimates/rules`).
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "usable_memory": usable_share,
     "skew": zipf,
     "prompt_sd": lambda value: not_negative("serve", prompt_sd=value)["prompt_sd"],
     "output_sd": lambda value: not_negative("serve", output_sd=value)["output_sd"],
+    **{name: functools.partial(terms.checked, name) for name in terms.TERMS},
 }
 
 #: What an option's numbers are, for labels: unit and name.
@@ -50,6 +54,7 @@ _SAID = {
     "output_sd": ("tokens", "standard deviation of the output"),
     "chunk": ("tokens", "prompt tokens of a pass"),
     "beams": ("1", "beams"),
+    **terms.SAID,
 }
 
 
@@ -87,6 +92,11 @@ class Axis:
     def numeric(self) -> bool:
         """Whether a slab may hold several of its values as an array."""
         return self.kind in ("figure", "size", "draw")
+
+    def on(self, chip: Chip) -> np.ndarray:
+        """The values of a figure on a chip, in SI units: factors are of the chip's own."""
+        factors = np.where(self.relative, chip[self.name], 1.0)  # type: ignore[arg-type]
+        return np.asarray(self.values * factors)
 
 
 def is_one(given: Any) -> bool:
@@ -155,7 +165,7 @@ def option(name: str, given: Any) -> Axis:
 def single(name: str, value: Any) -> Any:
     """An option's one value, checked like those of an axis; None, and what is left to the estimate, stay."""
     value = value.item() if isinstance(value, np.ndarray) else value
-    if value is None and name in (*DTYPES, "stack", "concurrency"):
+    if value is None and name in (*DTYPES, *terms.TERMS, "stack", "concurrency"):
         return None
     return option(name, [value]).values[0] if name in (*WORDS, "stack") else checked_size(name, value)
 
@@ -190,12 +200,12 @@ def figure(path: str, given: Any, chips: Sequence[Chip]) -> Axis:
     numbers = np.array([value for value, _ in pairs], dtype=float)
     unit = units.DIMENSIONS[number.dimension][0]
     if relative.all():
-        labels, attrs = numbers, {"units": "1", "long_name": f"{path}, times the chip's own"}
+        labels, attrs = numbers, {"units": "1", "long_name": f"{path}, times the chip's own", "figure": path}
     elif not relative.any():
-        labels, attrs = numbers, {"units": unit or "1", "long_name": path}
+        labels, attrs = numbers, {"units": unit, "long_name": path, "figure": path}
     else:
         texts = [f"x{v:g}" if r else units.text(v, unit, 12) for v, r in zip(numbers, relative, strict=True)]
-        labels, attrs = np.array(texts), {"long_name": path}
+        labels, attrs = np.array(texts), {"long_name": path, "figure": path}
     _refuse_twice(path, labels.tolist())
     return Axis(path, "figure", numbers, labels, relative, attrs)
 

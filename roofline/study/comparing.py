@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, RooflineError, UnknownName, shown
+from roofline.base.errors import BadWorkload, NotKnown, RooflineError, UnknownName, shown
 from roofline.base.face import FLAG, NUMBER, takes
 from roofline.base.numeric import quantiles
 from roofline.catalog.load import Model, as_chip, as_model
@@ -31,6 +31,9 @@ SHARED_ERROR = 0.5
 
 #: The most chips that are taken of a kind for a model to fit, where no plan is given.
 _MOST_CHIPS = 64
+
+#: The error of the model of power hangs on itself alone.
+_OF_POWER = {"power": 1.0}
 
 #: Column -> the figure of a language model, and of a recommendation model.
 _COLUMNS = {
@@ -140,7 +143,7 @@ def compare(
         Let each draw choose one of a chip's scenarios by their weights; otherwise the chips are as they stand.
     shared_error : float
         Share, from 0 to 1, of the variance of the model's error on a class of operators that chips of one family have
-        in common. Variants of one chip have all of it in common, chips of different families none.
+        in common. Variants of one chip on one software stack have all of it in common, chips of different families none.
     **options
         As for :func:`roofline.estimate`, for every model that knows them. Where no plan is asked for (`tp`, `pp`, `ep`,
         `dp`; `devices`), a model that does not fit on one chip is split over the fewest that hold it, a power of two.
@@ -173,11 +176,24 @@ def compare(
     asked = _workloads(models, options)
     cases = {(workload, chip.name): _case(model, chip, own) for workload, (model, own) in asked.items() for chip in on}
     weights = {key: chance.error_weights(est) if model_error else {} for key, est in cases.items()}
-    names = [name for chip in on for name in uncertainty.chances(chip, scenarios=scenarios)]
+    names = [name for est in cases.values() for name in uncertainty.chances(est.chip, scenarios=scenarios)]
     names += [name for key, est in cases.items() for name in chance.error_names(est, weights[key])]
-    uniform = chance.draw(names, REPLICATES * -(-draws // REPLICATES), seed)
+    if model_error:
+        names += [name for est in cases.values() for name in chance.error_names(est, _OF_POWER)]
     count = REPLICATES * -(-draws // REPLICATES)
-    drawn = {key: _draw(est, weights[key], uniform, count, scenarios, shared_error) for key, est in cases.items()}
+    uniform = chance.draw(names, count, seed)
+
+    def draw(est: Any, own: Mapping[str, float]) -> dict[str, np.ndarray]:
+        on_chance = type(est)(est.model, uncertainty.settled(est.chip, uniform, scenarios=scenarios), est.request)
+        errors, of_power = (
+            np.exp(chance.error_scores(est, parts, uniform, shared_error)) if model_error and parts else np.ones(count)
+            for parts in (own, _OF_POWER)
+        )
+        found = on_chance._figures_with_errors(errors) if model_error else on_chance.figures()
+        found = {**found, **_power_and_money(on_chance, found, of_power), "fits": on_chance.fits}
+        return {name: np.broadcast_to(values, (count,)) for name, values in found.items()}
+
+    drawn = {key: draw(est, weights[key]) for key, est in cases.items()}
     rows = [_row(key, est, drawn[key], level) for key, est in cases.items()]
     odds = [_odds(workload, one.name, two.name, drawn, figure, by)
             for workload in asked for one, two in itertools.permutations(on, 2)]  # fmt: skip
@@ -282,33 +298,12 @@ def _case(model: Model, chip: Chip, options: dict[str, Any]) -> Any:
 # What is drawn ------------------------------------------------------------------------------------------------------
 
 
-def _draw(
-    est: Any,
-    weights: Mapping[str, float],
-    uniform: Mapping[str, np.ndarray],
-    count: int,
-    scenarios: bool,
-    shared: float,
-) -> dict[str, np.ndarray]:
-    """Every figure of a case at each draw, and whether it fits."""
-    chip = uncertainty.settled(est.chip, uniform, scenarios=scenarios)
-    drawn = type(est)(est.model, chip, est.request)
-    scores = chance.error_scores(est, weights, uniform, shared) if weights else np.zeros(count)
-    found = drawn._figures_with_errors(np.exp(scores)) if weights else drawn.figures()
-    for name, values in _power_and_money(drawn, found).items():
-        found[name] = values
-    return {name: np.broadcast_to(values, (count,)) for name, values in {**found, "fits": drawn.fits}.items()}
-
-
-def _power_and_money(drawn: Any, found: Mapping[str, Any]) -> dict[str, Any]:
+def _power_and_money(est: Any, found: Mapping[str, Any], factors: np.ndarray) -> dict[str, Any]:
     """Figures of power and money at each draw, where they are known."""
-    rate = getattr(drawn, "RATE", "")
-    if not rate:
-        return {}
     try:
-        values: dict[str, Any] = drawn._extra_with_errors(found[rate], np.ones(1))
-    except RooflineError:
-        return {}  # nothing is known of its power
+        values: dict[str, Any] = est._extra_with_errors(found[est.RATE], factors)
+    except NotKnown:
+        return {}
     return values
 
 
@@ -332,9 +327,9 @@ def _row(key: tuple[str, str], est: Any, drawn: Mapping[str, np.ndarray], level:
 
 def _figure(est: Any, name: str) -> float | None:
     try:
-        return float(getattr(est, name)) if name and hasattr(type(est), name) else None
-    except RooflineError:
-        return None  # not known
+        return float(getattr(est, name)) if name else None
+    except NotKnown:
+        return None
 
 
 # Odds ---------------------------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def explain(est: Any, figure: str | None = None) -> Explanation:
 def _options(est: Any) -> dict[str, Any]:
     """What the estimate was asked, as options."""
     r = est.request
-    kept = {"batch": r.batch, "dtype": r.dtype, "usable_memory": r.usable_memory}
+    kept = {"batch": r.batch, "dtype": r.dtype, "usable_memory": r.usable_memory, **vars(r.terms)}
     if isinstance(est, LanguageEstimate):
         kept |= {"prompt": r.prompt, "output": r.output, "prefix": r.prefix}
         kept |= {name: getattr(r.plan, name) for name in variables.PLAN}

@@ -58,7 +58,9 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
             raise BadWorkload(f"pareto: {name} is no number to maximise or minimise")
     data = data if data.dims else data.expand_dims("point")
     shape = tuple(data.sizes.values())
-    possible = _flat(data, "possible") if "possible" in data else np.ones(np.prod(shape, dtype=int), dtype=bool)
+    possible = np.ones(np.prod(shape, dtype=int), dtype=bool)
+    if "possible" in data:
+        possible = _flat(data, "possible") != np.False_  # what `where` took away is no longer False either
     columns = np.stack([_flat(data, name) for name in objectives], axis=1).astype(float)
     for name, column in zip(objectives, columns.T, strict=True):
         missing = int((np.isnan(column) & possible).sum())

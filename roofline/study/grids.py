@@ -16,6 +16,7 @@ from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
 from roofline.serving.steady import SERVING
 from roofline.study import axes as axes_module, datasets
+from roofline.study.axes import Axis
 from roofline.study.clusters import checked, on_cluster
 from roofline.study.definition import Cut, Grid, figures_of, size_of
 from roofline.study.resources import memory_bytes
@@ -56,8 +57,10 @@ def sweep(
     models, chips
         One or several of each, as objects, names or paths; language and recommendation models may be mixed.
     draws : int
-        How many draws of the chips' uncertain figures to take, along an axis `draw` of its own; 0 for none. The draws
-        are those of :func:`roofline.hardware.uncertainty.sample`: the same at every point of the other axes.
+        How many draws of the chips' uncertain figures to take, along an axis `draw` of its own; 0 for none. They are
+        points of one scrambled Sobol sequence (:func:`roofline.hardware.uncertainty.sobol`) over all that is uncertain
+        about any of the chips, the choice of a scenario too: the same at every point of the other axes, and on chips
+        that have a figure in common. Best in powers of two.
     seed : int
         Of the draws.
     figures : sequence of str, optional
@@ -77,10 +80,11 @@ def sweep(
         - The options of :func:`roofline.estimate`. One that only one family of models knows applies to that family
           alone: the figures of the other are the same all along it. With `concurrency` among them it is the steady
           state of :func:`roofline.serve` that is asked for, with the options of that.
-        - ``stack=["", "vllm"]``: software stacks; ``""`` is the chip's own figures, without any.
+        - ``stack=["", "vllm"]``: software stacks; ``""`` or ``"plain"`` is the chip's own figures, without any; None
+          what is taken where none is named.
         - Figures of the chip by path, ``**{"memory.main.bandwidth": ["2 TB/s", "4 TB/s"], "clock": ["x0.9", "x1.1"]}``:
           texts with units, SI numbers, or factors of the chip's own value. They are a what-if on the chip, drawn and
-          under its stack: see :meth:`roofline.Chip.what_if` for what follows what. ``memory.main`` is the main memory
+          on its stack: see :meth:`roofline.Chip.what_if` for what follows what. ``memory.main`` is the main memory
           of whatever chip.
 
     Returns
@@ -105,8 +109,9 @@ def sweep(
           the prompt, a context beyond the model's, a dtype, figure or stack that the chip does not have.
         - `why` (uint8): a code for what stands against it (0: nothing), likewise; ``grid.roofline.why_text()``.
 
-        A figure is NaN where `possible` is False, and where the model is of a family that does not have it: a marked
-        hole in a grid, as no Dataset goes without a value for a point. Nowhere else is anything NaN.
+        A figure is NaN where `possible` is False, where the model is of a family that does not have it, and, of those
+        that cost something, where no price is known: a hole in a grid, as no Dataset goes without a value for a point.
+        Nowhere else is anything NaN.
 
     Raises
     ------
@@ -202,12 +207,31 @@ def question(models: Any, chips: Any, draws: Any, seed: Any, figures: Any, given
         else:
             axes_module.figure(name, [value], loaded)
             changes[name] = value
+    _try(changes, found, loaded)
     if draws:
         found.append(axes_module.draws(draws, seed))
     return Grid(
         model_axis.values, chip_axis.values, tuple(found), fixed, changes, int(draws), int(seed), serving,
         figures_of(model_axis.values, serving, figures),
     )  # fmt: skip
+
+
+def _try(changes: dict[str, Any], found: Sequence[Axis], chips: Sequence[Chip]) -> None:
+    """Make the what-ifs of every chip once, so that a value that its figure cannot have is told before anything else.
+
+    Raises
+    ------
+    BadWorkload
+    """
+    figures = [axis for axis in found if axis.kind == "figure"]
+    for chip in chips:
+        own = [axis for axis in figures if axes_module.known_figure(axis.name, [chip])]
+        first = {path: value for path, value in changes.items() if axes_module.known_figure(path, [chip])}
+        first |= {axis.name: axis.on(chip)[0].item() for axis in own}
+        if first:
+            chip.what_if(first)
+        for axis in own:
+            chip.what_if({axis.name: axis.on(chip)})
 
 
 def _known(models: Sequence[Model], serving: bool) -> tuple[str, ...]:
@@ -217,7 +241,7 @@ def _known(models: Sequence[Model], serving: bool) -> tuple[str, ...]:
             raise BadWorkload(f"sweep: {model.name} is a recommendation model, which has no tokens; a server's "
                               "steady state, asked for by concurrency, is that of language models")  # fmt: skip
     known = axes_module.options_of(models, SERVING if serving else LANGUAGE, RECOMMENDATION)
-    return (*known, "stack")
+    return known
 
 
 def _is_figure(name: str, known: Sequence[str], chips: Sequence[Chip]) -> bool:
@@ -230,7 +254,7 @@ def _refuse(options: dict[str, Any], known: tuple[str, ...], models: Sequence[Mo
         if name in options:
             raise BadWorkload(f"sweep: {name} is no option, found {name}={shown(options[name])}: {instead}")
     for name in options:
-        if name in SERVING and name not in known and name not in LANGUAGE and "concurrency" not in options:
+        if name in SERVING and name not in known and "concurrency" not in options:
             raise BadWorkload(f"sweep: {name} is an option of a server: give concurrency, or concurrency=None for as "
                               "many requests as the memory holds")  # fmt: skip
     refuse_unknown(options, known, " or ".join(model.name for model in models))

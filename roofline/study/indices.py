@@ -63,7 +63,7 @@ def indices(
     DataFrame
         Indexed by what is in doubt, the largest total first: `first`, `first_error`, `total`, `total_error`, each
         error half the width of a 95 % confidence interval (bootstrap). ``attrs["deviation"]`` is the standard deviation
-        of the figure's logarithm.
+        of the figure's logarithm. What moves nothing is left out.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def indices(
     short = [name.partition(":")[2] if name != MODEL_ERROR else name for name in names]
     labels = [s if short.count(s) == 1 else name for s, name in zip(short, names, strict=True)]
     table = pd.DataFrame(found, index=pd.Index(labels, name="doubt"))
-    table = table.sort_values("total", ascending=False, kind="stable")
+    table = table[(table["total"] != 0) | (table["first"] != 0)].sort_values("total", ascending=False, kind="stable")
     table.attrs = {"figure": figure, "deviation": deviation}
     return table
 
@@ -145,4 +145,5 @@ def _logarithms(base: Any, figure: str, uniform: Mapping[str, np.ndarray], scena
         values = est._figures_with_errors(factors)[figure]
     else:
         values = getattr(est, figure)
-    return np.log(np.broadcast_to(np.asarray(values, dtype=float), (count,)))
+    logarithms: np.ndarray = np.log(np.broadcast_to(np.asarray(values, dtype=float), (count,)))
+    return logarithms

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, UnknownName
-from roofline.estimates import rules
+from roofline.base.errors import BadWorkload, NotKnown, UnknownName
+from roofline.estimates import rules, stacks
 from roofline.estimates.estimate import estimate
 from roofline.estimates.grids import varied
 from roofline.estimates.inference import bound_names
@@ -49,7 +49,7 @@ class Slabs:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self._chips: dict[Any, Chip | str] = {}
-        self._samples: dict[str, Chip] = {}
+        self._draws: dict[str, Chip] = {}
 
     def answer(self, slab: Slab) -> dict[str, Any]:
         """The variables of a slab, each a number or an array that broadcasts to the slab's shape.
@@ -92,14 +92,13 @@ class Slabs:
             For such a chip, where `strict`.
         """
         grid = self.grid
-        words = {axis.name: axis.values[side.start]
-                 for axis, side in zip(grid.axes, slab, strict=True) if not axis.numeric}  # fmt: skip
-        model = words.pop("model", grid.models[0])
-        chip, stack = words.pop("chip", grid.chips[0]), words.pop("stack", grid.fixed.get("stack"))
+        sides = zip(grid.axes, slab, strict=True)
+        words = {axis.name: axis.values[side.start] for axis, side in sides if not axis.numeric}
+        model, chip = words.pop("model", grid.models[0]), words.pop("chip", grid.chips[0])
         asked = {**grid.fixed, **words, **self._sizes(slab)}
         known = self._known(model)
         options = {name: value for name, value in asked.items() if name in known}
-        return model, self._chip(chip, stack, slab, strict), options
+        return model, self._chip(model, chip, options, slab, strict), options
 
     def _known(self, model: Any) -> tuple[str, ...]:
         """The options that apply to a model: those of its kind."""
@@ -112,42 +111,57 @@ class Slabs:
         return {axis.name: _along(axis.values[slab[i]], i, len(slab))
                 for i, axis in enumerate(self.grid.axes) if axis.kind == "size"}  # fmt: skip
 
-    def _chip(self, chip: Chip, stack: str | None, slab: Slab, strict: bool) -> Chip | str:
-        """The chip in the slab: drawn, under the stack, with its figures changed; or the word for what it lacks."""
+    def _chip(self, model: Any, chip: Chip, options: dict[str, Any], slab: Slab, strict: bool) -> Chip | str:
+        """The chip in the slab: drawn, on its stack, with its figures changed; or the word for what it lacks.
+
+        It takes the stack out of the options: the chip is on it.
+        """
+        software = {"stack": options.pop("stack", None), "weight_dtype": options.get("weight_dtype")}
         sides = [(i, axis, slab[i]) for i, axis in enumerate(self.grid.axes) if axis.kind in ("figure", "draw")]
-        key = (chip.name, stack, tuple((side.start, side.stop) for *_, side in sides))
+        key = (model.name, chip.name, *software.values(), *((side.start, side.stop) for *_, side in sides))
         found = self._chips.get(key)
         if found is None or strict:
-            found = self._variant(chip, stack, sides, len(slab), strict)
+            try:
+                found = self._variant(model, chip, software, sides, len(slab))
+            except _Lacking as lacking:
+                if strict:
+                    raise lacking.error from None
+                found = lacking.word
             if len(self._chips) >= _KEPT:
                 self._chips.clear()
             self._chips[key] = found
         return found
 
     def _variant(
-        self, chip: Chip, stack: str | None, sides: list[tuple[int, Axis, slice]], axes: int, strict: bool
-    ) -> Chip | str:
-        lacking = "stack"
+        self, model: Any, chip: Chip, software: dict[str, Any], sides: list[tuple[int, Axis, slice]], axes: int
+    ) -> Chip:
+        if self.grid.draws:
+            chip = _drawn(self._settled(chip), sides[-1][2])
         try:
-            if self.grid.draws:
-                chip = _drawn(self._sampled(chip), sides[-1][2])
-            chip = chip.on_stack(stack) if stack else chip
-            lacking = "figure"
-            changes = dict(self.grid.changes)
+            chip, _ = stacks.chosen(model, chip, software)
+        except UnknownName as error:
+            raise _Lacking("stack", error) from None
+        changes = dict(self.grid.changes)
+        try:
             for i, axis, side in sides:
                 if axis.kind == "figure":
                     changes[axis.name] = self._value(chip[axis.name], axis, side, i, axes)
             return chip.what_if(changes) if changes else chip
-        except UnknownName:
-            if strict:
-                raise
-            return lacking
+        except UnknownName as error:
+            raise _Lacking("figure", error) from None
 
-    def _sampled(self, chip: Chip) -> Chip:
-        """The chip with every draw of its uncertain figures, along the last axis."""
-        found = self._samples.get(chip.name)
+    def _settled(self, chip: Chip) -> Chip:
+        """The chip with every draw of what is uncertain about it, along the last axis.
+
+        The draws are points of one scrambled Sobol sequence over all that is uncertain about any of the chips, so that
+        what two of them have in common is drawn in common.
+        """
+        found = self._draws.get(chip.name)
         if found is None:
-            found = self._samples[chip.name] = uncertainty.sample(chip, self.grid.draws, self.grid.seed)
+            names = sorted({name for one in self.grid.chips for name in uncertainty.chances(one)})
+            points = uncertainty.sobol(len(names), self.grid.draws, self.grid.seed) if names else np.zeros((0, 0))
+            found = uncertainty.settled(chip, dict(zip(names, points.T, strict=True))) if names else chip
+            self._draws[chip.name] = found
         return found
 
     def _value(self, own: Any, axis: Axis, side: slice, i: int, axes: int) -> Any:
@@ -204,7 +218,7 @@ class Slabs:
         try:
             est = self._estimate(model, chip, options)
             known = units_of(kind_of(model, self.grid.serving))
-            found = {name: getattr(est, name) if name in known else np.nan for name in self.grid.figures}
+            found = {name: _figure(est, name) if name in known else np.nan for name in self.grid.figures}
             return {**found, "fits": est.fits, "bound": self._codes(est), "possible": True, "why": np.uint8(0)}
         except (BadWorkload, UnknownName):
             return self._halves(model, chip, options, shape)
@@ -231,12 +245,9 @@ class Slabs:
         places = np.array([self.grid.bounds.index(name) for name in bound_names(est.chip)], dtype=np.uint8)
         if hasattr(est, "bound_codes"):
             return places[est.bound_codes]
-        texts = est.bound
-        if isinstance(texts, str):
-            return np.uint8(self.grid.bounds.index(texts))
-        codes = np.zeros(np.shape(texts), dtype=np.uint8)
+        codes = np.zeros(np.shape(est.bound), dtype=np.uint8)
         for code, name in enumerate(self.grid.bounds):
-            codes[texts == name] = code
+            codes[np.equal(est.bound, name)] = code
         return codes
 
     def _hole(self, why: Any) -> dict[str, Any]:
@@ -244,6 +255,22 @@ class Slabs:
         empty: dict[str, Any] = dict.fromkeys(self.grid.figures, np.nan)
         none = np.uint8(len(self.grid.bounds))
         return {**empty, "fits": False, "bound": none, "possible": False, "why": np.asarray(why, dtype=np.uint8)}
+
+
+class _Lacking(Exception):
+    """A chip does not have what is asked of it: a stack or a figure."""
+
+    def __init__(self, word: str, error: UnknownName) -> None:
+        super().__init__(word)
+        self.word, self.error = word, error
+
+
+def _figure(est: Any, name: str) -> Any:
+    """A figure of an estimate; a hole where something is missing for it, such as a price."""
+    try:
+        return getattr(est, name)
+    except NotKnown:
+        return np.nan
 
 
 def _along(values: np.ndarray, i: int, axes: int) -> Any:

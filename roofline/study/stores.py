@@ -79,7 +79,7 @@ class Store:
         import xarray as xr
 
         datasets.register()
-        found = xr.open_zarr(self.path, consolidated=False)[list(self._variables)]
+        found: xr.Dataset = xr.open_zarr(self.path, consolidated=False)[list(self._variables)]
         for name in found.variables:  # JSON knows lists only
             values = found[name].attrs.get("flag_values")
             if values is not None:
@@ -210,10 +210,10 @@ def _plain(value: Any) -> Any:
 
 def differences(there: Any, here: Any) -> list[str]:
     """What differs between two sweeps, a phrase each."""
-    found = []
+    found: list[str] = []
     for key in dict.fromkeys([*there, *here]):
         one, other = there.get(key), here.get(key)
-        if one == other:
+        if one == other or (key == "slab" and found):  # which follows from the axes
             continue
         if isinstance(one, dict) and isinstance(other, dict):
             for name in dict.fromkeys([*one, *other]):

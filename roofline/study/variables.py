@@ -252,16 +252,14 @@ def figure_named(what: str, est: Any, name: str | None) -> str:
     """
     if name is None:
         return "tokens_per_s" if isinstance(est.model, LanguageModel) else "samples_per_s"
-    if name not in est.FIGURES and name not in getattr(est, "EXTRA", ()):
-        raise BadWorkload(
-            f"{what}: no figure {shown(name)}; there are {', '.join([*est.FIGURES, *getattr(est, 'EXTRA', ())])}"
-        )
+    if name not in est.FIGURES and name not in est.EXTRA:
+        raise BadWorkload(f"{what}: no figure {shown(name)}; there are {', '.join([*est.FIGURES, *est.EXTRA])}")
     return name
 
 
 def unit_of(est: Any, figure: str) -> str:
     """The SI unit of a figure of the estimate."""
-    return str({**est.FIGURES, **dict(getattr(est, "EXTRA", {}))}.get(figure, ""))
+    return str({**est.FIGURES, **est.EXTRA}[figure])
 
 
 def figure_text(est: Any, figure: str, value: float) -> str:

@@ -8,6 +8,9 @@ from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
 
+#: A bag that shares neither the cache nor its launch with another.
+_ALONE: dict[str, Numeric] = {"room_share": 1.0, "warm_share": 0.0, "launches": 1.0}
+
 
 def embedding_bag(
     *,
@@ -21,6 +24,7 @@ def embedding_bag(
     together: Numeric = 1,
     out_dtype: str | None = None,
     reuse: bool = False,
+    warm: bool = False,
     name: str = "embedding_bag",
     count: Numeric = 1,
     shard: str = "tables",
@@ -39,6 +43,11 @@ def embedding_bag(
         Zipf exponent of the index distribution; 0 is uniform, 5 the most.
     together : number or array
         Rows that one index brings, at most `pooling`: 1, or more where an index stands for a list of rows.
+    reuse : bool
+        Whether the same batch is looked up again and again, as in a benchmark loop.
+    warm : bool
+        Whether other batches went before, so that the cache holds what it found then; and nothing but lookups ran
+        between them.
 
     Raises
     ------
@@ -64,5 +73,7 @@ def embedding_bag(
         "width": DTYPE_BYTES[dtype],
         "out_width": width(out_dtype, wide(dtype)),
         **flags(name, reuse=reuse),
+        **_ALONE,
+        "warm_share": flags(name, warm=warm)["warm"],
     }
     return Op("embedding_bag", name, dtype, args, count, shard, scope)
