@@ -47,11 +47,12 @@ KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_
 #: counts. Of their tests those run that reach the line. Pages made anew, pictures and measured times are not asked.
 CONCERNED = {
     "kernels/": KERNEL,
-    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "more_*"],
+    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "stacks", "power",
+                            "recommendation_lookups", "more_*"],
     "roofline/serving/": [*WORKED, "serving", "more_*"],
     "roofline/work/": [*WORKED, "parallel", "kernels", "laws", "models", "serving", "recommender", "dtypes", "more_*"],
     "roofline/models/": [*WORKED, "models", "recommender", "huggingface", "dtypes", "more_*"],
-    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "descriptor", "estimates", "more_*"],
+    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "estimates", "more_*"],
     "roofline/study/": ["study", "uncertainty"],
     "": ["*"],
 }  # fmt: skip

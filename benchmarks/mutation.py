@@ -57,7 +57,7 @@ class Reach:
     reached: dict[str, Lines] = field(default_factory=dict)
 
     def tests(self, file: str, where: Iterable[tuple[str, range]] | None, most_s: float) -> list[str]:
-        """The tests that reach a file (or one of the lines of its functions), within `most_s` seconds, but one at least.
+        """The tests that reach a file (or a line of its functions) and take no more than `most_s` seconds, or only one.
 
         Those of numbers by hand come first, and the quickest of them.
         """
