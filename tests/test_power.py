@@ -288,6 +288,12 @@ def test_published_rows_that_nothing_was_set_on(rows: pd.DataFrame) -> None:
     assert (walls["error"] < 0.1).all()
 
 
+def test_the_shares_of_gpus_are_those_that_fit_the_rows_they_were_set_on() -> None:
+    gpu = rl.load_chip("h100-sxm")
+    for name, value in published.fit().items():
+        assert gpu[f"power.{name}"] == pytest.approx(value, abs=0.02), name
+
+
 def test_defaults_of_terms_are_what_the_options_say() -> None:
     usual, asked = Terms(), llama().request.terms
     assert asked == usual

@@ -84,7 +84,7 @@ time.
 
 ## What it was set on, and what it was not
 
-`roofline/evidence/measured/power.csv` has the rows. The three shares are least squares on the runs of Llama 3.1 on
+`roofline/evidence/measured/power.csv` has the rows. The three shares are least squares (`roofline.fidelity.power.fit`) on the runs of Llama 3.1 on
 H100 (ML.ENERGY Benchmark v3: vLLM, steady state, power of the GPUs' sensors), at the throughput that this model
 predicts; the server is solved from two of MLPerf's results. Nothing else had a part in the numbers; the form, which
 rates are counted, was chosen in sight of all rows of both chips. Prompt lengths of these runs are not published: 500
