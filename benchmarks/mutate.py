@@ -31,14 +31,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.mutation import Reach, changed, imported, in_forks, prepare, record  # noqa: E402
+from benchmarks.mutation import Job, Reach, changed, compiled, notice, prepare, record  # noqa: E402
 
 #: What holds formulas: what is mutated unless other files are named.
 FORMULAS = ("roofline/estimates/*.py", "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
             "roofline/hardware/chip.py", "roofline/hardware/variants.py", "roofline/hardware/machine.py",
             "roofline/hardware/uncertainty.py", "kernels/[a-z]*.py")  # fmt: skip
 #: Where there is something to mutate.
-ROOMS = ("kernels/", "roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
+ROOMS = ("roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
          "roofline/hardware/", "roofline/study/")  # fmt: skip
 
 WORKED = ["worked_*", "derivations_pipeline"]
@@ -47,11 +47,12 @@ KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_
 #: counts. Of their tests those run that reach the line. Pages made anew, pictures and measured times are not asked.
 CONCERNED = {
     "kernels/": KERNEL,
-    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "more_*"],
+    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "stacks", "power",
+                            "recommendation_lookups", "more_*"],
     "roofline/serving/": [*WORKED, "serving", "more_*"],
     "roofline/work/": [*WORKED, "parallel", "kernels", "laws", "models", "serving", "recommender", "dtypes", "more_*"],
     "roofline/models/": [*WORKED, "models", "recommender", "huggingface", "dtypes", "more_*"],
-    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "descriptor", "estimates", "more_*"],
+    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "estimates", "more_*"],
     "roofline/study/": ["study", "uncertainty"],
     "": ["*"],
 }  # fmt: skip
@@ -203,13 +204,13 @@ def concerned(file: str, folder: Path) -> list[str]:
     return list(dict.fromkeys(str(path.relative_to(folder)) for path in paths))
 
 
-def reach(folder: Path, tests: list[str], rooms: tuple[str, ...], kept: Path | None) -> Reach:
+def reach(folder: Path, tests: list[str], kept: Path | None) -> Reach:
     """Which tests reach which line, as recorded before in `kept` for those test files that have not changed."""
     found, digests = Reach(), {}
     if kept and kept.exists():
         stored = json.loads(kept.read_text())
         found, digests = Reach(stored["seconds"], stored["reached"]), stored["digests"]
-    now = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() + " ".join(rooms) for file in tests}
+    now = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in tests}
     anew = [file for file in now if digests.get(file) != now[file]]
     for test in [test for test in found.seconds if test.partition("::")[0] in anew]:
         del found.seconds[test], found.reached[test]
@@ -217,7 +218,7 @@ def reach(folder: Path, tests: list[str], rooms: tuple[str, ...], kept: Path | N
         return found
     print(f"recording which lines the tests of {len(anew)} files reach", file=sys.stderr)
     for file in anew:
-        for test, seconds, reached in record(folder, [file], rooms):
+        for test, seconds, reached in record(folder, [file], ROOMS):
             if seconds is None:
                 print(f"left out, as it fails without any mutant: {test}", file=sys.stderr)
             else:
@@ -248,30 +249,29 @@ def tried(
     folder: Path, drawn: list[Mutant], sources: dict[str, bytes], found: Reach, most_s: float
 ) -> dict[Mutant, str]:
     """What noticed each mutant; empty where nothing did."""
-    jobs, apart, noticed = [], [], {}
+    jobs, noticed = [], dict.fromkeys(drawn, "")
     for mutant in drawn:
-        path = str(folder / mutant.file)
-        before, after = (compile(text, path, "exec", dont_inherit=True)
+        before, after = (compiled(folder, mutant.file, text)
                          for text in (sources[mutant.file], mutant.applied(sources[mutant.file])))  # fmt: skip
         differing = changed(before, after)
-        if differing is not None and not differing:
-            noticed[mutant] = "no change in the code"
-            continue
         first, last = mutant.statement
-        where = [(one.co_qualname, range(first - one.co_firstlineno, last - one.co_firstlineno + 1))
-                 for one, _ in differing] if differing else None  # fmt: skip
-        asked = found.tests(mutant.file, where, most_s)
-        if differing and asked:
-            jobs.append((mutant, (mutant.file, before, after, asked)))
-        elif asked:
-            apart.append((mutant, after, asked))
-    for (mutant, _), by in zip(jobs, in_forks(folder, [job for _, job in jobs], found.seconds), strict=True):
-        _tell(mutant, by)
-        noticed[mutant] = by
-    for mutant, after, asked in apart:
-        noticed[mutant] = imported(folder, mutant.file, after, asked, found.seconds)
-        _tell(mutant, noticed[mutant])
-    return {mutant: noticed.get(mutant, "") for mutant in drawn}
+        where = None if differing is None else [
+            (one.co_qualname, range(first - one.co_firstlineno, last - one.co_firstlineno + 1)) for one, _ in differing
+        ]  # fmt: skip
+        jobs.append(Job({mutant.file: (before, after)}, found.tests(mutant.file, where, most_s)))
+    for index, by in notice(folder, jobs, found.seconds):
+        noticed[drawn[index]] = by
+        _tell(drawn[index], by)
+    for mutant, job in zip(drawn, jobs, strict=True):
+        if not job.tests:
+            _tell(mutant, "")
+    return noticed
+
+
+def same_code(mutant: Mutant, source: bytes) -> bool:
+    """Whether a mutant compiles to what was there before: in an annotation, or what the compiler leaves out."""
+    before, after = (compiled(ROOT, mutant.file, text) for text in (source, mutant.applied(source)))
+    return changed(before, after) == []
 
 
 def _tell(mutant: Mutant, by: str) -> None:
@@ -324,15 +324,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch).resolve()
         copied(folder, given.alike)
-        # Lines of kernels run so often that following them takes longer than all the others.
-        rooms = tuple(
-            room for room in ROOMS if any(file.startswith("kernels/") == (room == "kernels/") for file in files)
-        )
         asked = list(dict.fromkeys(test for file in files for test in concerned(file, folder)))
-        noticed = tried(folder, drawn, sources, reach(folder, asked, rooms, given.reach), given.most)
-    equivalent: dict[Mutant, str] = {}
+        noticed = tried(folder, drawn, sources, reach(folder, asked, given.reach), given.most)
+    equivalent = {one: "the same code" for one in drawn if same_code(one, sources[one.file])}
     for file, source in sources.items():
         equivalent |= judged(judgements(), [mutant for mutant in drawn if mutant.file == file], source)
+        for entry in judgements():
+            if entry["file"] == file and not judged([entry], mutants(file, source), source):
+                print(f"{JUDGED.name}: no longer in {file}: {entry['line']}: {entry['after']}", file=sys.stderr)
     for mutant, by in noticed.items():
         if not by:
             print(f"\n{equivalent.get(mutant, 'survived')}\n{difference(mutant, sources[mutant.file])}")

@@ -38,8 +38,15 @@ LIBRARIES = ("numpy", "numba", "pandas", "xarray", "pydantic", "scipy.optimize",
 #: A test that takes this many times as long as without a mutant, and these seconds more, has noticed it.
 PATIENCE, GRACE_S = 10, 20
 
+#: Lines of kernels run so often that following them takes longer than all else: of these only the functions count.
+KERNELS = "kernels/"
+
 #: What was reached: file from the root of the tree -> function, as Python names it -> lines, counted from its first.
 Lines = dict[str, dict[str, list[int]]]
+
+
+#: Tests of numbers by hand: the first to notice.
+BY_HAND = ("tests/test_more_", "tests/test_worked_", "tests/test_kernel_steps")
 
 
 @dataclass
@@ -50,9 +57,9 @@ class Reach:
     reached: dict[str, Lines] = field(default_factory=dict)
 
     def tests(self, file: str, where: Iterable[tuple[str, range]] | None, most_s: float) -> list[str]:
-        """The tests that reach a file (or one of the lines of its functions), quickest first, within `most_s` seconds.
+        """The tests that reach a file (or a line of its functions) and take no more than `most_s` seconds, or only one.
 
-        Always one, if there is any.
+        Those of numbers by hand come first, and the quickest of them.
         """
         places = None if where is None else list(where)
 
@@ -60,12 +67,13 @@ class Reach:
             functions = lines.get(file, {})
             if places is None:
                 return bool(functions)
+            if file.startswith(KERNELS):
+                return any(name in functions for name, _ in places)
             return any(line in span for name, span in places for line in functions.get(name, ()))
 
         chosen, spent = [], 0.0
-        for test in sorted(
-            (test for test, lines in self.reached.items() if reaches(lines)), key=self.seconds.__getitem__
-        ):
+        asked = [test for test, lines in self.reached.items() if reaches(lines)]
+        for test in sorted(asked, key=lambda test: (not test.startswith(BY_HAND), self.seconds[test])):
             spent += self.seconds[test]
             if chosen and spent > most_s:
                 break
@@ -186,7 +194,11 @@ def _traced(folder: Path, rooms: tuple[str, ...]) -> Iterator[Lines]:
         return line
 
     def called(frame: types.FrameType, _event: str, _argument: Any) -> Any:
-        return line if in_tree(frame.f_code.co_filename, folder).startswith(rooms) else None
+        file = in_tree(frame.f_code.co_filename, folder)
+        if file.startswith(KERNELS):
+            lines.add((frame.f_code, frame.f_code.co_firstlineno))
+            return None
+        return line if file.startswith(rooms) else None
 
     sys.settrace(called)
     try:
@@ -265,7 +277,7 @@ def run_until_noticed(session: Session, tests: list[str], seconds: dict[str, flo
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for test in tests:
         told(test)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds[test] + GRACE_S)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds.get(test, 1.0) + GRACE_S)
         if not session.run(test):
             told("failed")
             return
@@ -286,43 +298,84 @@ def module(file: str) -> str:
     return name if name.startswith("roofline.") else f"roofline.{name}"
 
 
-def imported(folder: Path, file: str, after: types.CodeType, tests: list[str], seconds: dict[str, float]) -> str:
-    """What notices a mutant that is imported as it stands: a test, or the import; empty if nothing does."""
+@dataclass
+class Job:
+    """An error, and who is asked.
+
+    Attributes
+    ----------
+    changes : dict
+        File -> its code without the error and with it.
+    tests : list of str
+    """
+
+    changes: dict[str, tuple[types.CodeType, types.CodeType]]
+    tests: list[str]
+
+    @property
+    def test_files(self) -> list[str]:
+        return list(dict.fromkeys(test.partition("::")[0] for test in self.tests))
+
+    @property
+    def in_functions(self) -> bool:
+        """Whether nothing but functions differs."""
+        return all(changed(before, after) is not None for before, after in self.changes.values())
+
+
+def compiled(folder: Path, file: str, source: bytes) -> types.CodeType:
+    """The code of a file as if it were in the tree."""
+    return compile(source, str(folder / file), "exec", dont_inherit=True)
+
+
+def collected(folder: Path, files: list[str]) -> list[str]:
+    """The tests of some files."""
+    return list(forked(lambda told: _pytest(folder, files, lambda session: [told(test) for test in session.items])))
+
+
+def notice(folder: Path, jobs: list[Job], seconds: dict[str, float]) -> Iterator[tuple[int, str]]:
+    """For each job its index, and the test that notices the error; empty if none does. Not in the order of the jobs."""
+    in_place = [index for index, job in enumerate(jobs) if job.tests and job.in_functions]
+    yield from zip(in_place, _in_forks(folder, [jobs[index] for index in in_place], seconds), strict=True)
+    for index, job in enumerate(jobs):
+        if job.tests and not job.in_functions:
+            yield index, _imported(folder, job, seconds)
+
+
+def _imported(folder: Path, job: Job, seconds: dict[str, float]) -> str:
+    """What notices an error that is imported as it stands: a test, or the import."""
 
     def work(told: Told) -> None:
         signal.alarm(GRACE_S * PATIENCE)
         get_code = importlib.machinery.SourceFileLoader.get_code
-        target = (folder / file).resolve()
+        codes = {(folder / file).resolve(): after for file, (_, after) in job.changes.items()}
 
-        def mutated(self: Any, fullname: str) -> types.CodeType | None:
-            return after if Path(self.path).resolve() == target else get_code(self, fullname)
+        def wrong(self: Any, fullname: str) -> types.CodeType | None:
+            return codes.get(Path(self.path).resolve()) or get_code(self, fullname)
 
-        importlib.machinery.SourceFileLoader.get_code = mutated  # type: ignore[method-assign, assignment]
-        files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        _pytest(folder, files, lambda session: run_until_noticed(session, tests, seconds, told))
+        importlib.machinery.SourceFileLoader.get_code = wrong  # type: ignore[method-assign, assignment]
+        _pytest(folder, job.test_files, lambda session: run_until_noticed(session, job.tests, seconds, told))
 
     return noticed_by(forked(work), "import")
 
 
-def in_forks(
-    folder: Path, jobs: list[tuple[str, types.CodeType, types.CodeType, list[str]]], seconds: dict[str, float]
-) -> Iterator[str]:
-    """What notices each mutant, given as file, code before and after, and tests; each a fork of one process."""
+def _in_forks(folder: Path, jobs: list[Job], seconds: dict[str, float]) -> Iterator[str]:
+    """What notices each error, put into the functions of a fork of one process."""
 
     def work(told: Told) -> None:
         def run(session: Session) -> None:
-            for file in {file for file, *_ in jobs}:
+            for file in {file for job in jobs for file in job.changes}:
                 importlib.import_module(module(file))
             functions, forget = living(folder), _forgetting()
-            for file, before, after, tests in jobs:
+            for job in jobs:
 
-                def mutant(told: Told) -> None:
-                    transplant(functions.get(file, []), before, after)  # noqa: B023
+                def wrong(told: Told) -> None:
+                    for file, (before, after) in job.changes.items():  # noqa: B023
+                        transplant(functions.get(file, []), before, after)
                     forget()
-                    run_until_noticed(session, tests, seconds, told)  # noqa: B023
+                    run_until_noticed(session, job.tests, seconds, told)  # noqa: B023
 
-                told(noticed_by(forked(mutant), "timeout"))
+                told(noticed_by(forked(wrong), "timeout"))
 
-        _pytest(folder, list(dict.fromkeys(test.partition("::")[0] for *_, tests in jobs for test in tests)), run)
+        _pytest(folder, list(dict.fromkeys(file for job in jobs for file in job.test_files)), run)
 
     yield from forked(work)

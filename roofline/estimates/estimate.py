@@ -6,26 +6,50 @@ recommendation model as one batch. Every numeric argument may be an array; they 
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack, overload
 
 from roofline.base.errors import DoesNotFit
 from roofline.base.face import FLAG, takes
-from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import LanguageEstimate
 from roofline.estimates.placing import placed
 from roofline.estimates.recommendation import RecommendationEstimate
-from roofline.estimates.request import language_request, recommendation_request
+from roofline.estimates.request import (
+    LanguageOptions,
+    Options,
+    RecommendationOptions,
+    language_request,
+    recommendation_request,
+)
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.models.recommender import Recommender
+
+
+@overload
+def estimate(
+    model: LanguageModel, chip: Chip | Name, *, check: bool = True, **options: Unpack[LanguageOptions]
+) -> LanguageEstimate: ...
+
+
+@overload
+def estimate(
+    model: Recommender, chip: Chip | Name, *, check: bool = True, **options: Unpack[RecommendationOptions]
+) -> RecommendationEstimate: ...
+
+
+# A name does not tell which kind of model it is. Of the result nothing is promised then: a union would be true,
+# and make an error of every figure that only one of the two kinds has.
+@overload
+def estimate(model: Name, chip: Chip | Name, *, check: bool = True, **options: Unpack[Options]) -> Any: ...
 
 
 @takes(model=MODEL, chip=CHIP, check=FLAG)
 def estimate(
-    model: Model | str | os.PathLike[str], chip: Chip | str | os.PathLike[str], *, check: bool = True, **options: Any
-) -> Any:
+    model: Model | Name, chip: Chip | Name, *, check: bool = True, **options: Any
+) -> LanguageEstimate | RecommendationEstimate:
     """Throughput, latency, memory and the reason for them.
 
     Parameters
@@ -58,6 +82,9 @@ def estimate(
     Returns
     -------
     LanguageEstimate or RecommendationEstimate
+        As the model is. A type checker knows which where it knows the class of the model
+        (``model: LanguageModel = load_model(...)``); given by its name, the result is ``Any`` to it, as a union of the
+        two would make an error of every figure that only one of them has.
 
     Raises
     ------
@@ -70,8 +97,9 @@ def estimate(
     """
     model = as_model(model)
     chip, notes = stacks.chosen(model, as_chip(chip), options)
+    result: LanguageEstimate | RecommendationEstimate
     if isinstance(model, LanguageModel):
-        result: Any = LanguageEstimate(model, chip, language_request(model, chip, options, notes))
+        result = LanguageEstimate(model, chip, language_request(model, chip, options, notes))
     else:
         request = recommendation_request(model.name, chip, options)
         result = RecommendationEstimate(model, chip, placed(model, chip, request, options.get("placement")))
@@ -81,7 +109,7 @@ def estimate(
     return result
 
 
-def _refusal(result: Any) -> DoesNotFit:
+def _refusal(result: LanguageEstimate | RecommendationEstimate) -> DoesNotFit:
     """The error for an estimate that does not fit, with the smallest single changes that do."""
     r, found = result.request, []
     for alternatives in result.changes():
@@ -93,4 +121,4 @@ def _refusal(result: Any) -> DoesNotFit:
     if batch >= max(1, r.plan.dp, r.devices):
         found.append(f"batch={batch}")
     chips = f"{result.devices} x {result.chip.name}"
-    return memory_module.refuse(f"{result.model.name} {result.held_in}", result._memory(r.batch), chips, found)
+    return memory_module.refuse(f"{result.model.name} {result.stored_as}", result._memory(r.batch), chips, found)

@@ -192,7 +192,7 @@ def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
         for part in parts:
             skew = maximum(part.skew, LEAST_SKEW)
             power = 1.0 - skew
-            power = choose(abs(power) < 1e-9, 1e-9, power)
+            power = choose(np.abs(power) < 1e-9, 1e-9, power)
             mass = (_power(part.rows + 0.5, power) - _power(0.5 + 0.058 * skew, power)) / power
             rank = np.exp(np.clip((np.log(part.draws / mass / part.size) - threshold) / skew, -60.0, 60.0))
             out.append(part.tables * part.size * minimum(rank, part.rows))

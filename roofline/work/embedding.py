@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, maximum, not_negative
+from roofline.base.numeric import Numeric, NumericLike, anywhere, broadcastable, flags, maximum, not_negative
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
@@ -14,14 +14,14 @@ _ALONE: dict[str, Numeric] = {"room_share": 1.0, "warm_share": 0.0, "launches": 
 
 def embedding_bag(
     *,
-    batch: Numeric,
-    tables: Numeric,
-    rows: Numeric,
-    dim: Numeric,
-    pooling: Numeric,
+    batch: NumericLike,
+    tables: NumericLike,
+    rows: NumericLike,
+    dim: NumericLike,
+    pooling: NumericLike,
     dtype: str = "fp32",
-    skew: Numeric = 0,
-    together: Numeric = 1,
+    skew: NumericLike = 0,
+    together: NumericLike = 1,
     out_dtype: str | None = None,
     reuse: bool = False,
     warm: bool = False,
