@@ -12,6 +12,7 @@ from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import Numeric, NumericLike, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.estimates import rules
+from roofline.estimates.hosts import HostProcess, process
 from roofline.estimates.terms import TermOptions, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -56,6 +57,7 @@ class RecommendationOptions(TermOptions, total=False):
     skew: NumericLike
     compiled: bool
     placement: Any
+    host: str | None
     stack: str | None
     usable_memory: NumericLike
 
@@ -96,6 +98,7 @@ class Request:
     skew: Numeric | None = None
     compiled: bool = False
     placement: Any = None
+    host: HostProcess | None = None
     usable_memory: Numeric = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
@@ -231,6 +234,7 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
         table_dtype=_dtype(options, "table_dtype"),
         skew=skew,
         compiled=flag("compiled", options.get("compiled", False)),
+        host=process(options.get("host")),
         usable_memory=usable,
         terms=terms,
     )
