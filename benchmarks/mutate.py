@@ -329,6 +329,9 @@ def main() -> None:
     equivalent = {one: "the same code" for one in drawn if same_code(one, sources[one.file])}
     for file, source in sources.items():
         equivalent |= judged(judgements(), [mutant for mutant in drawn if mutant.file == file], source)
+        for entry in judgements():
+            if entry["file"] == file and not judged([entry], mutants(file, source), source):
+                print(f"{JUDGED.name}: no longer in {file}: {entry['line']}: {entry['after']}", file=sys.stderr)
     for mutant, by in noticed.items():
         if not by:
             print(f"\n{equivalent.get(mutant, 'survived')}\n{difference(mutant, sources[mutant.file])}")

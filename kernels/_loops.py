@@ -1,6 +1,6 @@
 """The loops around kernels, as text to compile, and the scratch that those over a block of points work in.
 
-The scratch is one flat array of rows of :data:`ROW` points each. Since every place in it is a constant distance from
+The scratch is one flat array of rows, :data:`ROW` numbers apart. Since every place in it is a constant distance from
 every other one, the compiler knows that none overlaps another, and makes vector instructions of the loops:
 
 =====================  ==========================================================
@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 from roofline.kernels.quantities import Quantities
 
-ROW = 2048  # points of a block: what they need stays in a core's own cache
+POINTS = 2048  # of a block: what they need stays in a core's own cache
+ROW = POINTS + 8  # a cache line more, or all rows would compete for the same places in the cache
 OWN = 16
 COST = OWN
 TEMP = COST + len(Quantities._fields)

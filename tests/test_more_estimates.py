@@ -16,6 +16,7 @@ from roofline.estimates.inference import op_spread
 from roofline.estimates.memory import Memory, narrower
 from roofline.hardware.chip import Chip
 from roofline.hardware.machine import SPREADS
+from roofline.models.description import read
 from roofline.work import op
 from tests.plain import plain
 from tests.small import DENSE
@@ -40,6 +41,12 @@ def dense(chip: Chip | None = None, **options: Any) -> Any:
 @given(st.integers(0, 10**7))
 def test_the_largest_batch_is_the_last_that_fits(most: int) -> None:
     assert memory_module.largest_batch(lambda batch: batch <= most) == most
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 8, 1 << 40])
+def test_the_largest_batch_of_what_always_fits_is_the_limit(limit: int) -> None:
+    assert memory_module.largest_batch(lambda batch: True, limit) == limit
+    assert memory_module.largest_batch(lambda batch: True) == 1 << 40
 
 
 def test_what_fills_the_memory_to_the_last_byte_fits() -> None:
@@ -196,6 +203,8 @@ def test_a_phase_may_be_scaled_along_an_axis() -> None:
     for name, time in once.time_by_bound.items():
         assert scaled.time_by_bound[name] == pytest.approx(scale * time)
     assert scaled.mfu == pytest.approx(once.mfu / scale)
+    with pytest.raises(rl.BadWorkload, match="a list of operators"):
+        rl.run([ops[0], 3], plain())
     for bad in (0, -1.0, np.inf, np.array([1.0, 0.0]), np.array([]), True):
         with pytest.raises(rl.BadWorkload, match="positive, finite factor"):
             rl.run(ops, plain(), bad)
@@ -229,6 +238,7 @@ def test_the_edges_of_what_may_be_asked() -> None:
     assert dense(prompt=99_990, output=10).fits
     for options, words in (
         ({"prompt": 99_991, "output": 10}, "was made for 100,000 positions; prompt . output asks for 100,001"),
+        ({"prompt": [10, 99_991], "output": 10}, "prompt . output asks for 100,001"),
         ({"batch": 1, "dp": 2}, "2 data-parallel replicas need at least one sequence each, found batch=1"),
         ({"prefix": 100}, "at least one token of the prompt is new, found prefix=100 of prompt=100"),
         ({"prefix": -1}, "prefix: expected a whole number of at least 0, found -1"),
@@ -244,3 +254,95 @@ def test_the_edges_of_what_may_be_asked() -> None:
             dense(**options)
     assert dense(prefix=99, batch=2, dp=2, usable_memory=1).memory.usable_bytes == 100e9
     assert dense(prefix=0, output=1).time_s == dense(prefix=0, output=1).ttft_s
+
+
+# Recommendation models ----------------------------------------------------------------------------------------------
+
+
+def ranker(chip: Chip | None = None, **options: Any) -> Any:
+    """1000 samples: 200 dense numbers, 4 tables of a million rows of 64 of which 5 are summed, a layer of 456 x 128."""
+    model = read(
+        {"title": "Small", "source": "made up", "dense_features": 200,
+         "tables": [{"rows": 1_000_000, "count": 4, "dim": 64, "pooling": 5}],
+         "block": [{"type": "mlp", "name": "top", "input": ["dense", "embedding"], "layers": [456, 128, 1]}]},
+        "small",
+    )  # fmt: skip
+    return rl.estimate(model, chip or plain(), **{"batch": 1000, "table_dtype": "int8", **options})
+
+
+def test_dense_weights_that_stay_from_batch_to_batch() -> None:
+    """457 x 128 + 129 numbers in bf16, beside 1000 x 456 that are concatenated, read and written: all of the weights
+    stay where there is room for both, and for each byte too many three are lost."""
+    both = 2 * (457 * 128 + 129) + 1000 * 456 * (2 + 2)
+    for part, stays in ((1.0, 1.0), (5 / 6, 0.5), (0.66, 0.0), (2.0, 1.0)):
+        est = ranker(plain().what_if({"memory.cache.capacity": part * both}))
+        shares = [one.args["warm_weights"] for one in est.step.workload if one.kind == "gemm"]
+        assert shares == pytest.approx([stays, stays]), part
+
+
+def test_the_slowest_of_chip_host_and_link_sets_the_pace() -> None:
+    """The host sends 200 x 4 and 20 x 8 bytes a sample; at 1 MB/s that is 0.96 ms for each. A host of 10 ms for a batch
+    is the slowest where the link is fast, and the chip where it has no host to wait for."""
+    link = {"links.host.bandwidth": "1 MB/s"}
+    slow = ranker(plain().what_if({**link, "overheads.step": "10 ms"}))
+    assert slow.pipelined_samples_per_s == pytest.approx(1e6 / 960)
+    assert slow.ideal_samples_per_s == pytest.approx(1e6 / 960)
+    assert (slow.pipelined_bound, slow.bound) == ("network", "network")
+    host = ranker(plain().what_if({"overheads.step": "10 ms"}))
+    assert host.pipelined_samples_per_s == pytest.approx(1000 / 10e-3)
+    assert (host.pipelined_bound, host.bound) == ("overhead", "overhead")
+    # Slow engines: what the chip is bound by, among what is not the link.
+    engine = {"engines.matrix.bf16": "1 TFLOP/s"}
+    own = ranker(plain().what_if(engine))
+    rows = {row["op"]: row for row in own.step.records}
+    busy = sum(row["time_s"] for row in rows.values() if row["kind"] not in ("host_copy", "step_overhead"))
+    assert own.pipelined_samples_per_s == pytest.approx(1000 / busy)
+    lower = sum(row["lower_s"] for row in rows.values() if row["kind"] not in ("host_copy", "step_overhead"))
+    assert own.ideal_samples_per_s == pytest.approx(1000 / lower)
+    assert own.pipelined_bound == "compute"
+    together = ranker(plain().what_if({"links.host.bandwidth": ["1 MB/s", "50 GB/s"], **engine}))
+    assert together.pipelined_bound.tolist() == ["network", "compute"]
+    assert together.pipelined_samples_per_s[0] == pytest.approx(1e6 / 960)
+
+
+def test_figures_of_a_ranker_and_what_it_holds() -> None:
+    """Rows of a byte; pooled vectors of 4 x 64 numbers in bf16 are there three times over."""
+    est = ranker(devices=4)
+    assert est.memory.weights_bytes == 4_000_000 * 64 / 4 + 2 * (457 * 128 + 129)
+    assert est.memory.activations_bytes == 3 * 250 * 256 * 2
+    assert est.samples_per_s == pytest.approx(1000 / est.latency_s)
+    assert est.samples_per_s_per_chip == pytest.approx(250 / est.latency_s)
+    assert (est.lower_s, est.upper_s, est.mfu) == (est.step.lower_s, est.step.upper_s, est.step.mfu)
+    # Of 90 GB a batch may have what tables and weights leave, in fours.
+    left = 90e9 - est.memory.weights_bytes
+    assert est.memory.largest_batch == 4 * int(left / (3 * 256 * 2))
+    grid = ranker(batch=np.array([1000, 2000]))
+    assert grid.memory.activations_bytes.tolist() == [3 * 1000 * 256 * 2, 3 * 2000 * 256 * 2]
+    assert grid.samples_per_s[0] == pytest.approx(ranker().samples_per_s)
+
+
+def test_what_is_advised_for_tables_that_do_not_fit() -> None:
+    """More chips, up to a sample for each, and narrower rows."""
+    counts = [2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256]
+    more, rows = ranker().changes()
+    assert more == [(f"devices={n}", {"devices": n}) for n in counts]
+    assert rows == [("table_dtype='int4'", {"table_dtype": "int4"})]
+    assert [words for words, _ in ranker(devices=3, batch=24, table_dtype=None).changes()[0]] == [
+        f"devices={n}" for n in (4, 6, 8, 12, 16, 24)
+    ]  # fmt: skip
+    assert [words for words, _ in ranker(table_dtype="fp32").changes()[1]] == [
+        "table_dtype='fp16'", "table_dtype='int8'", "table_dtype='int4'"
+    ]  # fmt: skip
+    assert (ranker().held_in, ranker(table_dtype=None).held_in) == ("with int8 tables", "with bf16 tables")
+    with pytest.raises(rl.DoesNotFit) as error:
+        ranker(capacity(100e6))  # 256 MB of tables
+    assert error.value.suggestions[0] == "devices=3"
+
+
+def test_an_error_of_the_model_moves_every_figure_of_a_ranker() -> None:
+    low, high = ranker().interval(0.9, "latency_s")
+    rates = ranker().intervals(["samples_per_s", "samples_per_s_per_chip", "pipelined_samples_per_s"])
+    assert rates["samples_per_s"] == pytest.approx((1000 / high, 1000 / low), rel=1e-3)
+    est = ranker()
+    factor = est.pipelined_samples_per_s * est.latency_s
+    assert rates["pipelined_samples_per_s"] == pytest.approx((factor / high, factor / low), rel=1e-3)

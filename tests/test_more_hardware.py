@@ -19,6 +19,7 @@ from roofline.hardware.chip import Chip
 from roofline.hardware.machine import INHERITED_SPREAD, UNKNOWN_SPREAD
 from roofline.hardware.number import Number, Scenario
 from tests.plain import descriptor, plain
+from tests.small import DENSE
 
 # What kernels ask ---------------------------------------------------------------------------------------------------
 
@@ -67,6 +68,10 @@ def test_what_is_missing_goes_the_next_way_out(tmp_path: Path) -> None:
     assert not any(name.endswith("bandwidth") for name in links(alone))
     with pytest.raises(rl.BadWorkload, match=r"plain describes no way to other chips \(links"):
         rl.cost(rl.all_reduce(bytes=1e6, devices=2), alone)
+    assert rl.estimate(DENSE, alone).fits
+    for model, options in ((DENSE, {"tp": 2}), ("ncf", {"devices": 2, "batch": 2})):
+        with pytest.raises(rl.BadWorkload, match="plain describes no link to another chip"):
+            rl.estimate(model, alone, **options)
 
 
 def test_latencies_that_a_link_does_not_say_are_those_of_its_kind(tmp_path: Path) -> None:

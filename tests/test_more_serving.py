@@ -58,8 +58,12 @@ def test_a_chip_too_small_for_the_weights_holds_no_request() -> None:
     tight = serve(small(-1.5), concurrency=4, check=False)
     assert (tight.memory.largest_batch, tight.memory.cache_bytes, tight.fits) == (0, 0, False)
     assert tight.active == pytest.approx(1)
-    with pytest.raises(rl.DoesNotFit):
+    with pytest.raises(rl.DoesNotFit) as error:
         serve(small(-1.5), concurrency=4)
+    assert (error.value.has_bytes, error.value.needs_bytes) == (
+        pytest.approx(tight.memory.usable_bytes), pytest.approx(serve(concurrency=1).memory.total_bytes)
+    )  # fmt: skip
+    assert [serve(small(-1.5), check=False, pp=pp).request.batch for pp in (1, 2)] == [1, 2]
     # Each of two replicas needs room for one.
     assert serve(small(1.0), concurrency=4, dp=2, check=False).memory.largest_batch == 2
     assert serve(small(1.0), concurrency=4, dp=2).fits

@@ -116,13 +116,13 @@ def test_the_verdict_is_the_last_that_was_told() -> None:
     assert mutation.noticed_by(mutation.forked(lambda told: told("passed")), "import") == ""
 
 
-def test_every_judged_mutant_is_still_there() -> None:
-    """An entry whose line was written anew judges nothing: it goes, or follows."""
-    entries = mutate.judgements()
-    for file in sorted({one["file"] for one in entries}):
-        source = (mutate.ROOT / file).read_bytes()
-        mine = [one for one in entries if one["file"] == file]
-        drawn = mutate.mutants(file, source)
-        for one in mine:
-            assert mutate.judged([one], drawn, source), (file, one["line"], one["before"], one["after"])
-            assert one["why"]
+def test_a_judged_mutant_is_found_by_its_line_and_its_change() -> None:
+    drawn = mutate.mutants("x.py", SOURCE)
+    entry = {"file": "x.py", "line": "return max(\xe9 - b, 0.5)", "before": "0.5", "after": "1.0", "why": "because"}
+    assert [(m.line, m.kind, why) for m, why in mutate.judged([entry], drawn, SOURCE).items()] == [
+        (11, "constant x 2", "because")
+    ]
+    for other in ({"line": "return 0.5"}, {"after": "1.5 "}, {"file": "y.py"}):
+        assert mutate.judged([{**entry, **other}], drawn, SOURCE) == {}
+    keys = {"file", "line", "before", "after", "why"}
+    assert all(set(one) == keys and all(one.values()) for one in mutate.judgements())

@@ -26,7 +26,7 @@ from roofline.kernels import _jit, _loops, sums
 MANY = 2**18
 
 #: Points in a row that do not share the figures of a varied chip, from which on a block has only one set of them.
-LONG = _loops.ROW // 4
+LONG = _loops.POINTS // 4
 
 _LOWER, _TIME, _UPPER = range(_loops.SUMS, _loops.SUMS + 3)
 _TIMES = range(_loops.SUMS, _loops.FREE)
@@ -113,7 +113,7 @@ class _Group:
 
     def parts(self) -> Iterable[Part]:
         """The grid in blocks, in each of which a varied chip has one set of figures if its rows of points are long."""
-        return grids.parts(self.shape, min(_loops.ROW, self.inner) if self.inner >= LONG else _loops.ROW)
+        return grids.parts(self.shape, min(_loops.POINTS, self.inner) if self.inner >= LONG else _loops.POINTS)
 
     def _inner(self) -> int:
         """Points in a row that share the figures of the chip."""

@@ -90,6 +90,7 @@ def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 40) -> int:
     low, high = 1, 2
     while high <= limit and fits(high):
         low, high = high, high * 2
+    high = min(high, limit + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
