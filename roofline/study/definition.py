@@ -96,6 +96,16 @@ class Grid:
             room //= found[i]
         return tuple(found)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The axes as a slab has them: those that no array can hold, draws and chip figures, then the workload's.
+
+        Points that share a chip then lie side by side, and the axes that fewest operators vary along are the last.
+        """
+        outer = [i for i, axis in enumerate(self.axes) if not axis.numeric]
+        inner = sorted((i for i, axis in enumerate(self.axes) if axis.numeric), key=self._depth, reverse=True)
+        return (*outer, *inner)
+
     def _depth(self, i: int) -> tuple[int, int]:
         axis = self.axes[i]
         if axis.name in _INNER:

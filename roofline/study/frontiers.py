@@ -58,7 +58,8 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
             raise BadWorkload(f"pareto: {name} is no number to maximise or minimise")
     data = data if data.dims else data.expand_dims("point")
     shape = tuple(data.sizes.values())
-    possible = _flat(data, "possible").astype(bool) if "possible" in data else np.ones(np.prod(shape, dtype=int), dtype=bool)
+    everywhere = np.ones(np.prod(shape, dtype=int), dtype=bool)
+    possible = _flat(data, "possible").astype(bool) if "possible" in data else everywhere
     columns = np.stack([_flat(data, name) for name in objectives], axis=1).astype(float)
     for name, column in zip(objectives, columns.T, strict=True):
         missing = int((np.isnan(column) & possible).sum())
