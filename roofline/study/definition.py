@@ -98,13 +98,9 @@ class Grid:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The axes as a slab has them: those that no array can hold, draws and chip figures, then the workload's.
-
-        Points that share a chip then lie side by side, and the axes that fewest operators vary along are the last.
-        """
-        outer = [i for i, axis in enumerate(self.axes) if not axis.numeric]
-        inner = sorted((i for i, axis in enumerate(self.axes) if axis.numeric), key=self._depth, reverse=True)
-        return (*outer, *inner)
+        """The axes as a slab has them: those of the workload last, so that points that share a chip lie side by side."""
+        places = range(len(self.axes))
+        return tuple(sorted(places, key=lambda i: (self.axes[i].kind == "size", i)))
 
     def _depth(self, i: int) -> tuple[int, int]:
         axis = self.axes[i]
