@@ -71,7 +71,7 @@ def lookups_missed(draws: float, rows: float, skew: float, resident: float) -> t
     return unique, min(draws, max(unique, count + (draws - full) * slope))
 
 
-@kernel
+@kernel("batch")
 def embedding_bag(
     batch: float,
     tables: float,

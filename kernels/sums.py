@@ -11,6 +11,7 @@ import numpy as np
 
 from roofline.kernels import _loops
 from roofline.kernels._jit import inner
+from roofline.kernels.quantities import Quantities
 
 Scratch: TypeAlias = np.ndarray  # of float64, flat
 Codes: TypeAlias = np.ndarray  # of uint8
@@ -20,7 +21,7 @@ BOUNDS = 5  # what can bound an operator: compute, memory, cache, network, overh
 
 # Where things stand in the scratch.
 ROW = _loops.ROW
-N = 15 * ROW  # how often the operator runs: the last row of own arguments, more than any kernel has
+N = (_loops.OWN - 1) * ROW  # how often the operator runs: a row that no kernel has a column for
 FLOPS = _loops.COST * ROW
 VECTOR_FLOPS = FLOPS + ROW
 LOWER = FLOPS + 6 * ROW
@@ -33,6 +34,25 @@ NETWORK = FLOPS + 12 * ROW
 OVERHEAD = FLOPS + 13 * ROW
 SUMS = _loops.SUMS * ROW
 BY_BOUND = SUMS + 3 * ROW
+
+
+@inner
+def store(scratch: Scratch, p: int, cost: Quantities) -> None:
+    """Leave the cost of an operator at one point where it is looked for."""
+    scratch[FLOPS + p] = cost.flops
+    scratch[VECTOR_FLOPS + p] = cost.vector_flops
+    scratch[FLOPS + 2 * ROW + p] = cost.bytes
+    scratch[FLOPS + 3 * ROW + p] = cost.memory_bytes
+    scratch[FLOPS + 4 * ROW + p] = cost.cache_bytes
+    scratch[FLOPS + 5 * ROW + p] = cost.network_bytes
+    scratch[LOWER + p] = cost.lower_s
+    scratch[TIME + p] = cost.time_s
+    scratch[UPPER + p] = cost.upper_s
+    scratch[COMPUTE + p] = cost.compute_s
+    scratch[MEMORY + p] = cost.memory_s
+    scratch[CACHE + p] = cost.cache_s
+    scratch[NETWORK + p] = cost.network_s
+    scratch[OVERHEAD + p] = cost.overhead_s
 
 
 @inner
