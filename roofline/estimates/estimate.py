@@ -14,6 +14,7 @@ from roofline.base.face import FLAG, takes
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import LanguageEstimate
+from roofline.estimates.placing import placed
 from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.estimates.request import (
     LanguageOptions,
@@ -67,7 +68,9 @@ def estimate(
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
         `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each
         table's own, 0 where the model gives none), `compiled` (the dense part as one
-        engine, activations in `dtype`, as TensorRT builds it; False).
+        engine, activations in `dtype`, as TensorRT builds it; False), `placement` (of the tables: ``"even"``, 1/devices
+        of every table and lookup on each chip, the default; ``"auto"``, what :func:`roofline.place` finds; or a
+        placement).
         For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
         figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
         say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9), and
@@ -98,7 +101,8 @@ def estimate(
     if isinstance(model, LanguageModel):
         result = LanguageEstimate(model, chip, language_request(model, chip, options, notes))
     else:
-        result = RecommendationEstimate(model, chip, recommendation_request(model.name, chip, options))
+        request = recommendation_request(model.name, chip, options)
+        result = RecommendationEstimate(model, chip, placed(model, chip, request, options.get("placement")))
     if check:
         memory_module.require(result, _refusal, " does not fit at every point")
     result.time_s  # noqa: B018  what cannot be costed is told here, not at the first look at a figure

@@ -17,6 +17,7 @@ from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import SamplesPowered
 from roofline.estimates.residence import residence, shared
 from roofline.models.recommender import Recommender
+from roofline.models.tables import Share
 from roofline.work.engine import compiled, resident
 from roofline.work.op import step_overhead, wide
 from roofline.work.workload import workload
@@ -48,12 +49,41 @@ class RecommendationEstimate(SamplesPowered, Estimate):
     @functools.cached_property
     def step(self) -> Phase:
         """One batch, from the host's inputs to the scores."""
+        if self.request.placement is None:
+            return self._run(None)
+        # The chips wait for the one that has the most to do.
+        return max(self._by_share.values(), key=lambda phase: float(np.mean(phase.time_s)))
+
+    @functools.cached_property
+    def _by_share(self) -> dict[Share, Phase]:
+        """A batch as each chip runs it that has another share of the tables."""
+        return {share: self._run(share) for share in dict.fromkeys(self.request.placement.shares)}
+
+    def _run(self, share: Share | None) -> Phase:
+        """A batch on a chip that has a share of the tables."""
         r = self.request
-        ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew)
+        ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew, share=share)
         ops = compiled(ops) if r.compiled else ops
         held = residence(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip)
         ops = shared(resident(ops, held.weights_share), self.chip, held)
+        remote = {"host_bandwidth": "network_bandwidth", "host_latency": "network_latency"}
+        ops = ops.map(
+            lambda one: (
+                one
+                if one.kind != "remote_lookup"
+                else one.with_args(**{name: self.chip.machine[other] for name, other in remote.items()})
+            )
+        )
         return inference.run(workload(step_overhead()) + ops, self.chip, also=("on_chip",))
+
+    @property
+    def imbalance(self) -> float:
+        """Time of the lookups on the chip that has most to do over their mean over the chips; 1 where all are alike."""
+        if self.request.placement is None:
+            return 1.0
+        times = [_sparse_s(self._by_share[share]) for share in self.request.placement.shares]
+        mean = float(np.mean(times))
+        return float(np.max(times)) / mean if mean else 1.0
 
     @property
     def ops(self) -> pd.DataFrame:
@@ -153,15 +183,13 @@ class RecommendationEstimate(SamplesPowered, Estimate):
     @property
     def sparse_share(self) -> Numeric:
         """Share of the time that the embedding lookups and their exchange take."""
-        sparse: Numeric = 0.0
-        for op, values in zip(self.step.workload, self.step.costs, strict=True):
-            if op.shard == "tables" or op.kind == "all_to_all":
-                sparse = sparse + op.count * values[inference.COST.index("time_s")]
-        return sparse / self.step.time_s
+        return _sparse_s(self.step, exchange=True) / self.step.time_s
 
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
         tables = self.model.table_bytes(r.table_dtype or r.dtype) / r.devices
+        if r.placement is not None:
+            tables = max(r.placement.device_bytes)
         dense = self.model.dense_params * DTYPE_BYTES[r.dtype]
         # The pooled vectors of the local samples, three times over: looked up, exchanged, read by the dense part.
         vectors = 3 * ceil_div(batch, r.devices) * self.model.embedding_width * DTYPE_BYTES[wide(r.dtype)]
@@ -213,6 +241,8 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         most = self.request.batch if self.chip.has_links else 1
         counts = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256) if self.devices < n <= most]
         dtypes = narrower(self.request.table_dtype or self.request.dtype, ("fp16", "int8", "int4"))
+        if self.request.placement is not None:  # made for so many chips and such rows
+            return []
         return [
             [(f"devices={n}", {"devices": n}) for n in counts],
             [(f"table_dtype={d!r}", {"table_dtype": d}) for d in dtypes],
@@ -236,3 +266,12 @@ class RecommendationEstimate(SamplesPowered, Estimate):
             f"<RecommendationEstimate: {what}: {self.samples_per_s:,.0f} samples/s, "
             f"{text(self.latency_s, 's', 3)} a batch, {self.bound}>"
         )
+
+
+def _sparse_s(phase: Phase, exchange: bool = False) -> Any:
+    """Time (s) of the lookups of a batch, and of the exchange of their vectors."""
+    at, total = inference.COST.index("time_s"), 0.0
+    for op, values in zip(phase.workload, phase.costs, strict=True):
+        if op.shard == "tables" or (exchange and op.kind == "all_to_all"):
+            total = total + op.count * values[at]
+    return total

@@ -55,6 +55,7 @@ class RecommendationOptions(TermOptions, total=False):
     table_dtype: str | None
     skew: NumericLike
     compiled: bool
+    placement: Any
     stack: str | None
     usable_memory: NumericLike
 
@@ -94,6 +95,7 @@ class Request:
     devices: Numeric = 1
     skew: Numeric | None = None
     compiled: bool = False
+    placement: Any = None
     usable_memory: Numeric = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
