@@ -309,7 +309,7 @@ SCENARIOS: list[tuple[str, str]] = [
      "scenario.a.figures.clok: no figure of the chip is called 'clok'; did you mean 'clock'"),
     ("[scenario.a]\nweight = 1\n[scenario.a.figures]\nclock = {value = '1 GB', source = 's', kind = 'derived'}",
      "scenario.a.figures.clock.*expected a frequency"),
-    ("[scenario.a]\nweight = 1\n[scenario.a.figures.memory.dram]\nbandwidth = {value = '1 B', source = 's', kind = 'x'}",
+    ("[scenario.a]\nweight = 1\n[scenario.a.figures.memory.dram]\nbandwidth = {value = '1 B', source = 's', kind = ''}",
      "scenario.a.figures.memory.dram.bandwidth"),
 ]  # fmt: skip
 

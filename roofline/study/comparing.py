@@ -70,7 +70,9 @@ class Comparison:
     def __repr__(self) -> str:
         return f"{self.table.to_string()}\n\n{self.odds.to_string()}"
 
-    def beats(self, workload: str, chip: str, other: str, by: float = 1.0, figure: str = "") -> tuple[float, float]:
+    def beats(
+        self, workload: str, chip: str, other: str, by: float = 1.0, figure: str | None = None
+    ) -> tuple[float, float]:
         """The probability that one chip beats another on a workload, and its standard error.
 
         Parameters
@@ -81,6 +83,11 @@ class Comparison:
             By which factor: 1.5 is one and a half times the rate, or the time over one and a half.
         figure : str, optional
             Default: the rate per chip.
+
+        Returns
+        -------
+        tuple of float
+            Probability and standard error.
 
         Raises
         ------
