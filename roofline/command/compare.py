@@ -38,7 +38,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="The same seed draws the same.")] = 0,
     level: Annotated[float, typer.Option(help="Probability of the intervals.")] = 0.9,
     by: Annotated[float, typer.Option(help="What beating means: by this factor at least.")] = 1.0,
-    figure: Annotated[str, typer.Option(help="What the odds are on. [default: the rate per chip]")] = "",
+    figure: Annotated[str | None, typer.Option(help="What the odds are on. [default: the rate per chip]")] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="FIGURE=VALUE", help="Odds that it holds: --target tpot_s=0.05. Repeat for several."),
