@@ -132,6 +132,10 @@ def test_a_doubt_is_looked_up_from_the_special_to_the_general() -> None:
     assert chip.spreads(("gemm",), "bf16") == (0.2,) * 5
     assert chip.spreads(("gemm",), "fp8") == (0.3, 0.4, 0.4, 0.4, 0.4)
     assert chip.spreads(("bmm", "gemm"), "fp8") == (0.3, 0.4, 0.4, 0.4, 0.4)
+    # The family's doubt is its own, however much of the hardware is the chip's.
+    family = replace(plain(), numbers=base | {"clock": plain().numbers["clock"]}, defaults={spread: replace(
+        one, value=0.3, inherited="gpu")})  # fmt: skip
+    assert family.spreads(("gemm",), "bf16") == (0.3,) * 5
     # Nobody knows: neither the chip nor its family.
     nothing = replace(plain(), numbers=base, defaults={})
     assert nothing.spreads(("gemm",), "bf16") == (UNKNOWN_SPREAD,) * 5 == (0.5,) * 5
