@@ -1,8 +1,9 @@
 """The one place where numba is touched.
 
-`kernel` marks a public scalar kernel; `inner` marks a helper that kernels call. Both leave the function as it is, so
-a single call runs plain Python and a first answer never waits for a compiler. Arrays go through :func:`evaluate`,
-which compiles on demand: numba is imported only then.
+`kernel` marks a public scalar kernel, `inner` a helper that kernels call, `block_of` a kernel's form over a block of
+points where the compiler makes a better loop of it than of the scalar kernel. All leave the function as it is, so a
+single call runs plain Python and a first answer never waits for a compiler. Arrays go through :func:`evaluate` or
+:func:`block`, which compile once enough points have come by: numba is imported only then.
 
 The compiled loops are cached on disk under a key made of the content of *all* kernel files: numba's own cache looks
 at one file's time stamp, and returns stale results after a helper in another file changes. Where nothing can be
@@ -15,32 +16,34 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import math
 import os
 import pathlib
 import sys
 import tempfile
+import threading
 import types
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 
+from roofline.kernels import _loops
 from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _INNER: dict[Callable[..., Any], None] = {}
 
-#: Below this many points a plain Python loop beats loading the compiler.
-SMALL = 4096
+#: Points of one kernel that plain Python does in the time that compiling it takes.
+SMALL = 100_000
 
-#: Below this many it does even where the loop lies compiled on the disk.
+#: Below this many it does where the loop lies compiled on the disk, but the compiler is not there yet to load it.
+SOME = 20_000
+
+#: Below this many it does even where the compiler is there.
 FEW = 256
-
-#: Least points that are worth a thread of their own.
-SHARE = 32768
 
 
 def inner(function: Function) -> Function:
@@ -52,11 +55,28 @@ def inner(function: Function) -> Function:
 #: Every public kernel by name.
 KERNELS: dict[str, Callable[..., Any]] = {}
 
+#: The forms of kernels over blocks of points.
+_BLOCKS: dict[Callable[..., Any], Callable[..., Any]] = {}
+
 
 def kernel(function: Function) -> Function:
     """Mark a public scalar kernel, found from then on by its name: floats in, `Quantities` out."""
     KERNELS[function.__name__] = function
     return function
+
+
+def block_of(scalar: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Mark the form of a kernel over a block of points: equal to the scalar one, to the bit, at each of them.
+
+    It takes the scratch, the number of points, and the scalar kernel's arguments from the chip's first one on; see
+    :mod:`roofline.kernels._loops` for where it finds the others, and where it leaves the quantities.
+    """
+
+    def mark(function: Function) -> Function:
+        _BLOCKS[scalar] = function
+        return inner(function)
+
+    return mark
 
 
 def content_hash(folder: pathlib.Path | None = None) -> str:
@@ -88,45 +108,59 @@ def cache_folder() -> pathlib.Path | None:
     return None
 
 
+# Compiling -----------------------------------------------------------------------------------------------------------
+
+
+def _text(function: Callable[..., Any], form: str) -> _loops.Text:
+    return _loops.text(function, form, _BLOCKS.get(function))
+
+
+_LOCK = threading.Lock()
+
+
+def _compile(function: Callable[..., Any], form: str = "points") -> Any:
+    """A loop around one kernel, compiled, once: the interpreter's lock is given back while it runs."""
+    with _LOCK:
+        return _compiled(function, form)
+
+
 @functools.cache
-def _compile(function: Callable[..., Any]) -> Any:
-    """The loop over points around one kernel, compiled; the GIL is released while it runs."""
+def _compiled(function: Callable[..., Any], form: str) -> Any:
+    folder = cache_folder()
+    text = _text(function, form)
+    loop = None if folder is None else _kept(function, text, folder)
+    return _jit(_defined(function, text, f"<{text.name}>")) if loop is None else loop
+
+
+def _jit(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile: numpy's divisions, unchecked, keep no loop from being made of vector instructions."""
     import numba
 
-    folder = cache_folder()
-    loop = None if folder is None else _kept(function, folder)
-    if loop is None:
-        source, name = _loop_source(function)
-        loop = numba.njit(nogil=True)(_defined(function, source, name, f"<{name}>"))
-    return loop
+    return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
 
-def _defined(function: Callable[..., Any], source: str, name: str, file: str) -> Any:
-    namespace = _jitted_globals(function)
-    exec(compile(source, file, "exec"), namespace)  # our own text, made of argument names
-    return namespace[name]
+def _defined(function: Callable[..., Any], text: _loops.Text, file: str) -> Any:
+    namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function)
+    exec(compile(text.source, file, "exec"), namespace)  # our own text, made of argument names
+    return namespace[text.name]
 
 
-def _kept(function: Callable[..., Any], folder: pathlib.Path) -> Any:
+def _kept(function: Callable[..., Any], text: _loops.Text, folder: pathlib.Path) -> Any:
     """The loop as the cache has it, or compiled and put there; None where neither can be.
 
     What is damaged there is thrown away and made anew: reading garbage raises whatever it likes.
     """
     import numba
 
-    source, name = _loop_source(function)
-    path = folder / f"{name}.py"
-    f8, i8 = numba.float64, numba.int64
-    columns = [f8[::1]] * len(inspect.signature(function).parameters)
-    signature = (f8[:, ::1], i8, i8, i8[::1], *columns)
+    path = folder / f"{text.name}.py"
     for _ in range(2):
         places = [folder]
         try:
-            _put(path, source)
-            loop = numba.njit(nogil=True, cache=True)(_defined(function, source, name, str(path)))
+            _put(path, text.source)
+            loop = _jit(_defined(function, text, str(path)), cache=True)
             places.append(pathlib.Path(loop.stats.cache_path or folder))  # elsewhere if NUMBA_CACHE_DIR says so
             try:
-                loop.compile(signature)
+                loop.compile(text.signature())
             except OSError as error:
                 if not loop.signatures:  # not even compiled
                     raise
@@ -138,8 +172,8 @@ def _kept(function: Callable[..., Any], folder: pathlib.Path) -> Any:
             _tell("keep", f"{folder} cannot keep compiled loops ({error}): they are compiled in memory")
             return None
         except Exception as error:
-            _tell("damage", f"a compiled loop in {folder} was damaged ({name}: {error!r}) and is made anew")
-            _discard(name, places)
+            _tell("damage", f"a compiled loop in {folder} was damaged ({text.name}: {error!r}) and is made anew")
+            _discard(text.name, places)
     return None
 
 
@@ -174,35 +208,26 @@ def _tell(what: str, message: str) -> None:
 _TOLD: set[str] = set()
 
 
-def _loop_source(function: Callable[..., Any]) -> tuple[str, str]:
-    """The loop as text, and its name. Columns of one number have a step of 0: one type of arguments, compiled once."""
-    names = list(inspect.signature(function).parameters)
-    name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_loop"
-    columns = ", ".join(f"a{i}" for i in range(len(names)))
-    point = ", ".join(f"a{i}[p * steps[{i}]]" for i in range(len(names)))
-    stores = "".join(f"        out[{q}, p] = cost[{q}]\n" for q in range(len(Quantities._fields)))
-    source = (
-        f"def {name}(out, first, last, steps, {columns}):\n"
-        f"    for p in range(first, last):\n"
-        f"        cost = {function.__name__}({point})\n"
-        f"{stores}"
-    )
-    return source, name
-
-
 def _jitted_globals(function: Callable[..., Any]) -> dict[str, Any]:
-    """The kernel and every helper it can reach, each compiled, under the names its module calls them by."""
-    import numba
+    """The kernel and every helper it can reach, each compiled, under the names its module calls them by.
 
+    Rounding gives floats: Python's integers have no bound, compiled ones have 64 bits and no vector instructions.
+    """
+    rounding = {math.ceil: np.ceil, math.floor: np.floor}
     done: dict[Callable[..., Any], Any] = {}
+
+    def stands_for(value: Any) -> Any:
+        if _known(value):
+            return compiled(value)
+        return rounding.get(value, value) if inspect.isbuiltin(value) else value
 
     def compiled(f: Callable[..., Any]) -> Any:
         if f not in done:
             # A copy of the function whose globals hold the compiled helpers in place of the plain ones.
-            scope = {k: (compiled(v) if _known(v) else v) for k, v in f.__globals__.items() if k in f.__code__.co_names}
+            scope = {k: stands_for(v) for k, v in f.__globals__.items() if k in f.__code__.co_names}
             scope |= {"__builtins__": f.__globals__["__builtins__"], "__name__": f.__module__}
             clone = types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__)
-            done[f] = numba.njit(nogil=True)(clone)
+            done[f] = _jit(clone, forceinline=True)
         return done[f]
 
     # numba imports the module of a cached function by name when it loads it.
@@ -211,6 +236,9 @@ def _jitted_globals(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _known(value: Any) -> bool:
     return callable(value) and inspect.isfunction(value) and value in _INNER
+
+
+# Running -------------------------------------------------------------------------------------------------------------
 
 
 def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) -> np.ndarray:
@@ -230,23 +258,35 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
     ndarray
         Shape (len(COST), size), float64.
     """
-    if function not in _COMPILED and not _worth_compiling(function, size):
-        lists = [a.tolist() if isinstance(a, np.ndarray) else [a] * size for a in arguments]
-        points = zip(*lists, strict=True) if lists else iter([()] * size)
-        return np.array([function(*point) for point in points], dtype=np.float64).T.reshape(-1, size)
+    if not worth_compiling(function, "points", size):
+        return plainly(function, arguments, size)
     columns = [_column(a) for a in arguments]
     steps = np.array([int(isinstance(a, np.ndarray)) for a in arguments], dtype=np.int64)
-    loop = _compile(function)
-    _COMPILED.add(function)
     out = np.empty((len(Quantities._fields), size))
-    parts = min(os.cpu_count() or 1, size // SHARE)
-    if parts < 2:
-        loop(out, 0, size, steps, *columns)
-        return out
-    edges = [size * part // parts for part in range(parts + 1)]
-    with ThreadPoolExecutor(parts) as threads:  # the loops give the interpreter's lock back
-        list(threads.map(lambda first, last: loop(out, first, last, steps, *columns), edges[:-1], edges[1:]))
+    _compile(function)(out, steps, *columns)
     return out
+
+
+def plainly(function: Callable[..., Any], arguments: Sequence[Any], size: int) -> np.ndarray:
+    """The same in plain Python."""
+    lists = [a.tolist() if isinstance(a, np.ndarray) else [a] * size for a in arguments]
+    points = zip(*lists, strict=True) if lists else iter([()] * size)
+    return np.array([function(*point) for point in points], dtype=np.float64).T.reshape(-1, size)
+
+
+def block(function: Callable[..., Any], own: int, size: int) -> Any:
+    """The compiled loop of a kernel over a block of points; None where plain Python is sooner done with `size` points.
+
+    It is called with the scratch, the kernel's arguments from `own` on, the first `own` where they are constant, where
+    in the scratch they are columns (-1 where constant), and the number of points; see :mod:`roofline.kernels._loops`.
+    """
+    form = f"block{own}"
+    return _compile(function, form) if worth_compiling(function, form, size) else None
+
+
+def step(function: Callable[..., Any]) -> Any:
+    """A function over the scratch that is no kernel, compiled."""
+    return _compile(function, "step")
 
 
 def _column(argument: Any) -> np.ndarray:
@@ -255,12 +295,26 @@ def _column(argument: Any) -> np.ndarray:
     return column if column.flags.writeable else column.copy()
 
 
-def _worth_compiling(function: Callable[..., Any], size: int) -> bool:
-    """Whether a compiled loop is sooner done: with many points, or with some where it lies compiled on the disk."""
-    if size >= SMALL or size < FEW or "numba" not in sys.modules:
-        return size >= SMALL
+def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
+    """Whether a compiled loop is sooner done: with many points, or with some where it lies compiled on the disk.
+
+    Points add up: a grid may come in parts, and a study one estimate after the other.
+    """
+    key = (function, form)
+    if key in _COMPILED:
+        return True
+    _SEEN[key] = seen = _SEEN.get(key, 0) + size
+    if seen < SMALL and (size < (FEW if "numba" in sys.modules else SOME) or not _is_kept(function, form)):
+        return False
+    _COMPILED.add(key)
+    return True
+
+
+def _is_kept(function: Callable[..., Any], form: str) -> bool:
     folder = cache_folder()
-    return folder is not None and any(folder.rglob(f"{_loop_source(function)[1]}.*.nbi"))
+    return folder is not None and any(folder.rglob(f"{_text(function, form).name}.*.nbi"))
 
 
-_COMPILED: set[Callable[..., Any]] = set()
+#: What is compiled or was found worth it, and how many points plain Python did of what is not.
+_COMPILED: set[tuple[Callable[..., Any], str]] = set()
+_SEEN: dict[tuple[Callable[..., Any], str], int] = {}

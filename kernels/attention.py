@@ -234,6 +234,12 @@ def prefill(
 
 
 @inner
+def many(q_len: float, group: float) -> bool:
+    """Whether queries are so many that tiles of them meet tiles of keys, as in prefill."""
+    return q_len > 1.0 and group * q_len > DECODE_ROWS
+
+
+@inner
 def attention_cost(
     batch: float,
     heads: float,
@@ -273,9 +279,11 @@ def attention_cost(
     decode_vector_fraction: float,
     decode_fill_s: float,
     decode_split_s: float,
+    prefilled: float,
 ) -> Quantities:
     """Cost of attention that stores `kv_dim` numbers per token and KV head, in prefill tiles of `tile` rows and keys.
 
+    `prefilled` is 0.0 where the queries are known to be so few (see :func:`many`) that they are computed as in decode.
     `attention` explains everything else.
     """
     group = heads / kv_heads
@@ -308,7 +316,7 @@ def attention_cost(
         row_s, memory_s, pair_s, decode_rows, fetch_rows, port_cores, cache_rate, core_rate, core_count, block_s,
         decode_fill_s, decode_split_s,
     )  # fmt: skip
-    if q_len > 1.0 and group * q_len > DECODE_ROWS:
+    if prefilled > 0.0 and many(q_len, group):
         decode_time, decode_upper = time_s, upper_s
         pair_s = 2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
         pair_s += SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
@@ -337,6 +345,27 @@ def attention_cost(
         0.0,
         overhead_s,
     )
+
+
+@inner
+def written(
+    launch_s: float,
+    batch: float,
+    kv_heads: float,
+    head_dim: float,
+    kv_dim: float,
+    q_len: float,
+    causal: float,
+    scattered: float,
+    tensors: float,
+    scatter_s: float,
+    scatter_element_s: float,
+    token_write_s: float,
+) -> float:
+    """Time, s, of the launch and of writing new keys and values, where attention's own kernels do not."""
+    tokens = batch * tensors * q_len
+    launch_s += scattered * (scatter_s + scatter_element_s * (tokens * kv_heads * kv_dim))
+    return launch_s + causal * tokens * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
 
 
 @kernel
@@ -456,18 +485,17 @@ def attention(
     another width may have other tiles. Keys cut over more cores leave more parts to combine: with twice the cores one
     call may take a few percent longer.
     """
-    key_dim = head_dim
     value_dim = value_dim if value_dim > 0.0 else head_dim
-    kv_dim = key_dim + value_dim
+    key_dim, kv_dim, prefilled = head_dim, head_dim + value_dim, 1.0
     tile = narrow_tile if head_dim <= NARROW else TILE
-    tokens = batch * tensors * q_len
-    written = tokens * kv_heads * kv_dim
-    launch_s += scattered * (scatter_s + scatter_element_s * written)
-    launch_s += causal * tokens * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
+    launch_s = written(
+        launch_s, batch, kv_heads, head_dim, kv_dim, q_len, causal, scattered, tensors, scatter_s, scatter_element_s,
+        token_write_s,
+    )  # fmt: skip
     return attention_cost(
         batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
         tensors, tile, decode_rows, fetch_rows, port_cores, matrix_flops, vector_flops, memory_bandwidth,
         cache_bandwidth, cache_capacity, core_count, launch_s, convert_s, sequence_s, block_s, memory_fraction,
         cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
-        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s,
+        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, prefilled,
     )  # fmt: skip

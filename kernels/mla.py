@@ -72,7 +72,7 @@ def mla_attention(
     """
     key_dim = kv_dim = kv_lora_rank + rope_dim  # values are part of the keys: nothing is stored for them
     value_dim = kv_lora_rank
-    kv_heads, window, tensors, tile = 1.0, 0.0, 1.0, MLA_TILE
+    kv_heads, window, tensors, tile, prefilled = 1.0, 0.0, 1.0, MLA_TILE, 1.0
     if kv_width < width:
         launch_s += widen_s + widen_element_s * batch * kv_len * key_dim
     return attention_cost(
@@ -80,5 +80,5 @@ def mla_attention(
         tensors, tile, decode_rows, fetch_rows, port_cores, matrix_flops, vector_flops, memory_bandwidth,
         cache_bandwidth, cache_capacity, core_count, launch_s, convert_s, sequence_s, block_s, memory_fraction,
         cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
-        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s,
+        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, prefilled,
     )  # fmt: skip

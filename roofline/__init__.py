@@ -95,6 +95,7 @@ _MODULE_OF = {
     "RooflineError": "base.errors",
     "UnknownName": "base.errors",
     "estimate": "estimates.estimate",
+    "place": "estimates.placing",
     "cost": "estimates.inference",
     "run": "estimates.inference",
     "all_gather": "work.op",

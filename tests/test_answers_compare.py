@@ -26,7 +26,9 @@ DRAWS = 64
 
 @pytest.fixture(scope="module")
 def compared() -> Any:
-    return rl.compare(["artemis", "mtia-v1", "a100"], WORKLOADS, draws=DRAWS, targets={"tpot_s": 0.02, "latency_s": 1e-3})
+    return rl.compare(
+        ["artemis", "mtia-v1", "a100"], WORKLOADS, draws=DRAWS, targets={"tpot_s": 0.02, "latency_s": 1e-3}
+    )
 
 
 # Odds ---------------------------------------------------------------------------------------------------------------
@@ -214,7 +216,15 @@ def test_correlations_are_those_asked_for(one: float, two: float) -> None:
     numbers = dict(chip.numbers)
     for path, r in zip(paths, (one, two), strict=True):
         numbers[path] = Number(
-            1e12, "bandwidth", "estimated", "s", low=1e11, high=1e13, shape="loguniform", correlates_with="x", correlation=r
+            1e12,
+            "bandwidth",
+            "estimated",
+            "s",
+            low=1e11,
+            high=1e13,
+            shape="loguniform",
+            correlates_with="x",
+            correlation=r,
         )
     drawn = sample(dataclasses.replace(chip, numbers=numbers), 2048, method="sobol", only=paths)
     from scipy.special import ndtri

@@ -160,5 +160,7 @@ def test_the_command_solves_and_says_why_not(run: Any) -> None:
     code, _, err = run(*asked[:-2], "--vary", "nothing", "--target", "1")
     assert code == 2
     assert "called 'nothing'" in err
-    code, out, _ = run("takeovers", MODEL, "--chip", CHIP, "--dtype", "fp16", "--vary", "batch", "--high", "64", "--csv")
+    code, out, _ = run(
+        "takeovers", MODEL, "--chip", CHIP, "--dtype", "fp16", "--vary", "batch", "--high", "64", "--csv"
+    )
     assert (code, out.splitlines()[0]) == (0, "phase,start,end,bound,present")

@@ -151,8 +151,8 @@ def _grid() -> Any:
 def _axes(options: dict[str, tuple[Any, set[str]]]) -> dict[str, tuple[Any, set[str]]]:
     """The same for a sweep, where an array of what may be is an axis."""
     return {
-        name: (value, fine | ok(np.array([None])) if "None" in fine else fine)
-        for name, (value, fine) in options.items()
+        name: (value, allowed | ok(np.array([None])) if "None" in allowed else allowed)
+        for name, (value, allowed) in options.items()
     }
 
 
@@ -209,17 +209,17 @@ def outcomes(function: Callable[..., Any], arguments: dict[str, tuple[Any, set[s
     """What foreign exceptions came of the things, and which were taken that cannot be right."""
     foreign, taken = [], []
     usual = {name: value for name, (value, _) in arguments.items()}
-    for name, (_, fine) in arguments.items():
+    for name, (_, allowed) in arguments.items():
         for thing in THINGS:
             try:
                 function(**{**usual, name: thing})
             except rl.RooflineError as error:
-                if repr(thing) in fine:
+                if repr(thing) in allowed:
                     foreign.append(f"{name}={thing!r} is fine, but: {error}")
             except Exception as error:  # what must not be
                 foreign.append(f"{name}={thing!r}: {type(error).__name__}: {error}")
             else:
-                if repr(thing) not in fine:
+                if repr(thing) not in allowed:
                     taken.append(f"{name}={thing!r}")
     return foreign, taken
 
@@ -234,7 +234,7 @@ def test_what_is_nothing_of_the_kind_is_refused(
 ) -> None:
     if name in SLOW:
         monkeypatch.setattr(f"{__name__}.THINGS", [thing for thing in THINGS if repr(thing) not in SLOW[name]])
-        arguments = {key: (value, fine - SLOW[name]) for key, (value, fine) in arguments.items()}
+        arguments = {key: (value, allowed - SLOW[name]) for key, (value, allowed) in arguments.items()}
     assert outcomes(function, arguments) == ([], [])
 
 

@@ -14,8 +14,9 @@ import pytest
 
 import roofline as rl
 from roofline import kernels
+from roofline.estimates import blocks
 from roofline.estimates.inference import evaluate_op
-from roofline.kernels import _jit
+from roofline.kernels import _jit, _loops
 from roofline.work import sizes
 from roofline.work.op import Op
 
@@ -32,16 +33,23 @@ OPERATORS = [
 ]
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that is an array is compiled."""
+    monkeypatch.setattr(_jit, "SMALL", 1)
+
+
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("op", OPERATORS, ids=lambda o: o.kind)
 def test_compiled_loops_agree_with_plain_python(op: Op) -> None:
     chip = rl.load_chip("h100-sxm")
     name = next(iter(op.args))
-    values = np.linspace(op.args[name], op.args[name] * 3, 2 * _jit.SMALL).round()
+    values = np.linspace(op.args[name], op.args[name] * 3, _loops.POINTS + 100).round()
     together = np.array(np.broadcast_arrays(*evaluate_op(op.with_args(**{name: values}), chip)))
-    assert kernels.by_name()[op.kernel] in _jit._COMPILED
+    assert (kernels.by_name()[op.kernel], f"block{len(op.args)}") in _jit._COMPILED
     for i in (0, 1, 777, len(values) - 1):
         alone = np.array(evaluate_op(op.with_args(**{name: float(values[i])}), chip))
-        np.testing.assert_allclose(together[:, i], alone, rtol=1e-12)
+        np.testing.assert_array_equal(together[:, i], alone)
 
 
 MOST = sizes.MOST
@@ -61,6 +69,7 @@ EXTREMES = [
 ]
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("chip_name", ["h100-sxm", "mtia-v1", "epyc-9654"])
 @pytest.mark.parametrize("op", EXTREMES, ids=lambda o: o.kind)
 def test_the_largest_sizes_overflow_nowhere(op: Op, chip_name: str) -> None:
@@ -69,7 +78,7 @@ def test_the_largest_sizes_overflow_nowhere(op: Op, chip_name: str) -> None:
     op = dataclasses.replace(op, dtype=chip.widest_matrix) if op.dtype == "bf16" else op
     alone = np.array(evaluate_op(op, chip), dtype=float)
     name = next(iter(op.args))
-    many = evaluate_op(op.with_args(**{name: np.full(_jit.SMALL, float(op.args[name]))}), chip)
+    many = evaluate_op(op.with_args(**{name: np.full(100, float(op.args[name]))}), chip)
     together = np.array(np.broadcast_arrays(*many))[:, 77]
     assert np.all(np.isfinite(alone) & (alone >= 0))
     lower, time, upper = alone[6:9]
@@ -77,13 +86,14 @@ def test_the_largest_sizes_overflow_nowhere(op: Op, chip_name: str) -> None:
     np.testing.assert_allclose(together, alone, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("at_once")
 def test_several_threads_give_what_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = np.arange(1.0, 3 * _jit.SMALL + 2)
+    batch = np.arange(1.0, 5 * _loops.POINTS + 2)
     op = rl.attention(batch=batch, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=700)
     chip = rl.load_chip("h100-sxm")
     alone = evaluate_op(op, chip)
-    monkeypatch.setattr(_jit, "SHARE", 1000)
-    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.setattr(blocks, "MANY", 2 * _loops.POINTS)
+    monkeypatch.setattr("roofline.base.cpus.available", lambda: 3)
     for one, several in zip(alone, evaluate_op(op, chip), strict=True):
         np.testing.assert_array_equal(one, several)
 
@@ -99,6 +109,7 @@ import resource, sys, warnings
 sys.path.insert(0, {folder!r})
 import numpy as np
 from fake import kernel_file, _jit
+_jit.SMALL = 1
 {before}
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
@@ -169,7 +180,7 @@ def test_what_is_damaged_in_the_cache_is_made_anew(tmp_path: Path) -> None:
         assert len(told) == 1  # for both loops
         assert told[0].startswith(f"RuntimeWarning a compiled loop in {where} was damaged")
     assert run(tmp_path, loops=2) == (6.0, where, 1, [])
-    source = Path(where) / "kernel_file_twice_loop.py"
+    source = Path(where) / "kernel_file_twice_points.py"
     written = source.read_bytes()
     source.write_bytes(DAMAGE["truncated"](written))
     value, same, _, told = run(tmp_path)
@@ -211,6 +222,7 @@ def test_processes_that_start_together_share_the_cache(tmp_path: Path) -> None:
     assert run(tmp_path) == (6.0, where, 1, [])
 
 
+@pytest.mark.usefixtures("at_once")
 def test_nothing_writable_means_no_cache_but_the_same_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("read-only")
@@ -219,8 +231,8 @@ def test_nothing_writable_means_no_cache_but_the_same_answer(tmp_path: Path, mon
     monkeypatch.setattr(_jit, "cache_folder", _jit.cache_folder.__wrapped__)
     assert _jit.cache_folder() is None
     function = kernels.by_name()["host_copy"]
-    _jit._compile.cache_clear()
+    _jit._compiled.cache_clear()
     arguments = [np.linspace(1e3, 1e6, 5000), 64e9, 1e-6, 3e12, 8e-6, 0.85]
     together = _jit.evaluate(function, arguments, 5000)
     assert together[7, 42] == pytest.approx(function(arguments[0][42], *arguments[1:])[7], rel=1e-12)
-    _jit._compile.cache_clear()
+    _jit._compiled.cache_clear()

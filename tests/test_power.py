@@ -247,7 +247,7 @@ def test_a_sweep_takes_terms_as_axes_and_marks_what_is_not_known() -> None:
     est = rl.estimate("dlrm-kaggle", "h100-sxm", batch=256, electricity=0.3)
     point = grid.sel(chip="h100-sxm", electricity=0.3)
     assert float(point["usd_per_million_samples"]) == pytest.approx(est.usd_per_million_samples)
-    assert bool(grid["usd_per_million_samples"].sel(chip="mtia-2i").isnull().all())
+    assert np.isnan(grid["usd_per_million_samples"].sel(chip="mtia-2i")).all()
     assert bool((grid["power_w"].sel(chip="mtia-2i") > 0).all())
     assert grid["electricity"].attrs["units"] == "USD/kWh"
 
@@ -286,6 +286,12 @@ def test_published_rows_that_nothing_was_set_on(rows: pd.DataFrame) -> None:
     walls = rows[(rows["source"].str.startswith("mlperf")) & (rows["set_on"] == "")]
     assert len(walls) >= 9
     assert (walls["error"] < 0.1).all()
+
+
+def test_the_shares_of_gpus_are_those_that_fit_the_rows_they_were_set_on() -> None:
+    gpu = rl.load_chip("h100-sxm")
+    for name, value in published.fit().items():
+        assert gpu[f"power.{name}"] == pytest.approx(value, abs=0.02), name
 
 
 def test_defaults_of_terms_are_what_the_options_say() -> None:

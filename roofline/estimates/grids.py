@@ -40,7 +40,7 @@ def parts(shape: tuple[int, ...], most: int) -> Iterator[Part]:
         inner //= size
         lengths.append(max(1, most // inner))
     cuts = [
-        [slice(start, start + length) for start in range(0, size, length)]
+        [slice(start, min(start + length, size)) for start in range(0, size, length)]
         for size, length in zip(shape, lengths, strict=True)
     ]
     return itertools.product(*cuts)

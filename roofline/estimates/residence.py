@@ -27,6 +27,9 @@ NEWTON_STEPS, HALVINGS = 8, 50
 #: A table's rows count as differing in popularity by at least this exponent when software chooses which to pin.
 LEAST_SKEW = 0.05
 
+#: Logarithm of the most steps that a cache looks back on: for ever.
+MOST_LOG = 600.0
+
 #: Bytes lost to a cache of the last used lines for every byte too many, as of a matrix product's operands.
 THRASH = 3.0
 
@@ -165,14 +168,14 @@ def _part(one: Op, transaction: Any) -> _Share:
 
 def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
     """Bytes of each part in a cache of the last used things: what all were drawn in the same last steps."""
-    steps: Any = room / sum(part.tables * part.size * part.draws for part in parts)  # all different: too few
-    steps = maximum(steps, 1e-300)
+    different = sum(part.tables * part.size * part.draws for part in parts)
+    log_steps = _log(maximum(room / different, 1e-300))  # as if all were different: too few
     for _ in range(NEWTON_STEPS):
-        seen = [part.seen(steps) for part in parts]
-        size, slope = sum(s for s, _ in seen), sum(s for _, s in seen)
-        elasticity = maximum(steps * slope / maximum(size, 1e-300), lookups.LEAST_SLOPE)
-        growth = minimum(maximum(room / maximum(size, 1e-300), 1.0), 1e6) ** minimum(1.0 / elasticity, 100.0)
-        steps = minimum(steps * growth, lookups.FAR)
+        seen = [part.seen(_exp(log_steps)) for part in parts]
+        size, slope = maximum(sum(s for s, _ in seen), 1e-300), sum(s for _, s in seen)
+        elasticity = maximum(_exp(log_steps) * slope / size, lookups.LEAST_SLOPE)
+        log_steps = minimum(log_steps + maximum(_log(maximum(room, 1e-300) / size), 0.0) / elasticity, MOST_LOG)
+    steps = _exp(log_steps)
     sizes = [minimum(part.seen(steps)[0], part.whole) for part in parts]
     total = maximum(sum(sizes), 1e-300)
     scale = minimum(1.0, room / total)  # where Newton ended a little above
@@ -189,7 +192,7 @@ def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
         for part in parts:
             skew = maximum(part.skew, LEAST_SKEW)
             power = 1.0 - skew
-            power = choose(abs(power) < 1e-9, 1e-9, power)
+            power = choose(np.abs(power) < 1e-9, 1e-9, power)
             mass = (_power(part.rows + 0.5, power) - _power(0.5 + 0.058 * skew, power)) / power
             rank = np.exp(np.clip((np.log(part.draws / mass / part.size) - threshold) / skew, -60.0, 60.0))
             out.append(part.tables * part.size * minimum(rank, part.rows))
@@ -201,6 +204,14 @@ def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
         fits = sum(chosen(middle)) <= room
         low, high = choose(fits, low, middle), choose(fits, middle, high)
     return [minimum(size, room) for size in chosen(high)]
+
+
+def _log(value: Any) -> Any:
+    return np.log(value) if isinstance(value, np.ndarray) else math.log(value)
+
+
+def _exp(value: Any) -> Any:
+    return np.exp(value) if isinstance(value, np.ndarray) else math.exp(value)
 
 
 def _power(base: Any, exponent: Any) -> Any:

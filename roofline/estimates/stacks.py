@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from roofline.base.errors import BadWorkload, shown
@@ -12,7 +13,7 @@ from roofline.hardware.variants import PLAIN
 from roofline.models.llm import LanguageModel
 
 
-def chosen(model: Model, chip: Chip, options: dict[str, Any]) -> tuple[Chip, tuple[str, ...]]:
+def chosen(model: Model, chip: Chip, options: Mapping[str, Any]) -> tuple[Chip, tuple[str, ...]]:
     """The chip on the stack that was named, or that its descriptor takes for such a model, and what is to be said.
 
     Parameters

@@ -5,13 +5,14 @@ None of them changes how fast anything is. ``docs/power.md`` says where the defa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import MOST, everywhere, number
+from roofline.base.numeric import MOST, Numeric, NumericLike, everywhere, number
 
 #: USD for a kWh: the mean of the twelve months of 2025 for industry in the United States (EIA, Electric Power Monthly).
 ELECTRICITY = 0.086
@@ -52,17 +53,29 @@ class Terms:
         Grams of CO2 for a kWh.
     """
 
-    price_per_hour: Any = None
-    price: Any = None
-    electricity: Any = ELECTRICITY
-    pue: Any = PUE
-    amortise_years: Any = AMORTISE_YEARS
-    utilisation: Any = UTILISATION
-    carbon: Any = CARBON
+    price_per_hour: Numeric | None = None
+    price: Numeric | None = None
+    electricity: Numeric = ELECTRICITY
+    pue: Numeric = PUE
+    amortise_years: Numeric = AMORTISE_YEARS
+    utilisation: Numeric = UTILISATION
+    carbon: Numeric = CARBON
 
 
-#: The options of an estimate that are terms.
-TERMS = tuple(Terms.__dataclass_fields__)
+class TermOptions(TypedDict, total=False):
+    """The options of an estimate that are terms: those that :class:`Terms` describes."""
+
+    price_per_hour: NumericLike | None
+    price: NumericLike | None
+    electricity: NumericLike | None
+    pue: NumericLike | None
+    amortise_years: NumericLike | None
+    utilisation: NumericLike | None
+    carbon: NumericLike | None
+
+
+#: The names of these options.
+TERMS = tuple(TermOptions.__annotations__)
 
 #: What each is, for labels: unit and name.
 SAID = {
@@ -87,7 +100,7 @@ _WANTED: dict[str, tuple[float, float, str]] = {
 }
 
 
-def terms_of(options: dict[str, Any]) -> Terms:
+def terms_of(options: Mapping[str, Any]) -> Terms:
     """The terms among the options of an estimate; the others are left alone.
 
     Raises
@@ -98,7 +111,7 @@ def terms_of(options: dict[str, Any]) -> Terms:
     return Terms(**{name: checked(name, options[name]) for name in TERMS if options.get(name) is not None})
 
 
-def checked(name: str, value: Any) -> Any:
+def checked(name: str, value: object) -> Numeric:
     """A term as a float or an array of floats.
 
     Raises

@@ -84,12 +84,13 @@ time.
 
 ## What it was set on, and what it was not
 
-`roofline/evidence/measured/power.csv` has the rows. The three shares are least squares on the runs of Llama 3.1 on
-H100 (ML.ENERGY Benchmark v3: vLLM, steady state, power of the GPUs' sensors), at the throughput that this model
-predicts; the server is solved from two of MLPerf's results. Nothing else had a part in the numbers; the form, which
-rates are counted, was chosen in sight of all rows of both chips. Prompt lengths of these runs are not published: 500
-tokens (chat) and 300 (GPQA) are assumed, which puts throughput near what was measured. All figures of a family other
-than GPUs are judgement: no power of such a chip under a known load was found.
+`roofline/evidence/measured/power.csv` has the rows. The three shares are least squares
+(`roofline.fidelity.power.fit`) on the runs of Llama 3.1 on H100 (ML.ENERGY Benchmark v3: vLLM, steady state, power of
+the GPUs' sensors), at the throughput that this model predicts; the server is solved from two of MLPerf's results.
+Nothing else had a part in the numbers; the form, which rates are counted, was chosen in sight of all rows of both
+chips. Prompt lengths of these runs are not published: 500 tokens (chat) and 300 (GPQA) are assumed, which puts
+throughput near what was measured. All figures of a family other than GPUs are judgement: no power of such a chip
+under a known load was found.
 
 Power of a chip under language models. "Naive" is the TDP. Where throughput is further off than by a factor of 1.5,
 the chip waited for something that no estimate has, or did more than it has: the B200 waited for its host under this

@@ -15,15 +15,18 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, BadModel, UnknownName, shown
-from roofline.models.blocks import BLOCKS, Block, Count, Feature, Name, Strict, Width, as_list, flat
-from roofline.models.recommender import Recommender, TableGroup
+from roofline.models.block import Count, Feature, Name, Strict, Width, as_list, flat
+from roofline.models.blocks import BLOCKS, Block
+from roofline.models.recommender import Recommender
 from roofline.models.steps import Once, Pointwise, Step, merged
+from roofline.models.tables import TableGroup
 from roofline.work.sizes import MOST_SKEW
 
 Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
 Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
 
 Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+Pair = Annotated[list[Share], Field(min_length=2, max_length=2)]
 
 #: More than any model has; a bound on what a few bytes of a hostile file can ask for.
 MAX_TABLES = 100_000
@@ -55,7 +58,9 @@ class Tables(Strict):
     shares: Name | None = None
     together: Annotated[bool, Field(strict=True)] = False
     skew: Annotated[float, Field(strict=True, ge=0, le=MOST_SKEW, allow_inf_nan=False)] = 0.0
-    popularity: Annotated[list[Annotated[list[Share], Field(min_length=2, max_length=2)]], Field(max_length=20)] = []
+    popularity: Annotated[
+        list[Annotated[list[Share], Field(min_length=2, max_length=2)]], Field(max_length=20, default_factory=list)
+    ]
     once: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")

@@ -278,8 +278,8 @@ class Pointwise:
 class SequenceAttention:
     """HSTU's attention: history causally over itself, each candidate over the history and itself only.
 
-    Not `causal`: every vector over every other. `jagged` is the standard deviation of the history's length over its mean:
-    pairs grow with its square, and nothing is padded.
+    Not `causal`: every vector over every other. `jagged` is the standard deviation of the history's length over its
+    mean: pairs grow with its square, and nothing is padded.
 
     Its pointwise SiLU stands where softmax's exponential stood, and costs the vector engine about as much, so
     the operator is plain attention.

@@ -16,6 +16,7 @@ from roofline.show.quantities import ratio
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType as Colour
 
 #: Least length of a bar, of the longest.
 _VISIBLE = 0.01
@@ -95,7 +96,7 @@ def _segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, st
     return [*found, ("other", rest, "")] if rest > 1e-9 else found
 
 
-def _colours(names: Any) -> dict[str, Any]:
+def _colours(names: Any) -> dict[str, Colour]:
     """A colour for each operator, the same in every bar; what is drawn together is grey."""
     maps = canvas.matplotlib().colormaps
     colours = [c for name in ("tab20", "tab20b") for c in maps[name].colors if len(set(c)) > 1]  # no grey
@@ -107,7 +108,7 @@ def _draw(
     ax: Axes,
     bars: Sequence[tuple[str, pd.DataFrame]],
     segments: Sequence[Any],
-    colours: Mapping[str, Any],
+    colours: Mapping[str, Colour],
     title: str | None,
     scale: float,
     own: bool,

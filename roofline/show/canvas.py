@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from roofline.base.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType as Colour
+
+#: A place in a picture: across and up.
+Spot: TypeAlias = tuple[float, float] | np.ndarray
 
 _Given = ParamSpec("_Given")
 _Made = TypeVar("_Made")
@@ -72,16 +76,20 @@ def picture(draw: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
     return drawn
 
 
-def palette() -> tuple[Any, ...]:
+def palette() -> tuple[Colour, ...]:
     """Colours for many series: those that everybody can tell apart first, then of neighbours that differ in hue."""
     maps = matplotlib().colormaps
     # Four shades of each hue stand together there, from dark to light; of the last map the last four are greys.
-    shades = [c for name, hues in (("tab20b", 5), ("tab20c", 4)) for i in (0, 2, 1, 3)
-              for c in maps[name].colors[i:4 * hues:4]]  # fmt: skip
+    shades = [
+        colour
+        for name, hues in (("tab20b", 5), ("tab20c", 4))
+        for i in (0, 2, 1, 3)
+        for colour in maps[name].colors[i : 4 * hues : 4]
+    ]
     return (*COLOURS, *shades)
 
 
-def dark(colour: Any) -> Any:
+def dark(colour: Colour) -> tuple[float, float, float]:
     """A colour dark enough to read small text in on white."""
     matplotlib()
     from matplotlib.colors import to_rgb
@@ -89,7 +97,8 @@ def dark(colour: Any) -> Any:
     red, green, blue = to_rgb(colour)
     light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     most = 0.45
-    return (red, green, blue) if light <= most else tuple(part * most / light for part in (red, green, blue))
+    share = min(1.0, most / light) if light else 1.0
+    return red * share, green * share, blue * share
 
 
 def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -144,10 +153,17 @@ def rim() -> list[Any]:
     return [withStroke(linewidth=2.2, foreground="white")]
 
 
-def write(ax: Axes, text: str, at: Any, offset: Any, colour: Any, **options: Any) -> Any:
+def write(ax: Axes, text: str, at: Spot, offset: Spot, colour: Colour, **options: Any) -> Any:
     """Text beside a point, offset in typographic points; a dollar sign is a dollar sign."""
     options = {"fontsize": 7.5, "zorder": 8, "path_effects": rim(), "parse_math": False, **options}
-    written = ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
+    written = ax.annotate(
+        text,
+        (float(at[0]), float(at[1])),
+        xytext=(float(offset[0]), float(offset[1])),
+        textcoords="offset points",
+        color=colour,
+        **options,
+    )
     written.set_in_layout(False)  # the page was laid out before its labels were placed
     return written
 

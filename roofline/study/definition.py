@@ -85,10 +85,10 @@ class Grid:
         """What can bound a phase on any of the chips; codes count them."""
         return tuple(dict.fromkeys(name for chip in self.chips for name in bound_names(chip)))
 
-    def lengths(self, most: int = MOST) -> tuple[int, ...]:
-        """Points of a slab along each axis: 1 for what no array can hold, and together about `most`."""
+    def lengths(self) -> tuple[int, ...]:
+        """Points of a slab along each axis: 1 for what no array can hold, and together about :data:`MOST`."""
         found = [1] * len(self.axes)
-        room = most
+        room = MOST
         for i in sorted((i for i, axis in enumerate(self.axes) if axis.numeric), key=self._depth):
             size = len(self.axes[i])
             pieces = math.ceil(size / max(1, min(room, size)))

@@ -82,6 +82,8 @@ def indices(
 
     if isinstance(draws, bool) or not isinstance(draws, int) or not 8 <= draws <= 2**16 or draws & (draws - 1):
         raise BadWorkload(f"indices: draws: expected a power of two from 8 to 65,536, found {shown(draws)}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise BadWorkload(f"indices: seed: expected a whole number that is not negative, found {shown(seed)}")
     base = estimate(as_model(model), as_chip(chip), check=False, **options)
     if np.shape(base.time_s):
         raise BadWorkload("indices: expected one point, found arrays: sweep and estimate do arrays")
@@ -129,7 +131,7 @@ def analysed(
     deviation = float(np.std(values))
     if deviation <= 1e-12 * max(1.0, float(np.abs(values).max())):  # nothing moves it
         return {name: np.zeros(len(names)) for name in ("first", "first_error", "total", "total_error")}, 0.0
-    found = analysis.analyze(problem, values, calc_second_order=False, seed=seed)
+    found = analysis.analyze(problem, values, calc_second_order=False, seed=seed + 1)  # it takes 0 for no seed
     columns = {"first": "S1", "first_error": "S1_conf", "total": "ST", "total_error": "ST_conf"}
     return {name: np.asarray(found[theirs]) for name, theirs in columns.items()}, deviation
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
-from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates import stacks
 from roofline.estimates.estimate import estimate
+from roofline.estimates.request import Options
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 
@@ -33,11 +33,11 @@ _NOTHING = 1e-6
 
 @takes(model=MODEL, chip=CHIP, figure=optional(TEXT))
 def sensitivity(
-    model: Model | str | os.PathLike[str],
-    chip: Chip | str | os.PathLike[str],
+    model: Model | Name,
+    chip: Chip | Name,
     figure: str | None = None,
     step: float = 0.1,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> pd.DataFrame:
     """How much each figure of the chip moves the result: elasticities, largest first.
 
@@ -76,7 +76,8 @@ def sensitivity(
     )
     if not NUMBER.holds(step) or not 1e-6 <= abs(step) < 1:
         raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {shown(step)}")
-    base = estimate(loaded, on, check=False, **options)
+    asked: dict[str, Any] = {**options, "check": False}
+    base = estimate(loaded, on, **asked)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
     known = (*base.FIGURES, *base.EXTRA)
@@ -85,7 +86,7 @@ def sensitivity(
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(_changes(on, float(step))):
-        after = getattr(estimate(loaded, varied(on, block), check=False, **options), figure)
+        after = getattr(estimate(loaded, varied(on, block), **asked), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:
@@ -123,9 +124,9 @@ def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
     for path in _DRIVERS:
         if path in changes:
             yield {path: changes[path]}
-    apart = [path for path in changes if path not in _DRIVERS]
-    for start in range(0, len(apart), _TOGETHER):
-        yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
+    others = [path for path in changes if path not in _DRIVERS]
+    for start in range(0, len(others), _TOGETHER):
+        yield {path: changes[path] for path in others[start : start + _TOGETHER]}
 
 
 def varied(chip: Chip, changes: dict[str, float]) -> Chip:

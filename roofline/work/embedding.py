@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, maximum
+from roofline.base.numeric import Numeric, NumericLike, anywhere, broadcastable, flags, maximum, not_negative
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
@@ -14,14 +14,14 @@ _ALONE: dict[str, Numeric] = {"room_share": 1.0, "warm_share": 0.0, "launches": 
 
 def embedding_bag(
     *,
-    batch: Numeric,
-    tables: Numeric,
-    rows: Numeric,
-    dim: Numeric,
-    pooling: Numeric,
+    batch: NumericLike,
+    tables: NumericLike,
+    rows: NumericLike,
+    dim: NumericLike,
+    pooling: NumericLike,
     dtype: str = "fp32",
-    skew: Numeric = 0,
-    together: Numeric = 1,
+    skew: NumericLike = 0,
+    together: NumericLike = 1,
     out_dtype: str | None = None,
     reuse: bool = False,
     warm: bool = False,
@@ -77,3 +77,45 @@ def embedding_bag(
         "warm_share": flags(name, warm=warm)["warm"],
     }
     return Op("embedding_bag", name, dtype, args, count, shard, scope)
+
+
+def host_lookup(
+    *,
+    batch: Numeric,
+    tables: Numeric,
+    rows: Numeric,
+    dim: Numeric,
+    pooling: Numeric,
+    dtype: str = "fp32",
+    skew: Numeric = 0,
+    out_dtype: str | None = None,
+    gathers: bool = True,
+    kept_bytes: Numeric = 0,
+    name: str = "host_lookup",
+    count: Numeric = 1,
+    shard: str = "tables",
+    scope: str = "model",
+) -> Op:
+    """Pooled lookup in tables of the host's memory; sizes as for :func:`embedding_bag`.
+
+    Parameters
+    ----------
+    gathers : bool
+        Whether the host gathers and sums, so that pooled vectors cross the link; else rows do.
+    kept_bytes : number or array
+        Bytes of the chip's memory in which the rows that were used last are kept; for ``gathers=False``.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes outside of those that ``sizes.py`` states.
+    """
+    dtype = dtype_name(dtype)
+    args = {
+        **mean(name, batch=batch), **whole(name, tables=tables), **mean(name, rows=rows), **whole(name, dim=dim),
+        **amount(name, pooling=pooling), **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],
+        "out_width": width(out_dtype, wide(dtype)), **flags(name, gathers=gathers),
+        **not_negative(name, kept_bytes=kept_bytes), "launches": 1.0,
+    }  # fmt: skip
+    broadcastable(name, args)
+    return Op("host_lookup", name, dtype, args, count, shard, scope)

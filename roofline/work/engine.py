@@ -65,7 +65,7 @@ def resident(step: Workload, share: Numeric) -> Workload:
 def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
     """One pass in which sequences decode while prompts, or pieces of them, are prefilled.
 
-    Products, norms and collectives run once over the tokens of both; attention runs apart for the two.
+    Products, norms and collectives run once over the tokens of both; attention runs once for each.
 
     Parameters
     ----------

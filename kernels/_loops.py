@@ -1,0 +1,123 @@
+"""The loops around kernels, as text to compile, and the scratch that those over a block of points work in.
+
+The scratch is one flat array of rows, :data:`ROW` numbers apart. Since every place in it is a constant distance from
+every other one, the compiler knows that none overlaps another, and makes vector instructions of the loops:
+
+=====================  ==========================================================
+rows                   hold
+=====================  ==========================================================
+0 to OWN - 1           the operator's own arguments, in the kernel's order
+COST to COST + 13      what the kernel returns
+TEMP to SUMS - 1       what a block form remembers between its loops
+SUMS to SUMS + 7       lower, time and upper sums; time by what bounds (5)
+FREE and on            further sums, and columns that arguments are copied from
+=====================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from roofline.kernels.quantities import Quantities
+
+POINTS = 2048  # of a block: what they need stays in a core's own cache
+ROW = POINTS + 8  # a cache line more, or all rows would compete for the same places in the cache
+OWN = 16
+COST = OWN
+TEMP = COST + len(Quantities._fields)
+SUMS = TEMP + 20
+FREE = SUMS + 8
+
+
+class Text(NamedTuple):
+    """A loop to compile."""
+
+    name: str
+    source: str
+    signature: Callable[[], tuple[Any, ...]]  # made where numba is there
+    custom: bool  # whether it is around a block form, not around the scalar kernel
+
+
+def text(function: Callable[..., Any], form: str, block_form: Callable[..., Any] | None) -> Text:
+    """The loop of a form around a function: ``points``, ``block9`` (with nine own arguments), or ``step``."""
+    name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_{form}"
+    if form == "points":
+        return _points(function, name)
+    if form == "step":
+        return _step(function, name)
+    return _block(function, name, int(form.removeprefix("block")), block_form)
+
+
+def _stores(target: str) -> str:
+    return "".join(f"        {target.format(q)} = cost[{q}]\n" for q in range(len(Quantities._fields)))
+
+
+def _points(function: Callable[..., Any], name: str) -> Text:
+    """Any of the arguments may be a column. Those of one number have a step of 0: one type, compiled once."""
+    count = len(inspect.signature(function).parameters)
+    columns = "".join(f", a{i}" for i in range(count))
+    point = ", ".join(f"a{i}[p * steps[{i}]]" for i in range(count))
+    source = (
+        f"def {name}(out, steps{columns}):\n"
+        f"    for p in range(out.shape[1]):\n"
+        f"        cost = {function.__name__}({point})\n"
+        f"{_stores('out[{}, p]')}"
+    )
+
+    def signature() -> tuple[Any, ...]:
+        from numba import float64, int64
+
+        return (float64[:, ::1], int64[::1], *[float64[::1]] * count)
+
+    return Text(name, source, signature, False)
+
+
+def _block(function: Callable[..., Any], name: str, own: int, block_form: Callable[..., Any] | None) -> Text:
+    """The first `own` arguments are rows of the scratch, the others are numbers."""
+    names = list(inspect.signature(function).parameters)[own:]
+    numbers = "".join(f"    {n} = numbers[{i}]\n" for i, n in enumerate(names))
+    source = (
+        f"def {name}(scratch, numbers, values, columns, size):\n"
+        f"    for i in range({own}):\n"
+        f"        if columns[i] < 0:\n"
+        f"            value = values[i]\n"
+        f"            for p in range(size):\n"
+        f"                scratch[i * {ROW} + p] = value\n"
+        f"        else:\n"
+        f"            column = columns[i] * {ROW}\n"
+        f"            for p in range(size):\n"
+        f"                scratch[i * {ROW} + p] = scratch[column + p]\n"
+        f"{numbers}"
+    )
+    if block_form is not None:
+        source += f"    {block_form.__name__}({', '.join(['scratch', 'size', *names])})\n"
+    else:
+        point = ", ".join([*(f"scratch[{i * ROW} + p]" for i in range(own)), *names])
+        source += f"    for p in range(size):\n        cost = {function.__name__}({point})\n"
+        source += "".join(
+            f"        scratch[{(COST + q) * ROW} + p] = cost[{q}]\n" for q in range(len(Quantities._fields))
+        )
+
+    def signature() -> tuple[Any, ...]:
+        from numba import float64, int64
+
+        return (float64[::1], float64[::1], float64[::1], int64[::1], int64)
+
+    return Text(name, source, signature, block_form is not None)
+
+
+def _step(function: Callable[..., Any], name: str) -> Text:
+    """A function of the scratch as it stands; its annotations say what it takes."""
+    given = inspect.signature(function).parameters
+    names = ", ".join(given)
+    kinds = [parameter.annotation for parameter in given.values()]
+
+    def signature() -> tuple[Any, ...]:
+        from numba import float64, int64, uint8
+
+        types = {"Scratch": float64[::1], "Codes": uint8[::1], "int": int64, "float": float64}
+        return tuple(types[kind] for kind in kinds)
+
+    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", signature, False)

@@ -1,0 +1,125 @@
+"""`attention` over a block of points: prefill, as long as decode to compute, is left out where no point needs it."""
+
+from __future__ import annotations
+
+from roofline.kernels import _loops
+from roofline.kernels._jit import block_of, inner
+from roofline.kernels.attention import NARROW, TILE, attention, attention_cost, many, written
+from roofline.kernels.sums import Scratch, store
+
+ROW = _loops.ROW
+
+
+@inner
+def at_point(
+    scratch: Scratch,
+    p: int,
+    prefilled: float,
+    matrix_flops: float,
+    vector_flops: float,
+    memory_bandwidth: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
+    core_count: float,
+    launch_s: float,
+    scatter_s: float,
+    scatter_element_s: float,
+    token_write_s: float,
+    convert_s: float,
+    sequence_s: float,
+    block_s: float,
+    memory_fraction: float,
+    cache_fraction: float,
+    edge_fraction: float,
+    fresh_fraction: float,
+    prefill_compute_fraction: float,
+    prefill_vector_fraction: float,
+    decode_compute_fraction: float,
+    decode_vector_fraction: float,
+    decode_fill_s: float,
+    decode_split_s: float,
+    narrow_tile: float,
+    decode_rows: float,
+    fetch_rows: float,
+    port_cores: float,
+) -> None:
+    """`attention` at one point, its own arguments from the scratch."""
+    batch, heads, kv_heads, head_dim = scratch[p], scratch[ROW + p], scratch[2 * ROW + p], scratch[3 * ROW + p]
+    value_dim, q_len, kv_len, causal = (
+        scratch[4 * ROW + p], scratch[5 * ROW + p], scratch[6 * ROW + p], scratch[7 * ROW + p]
+    )  # fmt: skip
+    window, width, kv_width = scratch[8 * ROW + p], scratch[9 * ROW + p], scratch[10 * ROW + p]
+    reuse, scattered, tensors = scratch[11 * ROW + p], scratch[12 * ROW + p], scratch[13 * ROW + p]
+    value_dim = value_dim if value_dim > 0.0 else head_dim
+    key_dim, kv_dim = head_dim, head_dim + value_dim
+    tile = narrow_tile if head_dim <= NARROW else TILE
+    launch_s = written(
+        launch_s, batch, kv_heads, head_dim, kv_dim, q_len, causal, scattered, tensors, scatter_s, scatter_element_s,
+        token_write_s,
+    )  # fmt: skip
+    cost = attention_cost(
+        batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
+        tensors, tile, decode_rows, fetch_rows, port_cores, matrix_flops, vector_flops, memory_bandwidth,
+        cache_bandwidth, cache_capacity, core_count, launch_s, convert_s, sequence_s, block_s, memory_fraction,
+        cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
+        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, prefilled,
+    )  # fmt: skip
+    store(scratch, p, cost)
+
+
+@block_of(attention)
+def attention_block(
+    scratch: Scratch,
+    size: int,
+    matrix_flops: float,
+    vector_flops: float,
+    memory_bandwidth: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
+    core_count: float,
+    launch_s: float,
+    scatter_s: float,
+    scatter_element_s: float,
+    token_write_s: float,
+    convert_s: float,
+    sequence_s: float,
+    block_s: float,
+    memory_fraction: float,
+    cache_fraction: float,
+    edge_fraction: float,
+    fresh_fraction: float,
+    prefill_compute_fraction: float,
+    prefill_vector_fraction: float,
+    decode_compute_fraction: float,
+    decode_vector_fraction: float,
+    decode_fill_s: float,
+    decode_split_s: float,
+    narrow_tile: float,
+    decode_rows: float,
+    fetch_rows: float,
+    port_cores: float,
+) -> None:
+    """The arguments from `matrix_flops` on are those of `attention`."""
+    found = 0
+    for p in range(size):
+        found += 1 if many(scratch[5 * ROW + p], scratch[ROW + p] / scratch[2 * ROW + p]) else 0
+    if found == 0:
+        prefilled = 0.0
+        for p in range(size):
+            at_point(
+                scratch, p, prefilled, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
+                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
+                memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
+                prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
+                decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
+            )  # fmt: skip
+    else:
+        prefilled = 1.0
+        for p in range(size):
+            at_point(
+                scratch, p, prefilled, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
+                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
+                memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
+                prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
+                decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
+            )  # fmt: skip
