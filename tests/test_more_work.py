@@ -22,7 +22,7 @@ from tests.small import DENSE, ROUTED
 
 
 @pytest.mark.parametrize(
-    ("check", "fine", "wrong"),
+    ("check", "allowed", "wrong"),
     [
         (whole, (1, 10**15, 4.0), (0, 10**15 + 1, 1.5)),
         (mean, (1, 1.0, 1.5, 10**15), (0.999, 0, 10**15 + 1)),
@@ -32,14 +32,14 @@ from tests.small import DENSE, ROUTED
     ],
 )
 def test_the_edges_of_sizes(
-    check: Callable[..., dict[str, Any]], fine: tuple[float, ...], wrong: tuple[float, ...]
+    check: Callable[..., dict[str, Any]], allowed: tuple[float, ...], wrong: tuple[float, ...]
 ) -> None:
     """Plain numbers and arrays alike; an array is refused for one of its numbers."""
-    for value in fine:
+    for value in allowed:
         assert check("it", size=value) == {"size": value}
-        assert check("it", size=np.array([value, fine[0]]))["size"].tolist() == [value, fine[0]]
+        assert check("it", size=np.array([value, allowed[0]]))["size"].tolist() == [value, allowed[0]]
     for value in (*wrong, np.nan, np.inf):
-        for given in (value, np.array([fine[0], value])):
+        for given in (value, np.array([allowed[0], value])):
             with pytest.raises(rl.BadWorkload, match=r"it: size must be a .*number from"):
                 check("it", size=given)
 
@@ -229,8 +229,8 @@ def test_the_nearest_degrees_are_named() -> None:
         with pytest.raises(rl.BadWorkload, match=words):
             Plan(**plan).check(model)
         assert not Plan(**plan).suits(model)
-    for fine in ({"tp": 4, "pp": 2}, {"ep": 8, "dp": 8}, {"tp": 4, "ep": 2}, {"tp": 2, "ep": 4, "dp": 2}):
-        assert Plan(**fine).suits(ROUTED)
+    for allowed in ({"tp": 4, "pp": 2}, {"ep": 8, "dp": 8}, {"tp": 4, "ep": 2}, {"tp": 2, "ep": 4, "dp": 2}):
+        assert Plan(**allowed).suits(ROUTED)
     assert not Plan(tp=np.array([1, 3])).suits(DENSE)
     assert (Plan(tp=4, pp=2, dp=3, ep=2).devices, Plan(tp=4, ep=2).moe_tp, Plan(tp=2, ep=4).moe_tp) == (24, 2, 1)
 
