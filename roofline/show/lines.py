@@ -134,8 +134,8 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
     colours = _colours(hue)
     entries: list[tuple[Any, str]] = []
     for i, colour in enumerate(colours):
-        if not known[:, i].any():
-            continue
+        if not known[:, i].any() and possible[:, i].all():
+            continue  # its model has no such figure, or no price is known
         places = across.places + (0 if across.numeric else _DODGE * ((i + 0.5) / lines - 0.5))
         mark = _line(page, places, values[:, :, i], known[:, i], fits[:, i], colour, scale, across.numeric)
         entries.append((mark, hue.names[i] if hue is not None else seen.label))
@@ -167,14 +167,16 @@ def _line(
             else:
                 page.vlines(x, values[low], values[high], color=colour, alpha=2 * alpha, linewidth=width * scale)
     marks = {"marker": "o", "markersize": 3.6 * scale} if known.sum() <= _MOST_MARKS or not joined else {}
-    style = {"color": colour, "linewidth": 1.4 * scale, "zorder": 4}
-    (line,) = page.plot(x, np.where(fits, middle, np.nan), "-" if joined else "", **style, **marks)
+    style = {"color": colour, "zorder": 4}
+    solid, dotted = ("-", ":") if joined else ("none", "none")
+    (line,) = page.plot(
+        x, np.where(fits, middle, np.nan), linestyle=solid, linewidth=1.4 * scale, **style, **marks
+    )  # fmt: skip
     beside = known & ~fits
     if beside.any():
         # The figures stand there all the same: a dotted line runs to each such point and from it, over no gap.
         reached = beside | np.append(beside[1:], False) | np.append(False, beside[:-1])
-        dots = {**style, "linewidth": 1.0 * scale, "zorder": 3}
-        page.plot(x, np.where(reached, middle, np.nan), ":" if joined else "", **dots)
+        page.plot(x, np.where(reached, middle, np.nan), linestyle=dotted, linewidth=1.0 * scale, **style)
         few = max(1, int(beside.sum()) // _MOST_MARKS)
         page.plot(
             x[beside][::few], middle[beside][::few], "o", markersize=4 * scale, markerfacecolor="white",
