@@ -131,8 +131,7 @@ def wide(values: np.ndarray) -> bool:
 
 def written(name: str, unit: str = "") -> Any:
     """What writes the values of a figure at ticks: with prefixes where they are seconds or large."""
-    seconds = unit == "s" or (name.endswith("_s") and "per_s" not in name)
-    if seconds:
+    if unit == "s" or (name.endswith("_s") and "per_s" not in name):
         return lambda v, _: units.text(v, "s", 3)
     return lambda v, _: si(v) if abs(v) >= 1e4 else ratio(v)
 

@@ -37,8 +37,8 @@ class View:
 
     Attributes
     ----------
-    figure, label, unit : str
-        The figure, what it is called, and its unit.
+    figure, label, said, unit : str
+        The figure, what it is called, the same with its unit, and the unit.
     axes : tuple of Scale
         One for each dimension of the arrays; the draws have none.
     values : ndarray
@@ -54,6 +54,7 @@ class View:
 
     figure: str
     label: str
+    said: str
     unit: str
     axes: tuple[Scale, ...]
     values: np.ndarray
@@ -69,10 +70,6 @@ class View:
         found: np.ndarray = self.possible & np.isfinite(self.values)
         return found
 
-    @property
-    def said(self) -> str:
-        """The figure as the axis of a picture names it; seconds stand at the ticks."""
-        return self.label if self.unit in ("s", "1", "") else f"{self.label} ({self.unit})"
 
 
 def view(
@@ -127,8 +124,8 @@ def view(
     codes = np.nan_to_num(_mark(part, "bound", dims, shape).astype(float), nan=255).astype(np.uint8)
     bounds = tuple(str(part["bound"].attrs.get("flag_meanings", "")).split()) if "bound" in part else ()
     found = View(
-        figure, LABELS.get(figure, str(part[figure].attrs.get("long_name", figure))),
-        str(part[figure].attrs.get("units", "")), scales, values, fits, possible, codes, bounds, _title(data, dims),
+        figure, called(data, figure), label_of(data, figure), str(part[figure].attrs.get("units", "")), scales, values,
+        fits, possible, codes, bounds, common(data, dims),
     )  # fmt: skip
     if not found.known.any():
         why = "no point of it is possible" if not possible.any() else f"{figure} has no number at any of its points"
@@ -156,6 +153,22 @@ def figure_of(what: str, data: Any, figure: Any) -> str:
     if figure not in known:
         raise UnknownName("figure of the grid", str(figure), known)
     return str(figure)
+
+
+def called(data: xr.Dataset, figure: str) -> str:
+    """What a figure is called."""
+    return LABELS.get(figure, str(data[figure].attrs.get("long_name", figure)))
+
+
+def label_of(data: xr.Dataset, figure: str) -> str:
+    """The name of an axis along which a figure is drawn, with its unit; seconds stand at the ticks."""
+    unit = str(data[figure].attrs.get("units", ""))
+    return called(data, figure) + (f" ({unit})" if unit not in ("s", "1", "") else "")
+
+
+def is_time(figure: str) -> bool:
+    """Whether a figure is in seconds, by its name."""
+    return figure.endswith("_s") and "per_s" not in figure
 
 
 def free(data: xr.Dataset) -> list[str]:
@@ -213,7 +226,7 @@ def _mark(part: xr.Dataset, name: str, dims: list[str], shape: tuple[int, ...]) 
     return found
 
 
-def _title(data: xr.Dataset, dims: list[str]) -> str:
+def common(data: xr.Dataset, dims: list[str]) -> str:
     """What all points have in common: the model and the chip, then the options."""
     same = {
         str(name): data[name].to_numpy().reshape(-1)[0].item()
