@@ -161,6 +161,8 @@ def _axes(options: dict[str, tuple[Any, set[str]]]) -> dict[str, tuple[Any, set[
 TITLES = ok(None, "", "x", "\0")
 _PHASE = pd.DataFrame({"op": ["gemm", "norm"], "time_s": [2e-4, 1e-4], "share": [0.6, 0.4], "bound": ["compute"] * 2})
 
+_RANKED = rl.estimate("rm1", CHIP, dtype="int8")
+
 CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
     ("load_chip", rl.load_chip, {"name": (CHIP, ok())}),
     ("load_model", rl.load_model, {"name": (MODEL, ok())}),
@@ -176,6 +178,25 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
     ("fewest_chips", rl.fewest_chips, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **CAPACITY}),
     ("sensitivity", rl.sensitivity, {"model": (MODEL, ok()), "chip": (CHIP, ok()), "figure": ("tpot_s", MAYBE),
                                      "step": (0.1, ok())}),
+    ("solve", rl.solve, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "figure": ("latency_s", ok()),
+                         "target": (1e-3, NUMBER), "vary": ("batch", ok()), "low": (None, MAYBE_NUMBER),
+                         "high": (64, MAYBE_NUMBER), "check": (True, FLAG)}),
+    ("solve figure", lambda low, high: rl.solve("rm1", CHIP, "latency_s", 1e-3, vary="clock", low=low, high=high), {
+        "low": ("x0.5", MAYBE), "high": ("x2", MAYBE)}),
+    ("takeovers", rl.takeovers, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "vary": ("batch", ok()),
+                                 "low": (None, MAYBE_NUMBER), "high": (64, MAYBE_NUMBER)}),
+    ("explain", lambda est, figure: rl.explain(est, figure), {"est": (_RANKED, ok()), "figure": (None, MAYBE)}),
+    ("compare", rl.compare, {"chips": ("mtia-v1", ok()), "models": ("rm1", ok()), "draws": (16, ok()),
+                             "seed": (0, NUMBER), "level": (0.9, ok()), "by": (1.0, NUMBER), "figure": (None, MAYBE),
+                             "targets": (None, ok(None, {})), "model_error": (False, FLAG), "scenarios": (True, FLAG),
+                             "shared_error": (0.5, ok())}),
+    ("indices", rl.indices, {"model": ("rm1", ok()), "chip": ("artemis", ok()), "figure": (None, MAYBE),
+                             "draws": (8, NUMBER), "seed": (0, NUMBER), "model_error": (True, FLAG),
+                             "scenarios": (True, FLAG)}),
+    ("search", rl.search, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "vary": ({"batch": (1, 4)}, ok()),
+                           "maximise": (None, MAYBE), "minimise": (None, MAYBE), "subject_to": (None, ok(None, {})),
+                           "check": (True, FLAG), "seed": (0, NUMBER), "population": (8, SIZE),
+                           "generations": (1, SIZE)}),
     ("pareto", _pareto, {"data": (THINGS, ok()), "maximise": (["tokens_per_s"], ok([], ())),
                          "minimise": (["tpot_s"], ok([], ()))}),
     ("cost", rl.cost, {"op": (rl.gemm(m=1, n=1, k=1), ok()), "chip": (CHIP, ok())}),
@@ -196,6 +217,7 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
     ("Chip.what_if", lambda changes: _chip().what_if(changes), {"changes": ({"clock": 1e9}, ok())}),
     ("Chip.what_if value", lambda value: _chip().what_if({"clock": value}), {"value": (1e9, ok())}),
     ("Chip.on_stack", lambda name: _chip().on_stack(name), {"name": ("vllm", ok())}),
+    ("Chip.scenario", lambda name: rl.load_chip("artemis").scenario(name), {"name": ("hbm", ok())}),
     ("Chip.number", lambda path: _chip().number(path), {"path": ("clock", ok())}),
     ("Chip.get", lambda path: _chip().get(path), {"path": ("clock", ok("", "x", "\0"))}),
     ("Chip.peak", lambda **given: _chip().peak(**given), {"dtype": ("bf16", ok()), "sparse": (False, FLAG)}),

@@ -184,6 +184,19 @@ def test_a_what_if_wins_over_the_default_stack() -> None:
     assert many.tpot_s.shape == (2,)
 
 
+def test_a_what_if_that_one_stack_cannot_follow_stands_in_the_way_of_that_one_alone() -> None:
+    """TensorRT-LLM's share is nearly one, SGLang has none of its own."""
+    path = "efficiency.attention.decode_compute_fraction"
+    factor = 1.01 / H100[f"stack.trtllm.{path}"]
+    assert factor * H100[path] < 1
+    fast = H100.what_if({path: f"x{factor}"})
+    with pytest.raises(BadWorkload, match=r"stack\.trtllm\.efficiency.*fraction of at most 1"):
+        rl.estimate("llama-3.1-8b", fast, **SMALL)
+    for stack in ("plain", "sglang"):
+        assert rl.estimate("llama-3.1-8b", fast, stack=stack, **SMALL).chip[path] == factor * H100[path]
+    assert rl.estimate("llama-3.1-8b", fast.what_if({path: 0.5}), **SMALL).chip[path] == 0.5
+
+
 # Descriptors ----------------------------------------------------------------------------------------------------
 
 
