@@ -131,8 +131,8 @@ def gathered(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
         for rows, pooling in zip(group.rows, group.pooling, strict=True):
             size = next(i for i, (limit, _) in enumerate(SIZE_CLASSES) if rows < limit)
             # Rows of one class are equally popular: to a cache the class is a table of its own.
-            parts = group.popularity or ((1.0, 1.0),)
-            for part, (of_rows, of_lookups) in enumerate(parts):
+            classes = group.popularity or ((1.0, 1.0),)
+            for part, (of_rows, of_lookups) in enumerate(classes):
                 measured = part + 1 if group.popularity else 0
                 key = (group.dim, group.sequence, size, group.together, group.skew, group.samples, measured)
                 alike.setdefault(key, []).append((max(1.0, rows * of_rows), pooling * of_lookups))

@@ -71,7 +71,6 @@ class View:
         return found
 
 
-
 def view(
     what: str,
     data: xr.Dataset,
@@ -146,7 +145,9 @@ def figure_of(what: str, data: Any, figure: Any) -> str:
         raise BadWorkload(f"{what}: expected an xarray.Dataset, as sweep returns it, found {type(data).__name__}")
     known = [str(name) for name in data.data_vars if name not in MARKS and data[name].dtype.kind in "iuf"]
     if not known:
-        raise BadWorkload(f"{what}: expected a grid with figures, found {', '.join(map(str, data.data_vars)) or 'none'}")
+        raise BadWorkload(
+            f"{what}: expected a grid with figures, found {', '.join(map(str, data.data_vars)) or 'none'}"
+        )
     if figure is None:
         some = [name for name in (*_USUAL, *known) if name in known and bool(data[name].notnull().any())]
         return some[0] if some else known[0]
