@@ -42,7 +42,7 @@ class HostProcess:
 
 
 #: The same where nothing is known of a process: the median of ln(99th percentile / mean) / 2.33 over the 252 points
-#: of the curves of NVIDIA's inference guides, one request at a time; 0.04 to 0.14 at the quartiles, with no trend in the batch.
+#: of the curves of NVIDIA's inference guides, one request at a time; 0.05 to 0.14 at the quartiles, with no trend.
 JITTER = 0.07
 
 _TRITON = (

@@ -251,8 +251,8 @@ class _Search:
     def best(self) -> list[int]:
         """Every plan where they are few, else the best that was come upon."""
         if math.prod(len(one) for one in self.choices) <= MOST_TRIED:
-            plans = itertools.product(*(range(len(one)) for one in self.choices))
-            return list(min(plans, key=lambda plan: self.value(plan)))
+            plans = [list(plan) for plan in itertools.product(*(range(len(one)) for one in self.choices))]
+            return min(plans, key=self.value)
         firsts = [self.first(by_size) for by_size in (False, True)]
         return min([*firsts, *map(self.improved, firsts)], key=self.value)
 
@@ -386,7 +386,7 @@ def loads(
     return total
 
 
-def placed(model: Recommender, chip: Chip, request: Request, asked: Any) -> Request:
+def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> Request:
     """The request with the placement that was asked for: a plan for all of its batches, on the chip's plain figures.
 
     Raises

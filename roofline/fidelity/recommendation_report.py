@@ -116,8 +116,8 @@ def _why() -> str:
             [chip, *(f"{1e3 * float(total.get(b, 0.0)):.2f} ms" for b in ("compute", "memory:l2", "memory:hbm"))]
         )
     words = (
-        "\nThe rows come out of the L2 more often than out of the HBM (lists of rows come together), products and rows are "
-        "bound by compute and by the L2, which the H200 has as the H100: so little is left for the bandwidth to buy.\n"
+        "\nThe rows come out of the L2 more often than out of the HBM (lists of rows come together); products and rows "
+        "are bound by compute and by the L2, which the H200 has as the H100: little is left for bandwidth to buy.\n"
     )
     return _rows(["chip", "compute", "L2", "HBM"], lines) + words
 
