@@ -65,8 +65,10 @@ LANGUAGE = {
 }  # fmt: skip
 RECOMMENDATION = {
     "batch": (10, SIZE), "devices": (1, SIZE), "dtype": ("int8", MAYBE), "table_dtype": (None, MAYBE),
-    "skew": (0, ok()), "compiled": (False, FLAG), "usable_memory": (0.9, ok()),
+    "skew": (0, ok(None)), "compiled": (False, FLAG), "placement": ("even", ok(None)), "usable_memory": (0.9, ok()),
 }  # fmt: skip
+SWEPT = {name: value for name, value in RECOMMENDATION.items() if name != "placement"}  # which is no axis
+SWEPT["skew"] = (0, ok())
 SERVING = {
     "concurrency": (3, MAYBE_NUMBER), "prompt_sd": (0, NUMBER), "output_sd": (0, NUMBER), "chunk": (10, SIZE),
     "beams": (1, SIZE), "reserve": (False, FLAG), "whole_cache": (False, FLAG), "check": (True, FLAG),
@@ -166,8 +168,12 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
     ("load_model", rl.load_model, {"name": (MODEL, ok())}),
     ("estimate", rl.estimate, {"model": (MODEL, ok()), "chip": (CHIP, ok()), "check": (True, FLAG), **LANGUAGE}),
     ("estimate recommendation", rl.estimate, {"model": ("rm1", ok()), "chip": (CHIP, ok()), **RECOMMENDATION}),
+    ("place", rl.place, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "devices": (2, SIZE), "batch": (8, SIZE),
+                         "how": ("auto", ok()), "dtype": ("fp16", MAYBE), "table_dtype": ("fp16", MAYBE),
+                         "skew": (0, ok(None)), "tiers": (("memory",), ok()), "kept_share": (0.1, ok()),
+                         "usable_memory": (0.9, ok())}),
     ("sweep", rl.sweep, {"models": (MODEL, ok()), "chips": (CHIP, ok()), **_axes(LANGUAGE)}),
-    ("sweep recommendation", rl.sweep, {"models": ("rm1", ok()), "chips": (CHIP, ok()), **_axes(RECOMMENDATION)}),
+    ("sweep recommendation", rl.sweep, {"models": ("rm1", ok()), "chips": (CHIP, ok()), **_axes(SWEPT)}),
     ("serve", rl.serve, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **SERVING}),
     ("fewest_chips", rl.fewest_chips, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **CAPACITY}),
     ("sensitivity", rl.sensitivity, {"model": (MODEL, ok()), "chip": (CHIP, ok()), "figure": ("tpot_s", MAYBE),
