@@ -292,6 +292,8 @@ def plot_indices(
     page.spines[["top", "right"]].set_visible(False)
     if title:
         canvas.title(page, title, 10 * scale, share=0.66, beside=True)
-    canvas.name_below(page, f"share of the variance of {canvas.plain(table.attrs.get('figure', 'the result'))}", 9 * scale)
+    canvas.name_below(
+        page, f"share of the variance of {canvas.plain(table.attrs.get('figure', 'the result'))}", 9 * scale
+    )
     canvas.key(page, entries, 7.5 * scale, None)  # in the corner where the bars are short
     return page

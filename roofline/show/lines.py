@@ -106,7 +106,9 @@ def plot_band(
         As :func:`plot_line`, and for a grid without draws.
     """
     if getattr(data, "sizes", {}).get(DRAW, 1) < 2:
-        raise BadWorkload("band: expected a grid with draws of its uncertain figures, found none: sweep(..., draws=256)")
+        raise BadWorkload(
+            "band: expected a grid with draws of its uncertain figures, found none: sweep(..., draws=256)"
+        )
     seen = view("band", data, figure, {"x": x, "hue": hue}, draws=True)
     return _draw(seen, title, size, ax)
 
@@ -190,9 +192,7 @@ def _crosses(page: Axes, x: np.ndarray, row: int, colour: Colour, scale: float) 
     if len(x):
         x = x[:: max(1, len(x) // _MOST_MARKS)]
         foot = np.full(len(x), 0.025 + 0.03 * row)
-        page.plot(
-            x, foot, "x", color=colour, markersize=4 * scale, transform=page.get_xaxis_transform(), zorder=5
-        )
+        page.plot(x, foot, "x", color=colour, markersize=4 * scale, transform=page.get_xaxis_transform(), zorder=5)
 
 
 def _key(beside: np.ndarray, impossible: np.ndarray, draws: int, scale: float) -> list[tuple[Any, str]]:
@@ -216,9 +216,7 @@ def _key(beside: np.ndarray, impossible: np.ndarray, draws: int, scale: float) -
     return found
 
 
-def _finish(
-    page: Axes, across: Scale, title: str, entries: list[tuple[Any, str]], scale: float, own: bool
-) -> None:
+def _finish(page: Axes, across: Scale, title: str, entries: list[tuple[Any, str]], scale: float, own: bool) -> None:
     """Limits, rules, title, key, and ticks as the page has room for them."""
     if not across.numeric:
         page.set_xlim(-0.6, len(across) - 0.4)

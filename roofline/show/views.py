@@ -13,7 +13,7 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.show.report import LABELS
-from roofline.show.scales import Scale, coordinate, scale_of
+from roofline.show.scales import Scale, coordinate, scale_of, tick
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,7 +69,6 @@ class View:
         """Where there is a number: the point is possible, and its model and chip have such a figure."""
         found: np.ndarray = self.possible & np.isfinite(self.values)
         return found
-
 
 
 def view(
@@ -146,7 +145,9 @@ def figure_of(what: str, data: Any, figure: Any) -> str:
         raise BadWorkload(f"{what}: expected an xarray.Dataset, as sweep returns it, found {type(data).__name__}")
     known = [str(name) for name in data.data_vars if name not in MARKS and data[name].dtype.kind in "iuf"]
     if not known:
-        raise BadWorkload(f"{what}: expected a grid with figures, found {', '.join(map(str, data.data_vars)) or 'none'}")
+        raise BadWorkload(
+            f"{what}: expected a grid with figures, found {', '.join(map(str, data.data_vars)) or 'none'}"
+        )
     if figure is None:
         some = [name for name in (*_USUAL, *known) if name in known and bool(data[name].notnull().any())]
         return some[0] if some else known[0]
@@ -211,12 +212,20 @@ def _too_many(what: str, data: xr.Dataset, roles: list[str], names: list[str], r
     fixed = ", ".join(f"{name}={value!r}" for name, value in first.items())
     if not all(name.isidentifier() for name in rest):
         fixed = "{" + ", ".join(f"{name!r}: {value!r}" for name, value in first.items()) + "}"
-    lines = " ".join(f"-a {name}={value}" for name, value in first.items() if name not in (DRAW, "model", "chip"))
+    lines = " ".join(_option(data[name], value) for name, value in first.items() if name != DRAW)
     return (
         f"{what}: {' and '.join(roles)} have {' and '.join(names)}; too many axes are free beside: "
         f"{', '.join(f'{name} ({data.sizes[name]} values)' for name in rest)}. Fix them: grid.sel({fixed})"
         + (f", or {lines} in the command" if lines else "")
     )
+
+
+def _option(values: xr.DataArray, value: Any) -> str:
+    """How the command line fixes an axis."""
+    name = str(values.name)
+    if name in ("model", "chip"):
+        return f"--chip {value} alone" if name == "chip" else f"{value} alone"
+    return f"-a {name}={value if 'figure' not in values.attrs else tick(values, value).replace(' ', '')}"
 
 
 def _mark(part: xr.Dataset, name: str, dims: list[str], shape: tuple[int, ...]) -> np.ndarray:
