@@ -21,7 +21,7 @@ BOUNDS = 5  # what can bound an operator: compute, memory, cache, network, overh
 
 # Where things stand in the scratch.
 ROW = _loops.ROW
-N = 15 * ROW  # how often the operator runs: the last row of own arguments, more than any kernel has
+N = (_loops.OWN - 1) * ROW  # how often the operator runs: a row that no kernel has a column for
 FLOPS = _loops.COST * ROW
 VECTOR_FLOPS = FLOPS + ROW
 LOWER = FLOPS + 6 * ROW

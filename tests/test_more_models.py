@@ -121,7 +121,7 @@ def test_a_step_of_decoding_sees_the_mean_of_its_contexts() -> None:
     assert (Span(8).name, Span(8, chunked=True).name, Span().name) == (
         "sliding_attention", "chunked_attention", "attention"
     )  # fmt: skip
-    assert (Span(8).held(20), Span(8).held(3), Span().held(20)) == (8, 3, 20)
+    assert (Span(8).resident(20), Span(8).resident(3), Span().resident(20)) == (8, 3, 20)
 
 
 #: Ranks of 24 and 16; heads of 8 + 4 and values of 6.

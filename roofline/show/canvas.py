@@ -203,6 +203,23 @@ def title(ax: Axes, text: str, size: float, share: float = 0.83, *, beside: bool
         written.set_transform(across + ax.titleOffsetTrans)  # type: ignore[attr-defined]
 
 
+def name_below(ax: Axes, text: str, size: float) -> None:
+    """Name the axis below, folded where the page is narrow, in the middle of the page: names of bars stand on one side
+    alone. Lays the page out.
+    """
+    import textwrap
+
+    across = 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
+    wide = extent(ax, text, fontsize=size)[0]
+    lines = textwrap.wrap(plain(text, 400), max(12, int(len(text) * min(1.0, 0.9 * across / wide))))
+    ax.set_xlabel("\n".join(" " for _ in lines), fontsize=size)
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # with the height of that name, not its width
+    ax.set_xlabel("\n".join(lines), parse_math=False)
+    points = 72 / ax.figure.dpi
+    if len(ax.figure.axes) == 1:
+        ax.xaxis.label.set_x((across / 2 - ax.bbox.x0 * points) / (ax.bbox.width * points))
+
+
 def key(ax: Axes, entries: Sequence[tuple[Any, str]], size: float, below: float | None) -> None:
     """What marks and colours stand for.
 

@@ -192,7 +192,10 @@ def _end(what: str, chip: Chip, found: Variable, end: str, given: Any) -> float 
             return None
         raise BadWorkload(f"{what}: {found.name} is 0 on {chip.name}: give {end}=, and both above 0")
     if found.of_chip:
-        value = float(chip.what_if({found.name: given})[found.name])
+        changed = chip.what_if({found.name: given})[found.name]
+        if np.ndim(changed):
+            raise BadWorkload(f"{what}: {end}: expected one {found.unit or 'number'}, found {shown(given)}")
+        value = float(changed)
         if value == 0:
             raise BadWorkload(f"{what}: {end}: expected a positive {found.unit or 'number'} for {found.name}, found 0")
         return value
