@@ -1,7 +1,7 @@
 """Do the tests notice a wrong formula? ``python benchmarks/mutate.py --files roofline/serving/*.py --seed 3``.
 
 Small errors (mutants) are put into the code one at a time, in a copy of the tree, and the tests that reach the changed
-function run until the first failure (``mutation.py`` says how). A mutant that no test notices survives: either it is
+line run until the first failure (``mutation.py`` says how). A mutant that no test notices survives: either it is
 equivalent (it changes no answer, and ``mutants_judged.toml`` says why) or a test is missing. Printed are the survivors
 as diffs and a table by file; the score is the share of those noticed among those that are not equivalent.
 
@@ -31,23 +31,35 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.mutation import Reach, changed, imported, in_forks, prepare, record  # noqa: E402
+from benchmarks.mutation import Job, Reach, changed, compiled, notice, prepare, record  # noqa: E402
 
-#: What holds formulas: what is mutated unless other files are named.
-FORMULAS = ("roofline/estimates/*.py", "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
-            "roofline/hardware/chip.py", "roofline/hardware/variants.py", "roofline/hardware/machine.py",
-            "roofline/hardware/uncertainty.py", "kernels/[a-z]*.py")  # fmt: skip
+#: What holds formulas: what is mutated unless other files are named. Forms of kernels over blocks of points are not
+#: among them, as they run compiled.
+FORMULAS = (
+    *(f"kernels/{name}.py" for name in ("attention", "collective", "elementwise", "embedding", "gemm", "lookups", "mla",
+                                        "moe")),
+    *(f"roofline/estimates/{name}.py" for name in ("costing", "estimate", "figures", "grids", "inference", "language",
+                                                   "memory", "recommendation", "request", "residence", "rules",
+                                                   "stacks")),
+    "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
+    *(f"roofline/hardware/{name}.py" for name in ("chip", "machine", "uncertainty", "variants")),
+)  # fmt: skip
+#: Where there is something to mutate.
+ROOMS = ("roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
+         "roofline/hardware/", "roofline/study/")  # fmt: skip
+
 WORKED = ["worked_*", "derivations_pipeline"]
-KERNEL = ["derivations_*", "worked_kernels", "worked_parameters", "worked_streams", "kernels", "laws"]
-#: What begins a file's name -> the test files that are asked, without ``test_`` and ``.py``; the first that fits counts.
-#: Of their tests those run that reach the function. Pages made anew, pictures and measured times are not asked.
+KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_kernels"]
+#: What begins a file's name -> the test files that are asked, without ``test_`` and ``.py``; the first that fits
+#: counts. Of their tests those run that reach the line. Pages made anew, pictures and measured times are not asked.
 CONCERNED = {
     "kernels/": KERNEL,
-    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "more_*"],
+    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "stacks", "power",
+                            "recommendation_lookups", "more_*"],
     "roofline/serving/": [*WORKED, "serving", "more_*"],
     "roofline/work/": [*WORKED, "parallel", "kernels", "laws", "models", "serving", "recommender", "dtypes", "more_*"],
     "roofline/models/": [*WORKED, "models", "recommender", "huggingface", "dtypes", "more_*"],
-    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "descriptor", "estimates", "more_*"],
+    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "estimates", "more_*"],
     "roofline/study/": ["study", "uncertainty"],
     "": ["*"],
 }  # fmt: skip
@@ -82,7 +94,7 @@ reference.by_name = lambda: {name: _like(kernel) for name, kernel in kernels.by_
 
 @dataclass(frozen=True)
 class Mutant:
-    """One error: bytes `start` to `end` of `file` read `after` instead."""
+    """One error: bytes `start` to `end` of `file` read `after` instead; `statement` is its first and last line."""
 
     file: str
     line: int
@@ -91,6 +103,7 @@ class Mutant:
     end: int
     before: str
     after: str
+    statement: tuple[int, int] = (0, 0)
 
     def applied(self, source: bytes) -> bytes:
         return source[: self.start] + self.after.encode() + source[self.end :]
@@ -145,6 +158,17 @@ def mutable(node: ast.AST) -> Iterator[ast.AST]:
                 yield from mutable(child)
 
 
+def statements(tree: ast.AST) -> list[tuple[int, int]]:
+    """First and last line of every statement; of those that hold others, of what comes before them."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
+            found.append((node.lineno, last))
+    return found
+
+
 def mutants(file: str, source: bytes) -> list[Mutant]:
     """Every mutant of a source file."""
     lines = source.splitlines(keepends=True)
@@ -152,11 +176,18 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
     for line in lines:
         begins.append(begins[-1] + len(line))
     found = []
-    for node in mutable(ast.parse(source)):
+    tree = ast.parse(source)
+    spans = statements(tree)
+    for node in mutable(tree):
         for kind, after in variants(node):
             start = begins[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
             end = begins[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
-            found.append(Mutant(file, node.lineno, kind, start, end, source[start:end].decode(), after))  # type: ignore[attr-defined]
+            statement = min(
+                (span for span in spans if span[0] <= node.lineno <= span[1]),
+                key=lambda s: s[1] - s[0],
+                default=(node.lineno,) * 2,
+            )
+            found.append(Mutant(file, node.lineno, kind, start, end, source[start:end].decode(), after, statement))
     return found
 
 
@@ -181,7 +212,7 @@ def concerned(file: str, folder: Path) -> list[str]:
 
 
 def reach(folder: Path, tests: list[str], kept: Path | None) -> Reach:
-    """Which tests reach which function, as recorded before in `kept` for those test files that have not changed."""
+    """Which tests reach which line, as recorded before in `kept` for those test files that have not changed."""
     found, digests = Reach(), {}
     if kept and kept.exists():
         stored = json.loads(kept.read_text())
@@ -192,13 +223,13 @@ def reach(folder: Path, tests: list[str], kept: Path | None) -> Reach:
         del found.seconds[test], found.reached[test]
     if not anew:
         return found
-    print(f"recording which functions the tests of {len(anew)} files reach", file=sys.stderr)
+    print(f"recording which lines the tests of {len(anew)} files reach", file=sys.stderr)
     for file in anew:
-        for test, seconds, reached in record(folder, [file]):
+        for test, seconds, reached in record(folder, [file], ROOMS):
             if seconds is None:
                 print(f"left out, as it fails without any mutant: {test}", file=sys.stderr)
             else:
-                found.seconds[test], found.reached[test] = seconds, [list(one) for one in reached]
+                found.seconds[test], found.reached[test] = seconds, reached
         digests[file] = now[file]
         took = sum(seconds for test, seconds in found.seconds.items() if test.startswith(f"{file}::"))
         print(f"{file}: {took:.1f} s", file=sys.stderr)
@@ -225,32 +256,35 @@ def tried(
     folder: Path, drawn: list[Mutant], sources: dict[str, bytes], found: Reach, most_s: float
 ) -> dict[Mutant, str]:
     """What noticed each mutant; empty where nothing did."""
-    jobs, apart, noticed = [], [], {}
+    jobs, noticed = [], dict.fromkeys(drawn, "")
     for mutant in drawn:
-        path = str(folder / mutant.file)
-        before, after = (compile(text, path, "exec", dont_inherit=True)
+        before, after = (compiled(folder, mutant.file, text)
                          for text in (sources[mutant.file], mutant.applied(sources[mutant.file])))  # fmt: skip
         differing = changed(before, after)
-        if differing is not None and not differing:
-            noticed[mutant] = "no change in the code"
-            continue
-        asked = found.tests(mutant.file, [one.co_qualname for one, _ in differing] if differing else None, most_s)
-        if differing and asked:
-            jobs.append((mutant, (mutant.file, before, after, asked)))
-        elif asked:
-            apart.append((mutant, after, asked))
-    for (mutant, _), by in zip(jobs, in_forks(folder, [job for _, job in jobs], found.seconds), strict=True):
-        _tell(mutant, by)
-        noticed[mutant] = by
-    for mutant, after, asked in apart:
-        noticed[mutant] = imported(folder, mutant.file, after, asked, found.seconds)
-        _tell(mutant, noticed[mutant])
-    return {mutant: noticed.get(mutant, "") for mutant in drawn}
+        first, last = mutant.statement
+        where = None if differing is None else [
+            (one.co_qualname, range(first - one.co_firstlineno, last - one.co_firstlineno + 1)) for one, _ in differing
+        ]  # fmt: skip
+        jobs.append(Job({mutant.file: (before, after)}, found.tests(mutant.file, where, most_s)))
+    for index, by in notice(folder, jobs, found.seconds):
+        noticed[drawn[index]] = by
+        _tell(drawn[index], by)
+    for mutant, job in zip(drawn, jobs, strict=True):
+        if not job.tests:
+            _tell(mutant, "")
+    return noticed
+
+
+def same_code(mutant: Mutant, source: bytes) -> bool:
+    """Whether a mutant compiles to what was there before: in an annotation, or what the compiler leaves out."""
+    before, after = (compiled(ROOT, mutant.file, text) for text in (source, mutant.applied(source)))
+    return changed(before, after) == []
 
 
 def _tell(mutant: Mutant, by: str) -> None:
-    print(f"{'noticed ' if by else 'SURVIVED'} {mutant.file}:{mutant.line} {mutant.kind}: "
-          f"{' '.join(mutant.before.split())[:60]} -> {mutant.after[:60]}  {by}", file=sys.stderr, flush=True)  # fmt: skip
+    found = "noticed " if by else "SURVIVED"
+    change = f"{' '.join(mutant.before.split())[:60]} -> {mutant.after[:60]}"
+    print(f"{found} {mutant.file}:{mutant.line} {mutant.kind}: {change}  {by}", file=sys.stderr, flush=True)
 
 
 def difference(mutant: Mutant, source: bytes) -> str:
@@ -280,11 +314,11 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--most", type=float, default=10, help="seconds of tests that a mutant may take")
     options.add_argument("--alike", action="store_true", help="the reference twins have the same error")
-    options.add_argument("--reach", type=Path, help="where to keep which tests reach which function, for a next run")
+    options.add_argument("--reach", type=Path, help="where to keep which tests reach which line, for a next run")
     options.add_argument("--csv", type=Path, help="where to write every mutant and what became of it")
     given = options.parse_args()
     named = [Path(name).resolve().relative_to(ROOT) for name in given.files or []]
-    files = [str(name) for name in named or sorted(p.relative_to(ROOT) for one in FORMULAS for p in ROOT.glob(one))]
+    files = [str(name) for name in named or [p.relative_to(ROOT) for one in FORMULAS for p in sorted(ROOT.glob(one))]]
     sources = {file: (ROOT / file).read_bytes() for file in files}
     drawn: list[Mutant] = []
     for file, source in sources.items():
@@ -299,8 +333,12 @@ def main() -> None:
         copied(folder, given.alike)
         asked = list(dict.fromkeys(test for file in files for test in concerned(file, folder)))
         noticed = tried(folder, drawn, sources, reach(folder, asked, given.reach), given.most)
-    equivalent = {mutant: why for file, source in sources.items()
-                  for mutant, why in judged(judgements(), [one for one in drawn if one.file == file], source).items()}  # fmt: skip
+    equivalent = {one: "the same code" for one in drawn if same_code(one, sources[one.file])}
+    for file, source in sources.items():
+        equivalent |= judged(judgements(), [mutant for mutant in drawn if mutant.file == file], source)
+        for entry in judgements():
+            if entry["file"] == file and not judged([entry], mutants(file, source), source):
+                print(f"{JUDGED.name}: no longer in {file}: {entry['line']}: {entry['after']}", file=sys.stderr)
     for mutant, by in noticed.items():
         if not by:
             print(f"\n{equivalent.get(mutant, 'survived')}\n{difference(mutant, sources[mutant.file])}")

@@ -1,8 +1,8 @@
-"""Runs tests on mutants, for ``mutate.py``: only those that reach the changed function, quickest first, until one fails.
+"""Runs tests on mutants, for ``mutate.py``: only those that reach the changed line, quickest first, until one fails.
 
 Starting Python, importing and collecting take longer than most tests do. So the tests are collected once, in a copy of
 the tree, and each mutant runs in a fork of that process, where the changed function gets the mutant's code
-(:func:`transplant`). Which tests reach which function is recorded in a run without mutants (:func:`record`).
+(:func:`transplant`). Which tests reach which line is recorded in a run without mutants (:func:`record`).
 
 What is computed while modules are imported has happened by then: constants of modules and classes, defaults, decorated
 tables. A mutant there runs in a process that imports it.
@@ -38,24 +38,42 @@ LIBRARIES = ("numpy", "numba", "pandas", "xarray", "pydantic", "scipy.optimize",
 #: A test that takes this many times as long as without a mutant, and these seconds more, has noticed it.
 PATIENCE, GRACE_S = 10, 20
 
-#: A function: its file from the root of the tree, and its name in there.
-Function = tuple[str, str]
+#: Lines of kernels run so often that following them takes longer than all else: of these only the functions count.
+KERNELS = "kernels/"
+
+#: What was reached: file from the root of the tree -> function, as Python names it -> lines, counted from its first.
+Lines = dict[str, dict[str, list[int]]]
+
+
+#: Tests of numbers by hand: the first to notice.
+BY_HAND = ("tests/test_more_", "tests/test_worked_", "tests/test_kernel_steps")
 
 
 @dataclass
 class Reach:
-    """Which tests reach a function, and how long they take."""
+    """Which tests reach which lines, and how long they take."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    reached: dict[str, list[Function]] = field(default_factory=dict)
+    reached: dict[str, Lines] = field(default_factory=dict)
 
-    def tests(self, file: str, names: Iterable[str] | None, most_s: float) -> list[str]:
-        """The tests that reach one of a file's functions (or any), the quickest first, as many as fit into `most_s`."""
-        wanted = None if names is None else set(names)
-        found = [test for test, reached in self.reached.items()
-                 if any(one[0] == file and (wanted is None or one[1] in wanted) for one in reached)]  # fmt: skip
+    def tests(self, file: str, where: Iterable[tuple[str, range]] | None, most_s: float) -> list[str]:
+        """The tests that reach a file (or a line of its functions) and take no more than `most_s` seconds, or only one.
+
+        Those of numbers by hand come first, and the quickest of them.
+        """
+        places = None if where is None else list(where)
+
+        def reaches(lines: Lines) -> bool:
+            functions = lines.get(file, {})
+            if places is None:
+                return bool(functions)
+            if file.startswith(KERNELS):
+                return any(name in functions for name, _ in places)
+            return any(line in span for name, span in places for line in functions.get(name, ()))
+
         chosen, spent = [], 0.0
-        for test in sorted(found, key=self.seconds.__getitem__):
+        asked = [test for test, lines in self.reached.items() if reaches(lines)]
+        for test in sorted(asked, key=lambda test: (not test.startswith(BY_HAND), self.seconds[test])):
             spent += self.seconds[test]
             if chosen and spent > most_s:
                 break
@@ -114,7 +132,7 @@ class Session:
     def pytest_configure(self) -> None:
         from roofline.kernels import _jit
 
-        _jit.SMALL = _jit.FEW = sys.maxsize  # nothing is worth compiling
+        _jit.SMALL = _jit.SOME = _jit.FEW = sys.maxsize  # nothing is worth compiling
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -142,8 +160,8 @@ def _pytest(folder: Path, tests: Iterable[str], work: Callable[[Session], None])
         raise SystemExit(f"the tests cannot be collected: {outcome!r}")
 
 
-def record(folder: Path, tests: list[str]) -> Iterator[tuple[str, float | None, list[Function]]]:
-    """Run the tests as they are: each test's name, its seconds (None where it failed) and the functions it reached.
+def record(folder: Path, tests: list[str], rooms: tuple[str, ...]) -> Iterator[tuple[str, float | None, Lines]]:
+    """Run the tests as they are: each test's name, its seconds (None where it failed) and the rooms' lines it reached.
 
     What a function keeps of earlier calls is forgotten before each test, so that none hides behind another.
     """
@@ -153,36 +171,43 @@ def record(folder: Path, tests: list[str]) -> Iterator[tuple[str, float | None, 
             forget = _forgetting()
             for test in session.items:
                 forget()
-                with _traced(folder) as reached:
+                with _traced(folder, rooms) as reached:
                     began = time.process_time()
                     passed = session.run(test)
                     seconds = time.process_time() - began
-                told(json.dumps([test, seconds if passed else None, sorted(reached)]))
+                told(json.dumps([test, seconds if passed else None, reached]))
 
         _pytest(folder, tests, run)
 
     for line in forked(work):
-        test, seconds, reached = json.loads(line)
-        yield test, seconds, [(file, name) for file, name in reached]
+        yield json.loads(line)
 
 
 @contextlib.contextmanager
-def _traced(folder: Path) -> Iterator[set[Function]]:
-    """The functions of the tree that are called meanwhile."""
-    codes: set[types.CodeType] = set()
-    found: set[Function] = set()
+def _traced(folder: Path, rooms: tuple[str, ...]) -> Iterator[Lines]:
+    """The lines of sources in these rooms that run meanwhile."""
+    lines: set[tuple[types.CodeType, int]] = set()
+    found: Lines = {}
 
-    def called(frame: types.FrameType, _event: str, _argument: Any) -> None:
-        codes.add(frame.f_code)
+    def line(frame: types.FrameType, _event: str, _argument: Any) -> Any:
+        lines.add((frame.f_code, frame.f_lineno))
+        return line
+
+    def called(frame: types.FrameType, _event: str, _argument: Any) -> Any:
+        file = in_tree(frame.f_code.co_filename, folder)
+        if file.startswith(KERNELS):
+            lines.add((frame.f_code, frame.f_code.co_firstlineno))
+            return None
+        return line if file.startswith(rooms) else None
 
     sys.settrace(called)
     try:
         yield found
     finally:
         sys.settrace(None)
-        for code in codes:
-            if file := in_tree(code.co_filename, folder):
-                found.add((file, code.co_qualname))
+        for code, number in lines:
+            functions = found.setdefault(in_tree(code.co_filename, folder), {})
+            functions.setdefault(code.co_qualname, []).append(number - code.co_firstlineno)
 
 
 @functools.cache
@@ -252,7 +277,7 @@ def run_until_noticed(session: Session, tests: list[str], seconds: dict[str, flo
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     for test in tests:
         told(test)
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds[test] + GRACE_S)
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE * seconds.get(test, 1.0) + GRACE_S)
         if not session.run(test):
             told("failed")
             return
@@ -273,43 +298,84 @@ def module(file: str) -> str:
     return name if name.startswith("roofline.") else f"roofline.{name}"
 
 
-def imported(folder: Path, file: str, after: types.CodeType, tests: list[str], seconds: dict[str, float]) -> str:
-    """What notices a mutant that is imported as it stands: a test, or the import; empty if nothing does."""
+@dataclass
+class Job:
+    """An error, and who is asked.
+
+    Attributes
+    ----------
+    changes : dict
+        File -> its code without the error and with it.
+    tests : list of str
+    """
+
+    changes: dict[str, tuple[types.CodeType, types.CodeType]]
+    tests: list[str]
+
+    @property
+    def test_files(self) -> list[str]:
+        return list(dict.fromkeys(test.partition("::")[0] for test in self.tests))
+
+    @property
+    def in_functions(self) -> bool:
+        """Whether nothing but functions differs."""
+        return all(changed(before, after) is not None for before, after in self.changes.values())
+
+
+def compiled(folder: Path, file: str, source: bytes) -> types.CodeType:
+    """The code of a file as if it were in the tree."""
+    return compile(source, str(folder / file), "exec", dont_inherit=True)
+
+
+def collected(folder: Path, files: list[str]) -> list[str]:
+    """The tests of some files."""
+    return list(forked(lambda told: _pytest(folder, files, lambda session: [told(test) for test in session.items])))
+
+
+def notice(folder: Path, jobs: list[Job], seconds: dict[str, float]) -> Iterator[tuple[int, str]]:
+    """For each job its index, and the test that notices the error; empty if none does. Not in the order of the jobs."""
+    in_place = [index for index, job in enumerate(jobs) if job.tests and job.in_functions]
+    yield from zip(in_place, _in_forks(folder, [jobs[index] for index in in_place], seconds), strict=True)
+    for index, job in enumerate(jobs):
+        if job.tests and not job.in_functions:
+            yield index, _imported(folder, job, seconds)
+
+
+def _imported(folder: Path, job: Job, seconds: dict[str, float]) -> str:
+    """What notices an error that is imported as it stands: a test, or the import."""
 
     def work(told: Told) -> None:
         signal.alarm(GRACE_S * PATIENCE)
         get_code = importlib.machinery.SourceFileLoader.get_code
-        target = (folder / file).resolve()
+        codes = {(folder / file).resolve(): after for file, (_, after) in job.changes.items()}
 
-        def mutated(self: Any, fullname: str) -> types.CodeType | None:
-            return after if Path(self.path).resolve() == target else get_code(self, fullname)
+        def wrong(self: Any, fullname: str) -> types.CodeType | None:
+            return codes.get(Path(self.path).resolve()) or get_code(self, fullname)
 
-        importlib.machinery.SourceFileLoader.get_code = mutated  # type: ignore[method-assign, assignment]
-        files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
-        _pytest(folder, files, lambda session: run_until_noticed(session, tests, seconds, told))
+        importlib.machinery.SourceFileLoader.get_code = wrong  # type: ignore[method-assign, assignment]
+        _pytest(folder, job.test_files, lambda session: run_until_noticed(session, job.tests, seconds, told))
 
     return noticed_by(forked(work), "import")
 
 
-def in_forks(
-    folder: Path, jobs: list[tuple[str, types.CodeType, types.CodeType, list[str]]], seconds: dict[str, float]
-) -> Iterator[str]:
-    """What notices each mutant, given as file, code before and after, and tests; each a fork of one process."""
+def _in_forks(folder: Path, jobs: list[Job], seconds: dict[str, float]) -> Iterator[str]:
+    """What notices each error, put into the functions of a fork of one process."""
 
     def work(told: Told) -> None:
         def run(session: Session) -> None:
-            for file in {file for file, *_ in jobs}:
+            for file in {file for job in jobs for file in job.changes}:
                 importlib.import_module(module(file))
             functions, forget = living(folder), _forgetting()
-            for file, before, after, tests in jobs:
+            for job in jobs:
 
-                def mutant(told: Told) -> None:
-                    transplant(functions.get(file, []), before, after)  # noqa: B023
+                def wrong(told: Told) -> None:
+                    for file, (before, after) in job.changes.items():  # noqa: B023
+                        transplant(functions.get(file, []), before, after)
                     forget()
-                    run_until_noticed(session, tests, seconds, told)  # noqa: B023
+                    run_until_noticed(session, job.tests, seconds, told)  # noqa: B023
 
-                told(noticed_by(forked(mutant), "timeout"))
+                told(noticed_by(forked(wrong), "timeout"))
 
-        _pytest(folder, list(dict.fromkeys(test.partition("::")[0] for *_, tests in jobs for test in tests)), run)
+        _pytest(folder, list(dict.fromkeys(file for job in jobs for file in job.test_files)), run)
 
     yield from forked(work)

@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def found() -> Validation:
-    """All shipped operator times held against the model: half a minute. For the files of `TOGETHER` only."""
+    """All shipped operator times compared with the model: half a minute. For the files of `TOGETHER` only."""
     from roofline.fidelity import validation
 
     return validation.validate()

@@ -43,17 +43,17 @@ def test_coverage_by_source(table: pd.DataFrame) -> None:
 
 
 def test_medians_by_source(table: pd.DataFrame) -> None:
-    said = end_to_end.summary(table).set_index(["source", "metric"])["error"]
-    assert set(said.index) == set(MEDIANS)
+    errors = end_to_end.summary(table).set_index(["source", "metric"])["error"]
+    assert set(errors.index) == set(MEDIANS)
     for name, error in MEDIANS.items():
-        assert 100 * said[name] == pytest.approx(error, abs=0.3), name
+        assert 100 * errors[name] == pytest.approx(error, abs=0.3), name
 
 
 def test_served_models_in_the_readme(table: pd.DataFrame, beside: dict[str, pd.DataFrame]) -> None:
     """README's headline is of the rows that the width of the intervals was not set on."""
-    said = end_to_end.apart(table).set_index("rows_of")
-    whole, width, others = (said.loc[n] for n in ("all", "those that engine_spread was set on", "all but these"))
-    clock = said.loc["all but these and those of clock"]
+    counted = end_to_end.with_and_without(table).set_index("rows_of")
+    whole, width, others = (counted.loc[n] for n in ("all", "those that engine_spread was set on", "all but these"))
+    clock = counted.loc["all but these and those of clock"]
     counts = end_to_end.sensitivity(table, beside).set_index("counted")
     (default, without), (plain, plain_without) = (
         (counts.loc[f"as the first, {name}"], counts.loc[f"as the first, {name}, without the rows of engine_spread"])

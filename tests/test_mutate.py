@@ -68,14 +68,18 @@ def test_a_file_is_tested_by_what_begins_like_it() -> None:
     assert "tests/test_plot.py" in mutate.concerned("roofline/show/plot.py", mutate.ROOT)
 
 
-BEFORE, AFTER = "LIMIT = 1\ndef f(x):\n    return [y + 1 for y in x]\n", "LIMIT = 1\ndef f(x):\n    return [y - 1 for y in x]\n"
+BEFORE, AFTER = (
+    "LIMIT = 1\ndef f(x):\n    return [y + 1 for y in x]\n",
+    "LIMIT = 1\ndef f(x):\n    return [y - 1 for y in x]\n",
+)
 
 
 def test_a_changed_function_is_found_and_changed_where_it_lives() -> None:
     """In Python 3.11 a comprehension is a function of its own."""
     before, after = compile(BEFORE, "x.py", "exec"), compile(AFTER, "x.py", "exec")
     names = {one.co_qualname for one, _ in mutation.changed(before, after) or []}
-    assert names and all(name.startswith("f") for name in names)
+    assert names
+    assert all(name.startswith("f") for name in names)
     scope: dict[str, Any] = {}
     exec(before, scope)
     mutation.transplant([scope["f"]], before, after)
@@ -88,13 +92,20 @@ def test_what_runs_at_import_is_told_apart() -> None:
     assert mutation.changed(before, before) == []
 
 
-def test_the_quickest_tests_that_reach_a_function_are_asked() -> None:
-    reach = mutation.Reach({"a": 3.0, "b": 1.0, "c": 2.0, "d": 0.1},
-                           {"a": [("x.py", "f")], "b": [("x.py", "f"), ("x.py", "g")], "c": [("x.py", "g")], "d": []})  # fmt: skip
-    assert reach.tests("x.py", ["f"], 10) == ["b", "a"]
-    assert reach.tests("x.py", ["f"], 2) == ["b"]
+def test_the_quickest_tests_that_reach_a_line_are_asked() -> None:
+    lines = {"a": {"x.py": {"f": [1, 2]}}, "b": {"x.py": {"f": [2], "g": [1]}}, "c": {"x.py": {"g": [1]}}, "d": {}}
+    reach = mutation.Reach({"a": 3.0, "b": 1.0, "c": 2.0, "d": 0.1}, lines)
+    assert reach.tests("x.py", [("f", range(2, 3))], 10) == ["b", "a"]
+    assert reach.tests("x.py", [("f", range(2))], 2) == ["a"]
+    assert reach.tests("x.py", [("f", range(2, 3))], 2) == ["b"]
     assert reach.tests("x.py", None, 10) == ["b", "c", "a"]
-    assert reach.tests("y.py", ["f"], 10) == []
+    assert reach.tests("y.py", [("f", range(9))], 10) == reach.tests("x.py", [("f", range(5, 9))], 10) == []
+
+
+def test_the_statement_around_a_mutant() -> None:
+    source = b"if a + 1:\n    b = (2 +\n         c * 3)\nd = 4\n"
+    assert {m.before: m.statement for m in mutate.mutants("x.py", source) if m.kind == "operator"} == {
+        "a + 1": (1, 1), "2 +\n         c * 3": (2, 3), "c * 3": (2, 3)}  # fmt: skip
 
 
 def test_the_verdict_is_the_last_that_was_told() -> None:
@@ -105,13 +116,13 @@ def test_the_verdict_is_the_last_that_was_told() -> None:
     assert mutation.noticed_by(mutation.forked(lambda told: told("passed")), "import") == ""
 
 
-def test_every_judged_mutant_is_still_there() -> None:
-    """An entry whose line was written anew judges nothing: it goes, or follows."""
-    entries = mutate.judgements()
-    for file in sorted({one["file"] for one in entries}):
-        source = (mutate.ROOT / file).read_bytes()
-        mine = [one for one in entries if one["file"] == file]
-        drawn = mutate.mutants(file, source)
-        for one in mine:
-            assert mutate.judged([one], drawn, source), (file, one["line"], one["before"], one["after"])
-            assert one["why"]
+def test_a_judged_mutant_is_found_by_its_line_and_its_change() -> None:
+    drawn = mutate.mutants("x.py", SOURCE)
+    entry = {"file": "x.py", "line": "return max(\xe9 - b, 0.5)", "before": "0.5", "after": "1.0", "why": "because"}
+    assert [(m.line, m.kind, why) for m, why in mutate.judged([entry], drawn, SOURCE).items()] == [
+        (11, "constant x 2", "because")
+    ]
+    for other in ({"line": "return 0.5"}, {"after": "1.5 "}, {"file": "y.py"}):
+        assert mutate.judged([{**entry, **other}], drawn, SOURCE) == {}
+    keys = {"file", "line", "before", "after", "why"}
+    assert all(set(one) == keys and all(one.values()) for one in mutate.judgements())

@@ -17,6 +17,7 @@ from tests.small import ATTENTION, DENSE, ROUTED
 
 # Two layers, 64 wide, over a few chips ------------------------------------------------------------------------------
 
+
 def split(model: LanguageModel, **degrees: int) -> Workload:
     """A decode step of 24 sequences at 128 tokens."""
     return shard(model.step(24, 1, 128), Plan(**degrees), model)

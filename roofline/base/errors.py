@@ -123,7 +123,7 @@ _SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """What was found, as an error message quotes it: control characters escaped, cut to about a line."""
     return _SHORT.repr(value)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, UnknownName, shown
+from roofline.base.tomlfile import Table
 from roofline.catalog.places import Stamp, files_of, stamp_of
 
 #: What a variant says for itself, or not at all.
@@ -20,20 +21,20 @@ _LONGEST_CHAIN = 8
 
 
 @functools.lru_cache(maxsize=256)
-def parsed(path: Path, stamp: Stamp) -> dict[str, Any]:
+def parsed(path: Path, stamp: Stamp) -> Table:
     """A parsed file, which several others may extend: not to be changed."""
     return tomlfile.read(path)
 
 
 @functools.lru_cache(maxsize=256)
-def _filled(path: Path, stamp: Stamp) -> dict[str, Any]:
+def _filled(path: Path, stamp: Stamp) -> Table:
     """The same, each figure a table with its own source and kind."""
     from roofline.hardware import provenance
 
     return provenance.filled(parsed(path, stamp), str(path))
 
 
-def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> tuple[Table, dict[str, str]]:
     """The table of a file with its parents' merged in, and which figures came from which parent.
 
     Parameters
@@ -51,7 +52,8 @@ def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> 
     """
     files[path] = stamp_of(path)
     raw = _filled(path, files[path])
-    parent, without = raw.get("extends", ""), raw.get("without", [])
+    parent: str = raw.get("extends", "")
+    without = raw.get("without", [])
     if not isinstance(without, list) or not all(isinstance(key, str) for key in without):
         raise BadDescriptor(str(path), [f"without: expected a list of keys in quotes, found {shown(without)}"])
     if not parent:
@@ -94,7 +96,7 @@ def _parent_file(path: Path, parent: Any, seen: tuple[str, ...]) -> Path:
     return source
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: Table, over: Table) -> Table:
     """`over` laid upon `base`; a figure (a table with a value) is replaced whole."""
     out = dict(base)
     for key, value in over.items():
@@ -106,7 +108,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _drop(raw: dict[str, Any], dropped: str) -> dict[str, Any]:
+def _drop(raw: Table, dropped: str) -> Table:
     """The raw descriptor without one table or figure."""
     key, _, rest = dropped.partition(".")
     if not rest:
@@ -114,7 +116,7 @@ def _drop(raw: dict[str, Any], dropped: str) -> dict[str, Any]:
     return {**raw, key: _drop(raw[key], rest)}
 
 
-def _tables_and_figures(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _tables_and_figures(raw: Table, prefix: str = "") -> Iterator[str]:
     """The paths of everything that a chip can be without."""
     for key, value in raw.items():
         if isinstance(value, dict):
@@ -123,7 +125,7 @@ def _tables_and_figures(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
                 yield from _tables_and_figures(value, f"{prefix}{key}.")
 
 
-def _figure_paths(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _figure_paths(raw: Table, prefix: str = "") -> Iterator[str]:
     for key, value in raw.items():
         if isinstance(value, dict):
             if "value" in value:

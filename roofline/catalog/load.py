@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from roofline.base.errors import BadDescriptor, BadModel, BadWorkload, UnknownName
 from roofline.base.face import NAME, of, takes
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Model = LanguageModel | Recommender
 
+#: What names a chip or a model: its name, or the path to its file.
+Name: TypeAlias = str | os.PathLike[str]
+
 #: What functions take that want one of them.
 CHIP = of("one chip, its name or its path", Chip, str, os.PathLike)
 MODEL = of("one model, its name or its path", LanguageModel, Recommender, str, os.PathLike)
@@ -40,7 +43,7 @@ MODEL = of("one model, its name or its path", LanguageModel, Recommender, str, o
 
 
 @takes(name=NAME)
-def load_chip(name: str | os.PathLike[str]) -> Chip:
+def load_chip(name: Name) -> Chip:
     """Load a chip by name, alias, or path to a descriptor file.
 
     Parameters
@@ -160,7 +163,8 @@ def as_model(model: Model | str | os.PathLike[str]) -> Model:
     if isinstance(model, LanguageModel | Recommender):
         return model
     if isinstance(model, str | os.PathLike):
-        return load_model(model)
+        found: Model = load_model(model)
+        return found
     raise BadWorkload(f"expected one model, its name or its path (sweep takes several), found {type(model).__name__}")
 
 
@@ -182,7 +186,7 @@ def list_chips() -> pd.DataFrame:
 
 
 @takes(name=NAME)
-def load_model(name: str | os.PathLike[str]) -> Model:
+def load_model(name: Name) -> Any:
     """Load a model by name, alias, or path.
 
     Parameters
@@ -190,6 +194,11 @@ def load_model(name: str | os.PathLike[str]) -> Model:
     name : str or path
         ``"llama-3.1-70b"``, ``"dlrm-v2"``, the path of a Hugging Face ``config.json`` or its folder, or of a
         recommendation model's TOML file.
+
+    Returns
+    -------
+    LanguageModel or Recommender
+        As the file is; no type checker can tell from the name. ``model: LanguageModel = load_model(...)`` tells it.
 
     Raises
     ------

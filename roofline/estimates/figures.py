@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeAlias, overload
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName
 from roofline.base.face import NUMBER, TEXT, optional, takes
-from roofline.base.numeric import broadcastable
+from roofline.base.numeric import Numeric, broadcastable
 from roofline.catalog.load import Model
 from roofline.estimates import grids, questions
 from roofline.estimates.inference import Phase
@@ -24,6 +24,10 @@ from roofline.hardware.uncertainty import SAMPLES
 
 #: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
 MOST_VALUES, MOST_BYTES = 2**20, 2**28
+
+
+#: Low and high.
+Interval: TypeAlias = tuple[Numeric, Numeric]
 
 
 class Estimate(Powered):
@@ -39,14 +43,17 @@ class Estimate(Powered):
         if grids.varied(chip):
             broadcastable(f"{model.name} on {chip.name}", grids.arrays(request, chip))
 
-    time_s: Any
+    @property
+    def time_s(self) -> Numeric:
+        """Time of what was asked (s)."""
+        raise NotImplementedError
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was taken where nothing was asked, a sentence each, such as the arithmetic of a quantised checkpoint."""
         return self.request.notes
 
-    def _on(self, chip: Chip) -> Any:
+    def _on(self, chip: Chip) -> Self:
         return type(self)(self.model, chip, self.request)
 
     @property
@@ -54,12 +61,16 @@ class Estimate(Powered):
         """What the estimate is made of."""
         raise NotImplementedError
 
+    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Any]:
+        """The headline figures with model error: `factors` are samples of exp(z) for standard normal z."""
+        raise NotImplementedError
+
     @functools.cached_property
     def _shape(self) -> tuple[int, ...]:
         """The shape of the whole grid: of all arrays that were asked for or that the chip has."""
         return np.broadcast_shapes(*(array.shape for array in grids.arrays(self.request, self.chip).values()))
 
-    def figures(self, *names: str) -> dict[str, Any]:
+    def figures(self, *names: str) -> dict[str, Numeric]:
         """Figures by name.
 
         Parameters
@@ -81,8 +92,14 @@ class Estimate(Powered):
             if name not in self.FIGURES and name not in self.EXTRA:
                 raise UnknownName("figure", name, [*self.FIGURES, *self.EXTRA])
 
+    @overload
+    def interval(self, level: float = 0.9, figure: None = None) -> dict[str, Interval]: ...
+
+    @overload
+    def interval(self, level: float = 0.9, figure: str = ...) -> Interval: ...
+
     @takes(level=NUMBER, figure=optional(TEXT))
-    def interval(self, level: float = 0.9, figure: str | None = None) -> Any:
+    def interval(self, level: float = 0.9, figure: str | None = None) -> Interval | dict[str, Interval]:
         """The central interval that holds the true figure with a probability.
 
         Two doubts are added: the ranges of the chip's figures (sampled, a Latin hypercube of 256), and the error of
@@ -125,7 +142,7 @@ class Estimate(Powered):
         """
         return questions.ANSWERS["explain"]()(self, figure)
 
-    def intervals(self, names: Iterable[str], level: float = 0.9) -> dict[str, tuple[Any, Any]]:
+    def intervals(self, names: Iterable[str], level: float = 0.9) -> dict[str, Interval]:
         """The central interval of each of these figures; see :meth:`interval`."""
         values = {name: np.asarray(getattr(self, name)) for name in names}
         found = {name: np.empty((2, *value.shape)) for name, value in values.items()}
@@ -137,7 +154,7 @@ class Estimate(Powered):
                 found[name][:, *here] = uncertainty.central(drawn, level, value[here])
         return {name: (_plain(low), _plain(high)) for name, (low, high) in found.items()}
 
-    def _parts(self) -> Iterator[tuple[grids.Part, Any]]:
+    def _parts(self) -> Iterator[tuple[grids.Part, Self]]:
         """The grid in parts whose samples fit into memory, each with its estimate."""
         size = math.prod(self._shape)
         if size == 1:
@@ -148,37 +165,51 @@ class Estimate(Powered):
         for part in grids.parts(self._shape, max(1, most)):
             yield part, self._part(part)
 
-    def _part(self, part: grids.Part) -> Any:
+    def _part(self, part: grids.Part) -> Self:
         """The same estimate for a part of its grid."""
         request, chip = grids.cut(self.request, self.chip, part)
         return type(self)(self.model, chip, request)
 
     @functools.cached_property
-    def _sampled(self) -> Any:
+    def _sampled(self) -> Self:
         """The same estimate on a chip whose ranges of what makes it fast are samples, along the first axis."""
-        speed = [path for path in uncertainty.ranged(self.chip) if not is_power_or_price(path)]
-        return self._on(uncertainty.sample(self.chip, SAMPLES, trailing=len(self._shape), only=speed))
+        return self._on(uncertainty.settled(self.chip, self._luck, len(self._shape), self._speed, scenarios=False))
+
+    @property
+    def _speed(self) -> list[str]:
+        """The figures in doubt that make the chip fast or slow: no price may move an interval of time."""
+        return [path for path in uncertainty.ranged(self.chip) if not is_power_or_price(path)]
 
     @functools.cached_property
-    def _samples(self) -> dict[str, Any]:
+    def _luck(self) -> dict[str, np.ndarray]:
+        return uncertainty.luck(uncertainty.chances(self.chip, self._speed, scenarios=False))
+
+    @functools.cached_property
+    def _samples(self) -> dict[str, np.ndarray]:
         """Samples of every headline figure, along the first axis."""
         factors = uncertainty.error_factors(np.ones(()), SAMPLES).reshape(-1, *(1,) * len(self._shape))
         return dict(self._sampled._figures_with_errors(factors))
 
     @functools.cached_property
-    def _extra_samples(self) -> dict[str, Any]:
+    def _extra_samples(self) -> dict[str, np.ndarray]:
         """Samples of the figures of power and money that are known; each of the same chip as those of its speed."""
         axes = len(self._shape)
-        rest = uncertainty.sample(self._sampled.chip, SAMPLES, seed=2, trailing=axes)
+        unknown = uncertainty.chances(self.chip, scenarios=False)
+        more = uncertainty.luck([name for name in unknown if name not in self._luck], seed=2)
+        chip = uncertainty.settled(self.chip, {**self._luck, **more}, axes, scenarios=False)
         factors = uncertainty.error_factors(np.ones(()), SAMPLES, seed=3).reshape(-1, *(1,) * axes)
-        return dict(self._sampled._sharing(chip=rest)._extra_with_errors(self._samples[self.RATE], factors))
+        return dict(
+            self._sampled._sharing(chip=chip, request=self.request)._extra_with_errors(
+                self._samples[self.RATE], factors
+            )
+        )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: np.ndarray) -> Numeric:
     return float(value) if np.ndim(value) == 0 else value
 
 
-def with_errors(phase: Phase, factors: Any) -> Any:
+def with_errors(phase: Phase, factors: np.ndarray) -> np.ndarray:
     """The phase's time with model error: `factors` are samples of exp(z) for standard normal z."""
     spread = phase.spread  # first: over a grid, the times come along
     return np.maximum(phase.time_s * np.exp(np.log(factors) * spread), phase.lower_s)

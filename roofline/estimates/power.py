@@ -22,14 +22,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 import numpy as np
 
 from roofline.base.errors import NotKnown, UnknownName
-from roofline.base.numeric import broadcastable, choose, maximum, minimum
+from roofline.base.numeric import Numeric, broadcastable, choose, maximum, minimum
 from roofline.estimates import grids
-from roofline.estimates.terms import TERMS, Terms, terms_of
+from roofline.estimates.terms import TERMS, TermOptions, Terms, terms_of
 
 if TYPE_CHECKING:
     from roofline.estimates.inference import Phase
@@ -44,21 +44,21 @@ KWH_J = 3.6e6
 # One chip --------------------------------------------------------------------------------------------------------
 
 
-def _needs(chip: Chip, path: str, what: str) -> Any:
+def _needs(chip: Chip, path: str, what: str) -> Numeric:
     value = chip.get(path)
     if value is None:
         raise NotKnown(f"{what} of {chip.name} is not known: neither its descriptor nor its family has {path}")
     return value
 
 
-def idle_w(chip: Chip) -> Any:
+def idle_w(chip: Chip) -> Numeric:
     """Watts of a chip with nothing to do: its own figure, or its family's share of the TDP."""
     tdp = _needs(chip, "power.tdp", "the power")
     own = chip.get("power.idle")
     return minimum(own if own is not None else _needs(chip, "power.idle_share", "the power") * tdp, tdp)
 
 
-def load(chip: Chip, phase: Phase, busy: Any = 1.0) -> Any:
+def load(chip: Chip, phase: Phase, busy: Numeric = 1.0) -> Numeric:
     """How far a chip is from idle (0) to its TDP (1) while it runs a phase.
 
     Parameters
@@ -75,7 +75,7 @@ def load(chip: Chip, phase: Phase, busy: Any = 1.0) -> Any:
     return busy * minimum(share["active"] + share["compute"] * mfu + share["memory"] * mbu, 1.0)
 
 
-def watts(chip: Chip, load: Any) -> Any:
+def watts(chip: Chip, load: Numeric) -> Numeric:
     """Watts that a chip draws at a load from 0 to 1."""
     idle, tdp = idle_w(chip), chip["power.tdp"]
     typical = chip.get("power.typical")
@@ -87,7 +87,7 @@ def watts(chip: Chip, load: Any) -> Any:
     return choose(load < at, rising, typical + (tdp - typical) * (load - at) / maximum(1 - at, 1e-9))
 
 
-def wall_w(chip: Chip, chip_w: Any) -> Any:
+def wall_w(chip: Chip, chip_w: Numeric) -> Numeric:
     """Watts at the wall for a chip that draws so much: with its share of the server, and what the supplies lose."""
     server = chip.get("server.power")
     if server is None:
@@ -95,7 +95,7 @@ def wall_w(chip: Chip, chip_w: Any) -> Any:
     return (chip_w + server) * _needs(chip, "server.factor", "the power of the server")
 
 
-def price_basis(chip: Chip, terms: Terms) -> tuple[str, Any]:
+def price_basis(chip: Chip, terms: Terms) -> tuple[str, Numeric]:
     """What a chip-hour is reckoned from, "hour" or "purchase", and that price (USD).
 
     What is asked goes before what the descriptor has, and in each a price of an hour before a purchase.
@@ -118,7 +118,7 @@ def price_basis(chip: Chip, terms: Terms) -> tuple[str, Any]:
     )
 
 
-def hour_usd(chip: Chip, terms: Terms, chip_w: Any) -> Any:
+def hour_usd(chip: Chip, terms: Terms, chip_w: Numeric) -> Numeric:
     """USD that one chip costs in a mean paid hour, in part of which it works and draws `chip_w`."""
     basis, price = price_basis(chip, terms)
     if basis == "hour":
@@ -127,7 +127,7 @@ def hour_usd(chip: Chip, terms: Terms, chip_w: Any) -> Any:
     return bought / (terms.amortise_years * YEAR_H) + _site_kwh(chip, terms, chip_w) * terms.electricity
 
 
-def _site_kwh(chip: Chip, terms: Terms, chip_w: Any) -> Any:
+def _site_kwh(chip: Chip, terms: Terms, chip_w: Numeric) -> Numeric:
     """kWh that the site draws for one chip in a mean paid hour: at work for a share of it, idle for the rest."""
     use = terms.utilisation
     mean = use * wall_w(chip, chip_w) + (1 - use) * wall_w(chip, idle_w(chip))
@@ -151,38 +151,46 @@ class Powered:
 
     chip: Chip
     request: Request
-    devices: Any
-    _shape: tuple[int, ...]
 
-    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+    @property
+    def devices(self) -> Numeric:
+        """Chips in all."""
+        raise NotImplementedError
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """The shape of the whole grid."""
+        raise NotImplementedError
+
+    def _loads(self) -> list[tuple[Phase, Numeric, Numeric]]:
         """Each phase, what it takes of a mean second, in any unit, and the share of it in which a chip works."""
         raise NotImplementedError
 
     @functools.cached_property
-    def chip_power_w(self) -> Any:
+    def chip_power_w(self) -> Numeric:
         """Mean power of one chip while it does this work (W), as its own sensor reports it."""
         parts = [(weight, watts(self.chip, load(self.chip, phase, busy))) for phase, weight, busy in self._loads()]
         return sum(weight * power for weight, power in parts) / sum(weight for weight, _ in parts)
 
     @property
-    def power_w(self) -> Any:
+    def power_w(self) -> Numeric:
         """Mean power of the system at the wall (W): its chips with their share of host, fans, network and supplies."""
         return self._power_figures["power_w"]
 
     @property
-    def price_basis(self) -> tuple[str, Any]:
+    def price_basis(self) -> tuple[str, Numeric]:
         """What the cost rests on: ``("hour", USD)``, a rent with everything in it, or ``("purchase", USD)``."""
         return price_basis(self.chip, self.request.terms)
 
     @functools.cached_property
-    def _power_figures(self) -> dict[str, Any]:
+    def _power_figures(self) -> dict[str, Numeric]:
         return self._of_power(self.chip_power_w, getattr(self, self.RATE))
 
     @functools.cached_property
-    def _money_figures(self) -> dict[str, Any]:
+    def _money_figures(self) -> dict[str, Numeric]:
         return self._of_money(self.chip_power_w, getattr(self, self.RATE))
 
-    def _of_power(self, chip_w: Any, rate: Any) -> dict[str, Any]:
+    def _of_power(self, chip_w: Numeric, rate: Numeric) -> dict[str, Numeric]:
         """Figures of power, from the power of a chip (W) and what the system gets done (1/s)."""
         wall = self.devices * wall_w(self.chip, chip_w)
         terms = self.request.terms
@@ -194,7 +202,7 @@ class Powered:
             f"co2_g_per_million_{self.COUNTED}": 1e6 * each * terms.carbon,
         }
 
-    def _of_money(self, chip_w: Any, rate: Any) -> dict[str, Any]:
+    def _of_money(self, chip_w: Numeric, rate: Numeric) -> dict[str, Numeric]:
         terms = self.request.terms
         hour = hour_usd(self.chip, terms, chip_w) * self.devices
         return {f"usd_per_million_{self.COUNTED}": 1e6 * hour / (rate * terms.utilisation * HOUR_S)}
@@ -210,7 +218,7 @@ class Powered:
                 missing[name] = str(error)
         return missing
 
-    def with_terms(self, **terms: Any) -> Any:
+    def with_terms(self, **terms: Unpack[TermOptions]) -> Self:
         """The same estimate under other terms: prices, electricity, utilisation. Nothing else is worked out again.
 
         Parameters
@@ -236,7 +244,7 @@ class Powered:
                 twin.__dict__.pop(name, None)
         return twin
 
-    def _sharing(self, **changes: Any) -> Any:
+    def _sharing(self, **changes: Any) -> Self:
         """A copy with other terms or another chip of the same speed: the phases stay, what it draws and costs goes."""
         twin = copy.copy(self)
         for name in ("chip_power_w", "_power_figures", "_money_figures", "_extra_samples"):
@@ -244,7 +252,7 @@ class Powered:
         twin.__dict__.update(changes)
         return twin
 
-    def _extra_with_errors(self, rate: Any, factors: Any) -> dict[str, Any]:
+    def _extra_with_errors(self, rate: np.ndarray, factors: np.ndarray) -> dict[str, Any]:
         """The figures that are known, with the error of the model of power: a factor on the watts above idle."""
         idle, tdp = idle_w(self.chip), self.chip["power.tdp"]
         errors = np.exp(np.log(factors) * self.chip.get("power.spread", 0.0))
@@ -266,17 +274,17 @@ class TokensPowered(Powered):
     }
 
     @property
-    def tokens_per_joule(self) -> Any:
+    def tokens_per_joule(self) -> Numeric:
         """Output tokens for each joule at the wall of the servers."""
         return self._power_figures["tokens_per_joule"]
 
     @property
-    def co2_g_per_million_tokens(self) -> Any:
+    def co2_g_per_million_tokens(self) -> Numeric:
         """Grams of CO2 for a million output tokens: the site's electricity at the grid intensity `carbon`."""
         return self._power_figures["co2_g_per_million_tokens"]
 
     @property
-    def usd_per_million_tokens(self) -> Any:
+    def usd_per_million_tokens(self) -> Numeric:
         """USD for a million output tokens; :class:`~roofline.base.errors.NotKnown` where no price is."""
         return self._money_figures["usd_per_million_tokens"]
 
@@ -294,16 +302,16 @@ class SamplesPowered(Powered):
     }
 
     @property
-    def samples_per_joule(self) -> Any:
+    def samples_per_joule(self) -> Numeric:
         """Samples for each joule at the wall of the servers."""
         return self._power_figures["samples_per_joule"]
 
     @property
-    def co2_g_per_million_samples(self) -> Any:
+    def co2_g_per_million_samples(self) -> Numeric:
         """Grams of CO2 for a million samples: the site's electricity at the grid intensity `carbon`."""
         return self._power_figures["co2_g_per_million_samples"]
 
     @property
-    def usd_per_million_samples(self) -> Any:
+    def usd_per_million_samples(self) -> Numeric:
         """USD for a million samples; :class:`~roofline.base.errors.NotKnown` where no price is."""
         return self._money_figures["usd_per_million_samples"]

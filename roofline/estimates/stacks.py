@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from roofline.base.errors import BadWorkload, shown
@@ -12,7 +13,7 @@ from roofline.hardware.variants import PLAIN
 from roofline.models.llm import LanguageModel
 
 
-def chosen(model: Model, chip: Chip, options: dict[str, Any]) -> tuple[Chip, tuple[str, ...]]:
+def chosen(model: Model, chip: Chip, options: Mapping[str, Any]) -> tuple[Chip, tuple[str, ...]]:
     """The chip on the stack that was named, or that its descriptor takes for such a model, and what is to be said.
 
     Parameters
@@ -35,7 +36,7 @@ def chosen(model: Model, chip: Chip, options: dict[str, Any]) -> tuple[Chip, tup
                 f"stack: expected one software stack, {PLAIN!r} for none (sweep takes several), found {shown(asked)}"
             )
         return chip.on_stack(asked), ()
-    best = "" if chip.stack else best_known(model, chip, options.get("weight_dtype"))
+    best = best_known(model, chip, options.get("weight_dtype"))
     if not best:
         return chip, ()
     return chip.on_stack(best), (
@@ -44,8 +45,11 @@ def chosen(model: Model, chip: Chip, options: dict[str, Any]) -> tuple[Chip, tup
 
 
 def best_known(model: Model, chip: Chip, weight_dtype: Any = None) -> str:
-    """The stacks that the chip's ``[default_stack]`` has for such a model, joined by ``+``; empty: none."""
-    if not chip.default_stack or not isinstance(model, LanguageModel):
+    """The stacks that the chip's ``[default_stack]`` has for such a model, joined by ``+``; empty: none.
+
+    None for a chip that was put on a stack, or on its plain figures, before.
+    """
+    if chip.stack or not isinstance(model, LanguageModel):
         return ""
     experts = model.expert_dtype if weight_dtype is None else dtype_name(weight_dtype)
     holds = {

@@ -5,13 +5,14 @@ None of them changes how fast anything is. ``docs/power.md`` says where the defa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import MOST, everywhere, number
+from roofline.base.numeric import MOST, Numeric, NumericLike, everywhere, number
 
 #: USD for a kWh: the mean of the twelve months of 2025 for industry in the United States (EIA, Electric Power Monthly).
 ELECTRICITY = 0.086
@@ -52,17 +53,40 @@ class Terms:
         Grams of CO2 for a kWh.
     """
 
-    price_per_hour: Any = None
-    price: Any = None
-    electricity: Any = ELECTRICITY
-    pue: Any = PUE
-    amortise_years: Any = AMORTISE_YEARS
-    utilisation: Any = UTILISATION
-    carbon: Any = CARBON
+    price_per_hour: Numeric | None = None
+    price: Numeric | None = None
+    electricity: Numeric = ELECTRICITY
+    pue: Numeric = PUE
+    amortise_years: Numeric = AMORTISE_YEARS
+    utilisation: Numeric = UTILISATION
+    carbon: Numeric = CARBON
 
 
-#: The options of an estimate that are terms.
-TERMS = tuple(Terms.__dataclass_fields__)
+class TermOptions(TypedDict, total=False):
+    """The options of an estimate that are terms: those that :class:`Terms` describes."""
+
+    price_per_hour: NumericLike | None
+    price: NumericLike | None
+    electricity: NumericLike | None
+    pue: NumericLike | None
+    amortise_years: NumericLike | None
+    utilisation: NumericLike | None
+    carbon: NumericLike | None
+
+
+#: The names of these options.
+TERMS = tuple(TermOptions.__annotations__)
+
+#: What each is, for labels: unit and name.
+SAID = {
+    "price_per_hour": ("USD", "price of a chip and an hour"),
+    "price": ("USD", "price of a chip"),
+    "electricity": ("USD/kWh", "price of electricity"),
+    "pue": ("1", "power usage effectiveness"),
+    "amortise_years": ("years", "years of a purchase"),
+    "utilisation": ("1", "share of the paid hours in use"),
+    "carbon": ("g/kWh", "grid intensity"),
+}
 
 #: What each may be: least, most, and what it is in words.
 _WANTED: dict[str, tuple[float, float, str]] = {
@@ -76,7 +100,7 @@ _WANTED: dict[str, tuple[float, float, str]] = {
 }
 
 
-def terms_of(options: dict[str, Any]) -> Terms:
+def terms_of(options: Mapping[str, Any]) -> Terms:
     """The terms among the options of an estimate; the others are left alone.
 
     Raises
@@ -84,10 +108,16 @@ def terms_of(options: dict[str, Any]) -> Terms:
     BadWorkload
         For a term that is no number, or none that it can be.
     """
-    return Terms(**{name: _checked(name, options[name]) for name in TERMS if options.get(name) is not None})
+    return Terms(**{name: checked(name, options[name]) for name in TERMS if options.get(name) is not None})
 
 
-def _checked(name: str, value: Any) -> Any:
+def checked(name: str, value: object) -> Numeric:
+    """A term as a float or an array of floats.
+
+    Raises
+    ------
+    BadWorkload
+    """
     least, most, words = _WANTED[name]
     found = number("terms", name, value)
     if isinstance(value, bool) or not everywhere((found >= least) & (found <= most)):

@@ -2,8 +2,8 @@
 
 The results are facts with sources, in ``roofline/evidence/measured/end_to_end.csv``; where each figure was read and
 what had to be assumed stands in the README beside it. Three settings were made on some of them, on their systems or
-in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`apart` counts with and
-without. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
+in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`with_and_without` counts
+both ways. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
 ``end_to_end_report.py`` writes.
 """
 
@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from roofline.base.face import NUMBER, optional, takes
 from roofline.catalog.load import load_chip, load_model
@@ -25,7 +25,14 @@ from roofline.serving.steady import serve
 if TYPE_CHECKING:
     import pandas as pd
 
+    from roofline.estimates.language import LanguageEstimate
+    from roofline.estimates.recommendation import RecommendationEstimate
+    from roofline.estimates.request import RecommendationOptions, RequestOptions
+    from roofline.hardware.chip import Chip
     from roofline.models.llm import LanguageModel
+    from roofline.models.recommender import Recommender
+    from roofline.serving.server import ServingEstimate
+    from roofline.serving.steady import LoadOptions
 
 #: Sequences that an engine decodes at a time unless told otherwise: TensorRT-LLM's default ``max_batch_size``.
 MAX_BATCH = 2048
@@ -89,12 +96,15 @@ NAMED, DEFAULT = "named", "default"
 
 #: What the rows are also predicted with, in words: what a user gets who names no stack, and what that was chosen among.
 OTHERS = {
-    "no stack named": DEFAULT, "plain parameters": PLAIN, "trtllm for all": "trtllm", "vllm for all": "vllm",
+    "no stack named": DEFAULT,
+    "plain parameters": PLAIN,
+    "trtllm for all": "trtllm",
+    "vllm for all": "vllm",
     "sglang for all": "sglang",
-}  # fmt: skip
+}
 
 
-def predict(row: dict[str, Any], stacks: str = NAMED) -> Any:
+def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | LanguageEstimate | RecommendationEstimate:
     """The estimate that answers for one row of :func:`published`.
 
     Parameters
@@ -108,37 +118,60 @@ def predict(row: dict[str, Any], stacks: str = NAMED) -> Any:
     -------
     ServingEstimate, LanguageEstimate or RecommendationEstimate
     """
-    model: Any = load_model(row["model"])
+    model = load_model(row["model"])
     chip = load_chip(row["chip"])
     if stacks != DEFAULT:
         wanted = row["stack"] if stacks == NAMED else stacks
         chip = chip.on_stack("+".join(name for name in wanted.split("+") if name in chip.stacks) or PLAIN)
-    given = {k: row[k] for k in ("dtype", "weight_dtype", "kv_dtype") if row[k]}
     if row["method"] == "rank":
-        options = {"dtype": row["dtype"], "table_dtype": row["weight_dtype"], "skew": row["skew"], "compiled": True}
-        return estimate(model, chip, batch=int(row["batch"]), check=False, **options)
-    degrees = {k: int(row[k]) for k in ("tp", "dp", "ep")}
-    lengths = {k: int(row[k]) for k in ("prompt", "output")}
-    model = _long_enough(model, sum(lengths.values()))
+        ranked: RecommendationOptions = {
+            "batch": int(row["batch"]),
+            "dtype": row["dtype"],
+            "table_dtype": row["weight_dtype"],
+            "skew": row["skew"],
+            "compiled": True,
+        }
+        return estimate(cast("Recommender", model), chip, check=False, **ranked)
+    asked: RequestOptions = {
+        "prompt": int(row["prompt"]),
+        "output": int(row["output"]),
+        "tp": int(row["tp"]),
+        "dp": int(row["dp"]),
+        "ep": int(row["ep"]),
+        "dtype": row["dtype"] or None,
+        "weight_dtype": row["weight_dtype"] or None,
+        "kv_dtype": row["kv_dtype"] or None,
+    }
+    model = _long_enough(model, int(row["prompt"]) + int(row["output"]))
     if row["method"] == "static":
-        return estimate(model, chip, batch=int(row["batch"]), check=False, **given, **degrees, **lengths)
-    spread = {k: float(row[k]) for k in ("prompt_sd", "output_sd")}
-    sizes = {k: int(row[k]) for k in ("chunk", "beams")}
-    policy = {"reserve": "reserve" in row["policy"], "whole_cache": "whole" in row["policy"]}
-    options = {"check": False, **given, **degrees, **lengths, **spread, **sizes, **policy}
+        return estimate(model, chip, batch=int(row["batch"]), check=False, **asked)
+    return _served(row, model, chip, asked)
+
+
+def _served(row: dict[str, Any], model: LanguageModel, chip: Chip, asked: RequestOptions) -> ServingEstimate:
+    """What a server does with a row's load: so many requests in flight, or a run of so many."""
+    load: LoadOptions = {
+        **asked,
+        "prompt_sd": float(row["prompt_sd"]),
+        "output_sd": float(row["output_sd"]),
+        "chunk": int(row["chunk"]),
+        "beams": int(row["beams"]),
+        "reserve": "reserve" in row["policy"],
+        "whole_cache": "whole" in row["policy"],
+    }
     if not math.isnan(row["concurrency"]):
-        return serve(model, chip, concurrency=int(row["concurrency"]), **options)
-    full = serve(model, chip, **options)
+        return serve(model, chip, concurrency=int(row["concurrency"]), check=False, **load)
+    full = serve(model, chip, check=False, **load)
     if math.isnan(row["requests"]):
         return full
-    # A run of so many requests, all at hand from the start, goes through memory in waves of equal size.
-    in_memory = min(int(full.request.batch), MAX_BATCH * degrees["dp"])
-    waves = math.ceil(row["requests"] / in_memory)
-    return serve(model, chip, concurrency=max(degrees["dp"], round(row["requests"] / waves)), **options)
+    # All requests are at hand from the start: they go through memory in waves of equal size.
+    replicas = int(row["dp"])
+    waves = math.ceil(row["requests"] / min(int(full.request.batch), MAX_BATCH * replicas))
+    return serve(model, chip, concurrency=max(replicas, round(row["requests"] / waves)), check=False, **load)
 
 
 def _long_enough(model: LanguageModel, tokens: int) -> LanguageModel:
-    """Benchmarks with random weights run beyond the positions that a model was made for."""
+    """The model; with more positions where need be, as benchmarks with random weights run beyond those it has."""
     return model if tokens <= model.max_positions else replace(model, max_positions=tokens)
 
 
@@ -308,7 +341,7 @@ def _had_a_part(table: pd.DataFrame, setting: str) -> pd.Series[bool]:
     return table["set_on"].str.split().map(lambda names: setting in names)
 
 
-def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
+def with_and_without(table: pd.DataFrame | None = None) -> pd.DataFrame:
     """TPOT and throughput with and without the rows that a setting was made on.
 
     Parameters

@@ -233,7 +233,7 @@ def page(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | No
     out.append(_APART)
     out.append(
         _table(
-            _percent(end_to_end.apart(table), "error", "naive_error", "within_15", "coverage", digits=1),
+            _percent(end_to_end.with_and_without(table), "error", "naive_error", "within_15", "coverage", digits=1),
             {
                 "rows_of": "rows",
                 "systems": "systems",
@@ -273,16 +273,19 @@ def page(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | No
             "why": "if off by more than 20 %: what is known",
         }
         out.append(_table(part, names))
-    said = mtia.ratios()
-    judged = said.assign(
-        hit=said["hit"].map({True: "hit", False: "**miss**"}),
-        set_on=said["set_on"].map({True: "yes", False: ""}),
-        range=[f"{_number(float(a))} to {_number(float(b))}" for a, b in zip(said["low"], said["high"], strict=True)],
+    predicted = mtia.ratios()
+    judged = predicted.assign(
+        hit=predicted["hit"].map({True: "hit", False: "**miss**"}),
+        set_on=predicted["set_on"].map({True: "yes", False: ""}),
+        range=[
+            f"{_number(float(a))} to {_number(float(b))}"
+            for a, b in zip(predicted["low"], predicted["high"], strict=True)
+        ],
     )
-    free = said[~said["set_on"]]
+    free = predicted[~predicted["set_on"]]
     out.append(
         "\n## MTIA: published ratios and efficiencies\n\n"
-        f"{int(said['hit'].sum())} of {len(said)} within their range; of those that no parameter was set on, "
+        f"{int(predicted['hit'].sum())} of {len(predicted)} within their range; of those that no parameter was set on, "
         f"{int(free['hit'].sum())} of {len(free)}. A miss stays a miss.\n\n"
     )
     out.append(

@@ -18,6 +18,7 @@ from roofline.estimates import power
 from roofline.fidelity import end_to_end
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from roofline.hardware.chip import Chip
@@ -133,3 +134,37 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 #: Throughput is near where it is within this factor: else the chip waited for something that the estimate has not.
 RATE_NEAR = 1.5
+
+
+def fit() -> dict[str, float]:
+    """The three shares of load by least squares on the rows that they were set on, from no more than the model's form.
+
+    Returns
+    -------
+    dict of str to float
+        active_share, compute_share, memory_share; `roofline/chips/families/gpu.toml` has them rounded.
+    """
+    import numpy as np
+    from scipy.optimize import least_squares
+
+    names, above, terms = ("active_share", "compute_share", "memory_share"), [], []
+    for record in published().query("set_on == 'power'").to_dict("records"):
+        row = {str(k): v for k, v in record.items()}
+        estimate = predict(row)[2]
+        alone = [estimate.chip.what_if({f"power.{one}": float(one == name) for one in names}) for name in names]
+        idle, tdp = power.idle_w(estimate.chip), estimate.chip["power.tdp"]
+        above.append((row["value"] - idle) / (tdp - idle))
+        terms.append([_load(estimate, chip) for chip in alone])
+    design, wanted = np.array(terms), np.array(above)
+
+    def missed(shares: np.ndarray) -> np.ndarray:
+        return np.asarray(np.minimum(design @ shares, 1.0) - wanted)
+
+    found = least_squares(missed, np.full(3, 0.4), bounds=(0, 5))
+    return dict(zip(names, map(float, found.x), strict=True))
+
+
+def _load(estimate: Any, chip: Chip) -> float:
+    """Mean load over the phases with the shares of a chip."""
+    parts = [(weight, power.load(chip, phase, busy)) for phase, weight, busy in estimate._loads()]
+    return float(sum(weight * load for weight, load in parts) / sum(weight for weight, _ in parts))

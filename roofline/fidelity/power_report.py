@@ -16,23 +16,29 @@ if TYPE_CHECKING:
     from roofline.hardware.number import Number
 
 _EIA = (
-    "industry in the United States, mean of the months of 2025 (EIA, Electric Power Monthly; by way of ycharts.com, read "
-    "November 2026)"
+    "industry in the United States, mean of the months of 2025 (EIA, Electric Power Monthly; by way of ycharts.com, "
+    "read November 2026)"
 )
-_EMBER = "the world's mean of 2022 (Ember, Global Electricity Review 2023; by way of financialexpress.com, read November 2026)"
+_EMBER = (
+    "the world's mean of 2022 (Ember, Global Electricity Review 2023; by way of financialexpress.com, "
+    "read November 2026)"
+)
 
 _HEAD = f"""\
 # Power and money
 
 Every estimate, and every server, says what it draws and costs, beside how fast it is:
 
-```python est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64, electricity=0.12, utilisation=0.6)
-est.chip_power_w                  # mean of one chip, as its sensor has it est.power_w                       # of the
-system at the wall, with its share of host, fans, network and power supplies est.tokens_per_joule,
-est.co2_g_per_million_tokens, est.usd_per_million_tokens   # of a recommendation model: samples est.price_basis
-# what the cost rests on: an hour's rent, or a purchase est.interval(0.9, "usd_per_million_tokens")
-est.with_terms(price_per_hour=2.2).usd_per_million_tokens   # nothing else is worked out again rl.estimate("dlrm-v2",
-"mtia-2i").unknown    # what cannot be said, and what is missing: no price of this chip is public ```
+```python
+est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64, electricity=0.12, utilisation=0.6)
+est.chip_power_w  # mean of one chip, as its sensor has it
+est.power_w  # of the system at the wall, with its share of host, fans, network and power supplies
+est.tokens_per_joule, est.co2_g_per_million_tokens, est.usd_per_million_tokens  # a recommendation model: samples
+est.price_basis  # what the cost rests on: an hour's rent, or a purchase
+est.interval(0.9, "usd_per_million_tokens")
+est.with_terms(price_per_hour=2.2).usd_per_million_tokens  # nothing else is worked out again
+rl.estimate("dlrm-v2", "mtia-2i").unknown  # what cannot be said and why: no price of this chip is public
+```
 
 Where no price is known, `usd_per_million_tokens` raises `rl.NotKnown`, which names what to give; tables say "not
 known". These figures are worked out when first asked for, broadcast like all others, and stand in `EXTRA` beside
@@ -49,11 +55,14 @@ MFU and MBU are the shares of the datasheet's rates at which the matrix engine a
 operation and a byte take the same energy however fast they come: `compute_share` is what the engine would draw at a
 rate that no chip sustains, and may pass 1. Vector engines, caches and links are in `active_share`: fits gave them
 nothing of their own. Where the sum passes 1 the power limit holds the clocks down; the sustained efficiencies have
-that in them. Power falls with a lower limit, here, only by what is drawn; how much slower the chip gets is not in it.
-A chip with a `typical` power (MTIA, TPU v4) draws that at `typical_load`, and less and more along straight lines to
-idle and TDP. A chip without an `idle` of its own takes its family's `idle_share` of the TDP, one without
-`server.power` the family's `server.power_share`. All of these are figures of the descriptor with a source: `roofline
-chips h100-sxm --all --sources`, and `--set power.tdp="500 W"` changes them like any other.
+that in them. A chip with a `typical` power (MTIA, TPU v4) draws that at `typical_load`, and less and more along
+straight lines to idle and TDP. A chip without an `idle` of its own takes its family's `idle_share` of the TDP, one
+without `server.power` the family's `server.power_share`.
+
+All of these are figures of the descriptor with a source: `roofline chips h100-sxm --all --sources` lists them, and a
+what-if changes them like any other. `--set power.tdp="500 W"` is a chip made for 500 W at the same speed, whose
+operations take less energy in proportion. A limit of 500 W on the chip as it is makes it slower, which is not in the
+model.
 
 Money: a price of an hour has everything in it. A purchase is written off over the years together with its server and
 network (`server.price_factor`), and the site's electricity comes on top. What is asked goes before what the
@@ -75,11 +84,13 @@ time.
 
 ## What it was set on, and what it was not
 
-`roofline/evidence/measured/power.csv` has the rows. The three shares are least squares on the runs of Llama 3.1 on
-H100 (ML.ENERGY Benchmark v3: vLLM, steady state, power of the GPUs' sensors), at the throughput that this model
-predicts; the server is solved from two of MLPerf's results. Nothing else had a part. Prompt lengths of these runs are
-not published: 500 tokens (chat) and 300 (GPQA) are assumed, which puts throughput near what was measured. All figures
-of a family other than GPUs are judgement: no power of such a chip under a known load was found.
+`roofline/evidence/measured/power.csv` has the rows. The three shares are least squares
+(`roofline.fidelity.power.fit`) on the runs of Llama 3.1 on H100 (ML.ENERGY Benchmark v3: vLLM, steady state, power of
+the GPUs' sensors), at the throughput that this model predicts; the server is solved from two of MLPerf's results.
+Nothing else had a part in the numbers; the form, which rates are counted, was chosen in sight of all rows of both
+chips. Prompt lengths of these runs are not published: 500 tokens (chat) and 300 (GPQA) are assumed, which puts
+throughput near what was measured. All figures of a family other than GPUs are judgement: no power of such a chip
+under a known load was found.
 
 Power of a chip under language models. "Naive" is the TDP. Where throughput is further off than by a factor of 1.5,
 the chip waited for something that no estimate has, or did more than it has: the B200 waited for its host under this
@@ -117,9 +128,9 @@ are public on-demand ones where they were read, else from memory, and move from 
 """
 
 
-def page() -> str:
-    """The text of the page."""
-    table = power.rows()
+def page(table: pd.DataFrame | None = None) -> str:
+    """The text of the page, from :func:`roofline.fidelity.power.rows`."""
+    table = power.rows() if table is None else table
     return "".join((_HEAD, "\n", _chips_under_load(table), _WALL, "\n", _walls(table), _more(), _list()))
 
 
@@ -143,7 +154,8 @@ def _by_model(table: pd.DataFrame) -> str:
     near = table["rate_ratio"].between(1 / power.RATE_NEAR, power.RATE_NEAR)
     some = table[(table["metric"] == "chip_power_w") & near & (table["set_on"] == "")]
     rows = [
-        [chip, model, str(len(part)), f"{part['published'].min():.0f} to {part['published'].max():.0f} W",
+        [str(chip), str(model), str(len(part)),
+         f"{part['published'].min():.0f} to {part['published'].max():.0f} W",
          f"{part['predicted'].min():.0f} to {part['predicted'].max():.0f} W",
          f"{part['ratio'].min():.2f} to {part['ratio'].max():.2f}"]
         for (chip, model), part in some.groupby(["chip", "model"])
@@ -168,7 +180,7 @@ def _more() -> str:
 
     h200 = load_chip("h200")
     dlrm = power.published().set_index("id", drop=False).loc["mlperf-4.1-power-07"].to_dict()
-    full = power.predict({**dlrm, "cap_w": math.nan})[1]
+    full = power.predict({str(name): value for name, value in dlrm.items()} | {"cap_w": math.nan})[1]
     few = model.watts(h200, model.load(h200, estimate("llama-3.1-8b", h200, output=1024).decode))
     big = estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64)
     phases = [float(model.watts(big.chip, model.load(big.chip, p)) / big.chip["power.tdp"]) for p in big.phases]

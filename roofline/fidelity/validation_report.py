@@ -304,7 +304,7 @@ def page(found: Validation, picture: str = "") -> str:
     head = [
         "# How far off the predictions are",
         "",
-        f"Predictions held against measured operator times: {found.source}, "
+        f"Predictions compared with measured operator times: {found.source}, "
         f"{(~found.rows['chip'].str.contains('<')).sum():,} rows. Made by "
         "`roofline validate --markdown docs/validation.md --plot docs/validation.png`; whose the measurements are, and "
         "how the sample was drawn, is told in `roofline/evidence/measured/README.md`.",

@@ -41,6 +41,8 @@ class Chip(Machine):
         What makes it a variant of the chip that was loaded: figure -> new value, as its name shows it.
     scenarios : mapping of str to Scenario
         How what is not known may turn out, by name, each with its probability; the figures above are one of these ways.
+    unfit : mapping of str to str
+        Figures of stacks that cannot follow a what-if of the plain ones, and why: the chip cannot be put on these.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Chip(Machine):
     default_stack: Mapping[str, Any] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
     scenarios: Mapping[str, Scenario] = field(default_factory=dict)
+    unfit: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Chip {self.name}: {self.title}>"
@@ -81,17 +84,22 @@ class Chip(Machine):
         paths = {self.path(path): value for path, value in changes.items()}
         if len(paths) < len(changes):
             raise BadWorkload(f"what-if: one figure is changed twice, under two names: {', '.join(map(str, changes))}")
-        every = variants.under_stacks(paths, self.numbers)
-        new = {path: variants.changed(path, value, self.number(path)) for path, value in every.items()}
+        new = {path: variants.changed(path, value, self.number(path)) for path, value in paths.items()}
+        below, unfit = variants.under_stacks(paths, self.numbers)
+        new |= below
         numbers = {**self.numbers, **new}
-        for driver in ("clock", "cores.count"):
+        for driver in self.drivers:
             if driver in paths and driver in self.numbers:
                 ratio = new[driver].value / self.numbers[driver].value
                 for path in self._follows(driver):
-                    if path not in every:  # an engine follows both the clock and the cores
-                        numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), ratio, driver)
+                    if path not in new:  # an engine follows both the clock and the cores
+                        grows = 1.0 / ratio if path.endswith(".latency") else ratio
+                        numbers[path] = variants.followed(path, numbers.get(path, self.number(path)), grows, driver)
         moved = {path for path, number in numbers.items() if number is not self.numbers.get(path)}
         changed = self._variant(numbers, {path: variants.text_of(new[path]) for path in paths})
+        if unfit or self.unfit:
+            kept = {path: why for path, why in self.unfit.items() if path not in new}
+            changed = dataclasses.replace(changed, unfit=kept | unfit)
         return changed._without_forks(moved) if self.scenarios else changed
 
     def _without_forks(self, paths: set[str]) -> Chip:
@@ -183,7 +191,7 @@ class Chip(Machine):
         UnknownName
             With the stacks that the descriptor has.
         BadWorkload
-            For ``"plain"`` when the chip was put on a stack already.
+            For ``"plain"`` when the chip was put on a stack already, and for a stack where a what-if cannot hold.
         """
         wanted = [one.strip() for one in name.split("+")]
         if wanted in ([""], [variants.PLAIN]):
@@ -193,14 +201,19 @@ class Chip(Machine):
             return self
         key = ("stack", *wanted)
         if key not in self.bound_cache:
-            numbers = dict(self.numbers)
+            figures: dict[str, Number] = {}
             for one in wanted:
                 prefix = f"stack.{one}."
-                figures = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
-                if not figures:
+                for why in (why for path, why in self.unfit.items() if path.startswith(prefix)):
+                    raise BadWorkload(why)
+                its = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
+                if not its:
                     raise UnknownName(f"software stack of {self.name}", one, [*self.stacks, variants.PLAIN])
-                numbers |= figures
-            self.bound_cache[key] = self._variant(numbers, {variants.STACK: "+".join([*laid, *wanted])})
+                figures |= its
+            # A factor of a what-if was one of this figure too: the name says what it has come to.
+            changes = {p: variants.text_of(figures[p]) for p in self.changes if p in figures}
+            changes[variants.STACK] = "+".join([*laid, *wanted])
+            self.bound_cache[key] = self._variant({**self.numbers, **figures}, changes)
         return self.bound_cache[key]  # type: ignore[no-any-return]
 
     def _on_plain(self) -> Chip:
@@ -214,8 +227,14 @@ class Chip(Machine):
             return self
         return self._variant(dict(self.numbers), {variants.STACK: variants.PLAIN})
 
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The figures that others follow in a what-if."""
+        return ("clock", "cores.count", f"memory.{self.main_level}.channels")
+
     def _follows(self, driver: str) -> list[str]:
-        """The figures that grow with the clock (engines, on-chip bandwidth) or with the number of cores (engines)."""
+        """The figures that follow the clock (engines, on-chip bandwidth; on-chip latency the other way), the number of
+        cores (engines) or of memory channels (main memory's bandwidth)."""
         engines = [p for p in self.numbers if p.startswith("engines.")]
         if driver == "cores.count":
             # A row keeps as much of the chip busy as before: its rate is that of the cores it has, not of their number.
@@ -223,5 +242,9 @@ class Chip(Machine):
             shared = self.flags[f"memory.{self.cache_level}.per"] != "core"
             kept = (".row_cores", ".port_cores") if shared else (".row_cores",)
             return engines + [p for p in {**self.numbers, **self.defaults} if p.endswith(kept)]
+        if driver.endswith(".channels"):  # each as fast as before
+            return [f"memory.{self.main_level}.bandwidth"]
         on_chip = [v for v in self.levels[:-1] if self.flags[f"memory.{v}.type"] != "dram"]
-        return engines + [p for p in (f"memory.{v}.bandwidth" for v in on_chip) if p in self.numbers]
+        return engines + [
+            p for v in on_chip for p in (f"memory.{v}.bandwidth", f"memory.{v}.latency") if p in self.numbers
+        ]

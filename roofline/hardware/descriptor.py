@@ -117,7 +117,8 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 #: The schema of a figure of each dimension.
-_SCHEMA_OF = {schema.dimension: schema for schema in (Figure, *Figure.__subclasses__())}
+_FIGURES: tuple[type[Figure], ...] = (Figure, *Figure.__subclasses__())
+_SCHEMA_OF = {one.dimension: one for one in _FIGURES}
 
 
 def _out_of_range(path: str, number: Number) -> str:

@@ -60,15 +60,17 @@ PARAMETERS: dict[str, Range] = {
     ), _FRACTION),
     # Shares of something that is done or not.
     **dict.fromkeys((
-        "cache_share", "epilogue_share", "fetch_share", "overlap_share", "quantize_pairs", "shot_share", "tail_share",
-        "throttle_share",
+        "cache_share", "epilogue_share", "fetch_share", "overlap_share", "pinned_share", "quantize_pairs", "shot_share",
+        "tail_share", "throttle_share",
     ), _SHARE),
     # Times, s.
     **dict.fromkeys((
         "launch_s", "chunk_s", "convert_s", "decode_fill_s", "decode_split_s", "fallback_s", "hop_s", "prologue_s",
         "quantize_s", "scatter_s", "sort_s", "split_s", "throttle_s", "widen_s",
     ), _FIXED),
-    **dict.fromkeys(("block_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_write_s"), _ITEM),
+    **dict.fromkeys((
+        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_write_s",
+    ), _ITEM),
     **dict.fromkeys(("scatter_element_s", "score_s", "widen_element_s"), _ELEMENT),
     # Cycles of a core.
     **dict.fromkeys(("bag_cycles", "issue_cycles", "page_walk_cycles", "row_cycles"), _CYCLES),
@@ -79,6 +81,7 @@ PARAMETERS: dict[str, Range] = {
     "row_cores": Range(1e-9, 1e18),
     # Bytes.
     "inflight_bytes": Range(1.0, 1e12),
+    "inflight_rows": Range(1.0, 1e9),
     "tlb_reach_bytes": Range(1.0, 1e21),
     "transaction_bytes": Range(1.0, 1e6),
     # The rest.
@@ -119,9 +122,9 @@ def of(path: str, dimension: str) -> Range:
         return POWER[path]
     if path == name or "efficiency." in path:
         return PARAMETERS.get(name, DIMENSIONS[dimension])
-    if path == "cores.count" or name == "domain":
+    if path == "cores.count" or name in ("domain", "channels") or path == "channels.memory":
         return _CORES
-    if path == "latency.memory" or (path.startswith("memory.") and name == "latency"):
+    if path in ("latency.memory", "latency.cache") or (path.startswith("memory.") and name == "latency"):
         return _MEMORY_LATENCY
     return DIMENSIONS[dimension]
 

@@ -197,6 +197,7 @@ class Level(_Table):
     capacity: Capacity
     bandwidth: Bandwidth | None = Field(default=None, description="Read bandwidth.")
     latency: Duration | None = None
+    channels: Figure | None = Field(default=None, description="Channels that answer independently of each other.")
 
 
 class Link(_Table):
@@ -228,9 +229,16 @@ class Latencies(_Table):
     """What a way in or out takes where its own table gives no latency."""
 
     memory: Duration | None = None
+    cache: Duration | None = None
     link: Duration | None = None
     network: Duration | None = None
     host: Duration | None = None
+
+
+class Channels(_Table):
+    """Channels of main memory where its own table does not say how many it has."""
+
+    memory: Figure | None = None
 
 
 class PowerTable(_Table):
@@ -331,6 +339,7 @@ class Descriptor(_Table):
     engines: Engines
     memory: dict[LevelName, Level] = Field(min_length=1, json_schema_extra=_also_defaults)
     latency: Latencies = Latencies()
+    channels: Channels = Channels()
     links: Links = Links()
     overheads: Overheads = Overheads()
     power: PowerTable = PowerTable()
@@ -355,6 +364,7 @@ class FamilyDefaults(_Table):
     note: str = ""
     sources: dict[str, Source] = {}
     latency: Latencies = Latencies()
+    channels: Channels = Channels()
     overheads: Overheads = Overheads()
     power: PowerTable = PowerTable()
     server: Server = Server()

@@ -113,6 +113,12 @@ def sample(
     return settled(chip, dict(zip(unknown, uniform.T, strict=True)), trailing, wanted, scenarios=scenarios)
 
 
+def luck(unknown: Iterable[str], count: int = SAMPLES, seed: int = 0) -> dict[str, np.ndarray]:
+    """Numbers between 0 and 1 for each of some :func:`chances`, a Latin hypercube: what :func:`settled` takes."""
+    names = list(unknown)
+    return dict(zip(names, _hypercube(len(names), count, seed).T, strict=True)) if names else {}
+
+
 def chances(chip: Chip, only: Iterable[str] | None = None, *, scenarios: bool = True) -> tuple[str, ...]:
     """What is left to chance on a chip, by names that other chips have in common with it where they inherit the figure.
 

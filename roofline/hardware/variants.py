@@ -72,21 +72,30 @@ def followed(path: str, old: Number, ratio: Any, driver: str) -> Number:
     return _what_if(old, value, f"what-if: scaled with {driver}")
 
 
-def under_stacks(paths: Mapping[str, Any], numbers: Mapping[str, Number]) -> dict[str, Any]:
-    """The changes of a what-if with those of the same figures under the chip's stacks.
+def under_stacks(paths: Mapping[str, Any], numbers: Mapping[str, Number]) -> tuple[dict[str, Number], dict[str, str]]:
+    """What a what-if makes of the same figures under the chip's stacks, and why it can hold on some of them not.
 
     So a what-if holds on whatever stack the chip is put afterwards, and a factor is one of that stack's figure: the
     order of the two does not matter. Who changes a stack's own figure (``stack.vllm.efficiency...``) means that one.
+
+    Parameters
+    ----------
+    paths : mapping
+        Figure -> new value, as for :func:`changed`.
+    numbers : mapping of str to Number
+        The chip's own figures.
     """
-    changed = {path for path in paths if path.startswith("efficiency.")}
-    if not changed:
-        return dict(paths)
-    below = {
-        path: paths[plain]
-        for path in numbers
-        if path.startswith("stack.") and path not in paths and (plain := path.split(".", 2)[2]) in changed
-    }
-    return {**paths, **below}
+    wanted = {path for path in paths if path.startswith("efficiency.")}
+    new: dict[str, Number] = {}
+    unfit: dict[str, str] = {}
+    for path, number in numbers.items() if wanted else ():
+        if not path.startswith("stack.") or path in paths or (plain := path.split(".", 2)[2]) not in wanted:
+            continue
+        try:
+            new[path] = changed(path, paths[plain], number)
+        except BadWorkload as error:
+            unfit[path] = str(error)
+    return new, unfit
 
 
 def still_best(default: Mapping[str, Any], numbers: Mapping[str, Number], own: Collection[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.base import tomlfile, units
 from roofline.base.errors import BadWorkload
+from roofline.base.tomlfile import Table
 from roofline.hardware.schema import LONGEST_NAME, NAME
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def to_toml(
-    head: dict[str, Any],
+    head: Table,
     flags: Mapping[str, Any],
     numbers: Mapping[str, Number],
     calibration: Mapping[str, Any],
@@ -35,7 +36,7 @@ def to_toml(
     default_stack : dict
     scenarios : dict of str to Scenario
     """
-    table: dict[str, Any] = {"schema": 1, **head}
+    table: Table = {"schema": 1, **head}
     for level in flags["levels"]:
         _put(table, f"memory.{level}", {})  # the order of the levels is part of what the file says
     process = {key.removeprefix("process."): flag for key, flag in flags.items() if key.startswith("process.")}
@@ -58,7 +59,7 @@ def to_toml(
     return tomlfile.write(table)
 
 
-def _put(table: dict[str, Any], path: str, value: Any) -> None:
+def _put(table: Table, path: str, value: Any) -> None:
     *outer, last = path.split(".")
     for part in outer:
         table = table.setdefault(part, {})
@@ -72,7 +73,7 @@ def identifier(text: str) -> str:
     return re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip(".+_-")[:LONGEST_NAME] or "machine"
 
 
-def figure(path: str, number: Number) -> dict[str, Any]:
+def figure(path: str, number: Number) -> Table:
     """A figure as the table that a descriptor has of it.
 
     Raises
@@ -84,7 +85,7 @@ def figure(path: str, number: Number) -> dict[str, Any]:
         raise BadWorkload(f"{path} is an array: a descriptor holds one value for each figure")
     if not number.source.strip():
         raise BadWorkload(f"{path} has no source: a descriptor says of every figure where it was read")
-    figure: dict[str, Any] = {"value": _quantity(number.value, number.dimension)}
+    figure: Table = {"value": _quantity(number.value, number.dimension)}
     if number.low is not None and number.high is not None:
         figure |= {"low": _quantity(number.low, number.dimension), "high": _quantity(number.high, number.dimension)}
         figure["shape"] = number.shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roofline.base import units
+from roofline.base.numeric import Numeric
 from roofline.show.documents import html_page, markdown
 from roofline.show.quantities import quantity, ratio, si, times
 from roofline.show.table import Table, show
@@ -13,7 +14,7 @@ from roofline.show.words import Estimate, heading, occurring, phases, words
 if TYPE_CHECKING:
     from roofline.estimates.inference import Phase
     from roofline.hardware.chip import Chip
-    from roofline.hardware.number import Number
+    from roofline.hardware.number import Number, Scenario
 
 
 LABELS = {
@@ -54,7 +55,7 @@ def headline(est: Estimate, level: float = 0.9) -> Table:
     for label, phase, _ in occurring(est):
         expected, low, high = (units.text(t, "s", 3) for t in (phase.time_s, phase.lower_s, phase.upper_s))
         table.rows.append([f"{label}, lower to upper bound", expected, f"{low} to {high}"])
-    table.notes += [*words(est).remarks(), why(est), _held(est), paid(est), doubt(est)]
+    table.notes += [*words(est).remarks(), why(est), _resident(est), paid(est), doubt(est)]
     return table
 
 
@@ -74,14 +75,18 @@ def paid(est: Estimate) -> str:
     )
 
 
-def _held(est: Estimate) -> str:
+def _resident(est: Estimate) -> str:
     """One sentence on what one chip holds, and how much would fit."""
-    held, said = est.memory, words(est)
-    cache = f", KV cache {units.text(held.cache_bytes, 'B', 3)}{said.cache()}" if held.cache_bytes else said.cache()
+    memory, wording = est.memory, words(est)
+
+    def size(count: Numeric) -> str:
+        return units.text(count, "B", 3)
+
+    cache = f", KV cache {size(memory.cache_bytes)}" if memory.cache_bytes else ""
     return (
-        f"Memory of one chip: {units.text(held.total_bytes, 'B', 3)} of {units.text(held.usable_bytes, 'B', 3)} usable "
-        f"(weights {units.text(held.weights_bytes, 'B', 3)}{cache}, activations "
-        f"{units.text(held.activations_bytes, 'B', 3)}); {said.most}: {held.largest_batch:,}."
+        f"Memory of one chip: {size(memory.total_bytes)} of {size(memory.usable_bytes)} usable "
+        f"(weights {size(memory.weights_bytes)}{cache}{wording.cache()}, activations "
+        f"{size(memory.activations_bytes)}); {wording.most}: {memory.largest_batch:,}."
     )
 
 
@@ -177,6 +182,9 @@ def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> T
         table.notes.append(_software(chip))
     if chip.aliases:
         table.notes.append("Also called: " + ", ".join(chip.aliases) + ".")
+    if chip.scenarios:
+        ways = "; ".join(_scenario(name, one) for name, one in chip.scenarios.items())
+        table.notes.append(f"Scenarios: {ways}.")
     if chip.note:
         table.notes.append(chip.note)
     return table
@@ -188,6 +196,12 @@ def _software(chip: Chip) -> str:
     taken = [f"{kinds[kind]} {one['value']}" for kind, one in chip.default_stack.items()]
     where = f"; taken where none is named, one upon the other: for {', for '.join(taken)}" if taken else ""
     return f"Software stacks: {', '.join(chip.stacks)}{where}."
+
+
+def _scenario(name: str, one: Scenario) -> str:
+    """A scenario with its probability and what is other then."""
+    figures = ", ".join(f"{path} {_figure(n, n.value)}" for path, n in one.numbers.items())
+    return f"{name} ({one.weight:.0%}): {figures or 'as above'}"
 
 
 def figure_text(chip: Chip, path: str, value: Any) -> str:
@@ -206,24 +220,24 @@ def _figure(number: Number, value: Any) -> str:
 
 def as_json(est: Estimate) -> dict[str, Any]:
     """Everything an estimate says, as plain data."""
-    held, said, missing = est.memory, words(est), est.unknown
+    memory, wording, missing = est.memory, words(est), est.unknown
     known = [name for name in (*est.FIGURES, *est.EXTRA) if name not in missing]
     return {
         "model": est.model.name,
         "chip": est.chip.name,
         "chip_title": est.chip.title,  # says what a what-if changed, and the stack
         "stack": est.chip.stack or "plain",
-        "request": said.options(),
+        "request": wording.options(),
         **({"notes": list(notes)} if (notes := getattr(est, "notes", ())) else {}),
-        **{name: getattr(est, name) for name in (*known, *said.facts, "bound")},
+        **{name: getattr(est, name) for name in (*known, *wording.facts, "bound")},
         **({"not_known": missing} if missing else {}),
         "interval_90": {name: list(pair) for name, pair in est.intervals(known, 0.9).items()},
         "memory": {
-            "weights_bytes": held.weights_bytes,
-            "cache_bytes": held.cache_bytes,
-            "activations_bytes": held.activations_bytes,
-            "usable_bytes": held.usable_bytes,
-            "largest_batch": held.largest_batch,
+            "weights_bytes": memory.weights_bytes,
+            "cache_bytes": memory.cache_bytes,
+            "activations_bytes": memory.activations_bytes,
+            "usable_bytes": memory.usable_bytes,
+            "largest_batch": memory.largest_batch,
         },
         "phases": {
             label: {"time_s": p.time_s, "lower_s": p.lower_s, "upper_s": p.upper_s, "bound": p.bound, "ops": p.records}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,8 +15,8 @@ from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import as_numeric, not_negative
 from roofline.catalog.load import Model
+from roofline.estimates import terms
 from roofline.estimates.request import LEAST, flag, usable_share, whole, zipf
-from roofline.estimates.terms import TERMS, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
@@ -26,17 +27,13 @@ FLAGS = ("compiled", "reserve", "whole_cache")
 WORDS = (*DTYPES, *FLAGS)
 
 
-def _term(name: str) -> Callable[[Any], Any]:
-    return lambda value: getattr(terms_of({name: value}), name)
-
-
 #: What a numeric option's value is by itself; what several of them have to agree on is a rule (`estimates/rules`).
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "usable_memory": usable_share,
     "skew": zipf,
     "prompt_sd": lambda value: not_negative("serve", prompt_sd=value)["prompt_sd"],
     "output_sd": lambda value: not_negative("serve", output_sd=value)["output_sd"],
-    **{name: _term(name) for name in TERMS},
+    **{name: functools.partial(terms.checked, name) for name in terms.TERMS},
 }
 
 #: What an option's numbers are, for labels: unit and name.
@@ -57,10 +54,7 @@ _SAID = {
     "output_sd": ("tokens", "standard deviation of the output"),
     "chunk": ("tokens", "prompt tokens of a pass"),
     "beams": ("1", "beams"),
-    "price_per_hour": ("USD", "price of a chip for an hour"),
-    "price": ("USD", "price of a chip"),
-    "electricity": ("USD", "price of a kWh"),
-    "carbon": ("g", "CO2 for a kWh"),
+    **terms.SAID,
 }
 
 
@@ -171,7 +165,7 @@ def option(name: str, given: Any) -> Axis:
 def single(name: str, value: Any) -> Any:
     """An option's one value, checked like those of an axis; None, and what is left to the estimate, stay."""
     value = value.item() if isinstance(value, np.ndarray) else value
-    if value is None and name in (*DTYPES, *TERMS, "stack", "concurrency"):
+    if value is None and name in (*DTYPES, *terms.TERMS, "stack", "concurrency"):
         return None
     return option(name, [value]).values[0] if name in (*WORDS, "stack") else checked_size(name, value)
 

@@ -95,7 +95,8 @@ def error_scores(est: Any, weights: Mapping[str, float], uniform: Mapping[str, n
 
     The error on a class of operators has two parts: what chips of one family have in common (the form of the model, the
     family's parameters, the habits of its software), a share `shared` of the variance, and what each chip has for
-    itself. Variants of one chip (what-ifs, stacks, scenarios) have both in common; chips of two families neither.
+    itself on its software. Variants of one chip on one stack (what-ifs, scenarios) have both in common; chips of two
+    families neither.
     """
     from scipy.special import ndtri
 
@@ -107,4 +108,5 @@ def error_scores(est: Any, weights: Mapping[str, float], uniform: Mapping[str, n
 
 
 def _error_parts(est: Any, kind: str) -> tuple[str, str]:
-    return f"error:family {est.chip.family}:{kind}", f"error:{est.chip.name.partition('[')[0]}:{kind}"
+    own = f"{est.chip.name.partition('[')[0]} {est.chip.stack}".rstrip()
+    return f"error:family {est.chip.family}:{kind}", f"error:{own}:{kind}"

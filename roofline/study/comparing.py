@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, RooflineError, UnknownName, shown
-from roofline.base.face import FLAG, NUMBER, takes
-from roofline.base.numeric import quantiles
+from roofline.base.errors import BadWorkload, NotKnown, RooflineError, UnknownName, shown
+from roofline.base.face import FLAG, NUMBER, TEXT, optional, takes
+from roofline.base.numeric import MOST, quantiles
 from roofline.catalog.load import Model, as_chip, as_model
 from roofline.estimates.estimate import estimate
 from roofline.hardware import uncertainty
@@ -31,6 +31,9 @@ SHARED_ERROR = 0.5
 
 #: The most chips that are taken of a kind for a model to fit, where no plan is given.
 _MOST_CHIPS = 64
+
+#: The error of the model of power hangs on itself alone.
+_OF_POWER = {"power": 1.0}
 
 #: Column -> the figure of a language model, and of a recommendation model.
 _COLUMNS = {
@@ -67,7 +70,27 @@ class Comparison:
     def __repr__(self) -> str:
         return f"{self.table.to_string()}\n\n{self.odds.to_string()}"
 
-    def beats(self, workload: str, chip: str, other: str, by: float = 1.0, figure: str = "") -> tuple[float, float]:
+    def probability(self, holds: np.ndarray) -> tuple[float, float]:
+        """The share of the draws in which something holds that is made of :attr:`draws`, and its standard error.
+
+        Parameters
+        ----------
+        holds : ndarray of bool
+            One a draw, such as ``(drawn["ttft_s"] <= 2) & (drawn["tpot_s"] <= 0.2)``.
+
+        Raises
+        ------
+        BadWorkload
+            For any other length.
+        """
+        count = len(next(iter(next(iter(self.draws.values())).values())))
+        if np.shape(holds) != (count,):
+            raise BadWorkload(f"probability: expected {count} values, one a draw, found the shape {np.shape(holds)}")
+        return chance.probability(np.asarray(holds, dtype=bool))
+
+    def beats(
+        self, workload: str, chip: str, other: str, by: float = 1.0, figure: str | None = None
+    ) -> tuple[float, float]:
         """The probability that one chip beats another on a workload, and its standard error.
 
         Parameters
@@ -78,6 +101,11 @@ class Comparison:
             By which factor: 1.5 is one and a half times the rate, or the time over one and a half.
         figure : str, optional
             Default: the rate per chip.
+
+        Returns
+        -------
+        tuple of float
+            Probability and standard error.
 
         Raises
         ------
@@ -99,7 +127,7 @@ class Comparison:
         return self.draws[workload, chip]
 
 
-@takes(model_error=FLAG, scenarios=FLAG)
+@takes(model_error=FLAG, scenarios=FLAG, figure=optional(TEXT))
 def compare(
     chips: Chip | str | os.PathLike[str] | Sequence[Chip | str | os.PathLike[str]],
     models: Any,
@@ -108,7 +136,7 @@ def compare(
     seed: int = 0,
     level: float = 0.9,
     by: float = 1.0,
-    figure: str = "",
+    figure: str | None = None,
     targets: Mapping[str, float] | None = None,
     model_error: bool = True,
     scenarios: bool = True,
@@ -140,7 +168,7 @@ def compare(
         Let each draw choose one of a chip's scenarios by their weights; otherwise the chips are as they stand.
     shared_error : float
         Share, from 0 to 1, of the variance of the model's error on a class of operators that chips of one family have
-        in common. Variants of one chip have all of it in common, chips of different families none.
+        in common. Variants of one chip on one software stack have all of it in common, chips of two families none.
     **options
         As for :func:`roofline.estimate`, for every model that knows them. Where no plan is asked for (`tp`, `pp`, `ep`,
         `dp`; `devices`), a model that does not fit on one chip is split over the fewest that hold it, a power of two.
@@ -172,12 +200,28 @@ def compare(
     on = _chips(chips)
     asked = _workloads(models, options)
     cases = {(workload, chip.name): _case(model, chip, own) for workload, (model, own) in asked.items() for chip in on}
+    known = {name for est in cases.values() for name in (*est.FIGURES, *est.EXTRA)}
+    if figure is not None and figure not in known:
+        raise UnknownName("figure of the models compared", figure, known)
     weights = {key: chance.error_weights(est) if model_error else {} for key, est in cases.items()}
-    names = [name for chip in on for name in uncertainty.chances(chip, scenarios=scenarios)]
+    names = [name for est in cases.values() for name in uncertainty.chances(est.chip, scenarios=scenarios)]
     names += [name for key, est in cases.items() for name in chance.error_names(est, weights[key])]
-    uniform = chance.draw(names, REPLICATES * -(-draws // REPLICATES), seed)
+    if model_error:
+        names += [name for est in cases.values() for name in chance.error_names(est, _OF_POWER)]
     count = REPLICATES * -(-draws // REPLICATES)
-    drawn = {key: _draw(est, weights[key], uniform, count, scenarios, shared_error) for key, est in cases.items()}
+    uniform = chance.draw(names, count, seed)
+
+    def draw(est: Any, own: Mapping[str, float]) -> dict[str, np.ndarray]:
+        on_chance = type(est)(est.model, uncertainty.settled(est.chip, uniform, scenarios=scenarios), est.request)
+        errors, of_power = (
+            np.exp(chance.error_scores(est, parts, uniform, shared_error)) if model_error and parts else np.ones(count)
+            for parts in (own, _OF_POWER)
+        )
+        found = on_chance._figures_with_errors(errors) if model_error else on_chance.figures()
+        found = {**found, **_power_and_money(on_chance, found, of_power), "fits": on_chance.fits}
+        return {name: np.broadcast_to(values, (count,)) for name, values in found.items()}
+
+    drawn = {key: draw(est, weights[key]) for key, est in cases.items()}
     rows = [_row(key, est, drawn[key], level) for key, est in cases.items()]
     odds = [_odds(workload, one.name, two.name, drawn, figure, by)
             for workload in asked for one, two in itertools.permutations(on, 2)]  # fmt: skip
@@ -200,7 +244,7 @@ def _check(draws: Any, seed: Any, level: Any, by: Any, shared: Any, targets: Map
 
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in (draws, seed))
     need(whole and 16 <= draws <= 2**20, "draws", "a whole number from 16 to 1,048,576", draws)
-    need(whole and seed >= 0, "seed", "a whole number that is not negative", seed)
+    need(whole and 0 <= seed < 2**63, "seed", "a whole number that is not negative", seed)
     need(NUMBER.holds(level) and 0 < level < 1, "level", "a number between 0 and 1, such as 0.9", level)
     need(NUMBER.holds(by) and 0 < by < 1e9, "by", "a positive factor, such as 1.5", by)
     need(NUMBER.holds(shared) and 0 <= shared <= 1, "shared_error", "a share from 0 to 1", shared)
@@ -209,7 +253,7 @@ def _check(draws: Any, seed: Any, level: Any, by: Any, shared: Any, targets: Map
         known = {one for pair in _COLUMNS.values() for one in pair if one} | {"time_s", "power_w"}
         if name not in known:
             raise UnknownName("figure with a target", str(name), known)
-        need(NUMBER.holds(target) and target > 0, f"targets: {name}", "a positive number (SI)", target)
+        need(NUMBER.holds(target) and 0 < target < MOST, f"targets: {name}", "a positive number (SI)", target)
 
 
 def _chips(given: Any) -> list[Chip]:
@@ -282,33 +326,12 @@ def _case(model: Model, chip: Chip, options: dict[str, Any]) -> Any:
 # What is drawn ------------------------------------------------------------------------------------------------------
 
 
-def _draw(
-    est: Any,
-    weights: Mapping[str, float],
-    uniform: Mapping[str, np.ndarray],
-    count: int,
-    scenarios: bool,
-    shared: float,
-) -> dict[str, np.ndarray]:
-    """Every figure of a case at each draw, and whether it fits."""
-    chip = uncertainty.settled(est.chip, uniform, scenarios=scenarios)
-    drawn = type(est)(est.model, chip, est.request)
-    scores = chance.error_scores(est, weights, uniform, shared) if weights else np.zeros(count)
-    found = drawn._figures_with_errors(np.exp(scores)) if weights else drawn.figures()
-    for name, values in _power_and_money(drawn, found).items():
-        found[name] = values
-    return {name: np.broadcast_to(values, (count,)) for name, values in {**found, "fits": drawn.fits}.items()}
-
-
-def _power_and_money(drawn: Any, found: Mapping[str, Any]) -> dict[str, Any]:
+def _power_and_money(est: Any, found: Mapping[str, Any], factors: np.ndarray) -> dict[str, Any]:
     """Figures of power and money at each draw, where they are known."""
-    rate = getattr(drawn, "RATE", "")
-    if not rate:
-        return {}
     try:
-        values: dict[str, Any] = drawn._extra_with_errors(found[rate], np.ones(1))
-    except RooflineError:
-        return {}  # nothing is known of its power
+        values: dict[str, Any] = est._extra_with_errors(found[est.RATE], factors)
+    except NotKnown:
+        return {}
     return values
 
 
@@ -332,20 +355,25 @@ def _row(key: tuple[str, str], est: Any, drawn: Mapping[str, np.ndarray], level:
 
 def _figure(est: Any, name: str) -> float | None:
     try:
-        return float(getattr(est, name)) if name and hasattr(type(est), name) else None
-    except RooflineError:
-        return None  # not known
+        return float(getattr(est, name)) if name else None
+    except NotKnown:
+        return None
 
 
 # Odds ---------------------------------------------------------------------------------------------------------------
 
 
 def _odds(
-    workload: str, one: str, two: str, drawn: Mapping[tuple[str, str], Mapping[str, np.ndarray]], figure: str, by: float
+    workload: str,
+    one: str,
+    two: str,
+    drawn: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
+    figure: str | None,
+    by: float,
 ) -> dict[str, Any]:
     mine, others = drawn[workload, one], drawn[workload, two]
     usual = next(name for name in _COLUMNS["per_chip"] if name in mine)
-    name = figure if figure in mine and figure in others else usual
+    name = figure if figure is not None and figure in mine and figure in others else usual
     share, error = _beats(mine, others, name, by)
     return {"workload": workload, "chip": one, "other": two, "figure": name, "by": by, "odds": share, "error": error}
 

@@ -58,8 +58,9 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
             raise BadWorkload(f"pareto: {name} is no number to maximise or minimise")
     data = data if data.dims else data.expand_dims("point")
     shape = tuple(data.sizes.values())
-    everywhere = np.ones(np.prod(shape, dtype=int), dtype=bool)
-    possible = _flat(data, "possible").astype(bool) if "possible" in data else everywhere
+    possible = np.ones(np.prod(shape, dtype=int), dtype=bool)
+    if "possible" in data:
+        possible = _flat(data, "possible") != np.False_  # what `where` took away is no longer False either
     columns = np.stack([_flat(data, name) for name in objectives], axis=1).astype(float)
     for name, column in zip(objectives, columns.T, strict=True):
         missing = int((np.isnan(column) & possible).sum())
@@ -68,6 +69,12 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
     counted = np.flatnonzero(possible & _flat(data, "fits").astype(bool) if "fits" in data else possible)
     signs = np.array([-1.0] * len(maximise) + [1.0] * len(minimise))
     return _rows(data, counted[unbeaten(columns[counted] * signs)])
+
+
+def usual_objectives(data: xr.Dataset) -> tuple[list[str], list[str]]:
+    """What is maximised and minimised where nothing is named: the rate per chip, and the latency."""
+    tokens = "tokens_per_s_per_chip" in data
+    return ["tokens_per_s_per_chip" if tokens else "samples_per_s_per_chip"], ["tpot_s" if tokens else "latency_s"]
 
 
 def _flat(data: xr.Dataset, name: str) -> np.ndarray:

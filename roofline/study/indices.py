@@ -63,7 +63,7 @@ def indices(
     DataFrame
         Indexed by what is in doubt, the largest total first: `first`, `first_error`, `total`, `total_error`, each
         error half the width of a 95 % confidence interval (bootstrap). ``attrs["deviation"]`` is the standard deviation
-        of the figure's logarithm.
+        of the figure's logarithm. What moves nothing is left out.
 
     Raises
     ------
@@ -82,6 +82,8 @@ def indices(
 
     if isinstance(draws, bool) or not isinstance(draws, int) or not 8 <= draws <= 2**16 or draws & (draws - 1):
         raise BadWorkload(f"indices: draws: expected a power of two from 8 to 65,536, found {shown(draws)}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise BadWorkload(f"indices: seed: expected a whole number that is not negative, found {shown(seed)}")
     base = estimate(as_model(model), as_chip(chip), check=False, **options)
     if np.shape(base.time_s):
         raise BadWorkload("indices: expected one point, found arrays: sweep and estimate do arrays")
@@ -98,7 +100,7 @@ def indices(
     short = [name.partition(":")[2] if name != MODEL_ERROR else name for name in names]
     labels = [s if short.count(s) == 1 else name for s, name in zip(short, names, strict=True)]
     table = pd.DataFrame(found, index=pd.Index(labels, name="doubt"))
-    table = table.sort_values("total", ascending=False, kind="stable")
+    table = table[(table["total"] != 0) | (table["first"] != 0)].sort_values("total", ascending=False, kind="stable")
     table.attrs = {"figure": figure, "deviation": deviation}
     return table
 
@@ -129,7 +131,7 @@ def analysed(
     deviation = float(np.std(values))
     if deviation <= 1e-12 * max(1.0, float(np.abs(values).max())):  # nothing moves it
         return {name: np.zeros(len(names)) for name in ("first", "first_error", "total", "total_error")}, 0.0
-    found = analysis.analyze(problem, values, calc_second_order=False, seed=seed)
+    found = analysis.analyze(problem, values, calc_second_order=False, seed=seed + 1)  # it takes 0 for no seed
     columns = {"first": "S1", "first_error": "S1_conf", "total": "ST", "total_error": "ST_conf"}
     return {name: np.asarray(found[theirs]) for name, theirs in columns.items()}, deviation
 
@@ -145,4 +147,5 @@ def _logarithms(base: Any, figure: str, uniform: Mapping[str, np.ndarray], scena
         values = est._figures_with_errors(factors)[figure]
     else:
         values = getattr(est, figure)
-    return np.log(np.broadcast_to(np.asarray(values, dtype=float), (count,)))
+    logarithms: np.ndarray = np.log(np.broadcast_to(np.asarray(values, dtype=float), (count,)))
+    return logarithms

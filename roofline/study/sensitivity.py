@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
-from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates import stacks
 from roofline.estimates.estimate import estimate
+from roofline.estimates.request import Options
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.study.variables import allowed
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: Figures that other figures follow in a what-if: each is changed by itself.
-_DRIVERS = ("clock", "cores.count")
 
 #: Figures that are changed in one estimate; each adds a value to every array.
 _TOGETHER = 64
@@ -33,11 +31,11 @@ _NOTHING = 1e-6
 
 @takes(model=MODEL, chip=CHIP, figure=optional(TEXT))
 def sensitivity(
-    model: Model | str | os.PathLike[str],
-    chip: Chip | str | os.PathLike[str],
+    model: Model | Name,
+    chip: Chip | Name,
     figure: str | None = None,
     step: float = 0.1,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> pd.DataFrame:
     """How much each figure of the chip moves the result: elasticities, largest first.
 
@@ -76,7 +74,8 @@ def sensitivity(
     )
     if not NUMBER.holds(step) or not 1e-6 <= abs(step) < 1:
         raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {shown(step)}")
-    base = estimate(loaded, on, check=False, **options)
+    asked: dict[str, Any] = {**options, "check": False}
+    base = estimate(loaded, on, **asked)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
     known = (*base.FIGURES, *base.EXTRA)
@@ -84,8 +83,8 @@ def sensitivity(
         raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
     before = float(getattr(base, figure))
     rows = []
-    for block in _blocks(_changes(on, float(step))):
-        after = getattr(estimate(loaded, varied(on, block), check=False, **options), figure)
+    for block in _blocks(on, _changes(on, float(step))):
+        after = getattr(estimate(loaded, varied(on, block), **asked), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:
@@ -104,28 +103,20 @@ def _changes(chip: Chip, step: float) -> dict[str, float]:
         # Where it can be no part of a whole, the next whole one; and the other way where this one is closed.
         nearest = math.ceil if step > 0 else math.floor
         for new in (value * (1 + step), nearest(value * (1 + step)), value / (1 + step), value + 1):
-            if new != value and _allowed(chip, path, new):
+            if new != value and allowed(chip, path, new):
                 found[path] = new
                 break
     return found
 
 
-def _allowed(chip: Chip, path: str, value: float) -> bool:
-    try:
-        chip.what_if({path: value})
-    except BadWorkload:
-        return False
-    return True
-
-
-def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
+def _blocks(chip: Chip, changes: dict[str, float]) -> Iterator[dict[str, float]]:
     """The changes in groups that no figure follows another in, small enough for memory."""
-    for path in _DRIVERS:
+    for path in chip.drivers:
         if path in changes:
             yield {path: changes[path]}
-    apart = [path for path in changes if path not in _DRIVERS]
-    for start in range(0, len(apart), _TOGETHER):
-        yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
+    others = [path for path in changes if path not in chip.drivers]
+    for start in range(0, len(others), _TOGETHER):
+        yield {path: changes[path] for path in others[start : start + _TOGETHER]}
 
 
 def varied(chip: Chip, changes: dict[str, float]) -> Chip:

@@ -12,6 +12,7 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import FLAG, NUMBER, TEXT, takes
+from roofline.base.numeric import MOST
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
 from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
@@ -128,7 +129,7 @@ def solve(
     (``scipy.optimize.brentq``) refines on a logarithmic scale; the answer stands on the side that reaches it, at a
     step (the end of a tile) on its far edge. A dip narrower than a step of the scan can be missed.
     """
-    if not NUMBER.holds(target) or not 0 < target < math.inf:
+    if not NUMBER.holds(target) or not 0 < target < MOST:
         raise BadWorkload(f"solve: expected a positive, finite target for {shown(figure)}, found {shown(target)}")
     loaded, on = as_model(model), as_chip(chip)
     options = {name: value for name, value in options.items() if name != vary or value is not None}
@@ -227,8 +228,8 @@ class _Search:
             distance = abs(math.log(result / self.target))
             return -distance if fine else max(distance, 1e-300)
 
-        ends = sorted((to(misses), to(reaches)))
-        root = back(float(brentq(apart, *ends, xtol=1e-14, rtol=8.9e-16, disp=False)))
+        first, last = sorted((to(misses), to(reaches)))
+        root = back(float(brentq(apart, first, last, xtol=1e-14, rtol=8.9e-16, disp=False)))
         for step in (0.0, *_STEPS):
             value = root + step * (reaches - root) if step else root
             value = value if step == 0.0 else _towards(root, reaches, step)
@@ -252,11 +253,12 @@ class _Search:
         return self._solution(None, why, values, results, fits)
 
     def _all(self, values: np.ndarray, results: np.ndarray) -> Solution:
-        fits = np.ones(len(values), bool)
-        value = float(np.clip(self.one.present, values[0], values[-1]))
-        value = float(values[np.argmin(np.abs(values - value))]) if self.one.name in variables.PLAN else value
+        """The end that asks for least: the smallest value where a larger one helps, the largest where it hurts."""
+        first, last = (-results[[0, -1]]) if self.less else results[[0, -1]]
+        now = float(np.clip(self.one.present, values[0], values[-1]))
+        value = now if first == last else float(values[0] if last > first else values[-1])
         why = f"every value from {self.one.text(values[0])} to {self.one.text(values[-1])} reaches it"
-        return self._solution(value, why, values, results, fits)
+        return self._solution(value, why, values, results, np.ones(len(values), bool))
 
     def _why_there(self, value: float) -> str:
         now = float(getattr(self.base, self.figure))

@@ -47,7 +47,7 @@ class Op:
     def __post_init__(self) -> None:
         if not self.kernel:
             self.kernel = self.kind
-        not_negative(self.name, count=self.count)
+        self.count = not_negative(self.name, count=self.count)["count"]
 
     def times(self, count: Numeric) -> Op:
         """The same operator, run `count` times as often."""

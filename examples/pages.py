@@ -1,0 +1,89 @@
+"""What both studies need to say what they found: the best plan in every draw, and tables, numbers and pictures of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+import roofline as rl
+
+matplotlib.use("Agg")
+
+#: Batches of a recommendation model follow each other in a pipeline (copy, compute, answer); tokens are output tokens.
+RATE = {"recommendation": "pipelined_samples_per_s", "language": "tokens_per_s"}
+
+
+def compared(chips: Sequence[Any], plans: Mapping[str, Sequence[dict[str, Any]]], draws: int) -> dict[str, Any]:
+    """Every plan of every model on every chip, from the same draws: model -> plans with what was drawn of each."""
+    asked = [(model, options) for model, several in plans.items() for options in several]
+    comparison = rl.compare(chips, asked, draws=draws)
+    labels = comparison.table["workload"].unique()  # in the order asked
+    found: dict[str, Any] = {"comparison": comparison}
+    for label, (model, options) in zip(labels, asked, strict=True):
+        found.setdefault(model, []).append((label, options))
+    return found
+
+
+def within(found: Mapping[str, Any], model: str, chip: str, limits: Mapping[str, float], most: int = 0) -> Any:
+    """In each draw the plan of the highest rate per chip among those that fit and meet the limits.
+
+    Returns its rate per chip and its rate per watt at the wall: 0 in the draws where there is none. `most` is the most
+    chips that a plan may take.
+    """
+    rates, per_watt = [], []
+    for label, options in found[model]:
+        chips = options.get("devices", options.get("tp", 1))
+        drawn = found["comparison"].draws[label, chip]
+        rate = drawn[next(name for name in RATE.values() if name in drawn)]
+        good = drawn["fits"].astype(bool) & (chips <= (most or chips))
+        for figure, limit in limits.items():
+            good = good & (drawn[figure] <= limit)
+        rates.append(np.where(good, rate / chips, 0.0))
+        per_watt.append(np.where(good, rate / drawn["power_w"], 0.0))
+    best = np.argmax(rates, axis=0)[None]
+    return np.take_along_axis(np.array(rates), best, 0)[0], np.take_along_axis(np.array(per_watt), best, 0)[0]
+
+
+def ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """One over the other in the draws in which both serve; empty where there is no such draw."""
+    both = (one > 0) & (other > 0)
+    return one[both] / other[both]
+
+
+def spread(values: np.ndarray, form: str = ".2g") -> str:
+    """The median, and the 5th and 95th percentile."""
+    if not len(values):
+        return "–"
+    low, middle, high = np.percentile(values, [5, 50, 95])
+    return f"{middle:{form}} ({low:{form}} to {high:{form}})"
+
+
+def odds(comparison: Any, holds: np.ndarray) -> str:
+    """A probability and its Monte-Carlo standard error, in percent."""
+    share, error = comparison.probability(holds)
+    return f"{100 * share:.0f} ± {100 * error:.1f} %"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown, figures to the right."""
+    lines = [list(head), ["---", *["---:"] * (len(head) - 1)], *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write(folder: Path, text: str) -> None:
+    """The page, beside its pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(text.strip() + "\n", encoding="utf-8")
+
+
+def save(folder: Path, name: str, figure: Any) -> None:
+    """A picture of the page; without the version of what drew it, so that the same picture has the same bytes."""
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
