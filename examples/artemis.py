@@ -278,11 +278,11 @@ def draw_against(f: dict[str, Any], folder: Path) -> None:
 def draw_bandwidth(f: dict[str, Any], folder: Path) -> None:
     """Time per token over memory bandwidth, and where LPDDR, HBM and MTIA 2i lie."""
     axes = f["grid"].roofline.band("memory.main.bandwidth", "model", title="One request on one Artemis, any memory")
-    for chip, words in ((LPDDR, "LPDDR"), (HBM, "HBM")):
+    for words in ("LPDDR", "HBM"):
         number = rl.load_chip("artemis").scenario(words.lower()).numbers["memory.dram.bandwidth"]
         axes.axvspan(number.low, number.high, color="0.5", alpha=0.15, zorder=0)
         axes.text(
-            np.sqrt(number.low * number.high), axes.get_ylim()[1], f"{words}\\n", ha="center", va="top", fontsize=9
+            np.sqrt(number.low * number.high), axes.get_ylim()[1], f"{words}\n", ha="center", va="top", fontsize=9
         )
     axes.axvline(rl.load_chip("mtia-2i")["memory.dram.bandwidth"], color="C3", linewidth=1, linestyle="--")
     axes.axhline(LANGUAGE["llama-2-7b"]["tpot_s"], color="0.2", linewidth=1, linestyle=":")

@@ -41,11 +41,13 @@ LIMITS = {"llama-3.1-405b": {"ttft_s": 6.0, "tpot_s": 0.175}, "llama-3.1-70b": {
 
 H100S = 350_000
 PRICE = 27_500
-TITLES = {"h100-sxm": "H100", "mtia-2i": "MTIA 2i", "artemis": "Artemis", "artemis-hbm": "Artemis with HBM"}
+LPDDR, HBM = "artemis[scenario=lpddr]", "artemis[scenario=hbm]"
+TITLES = {"h100-sxm": "H100", "mtia-2i": "MTIA 2i", "artemis": "Artemis", LPDDR: "Artemis, LPDDR", HBM: "Artemis, HBM"}
 
 #: The H100 has fp8; the others keep their weights in int8 and compute in fp16. No copy leaves its server.
-NUMBERS = {"h100-sxm": {"dtype": "fp8", "kv_dtype": "fp8", "most": 8}}
-OTHERS = {"dtype": "fp16", "weight_dtype": "int8", "most": 16}
+NUMBERS = {"h100-sxm": {"dtype": "fp8", "kv_dtype": "fp8"}}
+OTHERS = {"dtype": "fp16", "weight_dtype": "int8"}
+MOST = {"h100-sxm": 8}
 
 
 def samples_per_s(model: str) -> float:
@@ -61,10 +63,17 @@ def tokens_per_s(model: str) -> float:
 # What is found ------------------------------------------------------------------------------------------------------
 
 
-def language(model: str, chip: str, small: bool) -> dict[str, Any]:
+def chip_of(name: str) -> Any:
+    """A chip by its name, or Artemis in one of its scenarios."""
+    plain, _, scenario = name.rstrip("]").partition("[scenario=")
+    chip = rl.load_chip(plain)
+    return chip.scenario(scenario) if scenario else chip
+
+
+def language(model: str, name: str, small: bool) -> dict[str, Any]:
     """Chips and watts for a language model: as expected, and so that targets and load hold nine times in ten."""
-    options = {"prompt": PROMPT, "output": OUTPUT, **NUMBERS.get(chip, OTHERS)}
-    most = options.pop("most")
+    chip, most = chip_of(name), MOST.get(name, 16)
+    options = {"prompt": PROMPT, "output": OUTPUT, **NUMBERS.get(name, OTHERS)}
     fewest = rl.fewest_chips(model, chip, **LIMITS[model], tokens_per_s=tokens_per_s(model), most=most, **options)
     if fewest.empty:
         return {"why": fewest.attrs["why"]}
@@ -88,20 +97,20 @@ def language(model: str, chip: str, small: bool) -> dict[str, Any]:
     return found
 
 
-def plan(model: str, chip: str, tp: int, concurrency: int, replicas: int, options: dict[str, Any]) -> dict[str, Any]:
+def plan(model: str, chip: Any, tp: int, concurrency: int, replicas: int, options: dict[str, Any]) -> dict[str, Any]:
     """So many copies of a model, each on `tp` chips with so many requests in flight."""
     est = rl.serve(model, chip, tp=tp, concurrency=concurrency, **options)
     return {"chips": tp * replicas, "watts": replicas * est.power_w, "tp": tp, "concurrency": concurrency,
             "tpot_s": est.tpot_s, "ttft_s": est.ttft_s, "bound": est.bound}  # fmt: skip
 
 
-def recommendation(chips: list[str], small: bool) -> dict[str, dict[str, Any]]:
+def recommendation(chips: list[Any], small: bool) -> dict[str, dict[str, Any]]:
     """Chips and watts for the recommendation mix, in each draw; infinite where a model is not served."""
     batches = (1024,) if small else (256, 1024, 4096)
     plans = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in (1, 2) for b in batches] for m in MIX}
     found = compared(chips, plans, 16 if small else 512)
     out: dict[str, dict[str, Any]] = {}
-    for chip in chips:
+    for chip in found["comparison"].table["chip"].unique():
         best = {model: within(found, model, chip, WITHIN) for model in MIX}
         with np.errstate(divide="ignore"):
             each = {model: samples_per_s(model) / rate for model, (rate, _) in best.items()}
@@ -114,13 +123,133 @@ def recommendation(chips: list[str], small: bool) -> dict[str, dict[str, Any]]:
 
 def study(small: bool = False) -> dict[str, Any]:
     """All that the page tells."""
-    chips = ["h100-sxm", "mtia-2i", "artemis"]
-    served = {(model, chip): language(model, chip, small) for model in SHARE for chip in ([*chips, "artemis-hbm"])}
-    concurrency = np.unique(np.geomspace(1, 1024, 5 if small else 40).round().astype(int))
-    frontiers = {
-        chip: rl.sweep(list(SHARE), chip, tp=[4, 8, 16, 32], concurrency=concurrency, prompt=PROMPT, output=OUTPUT,
-                       figures=["tpot_s", "ttft_s", "tokens_per_s_per_chip"],
-                       **{k: v for k, v in NUMBERS.get(chip, OTHERS).items() if k != "most"})
-        for chip in chips
+    loads = np.unique(np.geomspace(1, 1024, 5 if small else 60).round().astype(int))
+    shape = {"prompt": PROMPT, "output": OUTPUT, "figures": ["tpot_s", "tokens_per_s_per_chip"]}
+    alone = [name for name in TITLES if name != "artemis"]
+    return {
+        "language": {(model, name): language(model, name, small) for model in SHARE for name in alone},
+        "recommendation": recommendation([chip_of(name) for name in TITLES], small),
+        "sweeps": {
+            name: rl.sweep(list(SHARE), chip_of(name), tp=[1, 2, 4, 8], concurrency=loads, **shape,
+                           **NUMBERS.get(name, OTHERS))
+            for name in alone
+        },
     }  # fmt: skip
-    return {"language": served, "recommendation": recommendation(chips, small), "frontiers": frontiers}
+
+
+# Money --------------------------------------------------------------------------------------------------------------
+
+
+def electricity_usd(watts: Any) -> Any:
+    """USD of electricity for a year at these watts at the wall, with the site's share."""
+    terms = rl.estimate("llama-3.1-8b", "h100-sxm").request.terms
+    return watts / 1000 * 8766 * terms.pue * terms.electricity
+
+
+def year_usd(chips: Any, watts: Any, price: float, name: str = "h100-sxm") -> Any:
+    """USD for a year of so many chips, bought with their servers, and of their electricity."""
+    terms = rl.estimate("llama-3.1-8b", "h100-sxm").request.terms
+    return chips * price * chip_of(name)["server.price_factor"] / terms.amortise_years + electricity_usd(watts)
+
+
+def worth_usd(f: dict[str, Any], name: str) -> np.ndarray:
+    """In each draw, what a chip may cost for the recommendation mix to be no dearer than on bought H100."""
+    terms = rl.estimate("llama-3.1-8b", "h100-sxm").request.terms
+    h100, other = f["recommendation"]["h100-sxm"], f["recommendation"][name]
+    left = year_usd(h100["chips"], h100["watts"], PRICE) - electricity_usd(other["watts"])
+    served = np.isfinite(h100["chips"]) & np.isfinite(other["chips"])
+    return (left[served] * terms.amortise_years) / (other["chips"][served] * chip_of(name)["server.price_factor"])
+
+
+# The page -----------------------------------------------------------------------------------------------------------
+
+
+def ends(values: np.ndarray) -> tuple[float, float]:
+    """The median, and what is enough nine times in ten."""
+    middle, high = np.quantile(values, [0.5, 0.9], method="higher")
+    return float(middle), float(high)
+
+
+def needed(f: dict[str, Any], work: str, name: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Chips and watts for a workload, each as expected and nine times in ten; infinite where it cannot be done."""
+    if work == "recommendation":
+        found = f["recommendation"][name]
+        return ends(found["chips"]), ends(found["watts"])
+    both = [f["language"][work, name].get(key, {"chips": np.inf, "watts": np.inf}) for key in ("expected", "sure")]
+    return (both[0]["chips"], both[1]["chips"]), (both[0]["watts"], both[1]["watts"])
+
+
+def count(number: float) -> str:
+    """A number of chips, to three digits."""
+    if not np.isfinite(number):
+        return "not served"
+    return f"{float(f'{number:.3g}'):,.0f}"
+
+
+def megawatts(watts: float) -> str:
+    return f"{watts / 1e6:.2g}" if np.isfinite(watts) else "–"
+
+
+def workloads(f: dict[str, Any]) -> str:
+    """Chips and megawatts for each workload on each chip."""
+    rows = []
+    for work in (*SHARE, "recommendation"):
+        for name in TITLES:
+            if work != "recommendation" and name == "artemis":
+                continue
+            chips, watts = needed(f, work, name)
+            rows.append([f"{work.capitalize()}, {TITLES[name]}", count(chips[0]), count(chips[1]), megawatts(watts[0]),
+                         megawatts(watts[1]), how(f, work, name)])  # fmt: skip
+    return table(["workload, chip", "chips", "9 in 10", "MW", "9 in 10", "how"], rows)
+
+
+def how(f: dict[str, Any], work: str, name: str) -> str:
+    """The expected plan of a language model, or how sure it is that a mix is served at all."""
+    if work == "recommendation":
+        chance, error = f["recommendation"][name]["served"]
+        return f"all four models served: {100 * chance:.0f} ± {100 * error:.1f} %"
+    found = f["language"][work, name]
+    if "expected" not in found:
+        return str(found["why"])
+    one = found["expected"]
+    return f"tp {one['tp']}, {one['concurrency']} in flight, {1e3 * one['tpot_s']:.0f} ms a token, {one['bound']}"
+
+
+def fleets() -> dict[str, tuple[str, str]]:
+    """Fleets: the chip of the language models, and that of recommendation."""
+    return {
+        "all on H100": ("h100-sxm", "h100-sxm"),
+        "recommendation on MTIA 2i": ("h100-sxm", "mtia-2i"),
+        "recommendation on Artemis": ("h100-sxm", "artemis"),
+        "all on MTIA 2i": ("mtia-2i", "mtia-2i"),
+        "all on Artemis, LPDDR": (LPDDR, LPDDR),
+        "all on Artemis, HBM": (HBM, HBM),
+    }
+
+
+def whole(f: dict[str, Any], fleet: str) -> dict[str, np.ndarray]:
+    """H100, other chips and watts of a fleet, each as expected and nine times in ten (the sum of such)."""
+    of_language, of_recommendation = fleets()[fleet]
+    parts = [(of_language, needed(f, work, of_language)) for work in SHARE]
+    parts.append((of_recommendation, needed(f, "recommendation", of_recommendation)))
+    found = {key: np.zeros(2) for key in ("h100", "other", "watts")}
+    for name, (chips, watts) in parts:
+        found["h100" if name == "h100-sxm" else "other"] += chips
+        found["watts"] += watts
+    return found
+
+
+def summed(f: dict[str, Any]) -> str:
+    """The fleets, a row each."""
+    rows = []
+    for fleet in fleets():
+        one = whole(f, fleet)
+        usd = year_usd(one["h100"], one["watts"], PRICE)
+        mine = "all" if not np.any(one["other"]) else "without its chips"
+        rows.append([
+            fleet, f"{count(one['h100'][0])} ({count(one['h100'][1])})", f"{count(one['other'][0])} ({count(one['other'][1])})",
+            f"{megawatts(one['watts'][0])} ({megawatts(one['watts'][1])})",
+            f"{usd[0] / 1e6:,.0f} ({usd[1] / 1e6:,.0f}) {mine}" if np.isfinite(usd[0]) else "–",
+            f"{100 * one['h100'][0] / H100S:.2f} % ({100 * one['h100'][1] / H100S:.2f} %)",
+        ])  # fmt: skip
+    return table(["fleet", "H100 (9 in 10)", "MTIA or Artemis", "MW", "million USD a year", f"of {H100S:,} H100"], rows)
