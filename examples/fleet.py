@@ -1,4 +1,4 @@
-"""How many chips serve a stated load of Meta's models, what do they draw and cost, and what share of 350,000 H100 is it?
+"""How many chips serve a stated load of Meta's models, what do they draw and cost, and how many of 350,000 H100 is it?
 
     python examples/fleet.py            # writes examples/fleet/README.md and its pictures; a minute or two
     python examples/fleet.py --small    # a small grid, in seconds, into a folder of its own
@@ -8,13 +8,12 @@ Two answers each time: what is expected, and what is enough nine times in ten, g
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from pages import compared, save, table, within, write
+from pages import compared, run, save, table, within, write
 
 import roofline as rl
 
@@ -104,12 +103,12 @@ def plan(model: str, chip: Any, tp: int, concurrency: int, replicas: int, option
             "tpot_s": est.tpot_s, "ttft_s": est.ttft_s, "bound": est.bound}  # fmt: skip
 
 
-def recommendation(chips: list[Any], small: bool) -> dict[str, dict[str, Any]]:
+def recommendation(chips: list[Any], small: bool) -> dict[str, Any]:
     """Chips and watts for the recommendation mix, in each draw; infinite where a model is not served."""
     batches = (1024,) if small else (256, 1024, 4096)
     plans = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in (1, 2) for b in batches] for m in MIX}
     found = compared(chips, plans, 16 if small else 512)
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[str, Any] = {"probability": found["comparison"].probability}
     for chip in found["comparison"].table["chip"].unique():
         best = {model: within(found, model, chip, WITHIN) for model in MIX}
         with np.errstate(divide="ignore"):
@@ -253,3 +252,114 @@ def summed(f: dict[str, Any]) -> str:
             f"{100 * one['h100'][0] / H100S:.2f} % ({100 * one['h100'][1] / H100S:.2f} %)",
         ])  # fmt: skip
     return table(["fleet", "H100 (9 in 10)", "MTIA or Artemis", "MW", "million USD a year", f"of {H100S:,} H100"], rows)
+
+
+def by_model(f: dict[str, Any]) -> str:
+    """The recommendation mix, model by model."""
+    rows = []
+    for model, part in MIX.items():
+        cells = []
+        for name in ("h100-sxm", "mtia-2i", "artemis"):
+            chips = f["recommendation"][name]["each"][model]
+            low, middle, high = np.quantile(chips, [0.1, 0.5, 0.9], method="higher")
+            cells.append(f"{count(middle)} ({count(low)} to {count(high)})")
+        rows.append(
+            [model.removeprefix("meta-").upper(), f"{100 * part:.0f} %", f"{samples_per_s(model) / 1e6:,.0f} M", *cells]
+        )
+    return table(["model", "of the samples", "a second", "H100", "MTIA 2i", "Artemis"], rows)
+
+
+def in_short(f: dict[str, Any]) -> str:
+    """The findings, a line each."""
+    h100, lines = whole(f, "all on H100"), []
+    mix = f["recommendation"]
+    usd = year_usd(h100["h100"], h100["watts"], PRICE)
+    lines.append(
+        f"- **On H100 alone** the load takes {count(h100['h100'][0])} of them, {count(h100['h100'][1])} to be enough nine "
+        f"times in ten: {100 * h100['h100'][0] / H100S:.1f} % ({100 * h100['h100'][1] / H100S:.1f} %) of {H100S:,}. They "
+        f"draw {megawatts(h100['watts'][0])} MW ({megawatts(h100['watts'][1])}) and cost "
+        f"{usd[0] / 1e6:,.0f} million USD a year ({usd[1] / 1e6:,.0f})."
+    )
+    for name in ("mtia-2i", "artemis"):
+        own, other = mix[name], mix["h100-sxm"]
+        share, error = mix["probability"](own["watts"] < other["watts"])
+        low, middle, high = np.percentile(worth_usd(f, name), [5, 50, 95])
+        middle_n, high_n = ends(own["chips"])
+        lines.append(
+            f"- **The recommendation mix on {TITLES[name]}** takes {count(middle_n)} chips ({count(high_n)} nine times in "
+            f"ten) in place of {count(ends(other['chips'])[0])} H100 ({count(ends(other['chips'])[1])}). It draws less than "
+            f"they do with a probability of {100 * share:.0f} ± {100 * error:.1f} %. A chip may cost {count(middle)} USD "
+            f"({count(low)} to {count(high)}) to be no dearer than bought H100."
+        )
+    for model in SHARE:
+        cells = [f"{TITLES[name]} {count(needed(f, model, name)[0][0])}" for name in TITLES if name != "artemis"]
+        lines.append(f"- **{model.title()}**, chips as expected: {', '.join(cells)}.")
+    return "\n".join(lines)
+
+
+# The pictures -------------------------------------------------------------------------------------------------------
+
+
+def draw_fleets(f: dict[str, Any], folder: Path) -> None:
+    """Megawatts and chips of the fleets: bars as expected, whiskers to nine times in ten."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True, layout="constrained")
+    for row, fleet in enumerate(fleets()):
+        one = whole(f, fleet)
+        chips = one["h100"] + one["other"]
+        for panel, values, left in ((panels[0], chips, one["h100"][0]), (panels[1], one["watts"] / 1e6, 0.0)):
+            if np.isfinite(values[0]):
+                panel.barh(row, values[0], color="C1" if left < values[0] and panel is panels[0] else "C7")
+                panel.text(
+                    values[0],
+                    row,
+                    f" {count(values[0]) if panel is panels[0] else f'{values[0]:.2g} MW'}",
+                    va="center",
+                    fontsize=9,
+                )
+            if np.isfinite(values[1]):
+                panel.plot(values, [row, row], color="0.2", linewidth=1.2, marker="|")
+        if one["h100"][0]:
+            panels[0].barh(row, one["h100"][0], color="C0")
+    panels[0].set_xscale("log")
+    panels[1].set_xscale("log")
+    panels[0].set_yticks(range(len(fleets())), list(fleets()))
+    panels[0].invert_yaxis()
+    save(folder, "fleets.png", figure)
+
+
+def draw_frontiers(f: dict[str, Any], folder: Path) -> None:
+    """Tokens a second and chip over time per token: the best width at each."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for panel, model in zip(panels, SHARE, strict=True):
+        for place, (name, grid) in enumerate(f["sweeps"].items()):
+            one = grid.sel(model=model)
+            if one["fits"].any():
+                best = rl.pareto(one, maximise="tokens_per_s_per_chip", minimise="tpot_s").sort_values("tpot_s")
+                panel.plot(best["tpot_s"], best["tokens_per_s_per_chip"], color=f"C{place}", label=TITLES[name])
+        panel.axvline(LIMITS[model]["tpot_s"], color="0.3", linestyle=":", linewidth=1)
+        panel.set(xscale="log", yscale="log", xlabel="time per output token (s)", title=model.title())
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("output tokens a second and chip")
+    panels[0].legend(fontsize=8)
+    save(folder, "frontiers.png", figure)
+
+
+def write_page(f: dict[str, Any], folder: Path) -> None:
+    """The page and its pictures."""
+    draw_fleets(f, folder)
+    draw_frontiers(f, folder)
+    text = (HERE / "fleet.page.md").read_text(encoding="utf-8")
+    write(folder, text.format(
+        in_short=in_short(f), workloads=workloads(f), fleets=summed(f), by_model=by_model(f),
+        tokens=", ".join(f"{tokens_per_s(m):,.0f} output tokens a second of {m.title()}" for m in SHARE),
+        samples=sum(samples_per_s(m) for m in MIX) / 1e9, prompt=PROMPT, output=OUTPUT, price=PRICE, h100s=H100S,
+    ))  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> Path:
+    """Run the study and write its page; returns the folder."""
+    return run(study, write_page, __file__, __doc__, arguments)
+
+
+if __name__ == "__main__":
+    print(f"written: {main()}")

@@ -1,13 +1,15 @@
-"""What both studies need to say what they found: the best plan in every draw, and tables, numbers and pictures of a page."""
+"""What both studies need to say what they found: the best plan in every draw, tables, pictures, and the page of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import pyplot as plt
 
 import roofline as rl
 
@@ -82,8 +84,51 @@ def write(folder: Path, text: str) -> None:
 
 def save(folder: Path, name: str, figure: Any) -> None:
     """A picture of the page; without the version of what drew it, so that the same picture has the same bytes."""
-    from matplotlib import pyplot as plt
-
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
+
+
+def chequer(panel: Any, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
+    """Probabilities as a page of shaded squares."""
+    panel.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    for (row, column), value in np.ndenumerate(shares):
+        colour = "white" if value > 0.6 else "black"
+        panel.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
+    panel.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_title(title, fontsize=10)
+
+
+def intervals(panel: Any, found: Mapping[str, Sequence[np.ndarray]], rows: Sequence[str], title: str) -> None:
+    """Medians and 90 % of the draws over a logarithmic axis: label -> the draws of each row."""
+    for place, (label, several) in enumerate(found.items()):
+        named: str | None = label
+        for row, values in enumerate(several):
+            if len(values):
+                low, middle, high = np.percentile(values, [5, 50, 95])
+                panel.errorbar(
+                    middle, row + 0.18 * (place - (len(found) - 1) / 2), xerr=[[middle - low], [high - middle]],
+                    fmt="vosD"[place], color=f"C{place}", markersize=4, linewidth=1.2, label=named,
+                )  # fmt: skip
+                named = None
+    panel.axvline(1, color="0.4", linewidth=0.9)
+    panel.set_xscale("log")
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_xlabel(title)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def run(
+    study: Callable[[bool], Any], write_page: Callable[[Any, Path], None], script: str, said: str | None,
+    arguments: Sequence[str] | None,
+) -> Path:  # fmt: skip
+    """The command of a study: make it and write its page; returns the folder."""
+    parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="a small grid, in seconds: to see that it runs")
+    parser.add_argument("--out", type=Path, help="folder for the page (default: beside the script)")
+    asked = parser.parse_args(arguments)
+    beside = Path(script).with_suffix("")
+    folder: Path = asked.out or beside.with_name(beside.name + ("-small" if asked.small else ""))
+    write_page(study(asked.small), folder)
+    return folder
