@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from pages import chequer, compared, intervals, odds, ratio, run, save, spread, table, within, write
+from pages import chequer, chip_of, compared, intervals, odds, ratio, run, save, spread, table, within, write
 
 import roofline as rl
 
@@ -51,12 +51,6 @@ TITLES = {
 }  # fmt: skip
 
 
-def chips() -> list[Any]:
-    """The chips, Artemis as it is (in each draw one of its scenarios) and in each scenario."""
-    artemis = rl.load_chip("artemis")
-    return ["mtia-v1", artemis, artemis.scenario("lpddr"), artemis.scenario("hbm"), "mtia-2i", "h100-sxm"]
-
-
 def plans(small: bool) -> dict[str, list[dict[str, Any]]]:
     """Every plan that a chip may choose from, of each model; fp16 throughout."""
     models = ["meta-lc1", "meta-hc4"] if small else RECOMMENDATION
@@ -81,9 +75,9 @@ def limits(model: str) -> dict[str, float]:
 def study(small: bool = False) -> dict[str, Any]:
     """All that the page tells; of each model and chip the rate per chip and per watt in each draw."""
     asked = plans(small)
-    found = compared(chips(), asked, 16 if small else 512)
+    found = compared([chip_of(c) for c in TITLES], asked, 16 if small else 512)
     pairs = [(model, chip) for model in asked for chip in TITLES]
-    lpddr = rl.load_chip("artemis").scenario("lpddr")
+    lpddr = chip_of(LPDDR)
     language = {m: limit["tpot_s"] for m, limit in LANGUAGE.items() if m in asked and m != "llama-3.1-70b"}
     options = {"batch": 1, "prompt": PROMPT, "output": OUTPUT, "dtype": "fp16"}
     bandwidths = {"memory.main.bandwidth": np.geomspace(150e9, 3.5e12, 6 if small else 48)}
@@ -134,9 +128,9 @@ def in_short(f: dict[str, Any]) -> str:
 
     where_room = [np.mean(alone[m, "artemis"][room[m, "artemis"]]) for m in models if room[m, "artemis"].any()]
     lines = [
-        f"- **Recommendation.** One Artemis serves these models with a probability of {percent('artemis', False)} (from "
-        f"model to model), one to {MOST['recommendation']} chips with {percent('artemis', True)}. In doubt is the room "
-        f"for the tables, not the speed: where they fit one chip, the target is met in "
+        f"- **Recommendation.** One Artemis serves these models with a probability of {percent('artemis', False)} "
+        f"(from model to model), one to {MOST['recommendation']} chips with {percent('artemis', True)}. In doubt is "
+        f"the room for the tables, not the speed: where they fit one chip, the target is met in "
         f"{100 * min(where_room):.0f} to {100 * max(where_room):.0f} % of the draws.",
         f"- **Against the H100 and MTIA v1.** An Artemis does {times('artemis', 'h100-sxm', 0)} of the work of an H100, "
         f"and for a watt {times('artemis', 'h100-sxm', 1)} times as much; of MTIA v1 {times('artemis', 'mtia-v1', 0)} "
@@ -261,8 +255,8 @@ def draw_against(f: dict[str, Any], folder: Path) -> None:
 def draw_bandwidth(f: dict[str, Any], folder: Path) -> None:
     """Time per token over memory bandwidth, and where LPDDR, HBM and MTIA 2i lie."""
     axes = f["grid"].roofline.band("memory.main.bandwidth", "model", title="One request on one Artemis, any memory")
-    for words in ("LPDDR", "HBM"):
-        number = rl.load_chip("artemis").scenario(words.lower()).numbers["memory.dram.bandwidth"]
+    for words, chip in (("LPDDR", LPDDR), ("HBM", HBM)):
+        number = chip_of(chip).numbers["memory.dram.bandwidth"]
         axes.axvspan(number.low, number.high, color="0.5", alpha=0.15, zorder=0)
         axes.text(
             np.sqrt(number.low * number.high), axes.get_ylim()[1], f"{words}\n", ha="center", va="top", fontsize=9

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from pages import compared, run, save, table, within, write
+from pages import bars, chip_of, compared, count, enough, frontiers, mega, pair, run, save, table, within, write
 
 import roofline as rl
 
@@ -39,14 +39,28 @@ LIMITS = {"llama-3.1-405b": {"ttft_s": 6.0, "tpot_s": 0.175}, "llama-3.1-70b": {
 # The chips ----------------------------------------------------------------------------------------------------------
 
 H100S = 350_000
-PRICE = 27_500
+
+#: USD for an H100 (its descriptor), and what rl.estimate takes where nothing else is said.
+PRICE, YEARS, KWH_USD, PUE = 27_500, 5, 0.086, 1.2
+
 LPDDR, HBM = "artemis[scenario=lpddr]", "artemis[scenario=hbm]"
 TITLES = {"h100-sxm": "H100", "mtia-2i": "MTIA 2i", "artemis": "Artemis", LPDDR: "Artemis, LPDDR", HBM: "Artemis, HBM"}
+
+#: A fleet's chip for the language models, and for recommendation.
+FLEETS = {
+    "all on H100": ("h100-sxm", "h100-sxm"),
+    "recommendation on MTIA 2i": ("h100-sxm", "mtia-2i"),
+    "recommendation on Artemis": ("h100-sxm", "artemis"),
+    "all on MTIA 2i": ("mtia-2i", "mtia-2i"),
+    "all on Artemis, LPDDR": (LPDDR, LPDDR),
+    "all on Artemis, HBM": (HBM, HBM),
+}
 
 #: The H100 has fp8; the others keep their weights in int8 and compute in fp16. No copy leaves its server.
 NUMBERS = {"h100-sxm": {"dtype": "fp8", "kv_dtype": "fp8"}}
 OTHERS = {"dtype": "fp16", "weight_dtype": "int8"}
 MOST = {"h100-sxm": 8}
+WIDTHS = np.array([1, 2, 4, 8, 16])
 
 
 def samples_per_s(model: str) -> float:
@@ -62,13 +76,6 @@ def tokens_per_s(model: str) -> float:
 # What is found ------------------------------------------------------------------------------------------------------
 
 
-def chip_of(name: str) -> Any:
-    """A chip by its name, or Artemis in one of its scenarios."""
-    plain, _, scenario = name.rstrip("]").partition("[scenario=")
-    chip = rl.load_chip(plain)
-    return chip.scenario(scenario) if scenario else chip
-
-
 def language(model: str, name: str, small: bool) -> dict[str, Any]:
     """Chips and watts for a language model: as expected, and so that targets and load hold nine times in ten."""
     chip, most = chip_of(name), MOST.get(name, 16)
@@ -78,7 +85,7 @@ def language(model: str, name: str, small: bool) -> dict[str, Any]:
         return {"why": fewest.attrs["why"]}
     best = fewest.iloc[0]
     found = {"expected": plan(model, chip, int(best.tp), int(best.concurrency), int(best.replicas), options)}
-    widths = np.array([n for n in (1, 2, 4, 8, 16) if n <= most])
+    widths = WIDTHS[: most.bit_length()]
     # What fits in nine draws of ten, of those figures of the chip that are in doubt.
     room = rl.sweep(model, chip, tp=widths, concurrency=1, draws=16 if small else 256, **options)["fits"]
     widths = widths[room.mean("draw").values >= 0.9][:, None]
@@ -129,7 +136,7 @@ def study(small: bool = False) -> dict[str, Any]:
         "language": {(model, name): language(model, name, small) for model in SHARE for name in alone},
         "recommendation": recommendation([chip_of(name) for name in TITLES], small),
         "sweeps": {
-            name: rl.sweep(list(SHARE), chip_of(name), tp=[1, 2, 4, 8], concurrency=loads, **shape,
+            name: rl.sweep(list(SHARE), chip_of(name), tp=WIDTHS[: MOST.get(name, 16).bit_length()], concurrency=loads, **shape,
                            **NUMBERS.get(name, OTHERS))
             for name in alone
         },
@@ -141,52 +148,34 @@ def study(small: bool = False) -> dict[str, Any]:
 
 def electricity_usd(watts: Any) -> Any:
     """USD of electricity for a year at these watts at the wall, with the site's share."""
-    terms = rl.estimate("llama-3.1-8b", "h100-sxm").request.terms
-    return watts / 1000 * 8766 * terms.pue * terms.electricity
+    return watts / 1000 * 8766 * PUE * KWH_USD
 
 
-def year_usd(chips: Any, watts: Any, price: float, name: str = "h100-sxm") -> Any:
-    """USD for a year of so many chips, bought with their servers, and of their electricity."""
-    terms = rl.estimate("llama-3.1-8b", "h100-sxm").request.terms
-    return chips * price * chip_of(name)["server.price_factor"] / terms.amortise_years + electricity_usd(watts)
+def bought_usd(chips: Any, price: float, name: str) -> Any:
+    """USD a year of chips bought with their servers."""
+    return chips * price * chip_of(name)["server.price_factor"] / YEARS
 
 
 def worth_usd(f: dict[str, Any], name: str) -> np.ndarray:
-    """In each draw, what a chip may cost for the recommendation mix to be no dearer than on bought H100."""
-    terms = rl.estimate("llama-3.1-8b", "h100-sxm").request.terms
+    """In each draw, what a chip may cost for the recommendation mix to be no dearer than on H100."""
     h100, other = f["recommendation"]["h100-sxm"], f["recommendation"][name]
-    left = year_usd(h100["chips"], h100["watts"], PRICE) - electricity_usd(other["watts"])
-    served = np.isfinite(h100["chips"]) & np.isfinite(other["chips"])
-    return (left[served] * terms.amortise_years) / (other["chips"][served] * chip_of(name)["server.price_factor"])
+    both = np.isfinite(h100["chips"]) & np.isfinite(other["chips"])
+    saved = electricity_usd(h100["watts"][both] - other["watts"][both])
+    spent = bought_usd(h100["chips"][both], PRICE, "h100-sxm")
+    return np.asarray((spent + saved) / bought_usd(other["chips"][both], 1.0, name))
 
 
 # The page -----------------------------------------------------------------------------------------------------------
 
 
-def ends(values: np.ndarray) -> tuple[float, float]:
-    """The median, and what is enough nine times in ten."""
-    middle, high = np.quantile(values, [0.5, 0.9], method="higher")
-    return float(middle), float(high)
-
-
-def needed(f: dict[str, Any], work: str, name: str) -> tuple[tuple[float, float], tuple[float, float]]:
+def needed(f: dict[str, Any], work: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Chips and watts for a workload, each as expected and nine times in ten; infinite where it cannot be done."""
     if work == "recommendation":
         found = f["recommendation"][name]
-        return ends(found["chips"]), ends(found["watts"])
-    both = [f["language"][work, name].get(key, {"chips": np.inf, "watts": np.inf}) for key in ("expected", "sure")]
-    return (both[0]["chips"], both[1]["chips"]), (both[0]["watts"], both[1]["watts"])
-
-
-def count(number: float) -> str:
-    """A number of chips, to three digits."""
-    if not np.isfinite(number):
-        return "not served"
-    return f"{float(f'{number:.3g}'):,.0f}"
-
-
-def megawatts(watts: float) -> str:
-    return f"{watts / 1e6:.2g}" if np.isfinite(watts) else "–"
+        return np.array(enough(found["chips"])), np.array(enough(found["watts"]))
+    both = [f["language"][work, name].get(key, {}) for key in ("expected", "sure")]
+    chips, watts = ([one.get(what, np.inf) for one in both] for what in ("chips", "watts"))
+    return np.array(chips), np.array(watts)
 
 
 def workloads(f: dict[str, Any]) -> str:
@@ -194,106 +183,86 @@ def workloads(f: dict[str, Any]) -> str:
     rows = []
     for work in (*SHARE, "recommendation"):
         for name in TITLES:
-            if work != "recommendation" and name == "artemis":
-                continue
-            chips, watts = needed(f, work, name)
-            rows.append([f"{work.capitalize()}, {TITLES[name]}", count(chips[0]), count(chips[1]), megawatts(watts[0]),
-                         megawatts(watts[1]), how(f, work, name)])  # fmt: skip
-    return table(["workload, chip", "chips", "9 in 10", "MW", "9 in 10", "how"], rows)
-
-
-def how(f: dict[str, Any], work: str, name: str) -> str:
-    """The expected plan of a language model, or how sure it is that a mix is served at all."""
-    if work == "recommendation":
-        chance, error = f["recommendation"][name]["served"]
-        return f"all four models served: {100 * chance:.0f} ± {100 * error:.1f} %"
-    found = f["language"][work, name]
-    if "expected" not in found:
-        return str(found["why"])
-    one = found["expected"]
-    return f"tp {one['tp']}, {one['concurrency']} in flight, {1e3 * one['tpot_s']:.0f} ms a token, {one['bound']}"
-
-
-def fleets() -> dict[str, tuple[str, str]]:
-    """Fleets: the chip of the language models, and that of recommendation."""
-    return {
-        "all on H100": ("h100-sxm", "h100-sxm"),
-        "recommendation on MTIA 2i": ("h100-sxm", "mtia-2i"),
-        "recommendation on Artemis": ("h100-sxm", "artemis"),
-        "all on MTIA 2i": ("mtia-2i", "mtia-2i"),
-        "all on Artemis, LPDDR": (LPDDR, LPDDR),
-        "all on Artemis, HBM": (HBM, HBM),
-    }
+            if work == "recommendation":
+                share, error = f["recommendation"][name]["served"]
+                how = f"all four models served: {100 * share:.0f} ± {100 * error:.1f} %"
+            elif "expected" in (found := f["language"].get((work, name), {"why": ""})):
+                one = found["expected"]
+                how = f"tp {one['tp']}, {one['concurrency']} in flight, {1e3 * one['tpot_s']:.0f} ms a token"
+            else:
+                how = found["why"]
+            if how:
+                chips, watts = needed(f, work, name)
+                rows.append([f"{work.title()} on {TITLES[name]}", pair(chips), pair(watts, mega), how])
+    return table(["workload", "chips (9 in 10)", "MW (9 in 10)", "how"], rows)
 
 
 def whole(f: dict[str, Any], fleet: str) -> dict[str, np.ndarray]:
     """H100, other chips and watts of a fleet, each as expected and nine times in ten (the sum of such)."""
-    of_language, of_recommendation = fleets()[fleet]
-    parts = [(of_language, needed(f, work, of_language)) for work in SHARE]
-    parts.append((of_recommendation, needed(f, "recommendation", of_recommendation)))
-    found = {key: np.zeros(2) for key in ("h100", "other", "watts")}
-    for name, (chips, watts) in parts:
+    of_language, of_recommendation = FLEETS[fleet]
+    found = {"h100": np.zeros(2), "other": np.zeros(2), "watts": np.zeros(2)}
+    for work, name in [*((m, of_language) for m in SHARE), ("recommendation", of_recommendation)]:
+        chips, watts = needed(f, work, name)
         found["h100" if name == "h100-sxm" else "other"] += chips
         found["watts"] += watts
+    found["usd"] = bought_usd(found["h100"], PRICE, "h100-sxm") + electricity_usd(found["watts"])
     return found
 
 
 def summed(f: dict[str, Any]) -> str:
     """The fleets, a row each."""
     rows = []
-    for fleet in fleets():
+    for fleet in FLEETS:
         one = whole(f, fleet)
-        usd = year_usd(one["h100"], one["watts"], PRICE)
-        mine = "all" if not np.any(one["other"]) else "without its chips"
-        rows.append([
-            fleet, f"{count(one['h100'][0])} ({count(one['h100'][1])})", f"{count(one['other'][0])} ({count(one['other'][1])})",
-            f"{megawatts(one['watts'][0])} ({megawatts(one['watts'][1])})",
-            f"{usd[0] / 1e6:,.0f} ({usd[1] / 1e6:,.0f}) {mine}" if np.isfinite(usd[0]) else "–",
-            f"{100 * one['h100'][0] / H100S:.2f} % ({100 * one['h100'][1] / H100S:.2f} %)",
-        ])  # fmt: skip
-    return table(["fleet", "H100 (9 in 10)", "MTIA or Artemis", "MW", "million USD a year", f"of {H100S:,} H100"], rows)
+        of_all = pair(one["h100"] / H100S, lambda share: f"{100 * share:.1f} %")
+        rows.append(
+            [fleet, pair(one["h100"]), pair(one["other"]), pair(one["watts"], mega), pair(one["usd"], mega), of_all]
+        )
+    money = "million USD a year, but for the price of an MTIA"
+    return table(["fleet", "H100 (9 in 10)", "MTIA or Artemis", "MW", money, f"of {H100S:,} H100"], rows)
 
 
 def by_model(f: dict[str, Any]) -> str:
     """The recommendation mix, model by model."""
     rows = []
     for model, part in MIX.items():
-        cells = []
-        for name in ("h100-sxm", "mtia-2i", "artemis"):
-            chips = f["recommendation"][name]["each"][model]
-            low, middle, high = np.quantile(chips, [0.1, 0.5, 0.9], method="higher")
-            cells.append(f"{count(middle)} ({count(low)} to {count(high)})")
-        rows.append(
-            [model.removeprefix("meta-").upper(), f"{100 * part:.0f} %", f"{samples_per_s(model) / 1e6:,.0f} M", *cells]
-        )
+        each = [f["recommendation"][name]["each"][model] for name in ("h100-sxm", "mtia-2i", "artemis")]
+        asked = [f"{100 * part:.0f} %", f"{samples_per_s(model) / 1e6:,.0f} M"]
+        rows.append([model.removeprefix("meta-").upper(), *asked, *(pair(np.array(enough(chips))) for chips in each)])
     return table(["model", "of the samples", "a second", "H100", "MTIA 2i", "Artemis"], rows)
+
+
+def rate(f: dict[str, Any], model: str, name: str, limit: float) -> float:
+    """The most tokens a second and chip within a time per token."""
+    grid = f["sweeps"][name].sel(model=model)
+    good = grid["fits"] & (grid["tpot_s"] <= limit)
+    return float(grid["tokens_per_s_per_chip"].where(good, 0.0).max())
 
 
 def in_short(f: dict[str, Any]) -> str:
     """The findings, a line each."""
-    h100, lines = whole(f, "all on H100"), []
-    mix = f["recommendation"]
-    usd = year_usd(h100["h100"], h100["watts"], PRICE)
-    lines.append(
-        f"- **On H100 alone** the load takes {count(h100['h100'][0])} of them, {count(h100['h100'][1])} to be enough nine "
-        f"times in ten: {100 * h100['h100'][0] / H100S:.1f} % ({100 * h100['h100'][1] / H100S:.1f} %) of {H100S:,}. They "
-        f"draw {megawatts(h100['watts'][0])} MW ({megawatts(h100['watts'][1])}) and cost "
-        f"{usd[0] / 1e6:,.0f} million USD a year ({usd[1] / 1e6:,.0f})."
-    )
+    one, mix = whole(f, "all on H100"), f["recommendation"]
+    lines = [
+        f"- **On H100 alone** the load takes {count(one['h100'][0])} of them as expected, and {count(one['h100'][1])} to "
+        f"be enough nine times in ten: {100 * one['h100'][0] / H100S:.1f} % ({100 * one['h100'][1] / H100S:.1f} %) of "
+        f"{H100S:,}. They draw {pair(one['watts'], mega)} MW and cost {pair(one['usd'], mega)} million USD a year."
+    ]
     for name in ("mtia-2i", "artemis"):
-        own, other = mix[name], mix["h100-sxm"]
-        share, error = mix["probability"](own["watts"] < other["watts"])
+        share, error = mix["probability"](mix[name]["watts"] < mix["h100-sxm"]["watts"])
         low, middle, high = np.percentile(worth_usd(f, name), [5, 50, 95])
-        middle_n, high_n = ends(own["chips"])
         lines.append(
-            f"- **The recommendation mix on {TITLES[name]}** takes {count(middle_n)} chips ({count(high_n)} nine times in "
-            f"ten) in place of {count(ends(other['chips'])[0])} H100 ({count(ends(other['chips'])[1])}). It draws less than "
-            f"they do with a probability of {100 * share:.0f} ± {100 * error:.1f} %. A chip may cost {count(middle)} USD "
-            f"({count(low)} to {count(high)}) to be no dearer than bought H100."
+            f"- **The recommendation mix on {TITLES[name]}** takes {pair(needed(f, 'recommendation', name)[0])} chips in "
+            f"place of {pair(needed(f, 'recommendation', 'h100-sxm')[0])} H100. It draws less than they do with a "
+            f"probability of {100 * share:.0f} ± {100 * error:.1f} %. For it to be no dearer, a chip may cost "
+            f"{count(middle)} USD ({count(low)} to {count(high)} in 90 % of the draws)."
         )
-    for model in SHARE:
-        cells = [f"{TITLES[name]} {count(needed(f, model, name)[0][0])}" for name in TITLES if name != "artemis"]
-        lines.append(f"- **{model.title()}**, chips as expected: {', '.join(cells)}.")
+    for model, limit in LIMITS.items():
+        chips = [f"{count(needed(f, model, name)[0][0])} {TITLES[name]}" for name in TITLES if name != "artemis"]
+        slower = rate(f, model, "mtia-2i", 2 * limit["tpot_s"]) / rate(f, model, "mtia-2i", limit["tpot_s"])
+        lines.append(
+            f"- **{model.title()}** takes, as expected, {', '.join(chips[:-1])} or {chips[-1]}. The target decides: with "
+            f"twice the time per token an MTIA 2i does {slower:.1f} times as many tokens."
+        )
     return "\n".join(lines)
 
 
@@ -301,46 +270,25 @@ def in_short(f: dict[str, Any]) -> str:
 
 
 def draw_fleets(f: dict[str, Any], folder: Path) -> None:
-    """Megawatts and chips of the fleets: bars as expected, whiskers to nine times in ten."""
+    """Chips and megawatts of the fleets."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 3.6), sharey=True, layout="constrained")
-    for row, fleet in enumerate(fleets()):
-        one = whole(f, fleet)
-        chips = one["h100"] + one["other"]
-        for panel, values, left in ((panels[0], chips, one["h100"][0]), (panels[1], one["watts"] / 1e6, 0.0)):
-            if np.isfinite(values[0]):
-                panel.barh(row, values[0], color="C1" if left < values[0] and panel is panels[0] else "C7")
-                panel.text(
-                    values[0],
-                    row,
-                    f" {count(values[0]) if panel is panels[0] else f'{values[0]:.2g} MW'}",
-                    va="center",
-                    fontsize=9,
-                )
-            if np.isfinite(values[1]):
-                panel.plot(values, [row, row], color="0.2", linewidth=1.2, marker="|")
-        if one["h100"][0]:
-            panels[0].barh(row, one["h100"][0], color="C0")
-    panels[0].set_xscale("log")
-    panels[1].set_xscale("log")
-    panels[0].set_yticks(range(len(fleets())), list(fleets()))
+    found = [whole(f, fleet) for fleet in FLEETS]
+    chips = {"H100": [one["h100"] for one in found], "MTIA or Artemis": [one["other"] for one in found]}
+    bars(panels[0], chips, list(FLEETS), "chips")
+    bars(panels[1], {"": [one["watts"] / 1e6 for one in found]}, list(FLEETS), "MW at the wall")
     panels[0].invert_yaxis()
+    panels[0].legend(loc="upper right", fontsize=9)
     save(folder, "fleets.png", figure)
 
 
 def draw_frontiers(f: dict[str, Any], folder: Path) -> None:
-    """Tokens a second and chip over time per token: the best width at each."""
+    """Tokens a second and chip over time per token: the best plans of each chip."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     for panel, model in zip(panels, SHARE, strict=True):
-        for place, (name, grid) in enumerate(f["sweeps"].items()):
-            one = grid.sel(model=model)
-            if one["fits"].any():
-                best = rl.pareto(one, maximise="tokens_per_s_per_chip", minimise="tpot_s").sort_values("tpot_s")
-                panel.plot(best["tpot_s"], best["tokens_per_s_per_chip"], color=f"C{place}", label=TITLES[name])
-        panel.axvline(LIMITS[model]["tpot_s"], color="0.3", linestyle=":", linewidth=1)
-        panel.set(xscale="log", yscale="log", xlabel="time per output token (s)", title=model.title())
-        panel.grid(alpha=0.3)
+        grids = {TITLES[name]: grid.sel(model=model) for name, grid in f["sweeps"].items()}
+        frontiers(panel, grids, LIMITS[model]["tpot_s"], model.title())
     panels[0].set_ylabel("output tokens a second and chip")
-    panels[0].legend(fontsize=8)
+    panels[1].legend(fontsize=9)
     save(folder, "frontiers.png", figure)
 
 
@@ -349,10 +297,11 @@ def write_page(f: dict[str, Any], folder: Path) -> None:
     draw_fleets(f, folder)
     draw_frontiers(f, folder)
     text = (HERE / "fleet.page.md").read_text(encoding="utf-8")
+    tokens = ", ".join(f"{count(tokens_per_s(m))} output tokens a second of {m.title()}" for m in SHARE)
     write(folder, text.format(
-        in_short=in_short(f), workloads=workloads(f), fleets=summed(f), by_model=by_model(f),
-        tokens=", ".join(f"{tokens_per_s(m):,.0f} output tokens a second of {m.title()}" for m in SHARE),
-        samples=sum(samples_per_s(m) for m in MIX) / 1e9, prompt=PROMPT, output=OUTPUT, price=PRICE, h100s=H100S,
+        in_short=in_short(f), workloads=workloads(f), fleets=summed(f), by_model=by_model(f), tokens=tokens,
+        samples=sum(map(samples_per_s, MIX)) / 1e9, prompt=PROMPT, output=OUTPUT, price=PRICE, h100s=H100S,
+        factor=chip_of("h100-sxm")["server.price_factor"], years=YEARS, kwh=KWH_USD, pue=PUE,
     ))  # fmt: skip
 
 
