@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from roofline.base.errors import BadModel, BadWorkload, UnknownName
 from roofline.base.face import NAME, of, takes
 from roofline.catalog import chips
-from roofline.catalog.chips import records as chip_records
+from roofline.catalog.chips import records as chip_records, squash
 from roofline.catalog.descriptors import read_chip as read_chip
 from roofline.catalog.places import MODEL_ENDINGS, Stamp, existing, files_of, missing_folders, stamp_of
 from roofline.hardware.chip import Chip
@@ -107,7 +107,7 @@ def list_chips() -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.DataFrame.from_records(chips.records()).set_index("name")
+    return pd.DataFrame.from_records(chip_records()).set_index("name")
 
 
 # Models ---------------------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def load_model(name: Name) -> Any:
     key = text.strip().lower()
     if key not in files:
         aliases = _model_aliases(tuple((k, str(p), stamp_of(p)) for k, (_, p) in files.items()))
-        key = aliases.get(chips.squash(text), ("", ""))[0]
+        key = aliases.get(squash(text), ("", ""))[0]
         if not key:
             known = [*files, *(alias for _, alias in aliases.values())]
             raise UnknownName("model", text, known, f"(roofline models lists them){missing_folders('models')}")
@@ -179,8 +179,8 @@ def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple
         except BadModel:
             continue  # a broken file of the user's must not hide the other models; loading it by name says why
         for spelling in (stem, model.title, *model.aliases):
-            if chips.squash(spelling):
-                spellings.setdefault(chips.squash(spelling), (stem, spelling))
+            if squash(spelling):
+                spellings.setdefault(squash(spelling), (stem, spelling))
     return spellings
 
 

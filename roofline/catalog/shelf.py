@@ -90,7 +90,7 @@ class Shelf:
         from roofline.catalog.packed import packed
 
         with contextlib.suppress(ValueError, TypeError):  # what JSON has no form for
-            line = json.dumps(packed(chip), allow_nan=False)
+            line = json.dumps(packed(chip), allow_nan=False, separators=(",", ":"))
             digests = {os.path.abspath(file): read(file, stamp)[1] for file, stamp in sources.files.items()}
             parents = [[os.path.abspath(file), name, os.path.abspath(found)] for file, name, found in sources.parents]
             self._chips[path.name], self._lines[path.name] = [digests, parents, row], line
@@ -113,16 +113,15 @@ class Shelf:
 def made_by() -> str:
     """The digest of the code that a chip's figures come from; empty where that cannot be read, and nothing is kept."""
     try:
-        files = [
-            file for maker in _MAKERS for file in ([HERE / maker] if maker.endswith(".py") else _code(HERE / maker))
-        ]
-        return kept.digest(b"\0".join(file.read_bytes() for file in files)) if len(files) > len(_MAKERS) else ""
+        files = [file for maker in _MAKERS for file in _code(HERE / maker)]
+        return kept.digest(b"\0".join(file.read_bytes() for file in files))
     except OSError:
         return ""
 
 
-def _code(room: Path) -> list[Path]:
-    return [room / name for name in sorted(os.listdir(room)) if name.endswith(".py")]
+def _code(maker: Path) -> list[Path]:
+    """The code of a room, or the one file."""
+    return [maker] if maker.suffix else [maker / name for name in sorted(os.listdir(maker)) if name.endswith(".py")]
 
 
 @functools.lru_cache(maxsize=512)
