@@ -296,6 +296,20 @@ def forked() -> Chip:
     return replace(doubted(), scenarios={"usual": usual, "hbm": hbm})
 
 
+def test_a_doubted_rate_widens_an_interval_and_a_doubted_price_does_not() -> None:
+    """A batch of one waits for its weights: a memory of half to all of 1 TB/s lets it take up to twice as long."""
+
+    def width(chip: Chip) -> float:
+        low, high = rl.estimate("llama-3.1-8b", chip, output=2).interval(0.9, "tpot_s")
+        return float(high / low)
+
+    assert 1.5 < width(doubted()) / width(plain()) < 2
+    numbers = dict(plain().numbers)
+    share = numbers["power.idle_share"]
+    numbers["power.idle_share"] = replace(share, low=0.01, high=0.9)
+    assert width(replace(plain(), numbers=numbers)) == width(plain())
+
+
 def test_scenarios_come_true_as_often_as_they_are_believed() -> None:
     """Of 64 even chances 48 and 16; a figure that a scenario does not touch stays as it was."""
     drawn = uncertainty.sample(forked(), 64, scenarios=True)
