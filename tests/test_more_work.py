@@ -127,7 +127,7 @@ def test_workloads_of_operators_and_of_lists_of_them() -> None:
     one, two = op.copy(rows=1, cols=1), op.copy(rows=2, cols=1)
     assert workload(one, [two, one], workload(two)).ops == (one, two, one, two)
     assert len(workload()) == 0
-    assert [each.count for each in workload(one, two).times(3)] == [3, 3]
+    assert [each.count for each in workload(one, two).times(3).ops] == [3, 3]
     assert workload(one, two).map(lambda each: [each, each] if each is one else each).ops == (one, one, two)
 
 
