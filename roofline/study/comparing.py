@@ -70,6 +70,24 @@ class Comparison:
     def __repr__(self) -> str:
         return f"{self.table.to_string()}\n\n{self.odds.to_string()}"
 
+    def probability(self, holds: np.ndarray) -> tuple[float, float]:
+        """The share of the draws in which something holds that is made of :attr:`draws`, and its standard error.
+
+        Parameters
+        ----------
+        holds : ndarray of bool
+            One a draw, such as ``(drawn["ttft_s"] <= 2) & (drawn["tpot_s"] <= 0.2)``.
+
+        Raises
+        ------
+        BadWorkload
+            For any other length.
+        """
+        count = len(next(iter(next(iter(self.draws.values())).values())))
+        if np.shape(holds) != (count,):
+            raise BadWorkload(f"probability: expected {count} values, one a draw, found the shape {np.shape(holds)}")
+        return chance.probability(np.asarray(holds, dtype=bool))
+
     def beats(
         self, workload: str, chip: str, other: str, by: float = 1.0, figure: str | None = None
     ) -> tuple[float, float]:
