@@ -35,6 +35,8 @@ def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
 def flags(where: str, **values: Any) -> dict[str, float]:
     """Flags as kernels take them, 1.0 or 0.0; refuse what is neither true nor false."""
     for name, value in values.items():
+        if type(value) is bool:
+            continue
         if not isinstance(value, bool | np.bool_) and not (isinstance(value, int | float) and value in (0, 1)):
             raise BadWorkload(f"{where}: {name} is True or False, found {shown(value)}")
     return {name: 1.0 if value else 0.0 for name, value in values.items()}
@@ -59,7 +61,7 @@ def number(where: str, name: str, value: Numeric) -> Numeric:
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MOST:
         return math.inf if value > 0 else -math.inf
-    # What comes from another operator is as it should be: in a sweep, copies would cost as much as the costs themselves.
+    # What comes from another operator is as it should be; in a sweep, copies would cost as much as the costs.
     ready = type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= MOST_AXES
     found = value if ready else as_numeric(value, f"{where}: {name}")
     array = np.asarray(found)
