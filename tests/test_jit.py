@@ -21,7 +21,7 @@ from roofline.estimates.inference import evaluate_op
 from roofline.kernels import _jit, _loops
 from roofline.work import sizes
 from roofline.work.op import Op
-from tests.regimes import REGIMES, Regime, chip_in, chips_of
+from tests.regimes import REGIMES, chip_in, chips_of
 from tests.test_laws import arguments_of, suited
 
 
@@ -31,44 +31,34 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_jit, "SMALL", 1)
 
 
-#: Operator function -> the kernel that costs it.
-KERNEL_OF = {
-    regime.function: name if (name := regime.function.__name__) in kernels.by_name() else "elementwise"
-    for regime in REGIMES.values()
-}
+@pytest.mark.parametrize("name", REGIMES)
+def test_a_block_equals_its_points_to_the_bit(name: str) -> None:
+    """What a compiled loop over a block of points leaves is what plain Python says of each."""
+    regime = REGIMES[name]
 
+    @settings(max_examples=3)
+    @given(st.data(), chips_of(regime), st.lists(st.floats(1.0, 300.0), min_size=3, max_size=9))
+    def agree(data: st.DataObject, chip_name: str, factors: list[float]) -> None:
+        chip = chip_in(regime, chip_name)
+        one = suited(regime.function(**data.draw(regime.arguments)), chip)
+        function, first = kernels.by_name()[one.kernel], arguments_of(one, chip)
+        columns = [n for n in first if n in _jit.COLUMNS[function]]
+        alone = [n for n in inspect.signature(function).parameters if n not in columns]
+        grown = [n for n in columns if n != "tensors"]
+        points = [{**first, **{n: float(int(first[n] * factor)) for n in grown}} for factor in factors]
+        scratch = np.full((_loops.FREE + len(columns)) * _loops.ROW, np.nan)
+        rows = scratch.reshape(-1, _loops.ROW)
+        ordered = [n for n in inspect.signature(function).parameters if n in columns]
+        places = np.arange(_loops.FREE, _loops.FREE + len(columns))
+        for place, column in zip(places, ordered, strict=True):
+            rows[place, : len(points)] = [point[column] for point in points]
+        numbers = np.array([first[n] for n in alone], dtype=float)
+        loop = _jit._compile(function, "block")
+        loop(scratch, numbers, np.zeros(len(columns)), places, 1.0, -1, len(points))
+        found = rows[_loops.COST : _loops.TEMP, : len(points)].T
+        np.testing.assert_array_equal(found, [function(**point) for point in points])
 
-@pytest.mark.parametrize("kernel", sorted(kernels.by_name()))
-def test_a_block_equals_its_points_to_the_bit(kernel: str) -> None:
-    """In every regime, on chips of every family: what a loop over a block leaves is what plain Python says."""
-    function = kernels.by_name()[kernel]
-    loop = _jit._compile(function, "block")
-    names = list(inspect.signature(function).parameters)
-    columns = [name for name in names if name in _jit.COLUMNS[function]]
-    alone = [name for name in names if name not in columns]
-
-    for regime in REGIMES.values():
-        if KERNEL_OF[regime.function] != kernel:
-            continue
-
-        @settings(max_examples=5)
-        @given(st.data(), chips_of(regime), st.lists(st.floats(1.0, 300.0), min_size=3, max_size=9))
-        def agree(data: st.DataObject, name: str, factors: list[float], regime: Regime = regime) -> None:
-            chip = chip_in(regime, name)
-            given_one = arguments_of(suited(regime.function(**data.draw(regime.arguments)), chip), chip)
-            points = [{**given_one, **{n: float(int(given_one[n] * f)) for n in columns if n != "tensors"}}
-                      for f in factors]  # fmt: skip
-            scratch = np.full((_loops.FREE + len(columns)) * _loops.ROW, np.nan)
-            rows = scratch.reshape(-1, _loops.ROW)
-            places = np.arange(_loops.FREE, _loops.FREE + len(columns))
-            for place, column in zip(places, columns, strict=True):
-                rows[place, : len(points)] = [point[column] for point in points]
-            numbers = np.array([given_one[n] for n in alone], dtype=float)
-            loop(scratch, numbers, np.zeros(len(columns)), places, 1.0, -1, len(points))
-            found = rows[_loops.COST : _loops.TEMP, : len(points)].T
-            np.testing.assert_array_equal(found, [function(**point) for point in points])
-
-        agree()
+    agree()
 
 
 @pytest.mark.usefixtures("at_once")
