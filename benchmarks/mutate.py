@@ -1,9 +1,9 @@
-"""Do the tests notice a wrong formula? ``python benchmarks/mutate.py kernels/*.py --count 60``.
+"""Do the tests notice a wrong formula? ``python benchmarks/mutate.py --files roofline/serving/*.py --seed 3``.
 
-Small errors (mutants) are put into the code one at a time, in a temporary copy of the tree, and the tests that concern
-the file run there until the first failure. A mutant that no test notices survives: either it is equivalent (it changes
-no answer) or a test is missing. Printed are a table by file and the survivors as diffs; ``--csv`` keeps every mutant,
-for the verdict of whoever judges the survivors.
+Small errors (mutants) are put into the code one at a time, in a copy of the tree, and the tests that reach the changed
+line run until the first failure (``mutation.py`` says how). A mutant that no test notices survives: either it is
+equivalent (it changes no answer, and ``mutants_judged.toml`` says why) or a test is missing. Printed are the survivors
+as diffs and a table by file; the score is the share of those noticed among those that are not equivalent.
 
 A kernel and its reference twin are mutated apart, and each is held to the other. With ``--alike`` the twin has the
 same error as the kernel: only what knows the answer from elsewhere can notice that.
@@ -15,84 +15,60 @@ import argparse
 import ast
 import csv
 import difflib
-import os
+import hashlib
+import json
 import random
-import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
 
-#: These concern every kernel.
-KERNEL = [
-    "tests/test_worked_kernels.py",
-    "tests/test_worked_moe.py",
-    "tests/test_kernels.py",
-    "tests/test_laws.py",
-]
-#: What begins a file's name -> the tests that concern it, the quickest to notice first. The first that fits counts.
+from benchmarks.mutation import Job, Reach, changed, compiled, notice, prepare, record  # noqa: E402
+
+#: What holds formulas: what is mutated unless other files are named. Forms of kernels over blocks of points are not
+#: among them, as they run compiled.
+FORMULAS = (
+    *(f"kernels/{name}.py" for name in ("attention", "collective", "elementwise", "embedding", "gemm", "lookups", "mla",
+                                        "moe")),
+    *(f"roofline/estimates/{name}.py" for name in ("costing", "estimate", "figures", "grids", "inference", "language",
+                                                   "memory", "recommendation", "request", "residence", "rules",
+                                                   "stacks")),
+    "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
+    *(f"roofline/hardware/{name}.py" for name in ("chip", "machine", "uncertainty", "variants")),
+)  # fmt: skip
+#: Where there is something to mutate.
+ROOMS = ("roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
+         "roofline/hardware/", "roofline/study/")  # fmt: skip
+
+WORKED = ["worked_*", "derivations_pipeline"]
+KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_kernels"]
+#: What begins a file's name -> the test files that are asked, without ``test_`` and ``.py``; the first that fits
+#: counts. Of their tests those run that reach the line. Pages made anew, pictures and measured times are not asked.
 CONCERNED = {
-    "kernels/attention": ["tests/test_derivations_attention*.py", "tests/test_derivations_caches.py", *KERNEL],
-    "kernels/collective": ["tests/test_derivations_collectives.py", "tests/test_derivations_streams.py", *KERNEL],
-    "kernels/elementwise": ["tests/test_derivations_streams.py", "tests/test_derivations_caches.py", *KERNEL],
-    "kernels/embedding": ["tests/test_derivations_bags.py", *KERNEL],
-    "kernels/gemm": [
-        "tests/test_derivations_gemm.py",
-        "tests/test_derivations_caches.py",
-        "tests/test_derivations_moe.py",
-        *KERNEL,
-    ],
-    "kernels/mla": ["tests/test_derivations_attention*.py", *KERNEL],
-    "kernels/moe": ["tests/test_derivations_moe.py", "tests/test_derivations_caches.py", *KERNEL],
-    "kernels/": ["tests/test_derivations_*.py", *KERNEL],
-    "roofline/estimates/": [
-        "tests/test_worked_estimates.py",
-        "tests/test_derivations_pipeline.py",
-        "tests/test_estimates.py",
-        "tests/test_laws.py",
-        "tests/test_recommender.py",
-    ],
-    "roofline/serving/": ["tests/test_worked_estimates.py", "tests/test_serving.py"],
-    "roofline/work/": [
-        "tests/test_parallel.py",
-        "tests/test_derivations_pipeline.py",
-        "tests/test_worked_estimates.py",
-        "tests/test_kernels.py",
-        "tests/test_laws.py",
-        "tests/test_models.py",
-    ],
-    "roofline/models/": [
-        "tests/test_models.py",
-        "tests/test_recommender.py",
-        "tests/test_huggingface.py",
-        "tests/test_worked_estimates.py",
-    ],
-    "roofline/hardware/": ["tests/test_chip.py", "tests/test_descriptor.py", "tests/test_uncertainty.py"],
-    "roofline/study/": ["tests/test_study.py", "tests/test_uncertainty.py"],
-    "": ["tests"],
-}
+    "kernels/": KERNEL,
+    "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "stacks", "power",
+                            "recommendation_lookups", "more_*"],
+    "roofline/serving/": [*WORKED, "serving", "more_*"],
+    "roofline/work/": [*WORKED, "parallel", "kernels", "laws", "models", "serving", "recommender", "dtypes", "more_*"],
+    "roofline/models/": [*WORKED, "models", "recommender", "huggingface", "dtypes", "more_*"],
+    "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "estimates", "more_*"],
+    "roofline/study/": ["study", "uncertainty"],
+    "": ["*"],
+}  # fmt: skip
+#: Mutants that change no answer, each with the reason.
+JUDGED = ROOT / "benchmarks" / "mutants_judged.toml"
 
-SWAPS: dict[type, type] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.And: ast.Or,
-    ast.Or: ast.And,
-}
+SWAPS: dict[type, type] = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+                           ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+                           ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.And: ast.Or, ast.Or: ast.And}  # fmt: skip
 RENAMES = {"max": "min", "maximum": "minimum", "ceil": "floor", "argmax": "argmin", "any": "all"}
 RENAMES |= {new: old for old, new in RENAMES.items()}
 BUILT_IN = {"max", "min", "any", "all"}  # what a file has without importing it; others only as np.maximum, math.ceil
@@ -118,7 +94,7 @@ reference.by_name = lambda: {name: _like(kernel) for name, kernel in kernels.by_
 
 @dataclass(frozen=True)
 class Mutant:
-    """One error: bytes `start` to `end` of `file` read `after` instead."""
+    """One error: bytes `start` to `end` of `file` read `after` instead; `statement` is its first and last line."""
 
     file: str
     line: int
@@ -127,6 +103,7 @@ class Mutant:
     end: int
     before: str
     after: str
+    statement: tuple[int, int] = (0, 0)
 
     def applied(self, source: bytes) -> bytes:
         return source[: self.start] + self.after.encode() + source[self.end :]
@@ -181,6 +158,17 @@ def mutable(node: ast.AST) -> Iterator[ast.AST]:
                 yield from mutable(child)
 
 
+def statements(tree: ast.AST) -> list[tuple[int, int]]:
+    """First and last line of every statement; of those that hold others, of what comes before them."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
+            found.append((node.lineno, last))
+    return found
+
+
 def mutants(file: str, source: bytes) -> list[Mutant]:
     """Every mutant of a source file."""
     lines = source.splitlines(keepends=True)
@@ -188,23 +176,25 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
     for line in lines:
         begins.append(begins[-1] + len(line))
     found = []
-    for node in mutable(ast.parse(source)):
+    tree = ast.parse(source)
+    spans = statements(tree)
+    for node in mutable(tree):
         for kind, after in variants(node):
             start = begins[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
             end = begins[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
-            found.append(Mutant(file, node.lineno, kind, start, end, source[start:end].decode(), after))  # type: ignore[attr-defined]
+            statement = min(
+                (span for span in spans if span[0] <= node.lineno <= span[1]),
+                key=lambda s: s[1] - s[0],
+                default=(node.lineno,) * 2,
+            )
+            found.append(Mutant(file, node.lineno, kind, start, end, source[start:end].decode(), after, statement))
     return found
 
 
 def copied(folder: Path, alike: bool = False) -> None:
     """A copy of the tree as git knows it, new files included, with Hypothesis told not to shrink."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                            capture_output=True, text=True, check=True).stdout  # fmt: skip
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -214,37 +204,87 @@ def copied(folder: Path, alike: bool = False) -> None:
 
 
 def concerned(file: str, folder: Path) -> list[str]:
-    """The tests that concern a file, of those that there are; a twin's are its kernel's."""
+    """The test files that concern a source file, of those that there are; a twin's are its kernel's."""
     file = file.replace("kernels/reference/", "kernels/")
-    patterns = next(tests for begin, tests in CONCERNED.items() if file.startswith(begin))
-    return [str(path.relative_to(folder)) for pattern in patterns for path in sorted(folder.glob(pattern))]
+    patterns = next(names for begin, names in CONCERNED.items() if file.startswith(begin))
+    paths = [path for name in patterns for path in sorted(folder.glob(f"tests/test_{name}.py"))]
+    return list(dict.fromkeys(str(path.relative_to(folder)) for path in paths))
 
 
-def run(tests: list[str], folder: Path, timeout_s: float) -> tuple[str, str, float]:
-    """What becomes of the tests in this copy: passed, failed or timeout, the first test that failed, and seconds."""
-    begin = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
-    # No byte code: a mutant as long as the last one, written in the same second, would pass for it.
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=timeout_s)
-        except BaseException as stopped:
-            os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(stopped, subprocess.TimeoutExpired):
-                return "timeout", "", time.monotonic() - begin
-            raise
-    first = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-    verdict = "passed" if process.returncode == 0 else "failed"
-    return verdict, first.group(1) if first else "", time.monotonic() - begin
+def reach(folder: Path, tests: list[str], kept: Path | None) -> Reach:
+    """Which tests reach which line, as recorded before in `kept` for those test files that have not changed."""
+    found, digests = Reach(), {}
+    if kept and kept.exists():
+        stored = json.loads(kept.read_text())
+        found, digests = Reach(stored["seconds"], stored["reached"]), stored["digests"]
+    now = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in tests}
+    anew = [file for file in now if digests.get(file) != now[file]]
+    for test in [test for test in found.seconds if test.partition("::")[0] in anew]:
+        del found.seconds[test], found.reached[test]
+    if not anew:
+        return found
+    print(f"recording which lines the tests of {len(anew)} files reach", file=sys.stderr)
+    for file in anew:
+        for test, seconds, reached in record(folder, [file], ROOMS):
+            if seconds is None:
+                print(f"left out, as it fails without any mutant: {test}", file=sys.stderr)
+            else:
+                found.seconds[test], found.reached[test] = seconds, reached
+        digests[file] = now[file]
+        took = sum(seconds for test, seconds in found.seconds.items() if test.startswith(f"{file}::"))
+        print(f"{file}: {took:.1f} s", file=sys.stderr)
+        if kept:
+            kept.write_text(json.dumps({"digests": digests, "seconds": found.seconds, "reached": found.reached}))
+    return found
+
+
+def judgements() -> list[dict[str, str]]:
+    """Mutants that were judged to change no answer: file, line (its text), before, after, why."""
+    entries: list[dict[str, str]] = tomllib.loads(JUDGED.read_text(encoding="utf-8"))["equivalent"]
+    return entries
+
+
+def judged(entries: list[dict[str, str]], drawn: list[Mutant], source: bytes) -> dict[Mutant, str]:
+    """Those of a file's mutants that one of the entries names, and why they change nothing."""
+    why = {(one["file"], one["line"], one["before"], one["after"]): one["why"] for one in entries}
+    lines = [" ".join(line.split()) for line in source.decode().splitlines()]
+    keys = {one: (one.file, lines[one.line - 1], " ".join(one.before.split()), one.after) for one in drawn}
+    return {one: why[key] for one, key in keys.items() if key in why}
+
+
+def tried(
+    folder: Path, drawn: list[Mutant], sources: dict[str, bytes], found: Reach, most_s: float
+) -> dict[Mutant, str]:
+    """What noticed each mutant; empty where nothing did."""
+    jobs, noticed = [], dict.fromkeys(drawn, "")
+    for mutant in drawn:
+        before, after = (compiled(folder, mutant.file, text)
+                         for text in (sources[mutant.file], mutant.applied(sources[mutant.file])))  # fmt: skip
+        differing = changed(before, after)
+        first, last = mutant.statement
+        where = None if differing is None else [
+            (one.co_qualname, range(first - one.co_firstlineno, last - one.co_firstlineno + 1)) for one, _ in differing
+        ]  # fmt: skip
+        jobs.append(Job({mutant.file: (before, after)}, found.tests(mutant.file, where, most_s)))
+    for index, by in notice(folder, jobs, found.seconds):
+        noticed[drawn[index]] = by
+        _tell(drawn[index], by)
+    for mutant, job in zip(drawn, jobs, strict=True):
+        if not job.tests:
+            _tell(mutant, "")
+    return noticed
+
+
+def same_code(mutant: Mutant, source: bytes) -> bool:
+    """Whether a mutant compiles to what was there before: in an annotation, or what the compiler leaves out."""
+    before, after = (compiled(ROOT, mutant.file, text) for text in (source, mutant.applied(source)))
+    return changed(before, after) == []
+
+
+def _tell(mutant: Mutant, by: str) -> None:
+    found = "noticed " if by else "SURVIVED"
+    change = f"{' '.join(mutant.before.split())[:60]} -> {mutant.after[:60]}"
+    print(f"{found} {mutant.file}:{mutant.line} {mutant.kind}: {change}  {by}", file=sys.stderr, flush=True)
 
 
 def difference(mutant: Mutant, source: bytes) -> str:
@@ -254,71 +294,61 @@ def difference(mutant: Mutant, source: bytes) -> str:
     return "\n".join(lines)
 
 
+def table(noticed: dict[Mutant, str], equivalent: dict[Mutant, str]) -> str:
+    """Mutants, equivalent ones, noticed ones and their share of the others, by file."""
+    lines = ["| file | mutants | equivalent | noticed | score |", "| --- | ---: | ---: | ---: | ---: |"]
+    for file in [*dict.fromkeys(mutant.file for mutant in noticed), "all"]:
+        mine = [mutant for mutant in noticed if file in (mutant.file, "all")]
+        telling = [mutant for mutant in mine if noticed[mutant] or mutant not in equivalent]
+        seen = sum(bool(noticed[mutant]) for mutant in mine)
+        score = f"{seen / len(telling):.0%}" if telling else ""
+        lines.append(f"| {file} | {len(mine)} | {len(mine) - len(telling)} | {seen} | {score} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Draw mutants, run the tests on each, print what was noticed."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("files", nargs="+", help="source files to put errors into, from the root of the repository")
-    options.add_argument("--count", type=int, default=60, help="mutants to draw from all of them; 0: every one")
+    options.add_argument("--files", nargs="+", help="source files to put errors into, from the root of the repository")
+    options.add_argument("--count", type=int, default=20, help="mutants to draw from each file; 0: every one")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--tests", nargs="+", help="test files; default: those that concern the file")
+    options.add_argument("--most", type=float, default=10, help="seconds of tests that a mutant may take")
     options.add_argument("--alike", action="store_true", help="the reference twins have the same error")
+    options.add_argument("--reach", type=Path, help="where to keep which tests reach which line, for a next run")
     options.add_argument("--csv", type=Path, help="where to write every mutant and what became of it")
     given = options.parse_args()
-    files = [str(Path(name).resolve().relative_to(ROOT)) for name in given.files]
+    named = [Path(name).resolve().relative_to(ROOT) for name in given.files or []]
+    files = [str(name) for name in named or [p.relative_to(ROOT) for one in FORMULAS for p in sorted(ROOT.glob(one))]]
     sources = {file: (ROOT / file).read_bytes() for file in files}
-    drawn = [mutant for file, source in sources.items() for mutant in mutants(file, source)]
-    print(f"{len(drawn)} mutants in {len(files)} files")
-    if 0 < given.count < len(drawn):
-        drawn = sorted(random.Random(given.seed).sample(drawn, given.count), key=lambda m: (m.file, m.start))
+    drawn: list[Mutant] = []
+    for file, source in sources.items():
+        every = mutants(file, source)
+        chosen = random.Random(f"{given.seed} {file}").sample(every, min(given.count or len(every), len(every)))
+        drawn += sorted(chosen, key=lambda mutant: mutant.start)
+        print(f"{file}: {len(chosen)} of {len(every)} mutants", file=sys.stderr)
 
-    rows = []
+    prepare()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder = Path(scratch).resolve()
         copied(folder, given.alike)
-        limits: dict[tuple[str, ...], float] = {}
-        for mutant in drawn:
-            tests = given.tests or concerned(mutant.file, folder)
-            if tuple(tests) not in limits:
-                verdict, first, seconds = run(tests, folder, 3600)
-                if verdict != "passed":
-                    sys.exit(f"without any mutant: {verdict} {first}")
-                limits[tuple(tests)] = 5 * seconds + 20
-            path = folder / mutant.file
-            path.write_bytes(mutant.applied(sources[mutant.file]))
-            verdict, first, seconds = run(tests, folder, limits[tuple(tests)])
-            shutil.copy2(ROOT / mutant.file, path)
-            rows.append(
-                {
-                    "file": mutant.file,
-                    "line": mutant.line,
-                    "kind": mutant.kind,
-                    "before": mutant.before,
-                    "after": mutant.after,
-                    "noticed": verdict != "passed",
-                    "by": first or verdict,
-                    "seconds": round(seconds, 1),
-                }
-            )
-            print(
-                f"{'noticed ' if rows[-1]['noticed'] else 'SURVIVED'} {mutant.file}:{mutant.line} {mutant.kind}: "
-                f"{' '.join(mutant.before.split())[:60]} -> {mutant.after[:60]}  {rows[-1]['by']}",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    for mutant, row in zip(drawn, rows, strict=True):
-        if not row["noticed"]:
-            print("\n" + difference(mutant, sources[mutant.file]))
-    print("\n| file | mutants | noticed |\n| --- | ---: | ---: |")
-    for file in [*files, "all"]:
-        of_file = [row["noticed"] for row in rows if file in (row["file"], "all")]
-        if of_file:
-            print(f"| {file} | {len(of_file)} | {sum(of_file)} ({sum(of_file) / len(of_file):.0%}) |")
+        asked = list(dict.fromkeys(test for file in files for test in concerned(file, folder)))
+        noticed = tried(folder, drawn, sources, reach(folder, asked, given.reach), given.most)
+    equivalent = {one: "the same code" for one in drawn if same_code(one, sources[one.file])}
+    for file, source in sources.items():
+        equivalent |= judged(judgements(), [mutant for mutant in drawn if mutant.file == file], source)
+        for entry in judgements():
+            if entry["file"] == file and not judged([entry], mutants(file, source), source):
+                print(f"{JUDGED.name}: no longer in {file}: {entry['line']}: {entry['after']}", file=sys.stderr)
+    for mutant, by in noticed.items():
+        if not by:
+            print(f"\n{equivalent.get(mutant, 'survived')}\n{difference(mutant, sources[mutant.file])}")
+    print("\n" + table(noticed, equivalent))
     if given.csv:
         with given.csv.open("w", newline="") as out:
-            table = csv.DictWriter(out, list(rows[0]))
-            table.writeheader()
-            table.writerows(rows)
+            rows = csv.writer(out)
+            rows.writerow(["file", "line", "kind", "before", "after", "noticed by", "equivalent"])
+            for one, by in noticed.items():
+                rows.writerow([one.file, one.line, one.kind, one.before, one.after, by, equivalent.get(one, "")])
 
 
 if __name__ == "__main__":

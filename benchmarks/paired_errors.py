@@ -12,10 +12,7 @@ well, so the script stops before it runs anything.
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +20,11 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.mutation import Job, collected, compiled, notice, prepare  # noqa: E402
+
 COPIED = ("chips", "kernels", "roofline", "tests", "pyproject.toml")
 
 #: File, old text, new text.
@@ -65,19 +67,14 @@ def copied(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
-def noticed_by(folder: Path) -> str:
-    """The first test that fails on the tree in `folder`; empty if none does."""
-    tests = sorted(str(path.relative_to(folder)) for path in folder.glob("tests/test_worked_*.py"))
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    # Nothing compiled is kept: a file that is changed within a second would not be read again.
-    kept = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=kept)
-    if run.returncode == 0:
-        return ""
-    failed = re.search(r"^FAILED tests/(.+?)(?: - |$)", run.stdout, re.MULTILINE)
-    if run.returncode != 1 or not failed:
-        raise SystemExit(f"the tests did not run:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
-    return failed[1]
+def job(folder: Path, patches: list[Patch], tests: list[str]) -> Job:
+    """The error as code."""
+    texts: dict[str, list[str]] = {}
+    for file, old, new in patches:
+        before, after = texts.get(file, [(ROOT / file).read_text(encoding="utf-8")] * 2)
+        texts[file] = [before, after.replace(old, new)]
+    codes = {file: [compiled(folder, file, text.encode()) for text in both] for file, both in texts.items()}
+    return Job({file: (before, after) for file, (before, after) in codes.items()}, tests)
 
 
 def main() -> None:
@@ -90,20 +87,18 @@ def main() -> None:
         raise SystemExit("formulas were written anew, and so must be the errors in them:\n" + "\n".join(bad))
     chosen = {name: each for name, each in everything.items() if not words or any(word in name for word in words)}
     began, missed = time.monotonic(), []
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        copied(tree)
-        if failed := noticed_by(tree):
+    prepare()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch).resolve()
+        copied(folder)
+        files = sorted(str(path.relative_to(folder)) for path in folder.glob("tests/test_worked_*.py"))
+        tests = collected(folder, files)
+        if failed := next(by for _, by in notice(folder, [Job({}, tests)], {})):
             raise SystemExit(f"{failed} fails without any error put in")
-        for name, patches in chosen.items():
-            for file, old, new in patches:
-                text = (ROOT / file).read_text(encoding="utf-8")
-                (tree / file).write_text(text.replace(old, new), encoding="utf-8")
-            test = noticed_by(tree)
-            missed += [] if test else [name]
-            print(f"| {name} | {test or '**not noticed**'} |", flush=True)
-            for file, _, _ in patches:
-                shutil.copy(ROOT / file, tree / file)
+        names = list(chosen)
+        for index, test in notice(folder, [job(folder, chosen[name], tests) for name in names], {}):
+            missed += [] if test else [names[index]]
+            print(f"| {names[index]} | {test.removeprefix('tests/') or '**not noticed**'} |", flush=True)
     print(f"{len(chosen) - len(missed)} of {len(chosen)} noticed, in {time.monotonic() - began:.0f} s")
     sys.exit(1 if missed else 0)
 

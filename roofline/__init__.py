@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from roofline.estimates import questions as _questions
+
 if TYPE_CHECKING:
     from roofline.base.errors import (
         BadData as BadData,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         BadModel as BadModel,
         BadWorkload as BadWorkload,
         DoesNotFit as DoesNotFit,
+        NotKnown as NotKnown,
         RooflineError as RooflineError,
         UnknownName as UnknownName,
     )
@@ -41,11 +44,21 @@ if TYPE_CHECKING:
     from roofline.serving.steady import serve as serve
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
+        plot_comparison as plot_comparison,
+        plot_indices as plot_indices,
+        plot_odds as plot_odds,
         plot_roofline as plot_roofline,
+        plot_sensitivity as plot_sensitivity,
     )
+    from roofline.study.comparing import compare as compare
+    from roofline.study.explaining import explain as explain
     from roofline.study.frontiers import pareto as pareto
     from roofline.study.grids import sweep as sweep
+    from roofline.study.indices import indices as indices
+    from roofline.study.searching import search as search
     from roofline.study.sensitivity import sensitivity as sensitivity
+    from roofline.study.solving import solve as solve
+    from roofline.study.takeovers import takeovers as takeovers
     from roofline.work.op import (
         all_gather as all_gather,
         all_reduce as all_reduce,
@@ -82,9 +95,11 @@ _MODULE_OF = {
     "BadModel": "base.errors",
     "BadWorkload": "base.errors",
     "DoesNotFit": "base.errors",
+    "NotKnown": "base.errors",
     "RooflineError": "base.errors",
     "UnknownName": "base.errors",
     "estimate": "estimates.estimate",
+    "place": "estimates.placing",
     "cost": "estimates.inference",
     "run": "estimates.inference",
     "all_gather": "work.op",
@@ -106,13 +121,23 @@ _MODULE_OF = {
     "silu_mul": "work.op",
     "softmax": "work.op",
     "plot_breakdown": "show.plot",
+    "plot_comparison": "show.plot",
+    "plot_indices": "show.plot",
+    "plot_odds": "show.plot",
     "plot_roofline": "show.plot",
+    "plot_sensitivity": "show.plot",
     "serve": "serving.steady",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
+    "compare": "study.comparing",
+    "explain": "study.explaining",
+    "indices": "study.indices",
     "pareto": "study.frontiers",
+    "search": "study.searching",
     "sensitivity": "study.sensitivity",
+    "solve": "study.solving",
     "sweep": "study.grids",
+    "takeovers": "study.takeovers",
     "validate": "fidelity.validation",
 }
 
@@ -130,6 +155,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(
         f"module 'roofline' has no attribute {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
     )
+
+
+_questions.ANSWERS["explain"] = lambda: __getattr__("explain")
+_questions.ANSWERS["accessor"] = lambda: importlib.import_module("roofline.show.accessor").GridAccessor
 
 
 def __dir__() -> list[str]:

@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def found() -> Validation:
-    """All shipped operator times held against the model: half a minute. For the files of `TOGETHER` only."""
+    """All shipped operator times compared with the model: half a minute. For the files of `TOGETHER` only."""
     from roofline.fidelity import validation
 
     return validation.validate()
@@ -63,11 +63,11 @@ def table() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def plain() -> pd.DataFrame:
-    """The same as a user gets them who names no stack."""
+def beside() -> dict[str, pd.DataFrame]:
+    """The same as a user gets them who names no stack, on the chips' own figures, and on one stack for all."""
     from roofline.fidelity import end_to_end
 
-    return end_to_end.rows(None, stacks=False)
+    return end_to_end.others()
 
 
 class Run:

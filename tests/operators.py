@@ -92,6 +92,19 @@ _BAG = st.fixed_dictionaries(
         "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
     }
 )
+_HOSTED = st.fixed_dictionaries(
+    {
+        "batch": sizes(1, 65536),
+        "tables": sizes(1, 512),
+        "rows": sizes(1, 10**9),
+        "dim": sizes(4, 1024),
+        "pooling": sizes(1, 256),
+        "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
+        "gathers": st.booleans(),
+        "kept_bytes": st.sampled_from([0, 10**6, 10**10]),
+        "remote": st.just(False),
+    }
+)
 _SHAPE = {"rows": sizes(1, 10**6), "cols": sizes(1, 131072)}
 _ROWS = st.fixed_dictionaries(_SHAPE)
 _BYTES = st.fixed_dictionaries({"bytes": sizes(1, 10**10), "devices": sizes(1, 1024)})
@@ -123,6 +136,8 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
     ),
     **dict.fromkeys((op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all, op.send), _BYTES),
     op.host_copy: st.fixed_dictionaries({"bytes": sizes(1, 10**10)}),
+    op.host_lookup: _HOSTED,
+    op.serving: st.fixed_dictionaries({"seconds": st.floats(0.0, 1e-3)}),
     op.step_overhead: st.just({}),
 }
 
@@ -142,6 +157,7 @@ SIZES: dict[Callable[..., Op], tuple[str, ...]] = {
     op.all_to_all: ("bytes", "devices"),
     op.send: ("bytes",),
     op.host_copy: ("bytes",),
+    op.host_lookup: ("batch", "tables", "rows", "dim", "pooling"),
 }
 
 functions = st.sampled_from(list(ARGUMENTS))

@@ -1,7 +1,8 @@
 """A plain chip, on which a student can work a cost out by hand: round rates, all efficiencies one, nothing fixed.
 
 Whatever a chip may say of itself is said here, so that nothing comes from its family. What cannot be nought or one is
-as harmless as can be: 1 us to main memory (random lookups divide by it, and wait for it once), spreads of 0.1.
+as harmless as can be: 1 us to main memory and 1 ps to the cache (lookups wait for the one and the
+other), spreads of 0.1.
 """
 
 from __future__ import annotations
@@ -47,9 +48,11 @@ type = "dram"
 capacity = {VALUE "100 GB"}
 bandwidth = {VALUE "1 TB/s"}
 latency = {VALUE "1 us"}
+channels = {VALUE 1}
 
 [latency]
 memory = {VALUE "1 us"}
+cache = {VALUE "0.001 ns"}
 link = {VALUE "0 s"}
 network = {VALUE "0 s"}
 host = {VALUE "0 s"}
@@ -71,6 +74,22 @@ latency = {VALUE "0 s"}
 [overheads]
 step = {VALUE "0 s"}
 engine_spread = {VALUE 0}
+
+[channels]
+memory = {VALUE 1}
+
+[power]
+idle_share = {VALUE 0.1}
+typical_load = {VALUE 1}
+active_share = {VALUE 0}
+compute_share = {VALUE 0.5}
+memory_share = {VALUE 0.5}
+spread = {VALUE 0.1}
+
+[server]
+power_share = {VALUE 0}
+factor = {VALUE 1}
+price_factor = {VALUE 1}
 """
 
 _ATTENTION = """
@@ -116,13 +135,16 @@ PARAMETERS = {
     "mla_attention": f"{_ATTENTION} widen_s 0 widen_element_s 0",
     **dict.fromkeys(STREAMS, _STREAM),
     "embedding_bag": """
-        launch_s 0 memory_fraction 1 cache_fraction 1 compute_fraction 1 cache_share 1 inflight_bytes 1e6
-        transaction_bytes 64 issue_cycles 0 bag_cycles 0 page_walk_cycles 0 tlb_reach_bytes 1e15 overlap_share 1
+        launch_s 0 memory_fraction 1 cache_fraction 1 compute_fraction 1 cache_share 1 pinned_share 0
+        inflight_bytes 1e6 inflight_rows 1e9 channel_row_s 0 transaction_bytes 64
+        issue_cycles 0 bag_cycles 0 page_walk_cycles 0 tlb_reach_bytes 1e15 overlap_share 1
     """,
     "all_reduce": f"{_RING} switch_fraction 1 shot_share 0 peer_s 0",
     **dict.fromkeys(("all_gather", "reduce_scatter", "all_to_all"), _RING),
     "send": "launch_s 0 hop_s 0 link_fraction 1 network_fraction 1 chunk_s 0",
     "host_copy": "launch_s 0 host_fraction 1",
+    **dict.fromkeys(("host_lookup", "remote_lookup"), "launch_s 0 host_fraction 1 memory_fraction 1 transaction_bytes 128"),
+    "serving": "",
     "step_overhead": "",
 }
 

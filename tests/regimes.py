@@ -179,6 +179,18 @@ REGIMES: dict[str, Regime] = {
     ),
     "send": Regime(op.send, ARGUMENTS[op.send], **_LINKED),
     "host_copy": Regime(op.host_copy, ARGUMENTS[op.host_copy], suits=lambda chip: "host_bandwidth" in chip.machine),
+    **{
+        f"host_lookup: {where}": Regime(
+            op.host_lookup, _with(op.host_lookup, **fixed), suits=lambda chip: "host_bandwidth" in chip.machine
+        )
+        for where, fixed in (
+            ("gathered", {"gathers": True, "kept_bytes": 0}),
+            ("rows", {"gathers": False, "kept_bytes": 0}),
+            ("rows kept", {"gathers": False, "kept_bytes": st.sampled_from([10**6, 10**9]), "rows": sizes(10**6, 10**9)}),
+        )
+    },
+    "remote_lookup": Regime(op.host_lookup, _with(op.host_lookup, remote=True), **_LINKED),
+    "serving": Regime(op.serving, ARGUMENTS[op.serving]),
     "step_overhead": Regime(op.step_overhead, ARGUMENTS[op.step_overhead]),
 }  # fmt: skip
 

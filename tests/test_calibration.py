@@ -57,8 +57,8 @@ def test_known_parameters_are_recovered(kind: str) -> None:
     result = rl.calibrate(H100, frame)
     assert result.bad.empty
     fresh, _ = rows(kind, 300, noise=0.0, seed=1)  # shapes that the fit has not seen
-    said = measurements.predict(measurements.numeric(measurements.checked(fresh)), result.chip)["predicted_s"]
-    off = np.abs(np.log(said.to_numpy() / fresh["time_s"].to_numpy()))
+    predicted = measurements.predict(measurements.numeric(measurements.checked(fresh)), result.chip)["predicted_s"]
+    off = np.abs(np.log(predicted.to_numpy() / fresh["time_s"].to_numpy()))
     assert off.mean() < 0.03
     assert np.quantile(off, 0.95) < 0.10
     fit = result.fits[0]
@@ -221,8 +221,8 @@ def test_the_command_writes_the_descriptor_and_the_bad_rows(tmp_path: Path) -> N
     frame.to_csv(file, index=False)
     done = CliRunner().invoke(app, ["calibrate", "h100", str(file), "-o", str(out), "--bad", str(bad), "--json"])
     assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    assert said["classes"][0]["parameters"]["launch_s"] > 0
+    printed = json.loads(done.stdout)
+    assert printed["classes"][0]["parameters"]["launch_s"] > 0
     assert pd.read_csv(bad).to_dict("records") == [{"row": 1, "reason": "k is missing"}]
     assert rl.load_chip(out).name == "my-h100"
     shown = CliRunner().invoke(app, ["calibrate", "h100", str(file)])

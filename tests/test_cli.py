@@ -344,10 +344,10 @@ def test_memory_that_may_be_used_and_a_cached_prefix(run: Run) -> None:
 
 def test_sensitivity_is_that_of_the_library(run: Run, tmp_path: Path) -> None:
     asked = ["sensitivity", "llama-3.1-8b", "-c", "h100", "--batch", "8", "--figure", "tpot_s", "--step", "0.05"]
-    said = json.loads(run(*asked, "--json")[1])
+    printed = json.loads(run(*asked, "--json")[1])
     table = rl.sensitivity("llama-3.1-8b", "h100", "tpot_s", 0.05, batch=8)
-    assert said["result"] == "tpot_s"
-    assert {row["figure"]: row["elasticity"] for row in said["figures"]} == table["elasticity"].to_dict()
+    assert printed["result"] == "tpot_s"
+    assert {row["figure"]: row["elasticity"] for row in printed["figures"]} == table["elasticity"].to_dict()
     assert len(list(csv.DictReader(io.StringIO(run(*asked, "--csv")[1])))) == len(table)
     code, out, err = run(*asked, "--plot", str(tmp_path / "tornado.png"))
     assert (code, (tmp_path / "tornado.png").stat().st_size > 5000) == (0, True)

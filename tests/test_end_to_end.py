@@ -101,24 +101,24 @@ def test_with_and_without_the_rows_that_something_was_set_on():
         }
     )
     table["error"] = (table["ratio"] - 1).abs()
-    said = end_to_end.apart(table).set_index("rows_of")
-    assert said["systems"].tolist() == [4, 2, 2, 1, 2, 1]
-    assert said["rows"].tolist() == [4, 2, 2, 1, 2, 1]
-    assert said["error"].tolist() == pytest.approx([0.07, 0.03, 0.2, 0.1, 0.2, 0.1])
-    assert said["naive_error"].tolist() == pytest.approx([0.6, 0.5, 0.75, 0.7, 0.75, 0.7])
-    assert said["within_15"].tolist() == pytest.approx([0.75, 1, 0.5, 1, 0.5, 1])
-    assert said["coverage"].tolist() == pytest.approx([0.75, 1, 0.5, 1, 0.5, 1])
+    counted = end_to_end.with_and_without(table).set_index("rows_of")
+    assert counted["systems"].tolist() == [4, 2, 2, 1, 2, 1]
+    assert counted["rows"].tolist() == [4, 2, 2, 1, 2, 1]
+    assert counted["error"].tolist() == pytest.approx([0.07, 0.03, 0.2, 0.1, 0.2, 0.1])
+    assert counted["naive_error"].tolist() == pytest.approx([0.6, 0.5, 0.75, 0.7, 0.75, 0.7])
+    assert counted["within_15"].tolist() == pytest.approx([0.75, 1, 0.5, 1, 0.5, 1])
+    assert counted["coverage"].tolist() == pytest.approx([0.75, 1, 0.5, 1, 0.5, 1])
     last = end_to_end.summary(table).iloc[-1]
     assert (last["systems"], last["rows"], last["coverage"]) == (2, 2, 0.5)
     assert last["error"] == pytest.approx(0.2)
 
 
 def test_every_ratio_of_mtia_has_a_prediction():
-    said = mtia.ratios()
-    assert set(said["id"]) == set(mtia.PREDICTIONS)
-    assert said["predicted"].map(math.isfinite).all()
-    assert said["hit"].any()
-    assert not said["hit"].all()  # a miss stays a miss
+    predictions = mtia.ratios()
+    assert set(predictions["id"]) == set(mtia.PREDICTIONS)
+    assert predictions["predicted"].map(math.isfinite).all()
+    assert predictions["hit"].any()
+    assert not predictions["hit"].all()  # a miss stays a miss
 
 
 def test_every_large_miss_says_what_is_known(table):

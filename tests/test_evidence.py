@@ -91,32 +91,34 @@ def by_name(found: Validation) -> pd.DataFrame:
 
 
 def test_goals_by_name(found: Validation) -> None:
-    said = by_name(found)
-    assert {name: said.loc[name, "result"] for name in said.index} == {n: result for n, (result, _) in REACHED.items()}
-    assert set(said.index[said["result"] == "missed"]) == MISSED
+    goal_lines = by_name(found)
+    assert {name: goal_lines.loc[name, "result"] for name in goal_lines.index} == {
+        n: result for n, (result, _) in REACHED.items()
+    }
+    assert set(goal_lines.index[goal_lines["result"] == "missed"]) == MISSED
     for name, (_, error) in REACHED.items():
-        assert 100 * said.loc[name, "reached"] == pytest.approx(error, abs=0.3), name
+        assert 100 * goal_lines.loc[name, "reached"] == pytest.approx(error, abs=0.3), name
 
 
 @pytest.mark.parametrize("label", LINES)
 def test_errors_in_the_readme(label: str, found: Validation) -> None:
     """Errors, shown with a digit after the point, within 0.3 points; the baseline, without one, as it rounds."""
-    said = by_name(found)
+    goal_lines = by_name(found)
     errors, naive = cells(label)
-    true = [100 * said.loc[(goal, "at first"), ["reached", "naive"]] for goal in LINES[label]]
+    true = [100 * goal_lines.loc[(goal, "at first"), ["reached", "naive"]] for goal in LINES[label]]
     assert errors == pytest.approx([line["reached"] for line in true], abs=0.3)
     assert naive == pytest.approx([line["naive"] for line in true], abs=0.6)
 
 
 def test_errors_with_the_late_label_in_the_readme(found: Validation) -> None:
-    said = by_name(found)["reached"]
+    goal_lines = by_name(found)["reached"]
     errors, _ = cells("the same, untuned kernels told apart (a label found late)")
     lines = [
         ("MoE bf16, TensorRT-LLM", "late label"),
         ("MoE fp8, TensorRT-LLM", "late label"),
         ("MoE fp8 block, TensorRT-LLM", "at first"),
     ]
-    assert errors == pytest.approx([100 * said[line] for line in lines], abs=0.3)
+    assert errors == pytest.approx([100 * goal_lines[line] for line in lines], abs=0.3)
 
 
 def test_the_label_makes_no_difference_where_it_labels_nothing(found: Validation) -> None:
@@ -132,9 +134,9 @@ def test_the_label_makes_no_difference_where_it_labels_nothing(found: Validation
 
 @pytest.mark.parametrize("label", CARRIED)
 def test_carried_parameters_in_the_readme(label: str, found: Validation) -> None:
-    said = validation.carries(found.rows[found.rows["rule"] == ""]).set_index(["class", "chip"])
+    goal_lines = validation.carries(found.rows[found.rows["rule"] == ""]).set_index(["class", "chip"])
     for figures, chip in zip(cells(label), ("h100-sxm", "gpu family"), strict=True):
-        line = said.loc[(CARRIED[label], f"a100-sxm-80gb < {chip}")]
+        line = goal_lines.loc[(CARRIED[label], f"a100-sxm-80gb < {chip}")]
         assert figures == pytest.approx([100 * line["least"], 100 * line["most"]], abs=0.3)
 
 

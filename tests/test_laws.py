@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def test_an_array_equals_its_points(one: Op, chip_name: str) -> None:
 def arguments_of(one: Op, chip: Chip) -> dict[str, Any]:
     bound = bind(one, chip)
     values = (*bound.own(one.args), *bound.others)
-    return dict(zip(inspect.signature(bound.function).parameters, map(float, values), strict=True))
+    return {name: float(value) for name, value in zip(signature(bound.function).parameters, values, strict=True)}
 
 
 @given(operators(), chips)

@@ -110,9 +110,9 @@ def test_the_loop_ends_with_a_descriptor_of_the_machine(made: type[Made], tmp_pa
     assert chip.number("memory.dram.latency").value == pytest.approx(1.1e-7)
     assert set(result.validation["kind"]) == {"gemm", "elementwise", "residual_add", "rms_norm", "softmax", "all"}
     assert (result.validation["after"] <= result.validation["before"] + 1e-9).all()
-    apart = result.table[result.table["role"] == record.TEST]
-    assert len(apart) == result.validation["test_rows"].iloc[-1] > 20
-    assert result.validation["rows"].iloc[-1] == len(result.table) - len(apart)
+    unseen = result.table[result.table["role"] == record.TEST]
+    assert len(unseen) == result.validation["test_rows"].iloc[-1] > 20
+    assert result.validation["rows"].iloc[-1] == len(result.table) - len(unseen)
     assert result.calibrated.calibration["gemm_fp32"]["rows"] < result.validation.set_index("kind")["rows"]["gemm"]
     assert (result.table["rounds"] == 2).all()
     assert result.validation["after"].median() < 0.1 < result.validation["before"].median()
@@ -317,8 +317,8 @@ def test_a_finished_run_measures_nothing_again(made: type[Made], tmp_path: Path)
 def test_rows_apart_are_not_fitted_by_calibrate_either(made: type[Made], tmp_path: Path) -> None:
     result = measure(using=made(), out=tmp_path, name="x", size="quick", names=("gather",))
     again = calibration.calibrate(result.chip, result.files["measurements"])
-    apart = (result.table["role"] == record.TEST).sum()
-    assert sum(f.rows + f.held_out_rows for f in again.fits) == len(result.table) - apart
+    unseen = (result.table["role"] == record.TEST).sum()
+    assert sum(f.rows + f.held_out_rows for f in again.fits) == len(result.table) - unseen
     assert any("were not fitted" in note for note in again.notes)
 
 

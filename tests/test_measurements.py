@@ -136,10 +136,10 @@ def test_things_that_are_no_numbers_are_named(column: str, value: Any, reason: s
 def test_when_no_row_can_be_used_the_first_is_named(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     pd.DataFrame([GEMM | {"m": "many"}] * 3 + [GEMM | {"k": None}]).to_csv(file, index=False)
-    said = r"rows\.csv can be used: 3 x m is no number \(row 1 the first\); 1 x k is missing \(row 4 the first\)"
-    with pytest.raises(rl.BadData, match=said):
+    words = r"rows\.csv can be used: 3 x m is no number \(row 1 the first\); 1 x k is missing \(row 4 the first\)"
+    with pytest.raises(rl.BadData, match=words):
         rl.validate(file, "h100-sxm")
-    with pytest.raises(rl.BadData, match=said):
+    with pytest.raises(rl.BadData, match=words):
         rl.calibrate("h100-sxm", file)
 
 
@@ -151,16 +151,16 @@ def test_rows_are_numbered_from_one_below_the_header(tmp_path: Path) -> None:
 
 def test_predictions_are_those_of_single_operators() -> None:
     rows = table(GEMM, ATTENTION, GEMM | {"m": 1, "reuse": "true"}, MOE | {"skew": 1.5})
-    said = measurements.predict(measurements.numeric(rows), H100)
+    predicted = measurements.predict(measurements.numeric(rows), H100)
     ops = [
         op.gemm(m=64, n=4096, k=4096),
         op.attention(batch=8, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=4096),
         op.gemm(m=1, n=4096, k=4096, reuse=True),
         op.moe(tokens=64, hidden=4096, inter=2048, topk=2, experts=8, skew=1.5),
     ]
-    np.testing.assert_allclose(said["predicted_s"], [rl.cost(o, H100).time_s for o in ops])
-    assert (said["lower_s"] <= said["predicted_s"]).all()
-    assert (said["naive_s"] > 0).all()
+    np.testing.assert_allclose(predicted["predicted_s"], [rl.cost(o, H100).time_s for o in ops])
+    assert (predicted["lower_s"] <= predicted["predicted_s"]).all()
+    assert (predicted["naive_s"] > 0).all()
 
 
 def test_a_column_that_looks_mistyped_is_reported() -> None:

@@ -84,9 +84,9 @@ def test_new_writes_a_file_that_check_explains(run: Run, tmp_path: Path, monkeyp
     assert "wrote my-chip.toml" in err
     code, out, err = run("check", "my-chip.toml")
     assert (code, out) == (1, "")
-    said = " ".join(err.split())
+    told = " ".join(err.split())
     for words in ("vendor: is still blank", "cores.count: is still blank", "expected a bandwidth such as '3.35 TB/s'"):
-        assert words in said
+        assert words in told
     for key in blanks(Path("my-chip.toml")):
         fill(Path("my-chip.toml"), key)
     code, out, err = run("check", "my-chip.toml")

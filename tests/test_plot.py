@@ -200,7 +200,7 @@ def test_ridge_points_are_numbers_that_people_read() -> None:
 
 def test_an_estimate_is_a_picture_with_a_title_that_says_what_was_asked() -> None:
     est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64, dtype="fp8")
-    words = "Llama 3.1 70B on 8 x NVIDIA H100 SXM5 80GB (tp=8)\nbatch 64, prompt 1,024, output 256, fp8"
+    words = "Llama 3.1 70B on 8 x NVIDIA H100 SXM5 80GB [stack trtllm] (tp=8)\nbatch 64, prompt 1,024, output 256, fp8"
     assert rl.plot_roofline(est).get_title() == words
     assert rl.plot_roofline("h100-sxm", ops=est).get_title() == words
     assert rl.plot_roofline(est, title="mine").get_title() == "mine"

@@ -179,7 +179,7 @@ def test_a_tensor_instruction_has_the_size_of_its_generation(
 
 
 @pytest.mark.parametrize(
-    ("kernel", "capability", "counter", "said"),
+    ("kernel", "capability", "counter", "words"),
     [
         ("nvjet_hsh_128x256", "9.0", "", r"compute capability 9\)"), ("mine", "10.0", "_op_hmma", "capability 10"),
         ("mine", "", "", "nothing tells the chip's generation"), ("mine", "9.0", "_subpipe_gmma", "capability 9"),
@@ -189,12 +189,12 @@ def test_a_tensor_instruction_has_the_size_of_its_generation(
     ],
 )  # fmt: skip
 def test_what_no_one_size_is_known_of_is_not_guessed(
-    tmp_path: Path, kernel: str, capability: str, counter: str, said: str
+    tmp_path: Path, kernel: str, capability: str, counter: str, words: str
 ) -> None:
     path = nsight(tmp_path, (f"{COUNT}{counter}.sum", "inst", "1000"), kernel=kernel, capability=capability)
-    with pytest.raises(BadData, match=said) as caught:
+    with pytest.raises(BadData, match=words) as caught:
         profiles.read(path)
-    assert "sm__ops_path_tensor_src_bf16_dst_fp32.sum" in str(caught.value) or "CC" in said
+    assert "sm__ops_path_tensor_src_bf16_dst_fp32.sum" in str(caught.value) or "CC" in words
     path = nsight(tmp_path, (f"{COUNT}{counter}.sum", "inst", "0"), kernel=kernel, capability="")
     assert profiles.read(path)["flops"].sum() == 0  # none executed: nothing to be sized
 
@@ -309,7 +309,7 @@ def test_plain_csv(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "words"),
     [
         ("a.json", "{", "not valid JSON"),
         ("a.json", "{}", "traceEvents"),
@@ -360,10 +360,10 @@ def test_plain_csv(tmp_path: Path) -> None:
         ("a.json", '{"traceEvents": ' + "[" * 2000 + "]" * 2000 + "}", "nested too deeply"),
     ],
 )
-def test_broken_files_are_named(tmp_path: Path, name: str, content: str | bytes, said: str) -> None:
+def test_broken_files_are_named(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(BadData, match=said) as caught:
+    with pytest.raises(BadData, match=words) as caught:
         profiles.read(path)
     assert name in str(caught.value)
 

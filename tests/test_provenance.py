@@ -76,7 +76,7 @@ efficiency.gemm.compute_fraction = 0.85
 """
 
 #: Figure -> its source and kind, the nearest table's that has one.
-SAID = {
+STATED = {
     "clock": ("our architecture document, revision 7", "estimated"),
     "cores.count": ("our architecture document, revision 7", "estimated"),
     "engines.matrix.bf16": ("the data sheet", "estimated"),
@@ -101,13 +101,13 @@ def read(folder: Path, text: str, name: str = "short") -> Chip:
 
 def test_each_figure_has_the_source_and_kind_of_the_nearest_table(tmp_path: Path) -> None:
     chip = read(tmp_path, SHORT)
-    assert {path: (n.source, n.kind) for path, n in chip.numbers.items()} == SAID
+    assert {path: (n.source, n.kind) for path, n in chip.numbers.items()} == STATED
     assert chip["cores.count"] == 96
     assert chip["memory.hbm.capacity"] == 96e9
     assert chip["efficiency.gemm.fp8.launch_s"] == 3e-6
     assert (chip.number("engines.matrix.bf16").low, chip.number("engines.matrix.bf16").high) == (350e12, 420e12)
     assert chip.flags["process"] == "5 nm"
-    assert (chip.flags["process.source"], chip.flags["process.kind"]) == SAID["clock"]
+    assert (chip.flags["process.source"], chip.flags["process.kind"]) == STATED["clock"]
 
 
 def test_the_short_file_is_the_long_one(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def test_a_variant_says_its_own(tmp_path: Path) -> None:
     head = 'schema = 1\nname = "child"\nextends = "short"\n'
     own = '[memory.hbm]\nsource = "later sheet"\nkind = "measured"\ncapacity = "80 GB"\n'
     child = read(tmp_path, head + own, "child")
-    said = {path: (n.source, n.kind) for path, n in child.numbers.items()}
-    assert said == SAID | {"memory.hbm.capacity": ("later sheet", "measured")}
+    stated = {path: (n.source, n.kind) for path, n in child.numbers.items()}
+    assert stated == STATED | {"memory.hbm.capacity": ("later sheet", "measured")}
     assert child["memory.hbm.capacity"] == 80e9
     assert child.number("memory.hbm.capacity").inherited == ""
     assert child.number("memory.hbm.bandwidth").inherited == "short"

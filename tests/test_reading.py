@@ -99,13 +99,13 @@ def test_a_table_of_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    for path, said in (
+    for path, words in (
         (tmp_path, "is a folder"),
         (tmp_path / "a\0b", "a.*b: "),
         ("x" * 5000, "cannot be read|no such"),
         ("/dev/zero", "is a device or pipe"),
     ):
-        with pytest.raises(rl.BadData, match=said):
+        with pytest.raises(rl.BadData, match=words):
             reading.unpacked(path)
 
 

@@ -162,10 +162,10 @@ def test_a_rule_is_dashes_where_nothing_better_can_be_written() -> None:
 
 def test_what_was_taken_is_said_below_the_figures() -> None:
     plain = rl.estimate("llama-3.1-8b", "h100-sxm")
-    said = "Arithmetic in fp8, as the checkpoint has it."
-    noted = type("Noted", (type(plain),), {"notes": (said,)})(plain.model, plain.chip, plain.request)
-    assert said in report.headline(noted).notes
-    assert report.as_json(noted)["notes"] == [said]
+    remark = "Arithmetic in fp8, as the checkpoint has it."
+    noted = type("Noted", (type(plain),), {"notes": (remark,)})(plain.model, plain.chip, plain.request)
+    assert remark in report.headline(noted).notes
+    assert report.as_json(noted)["notes"] == [remark]
 
 
 @pytest.mark.parametrize(

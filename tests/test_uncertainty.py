@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import roofline as rl
 from roofline.base.errors import BadWorkload, UnknownName
@@ -49,6 +49,7 @@ def test_medians_by_hand(shape: str, median: float) -> None:
     assert quantile(belief, np.array([0.5]))[0] == pytest.approx(median)
 
 
+@settings(max_examples=50)
 @given(chip_names, st.integers(1, 300), st.integers(0, 2**32))
 def test_samples_stay_in_their_ranges_and_come_back_by_seed(name: str, count: int, seed: int) -> None:
     chip = rl.load_chip(name)
@@ -74,7 +75,7 @@ def test_another_seed_gives_other_samples_of_the_same_belief() -> None:
 def test_figures_are_sampled_apart_from_each_other() -> None:
     chip = rl.load_chip("artemis")
     sampled = sample(chip, 4096)
-    first, *others = (sampled[path] for path in ranged(chip))
+    first, *others = (sampled[path] for path, number in ranged(chip).items() if not number.correlates_with)
     for other in others:
         assert abs(np.corrcoef(first, other)[0, 1]) < 0.08
 

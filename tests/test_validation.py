@@ -30,8 +30,8 @@ def own(noise: float = 0.05, count: int = 400) -> pd.DataFrame:
             "time_s": 1.0,
         }
     )
-    said = measurements.predict(measurements.checked(frame).astype({"n": float, "k": float}), rl.load_chip("h100"))
-    return frame.assign(time_s=said["predicted_s"].to_numpy() * np.exp(generator.normal(0, noise, count)))
+    predicted = measurements.predict(measurements.checked(frame).astype({"n": float, "k": float}), rl.load_chip("h100"))
+    return frame.assign(time_s=predicted["predicted_s"].to_numpy() * np.exp(generator.normal(0, noise, count)))
 
 
 def test_figures_of_rows_that_are_known() -> None:
@@ -46,13 +46,13 @@ def test_figures_of_rows_that_are_known() -> None:
             "regime": [0, 0, 0, 1],
         }
     )
-    said = validation.summary(rows)
-    assert said["mape"] == pytest.approx((0.1 + 0.0) / 2)
-    assert said["coverage"] == pytest.approx((2 / 3 + 1) / 2)
-    assert said["naive"] == pytest.approx(0.5)
-    assert said["three"] == pytest.approx(0)
-    assert said["bias"] == pytest.approx(0.05)
-    assert said["spearman"] > 0.9
+    figures = validation.summary(rows)
+    assert figures["mape"] == pytest.approx((0.1 + 0.0) / 2)
+    assert figures["coverage"] == pytest.approx((2 / 3 + 1) / 2)
+    assert figures["naive"] == pytest.approx(0.5)
+    assert figures["three"] == pytest.approx(0)
+    assert figures["bias"] == pytest.approx(0.05)
+    assert figures["spearman"] > 0.9
 
 
 def test_own_measurements_noise_is_what_is_found() -> None:

@@ -7,26 +7,15 @@ from typing import Any
 import pytest
 
 import roofline as rl
-from roofline.models.attention import Attention, Span
-from roofline.models.feed_forward import Experts, FeedForward
+from roofline.models.attention import Span
+from roofline.models.feed_forward import FeedForward
 from roofline.models.llm import LanguageModel, Layers
 from roofline.work.parallel import Plan, shard
 from roofline.work.workload import Workload
 from tests.plain import plain
+from tests.small import ATTENTION, DENSE, ROUTED
 
 # Two layers, 64 wide, over a few chips ------------------------------------------------------------------------------
-
-ATTENTION = Attention(heads=4, kv_heads=2, head_dim=16, rope_dim=16)
-
-
-def two_layers(feed_forward: FeedForward | Experts) -> LanguageModel:
-    layers = (Layers(2, ATTENTION, feed_forward, Span()),)
-    return LanguageModel("two-layers", hidden=64, vocab=1000, layers=layers, max_positions=100_000)
-
-
-DENSE = two_layers(FeedForward(256))
-#: 8 experts, two a token, and a shared one that every token visits.
-ROUTED = two_layers(Experts(8, 2, inter=32, shared=FeedForward(32)))
 
 
 def split(model: LanguageModel, **degrees: int) -> Workload:

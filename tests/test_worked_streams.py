@@ -35,21 +35,15 @@ def test_uniform_lookups() -> None:
     """
     different = 1_000_000 * (1 - math.exp(-0.02))
     rows = 10 * different * 256
-    worked(
-        rl.embedding_bag(**BAGS),
-        flops=0,
-        vector_flops=200_000 * 64,
-        bytes=rows + LISTS,
-        memory_bytes=rows,
-        cache_bytes=200_000 * 256 + LISTS,
-        network_bytes=0,
-        lower_s=rows / 1e12,
-        time_s=US + rows / 1e12,
-        compute_s=200_000 * 64 / 10e12,
-        overhead_s=US,
-        bound="memory:dram",
-        upper_s=US + rows / 1e12 + (200_000 * 256 + LISTS) / 10e12 + 200_000 * 64 / 10e12,
-    )
+    cost = worked(
+        rl.embedding_bag(**BAGS), flops=0, vector_flops=200_000 * 64, bytes=rows + LISTS, memory_bytes=rows,
+        cache_bytes=200_000 * 256 + LISTS, network_bytes=0, lower_s=rows / 1e12,
+        compute_s=200_000 * 64 / 10e12, overhead_s=US, bound="memory:dram",
+    )  # fmt: skip
+    # A million rows on the way keep the memory all but busy.
+    assert cost.time_s == pytest.approx(US + rows / 1e12, rel=1e-6)
+    rest = (200_000 * 256 + LISTS) / 10e12 + 200_000 * 64 / 10e12
+    assert cost.upper_s == pytest.approx(US + rows / 1e12 + rest, rel=1e-6)
 
 
 def test_rows_are_read_in_whole_transactions() -> None:
@@ -66,10 +60,33 @@ def test_rows_are_read_in_whole_transactions() -> None:
 
 
 def test_little_s_law_limits_the_rate() -> None:
-    """100 cores with 4 kB each on the way for 1 us: 400 GB/s of the 1 TB/s."""
-    chip = plain().what_if({"efficiency.embedding_bag.inflight_bytes": "4 kB"})
-    rows = 10 * 1_000_000 * (1 - math.exp(-0.02)) * 256
-    worked(rl.embedding_bag(**BAGS), chip, lower_s=rows / 1e12, memory_s=rows / 0.4e12, time_s=US + rows / 0.4e12)
+    """100 cores with 4 kB each on the way for 1 us: some 400 GB/s of 1000 TB/s, where no row waits for another."""
+    chip = plain().what_if({"efficiency.embedding_bag.inflight_bytes": "4 kB", "memory.dram.bandwidth": "1000 TB/s"})
+    different = 10 * 1_000_000 * (1 - math.exp(-0.02))
+    wait = (different * 1e-6 + (200_000 - different) * 1e-12) * 256 / 400e3
+    cost = rl.cost(rl.embedding_bag(**BAGS), chip)
+    assert cost.memory_s == pytest.approx(wait, rel=1e-3)
+    assert cost.time_s == pytest.approx(US + wait, rel=1e-3)
+
+
+def test_a_core_asks_for_so_many_rows_at_a_time() -> None:
+    """100 cores with 4 rows each on the way, of 256 or of 128 bytes: as many rows a second."""
+    chip = plain().what_if({"efficiency.embedding_bag.inflight_rows": 4, "memory.dram.bandwidth": "1000 TB/s"})
+    rows = 10 * 1_000_000 * (1 - math.exp(-0.02))
+    for dim in (32, 64):
+        cost = rl.cost(rl.embedding_bag(**{**BAGS, "dim": dim}), chip)
+        assert cost.memory_s == pytest.approx(rows * 1e-6 / 400, rel=1e-3)
+        assert cost.bound == "memory:dram"
+
+
+def test_a_row_keeps_a_channel_busy() -> None:
+    """8 channels of 125 GB/s: 256 B take 2.048 ns, and 1 ns to open, where many rows are on the way."""
+    chip = plain().what_if({"memory.dram.channels": 8, "memory.dram.bandwidth": "1 TB/s",
+                            "efficiency.embedding_bag.channel_row_s": "1 ns"})  # fmt: skip
+    rows = 10 * 1_000_000 * (1 - math.exp(-0.02))
+    assert rl.cost(rl.embedding_bag(**BAGS), chip).memory_s == pytest.approx(rows * 3.048e-9 / 8, rel=1e-3)
+    more = plain().what_if({"memory.dram.channels": 4})
+    assert more["memory.dram.bandwidth"] == 4e12  # each as fast as before
 
 
 def test_a_memory_without_latency_is_no_memory(tmp_path: Path) -> None:

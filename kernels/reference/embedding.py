@@ -9,7 +9,9 @@ INDEX_BYTES = 8
 KNEE = np.array([0.16171477, 0.57880776, 2.53425018])
 WEIGHT = np.array([0.04045171, 0.27846892, 0.68107937])
 EVEN, UNEVEN = 0.25, 0.5
-NEWTON_STEPS = 3
+NEWTON_STEPS = 6
+LEAST_SLOPE = 1e-3
+FAR = 1e300
 
 
 def distinct(draws, rows, skew):
@@ -40,40 +42,75 @@ def distinct(draws, rows, skew):
     return even * even_count + (1 - even) * count, even * even_slope + (1 - even) * slope
 
 
-def lookups_missed(draws, rows, skew, resident):
-    """Distinct rows among the draws, and the draws that miss a least-recently-used cache of `resident` rows.
+def lookback(held, rows, skew):
+    """Draws N at which U(N) = held, by Newton's method in ln U over ln N; FAR where the cache holds every row."""
+    held, rows, skew = np.broadcast_arrays(*(np.asarray(x, float) for x in (held, rows, skew)))
+    draws = np.where(held > 0, held, 1.0)
+    target = draws
+    with np.errstate(all="ignore"):
+        for _ in range(NEWTON_STEPS):
+            count, slope = distinct(draws, rows, skew)
+            elasticity = np.maximum(draws * slope / count, LEAST_SLOPE)
+            draws = np.minimum(draws * np.maximum(target / count, 1.0) ** (1 / elasticity), FAR)
+    return np.where(held >= rows, FAR, draws)
 
-    The cache is full after N0 draws, where U(N0) = resident. Before that every first sight of a row is a miss, and
-    nothing else; later a draw misses if its row is not among the last `resident` ones, which happens at the rate
-    U'(N0) (Che, Tung and Wang 2002). So the misses are U(N) up to N0, and then U's tangent there.
+
+def least_popular(held, rows, skew):
+    """Share of the popularity beyond the `held` most popular rows: the integral of r**-a beyond that rank."""
+    a = np.maximum(skew, EVEN)
+    power = np.where(np.abs(1 - a) < 1e-9, 1e-9, 1 - a)
+
+    def popularity(rank):
+        return np.expm1(power * np.log(rank)) / power
+
+    whole = popularity(rows + 0.5) - popularity(0.5 + 0.058 * a)
+    zipf = np.minimum(1.0, (popularity(rows + 0.5) - popularity(held + 0.5)) / whole)
+    even = np.clip((UNEVEN - skew) / (UNEVEN - EVEN), 0.0, 1.0)
+    return even * (1 - held / rows) + (1 - even) * zipf
+
+
+def lookups_missed(draws, rows, skew, held, kept, pinned_share):
+    """Distinct rows among the draws, and the draws that miss.
+
+    A cache of the last used rows that remembers N draws misses the next one at the rate U'(N) (Che, Tung and Wang
+    2002). It remembers at most N1, where U(N1) = held, and when the draws begin N0, where U(N0) = kept. So the misses
+    are U(N0 + n) - U(N0) while it fills, for n up to N1 - N0, and U'(N1) a draw from then on. Rows that software pins,
+    the most popular ones, are missed by the draws of all others.
     """
     unique = np.minimum(np.minimum(draws, rows), distinct(draws, rows, skew)[0])
-    full = np.where(resident > 0, resident, 1.0)
-    target = full
-    count, slope = distinct(full, rows, skew)
-    with np.errstate(all="ignore"):  # where the cache never fills the answer is not used
-        for _ in range(NEWTON_STEPS):
-            full = np.minimum(draws, full + (target - count) / np.maximum(slope, 1e-300))
-            count, slope = distinct(full, rows, skew)
-        tangent = np.minimum(draws, np.maximum(unique, count + (draws - full) * slope))
-    missed = np.where(unique <= resident, unique, np.where(resident > 0, tangent, draws))
-    return unique, missed
+    full = lookback(held, rows, skew)
+    seen = np.where(kept > 0, np.minimum(full, lookback(kept, rows, skew)), 0.0)
+    with np.errstate(all="ignore"):
+        seen_count = np.where(seen > 0, distinct(np.where(seen > 0, seen, 1.0), rows, skew)[0], 0.0)
+        end = np.minimum(full, seen + draws)
+        count, slope = distinct(np.where(end > 0, end, 1.0), rows, skew)
+        rest = np.maximum(0.0, draws - (end - seen)) * slope
+        missed = np.minimum(np.where(held >= rows, unique, draws), np.maximum(0.0, count - seen_count) + rest)
+    missed = np.where(kept > 0, missed, np.maximum(missed, unique))
+    missed = np.where((held >= rows) & (kept >= rows), 0.0, missed)
+    pins = draws * least_popular(np.clip(held, 0.0, rows), rows, skew)
+    missed = np.where((pinned_share > 0) & ~((held >= rows) & (kept >= rows)),
+                      missed + pinned_share * (pins - missed), missed)  # fmt: skip
+    return unique, np.where(held > 0, missed, draws)
 
 
 def embedding_bag(
-    batch, tables, rows, dim, pooling, skew, together, width, out_width, reuse,
-    vector_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count, clock,
-    launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, inflight_bytes, transaction_bytes,
-    issue_cycles, bag_cycles, page_walk_cycles, tlb_reach_bytes, overlap_share,
+    batch, tables, rows, dim, pooling, skew, together, width, out_width, reuse, room_share, warm_share, launches,
+    vector_flops, memory_bandwidth, memory_latency, memory_channels, cache_bandwidth, cache_latency, cache_capacity,
+    core_count, clock,
+    launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, pinned_share, inflight_bytes,
+    inflight_rows, channel_row_s, transaction_bytes, issue_cycles, bag_cycles, page_walk_cycles, tlb_reach_bytes,
+    overlap_share,
 ):  # fmt: skip
     """Cost of `tables` pooled lookups, as arrays that broadcast.
 
     Traffic: every missed row from main memory, padded to whole transactions; every row, index and result through the
-    cache. Rate of main memory: what it sustains, or by Little's law what the cores keep in flight over its latency,
-    whichever is less. Where an index stands for a list of rows (`together` of them), lists are drawn and kept, and
-    those drawn overlap in some rows. Work: one addition per element looked up, the issue of each lookup (and the way
-    to its page, as far as the table is larger than the address cache reaches) and the beginning and end of each bag.
-    What of the three times is not the longest counts as far as it does not overlap.
+    cache. Rows come at the rate of a closed network: so many are under way, each waits for its latency, a hit's or a
+    miss's, and misses queue for a channel.
+    Where an index stands for a list of rows (`together` of them), lists are drawn and kept, and those drawn overlap in
+    some rows. Work: one addition per element looked up, the issue of each lookup (and the way to its page, as far as
+    the table is larger than the address cache reaches) and the beginning and end of each bag. What of the times is
+    not the longest counts as far as it does not overlap.
     """
     draws = batch * pooling
     lookups = tables * draws
@@ -81,35 +118,47 @@ def embedding_bag(
     padded = np.ceil(row / transaction_bytes) * transaction_bytes
     stream = lookups * INDEX_BYTES + batch * tables * dim * out_width
     work = lookups * dim
-    resident = cache_capacity * cache_share / (tables * padded)
-    unique, missed = lookups_missed(draws / together, rows, skew, resident / together)
+    held = cache_share * room_share * cache_capacity / (tables * padded * together)
+    unique, missed = lookups_missed(draws / together, rows, skew, held, warm_share * held, pinned_share)
     unique = np.where(together > 1, -rows * np.expm1(-unique * together / rows), unique)
     missed = missed * together
 
-    def memory_traffic(row_bytes):
+    def memory_traffic(row_bytes, again):
         once = row_bytes + np.maximum(0.0, stream - cache_capacity)
-        again = np.maximum(0.0, row_bytes + stream - cache_capacity)
-        return (1 - reuse) * once + reuse * again
+        return (1 - again) * once + again * np.maximum(0.0, row_bytes + stream - cache_capacity)
 
-    ideal = memory_traffic(tables * unique * row) / memory_bandwidth
+    warm = np.where((warm_share > 0) | (pinned_share > 0), 1.0, reuse)
+    ideal = memory_traffic(tables * unique * row, warm) / memory_bandwidth
     lower = np.maximum(np.maximum(ideal, (lookups * row + stream) / cache_bandwidth), work / vector_flops)
 
-    memory_bytes = memory_traffic(tables * missed * padded)
+    memory_bytes = memory_traffic(tables * missed * padded, reuse)
     cache_bytes = lookups * padded + stream
-    little = core_count * inflight_bytes / memory_latency
-    memory_s = memory_bytes / np.minimum(memory_fraction * memory_bandwidth, little)
-    cache_s = cache_bytes / (cache_fraction * cache_bandwidth)
+    # Mean value analysis of `places` lookups that go round between a wait and one of the channels (Schweitzer): at a
+    # rate of x lookups a second a channel has q = (places - x * wait) / channels in it, of which a newcomer finds all
+    # but its own part, and x = places / (wait + service * (1 + q * (places - 1) / places)). A quadratic in x.
+    places = core_count * np.minimum(inflight_rows, inflight_bytes / padded)
+    row_s = padded / (memory_fraction * memory_bandwidth / memory_channels) + channel_row_s  # of a channel
+    miss = memory_bytes / padded / lookups
+    misses_wait, hits_wait = miss * memory_latency, np.maximum(0, 1 - miss) * np.minimum(cache_latency, memory_latency)
+    wait, service = misses_wait + hits_wait, miss * row_s
+    met = np.maximum(0.0, 1 - 1 / places) / memory_channels
+    a, b, c = service * wait * met, wait + service * (1 + met * places), places
+    rows_s = lookups * (b + np.sqrt(np.maximum(0.0, b**2 - 4 * a * c))) / (2 * c)
+    stream_s = cache_bytes / (cache_fraction * cache_bandwidth)
     unreached = np.maximum(0.0, 1 - tlb_reach_bytes / (tables * rows * row))
     cycles = lookups * (issue_cycles + unreached * page_walk_cycles) + batch * tables * bag_cycles
     compute_s = work / (compute_fraction * vector_flops) + cycles / (core_count * clock)
-    overhead_s = launch_s + memory_latency
-    longest = np.maximum(np.maximum(memory_s, cache_s), compute_s)
-    upper = overhead_s + memory_s + cache_s + compute_s
-    time = overhead_s + overlap_share * longest + (1 - overlap_share) * (upper - overhead_s)
+    overhead_s = launches * (launch_s + memory_latency)
+    longest = np.maximum(np.maximum(rows_s, stream_s), compute_s)
+    whole = rows_s + stream_s + compute_s
+    time = np.maximum(lower, overhead_s + overlap_share * longest + (1 - overlap_share) * whole)
+    by_memory = misses_wait + service >= hits_wait
+    memory_s = np.where(by_memory, rows_s, lookups * service / memory_channels)
+    cache_s = np.where(by_memory, stream_s, np.maximum(rows_s, stream_s))
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(
             zero, work, tables * unique * row + stream, memory_bytes, cache_bytes, zero,
-            lower, time, upper, compute_s, memory_s, cache_s, zero, overhead_s,
+            lower, time, np.maximum(time, overhead_s + whole), compute_s, memory_s, cache_s, zero, overhead_s,
         )
     )  # fmt: skip

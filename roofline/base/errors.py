@@ -79,6 +79,10 @@ class BadData(RooflineError, ValueError):
     """A file of measurements or profiler output that cannot be read: file, column or key, and why."""
 
 
+class NotKnown(RooflineError):
+    """A figure that cannot be given for want of another, such as a price: which one, and how to give it."""
+
+
 class DoesNotFit(RooflineError):
     """The model does not fit into the memory of the chips it was given.
 
@@ -119,7 +123,7 @@ _SHORT = _Short()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """What was found, as an error message quotes it: control characters escaped, cut to about a line."""
     return _SHORT.repr(value)
 

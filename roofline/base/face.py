@@ -54,7 +54,7 @@ NUMBER = Kind(
 )
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: object) -> bool:
     """A path or a DataFrame, told without loading pandas: who has a DataFrame has loaded it."""
     pandas = sys.modules.get("pandas")
     return NAME.holds(value) or (pandas is not None and isinstance(value, pandas.DataFrame))
@@ -82,7 +82,7 @@ def takes(**kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
         positional = [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
         rest = next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), "")
 
-        def check(name: str, value: Any) -> None:
+        def check(name: str, value: object) -> None:
             kind = kinds.get(name)
             if kind is not None and not kind.holds(value):
                 raise BadWorkload(f"{function.__name__}: {name}: expected {kind.words}, found {shown(value)}")

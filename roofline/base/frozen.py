@@ -13,7 +13,7 @@ V = TypeVar("V")
 class ReadOnly(dict[K, V]):
     """A dict that refuses every change. Looked up, compared, copied and pickled as any other; ``dict(it)`` is free."""
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
         raise TypeError("this table is read-only: dict(table) is a copy to change, and what_if makes a changed chip")
 
     __setitem__ = __delitem__ = __ior__ = _refuse

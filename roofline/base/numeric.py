@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 
-#: A number or an array of numbers; arrays broadcast against each other.
-Numeric = Any
+#: A number or an array of numbers; arrays broadcast against each other, and so do the figures made of them.
+Numeric: TypeAlias = float | np.ndarray
 
+#: What holds or not, and what something is called: for each point, where there are several.
+Truth: TypeAlias = bool | np.ndarray
+Label: TypeAlias = str | np.ndarray
+
+
+class Column(Protocol):
+    """What numpy makes an array of: its own arrays and numbers, a column of a table."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+#: What public functions take for a :data:`Numeric`: also lists, ranges and columns.
+NumericLike: TypeAlias = float | Column | Sequence[float | Column] | Sequence[Sequence[float | Column]]
+
+
+#: What :func:`choose` chooses between.
+Chosen = TypeVar("Chosen", Numeric, Label)
 
 #: No size of a tensor, and no number of bytes or calls, comes near it; products of a few of them stay finite.
 MOST = 1e18
@@ -20,7 +38,7 @@ MOST = 1e18
 MOST_AXES = 16
 
 
-def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
+def not_negative(where: str, **values: NumericLike) -> dict[str, Numeric]:
     """The values as :func:`as_numeric` makes them; refuse what is below 0 or absurd."""
     for name, value in values.items():
         if not ((type(value) is int or type(value) is float) and 0 <= value < MOST):
@@ -29,10 +47,10 @@ def not_negative(where: str, **values: Numeric) -> dict[str, Numeric]:
                 raise BadWorkload(
                     f"{where}: {name} must be finite and not negative (below {MOST:g}), found {shown(value)}"
                 )
-    return values
+    return cast("dict[str, Numeric]", values)
 
 
-def flags(where: str, **values: Any) -> dict[str, float]:
+def flags(where: str, **values: object) -> dict[str, Numeric]:
     """Flags as kernels take them, 1.0 or 0.0; refuse what is neither true nor false."""
     for name, value in values.items():
         if type(value) is bool:
@@ -42,7 +60,7 @@ def flags(where: str, **values: Any) -> dict[str, float]:
     return {name: 1.0 if value else 0.0 for name, value in values.items()}
 
 
-def broadcastable(where: str, values: dict[str, Numeric]) -> None:
+def broadcastable(where: str, values: Mapping[str, Numeric]) -> None:
     """Refuse arrays whose shapes do not go together."""
     arrays = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
     if len(arrays) > 1:
@@ -54,16 +72,16 @@ def broadcastable(where: str, values: dict[str, Numeric]) -> None:
             ) from None
 
 
-def number(where: str, name: str, value: Numeric) -> Numeric:
+def number(where: str, name: str, value: object) -> Numeric:
     """The value as :func:`as_numeric` makes it; :class:`BadWorkload` for what holds no numbers.
 
     An integer that no float holds comes back as an infinity of its sign.
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MOST:
         return math.inf if value > 0 else -math.inf
-    # What comes from another operator is as it should be; in a sweep, copies would cost as much as the costs.
+    # What comes from another operator is as it should be: in a sweep, copies cost as much as the costs themselves.
     ready = type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= MOST_AXES
-    found = value if ready else as_numeric(value, f"{where}: {name}")
+    found: Numeric = value if ready else as_numeric(value, f"{where}: {name}")
     array = np.asarray(found)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {shown(value)}")
@@ -82,7 +100,7 @@ def everywhere(condition: Numeric) -> bool:
     return bool(condition.all() if isinstance(condition, np.ndarray) else condition)
 
 
-def as_numeric(value: Numeric, where: str = "") -> Numeric:
+def as_numeric(value: object, where: str = "") -> Any:
     """Lists, ranges and columns become arrays; numbers and arrays stay, and what is neither is left to be refused.
 
     Parameters
@@ -114,7 +132,7 @@ def as_numeric(value: Numeric, where: str = "") -> Numeric:
     return value
 
 
-def choose(condition: Numeric, a: Numeric, b: Numeric) -> Numeric:
+def choose(condition: Truth, a: Chosen, b: Chosen) -> Chosen | np.ndarray:
     """``a`` where the condition holds, else ``b``, elementwise; plain numbers stay plain."""
     return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)
 

@@ -176,15 +176,15 @@ def parquet_table(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise BadData(f"{file}: expected at most {MAX_BYTES:,} bytes, found {file.stat().st_size:,}")
     try:
         with pq.ParquetFile(file) as looked_at:
-            said, schema = looked_at.metadata, looked_at.schema_arrow
-        within(str(file), said.num_rows, len(schema.names))
+            metadata, schema = looked_at.metadata, looked_at.schema_arrow
+        within(str(file), metadata.num_rows, len(schema.names))
         for field in schema:
             if pa.types.is_nested(field.type):
                 raise BadData(f"{file}: column {field.name!r}: expected plain values, found {shown(str(field.type))}")
         # Words stay numbers into a list of them: a long one that every row repeats is there once.
         words = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
         with pq.ParquetFile(file, read_dictionary=words) as source:
-            claimed = sum(said.row_group(i).total_byte_size for i in range(said.num_row_groups))
+            claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
             if claimed > MAX_BYTES:
                 raise BadData(f"{file}: expected at most {MAX_BYTES:,} bytes unpacked, found {claimed:,}")
             batches, size = [], 0

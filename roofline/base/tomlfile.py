@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from roofline.base.errors import BadDescriptor, shown
+from roofline.base.kept import digest
+
+#: What TOML calls a table: keys, and what they hold.
+Table: TypeAlias = dict[str, Any]
 
 #: Larger than any honest descriptor; a file beyond one of these is refused.
 MAX_FILE_BYTES = 500_000
@@ -23,13 +26,55 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE) -> dict[str, Any]:
+def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE) -> Table:
     """Parse one TOML file of at most so many bytes, in lines of at most so many characters.
 
     Raises
     ------
     BadDescriptor
         When it is no file, too large, not text, not TOML (with the line), or nested too deeply.
+    """
+    return _parsed(content(path, most_bytes), path, most_line)
+
+
+def read_with_digest(path: Path) -> tuple[Table, str]:
+    """A parsed TOML file, as :func:`read` gives it, and the digest of the very bytes that it was parsed from."""
+    data = content(path)
+    return _parsed(data, path, MAX_LINE), digest(data)
+
+
+def _parsed(data: bytes, path: Path, most_line: int) -> Table:
+    try:
+        text = data.decode("utf-8-sig")  # Windows editors write the mark that this drops
+    except UnicodeDecodeError as error:
+        raise BadDescriptor(str(path), [f"cannot be read: expected UTF-8 text, found other bytes ({error})"]) from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > most_line:
+            found = f"expected at most {most_line:,} characters, found {len(line):,}"
+            raise BadDescriptor(str(path), [f"line {number}: {found}"])
+        if _DEEP.match(line):
+            raise BadDescriptor(str(path), [f"line {number}: nested too deeply"])
+    import tomllib
+
+    try:
+        raw = tomllib.loads(text)
+    except RecursionError:
+        raise BadDescriptor(str(path), ["nested too deeply"]) from None
+    except ValueError as error:  # tomllib's own error, with the line; int() on a number of thousands of digits
+        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
+    problems = _unsafe(raw)
+    if problems:
+        raise BadDescriptor(str(path), problems)
+    return raw
+
+
+def content(path: Path, most_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """What stands in a file of at most so many bytes.
+
+    Raises
+    ------
+    BadDescriptor
+        When it is no file, too large, or cannot be read.
     """
     try:
         if path.is_dir():
@@ -41,31 +86,16 @@ def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE
         if len(data) > most_bytes:
             size = path.stat().st_size
             raise BadDescriptor(str(path), [f"expected at most {most_bytes:,} bytes, found {size:,}"])
-        text = data.decode("utf-8-sig")  # Windows editors write the mark that this drops
-        for number, line in enumerate(text.split("\n"), 1):
-            if len(line) > most_line:
-                found = f"expected at most {most_line:,} characters, found {len(line):,}"
-                raise BadDescriptor(str(path), [f"line {number}: {found}"])
-            if _DEEP.match(line):
-                raise BadDescriptor(str(path), [f"line {number}: nested too deeply"])
-        raw = tomllib.loads(text)
-    except BadDescriptor:  # a ValueError, as what follows is
+        return data
+    except BadDescriptor:  # a ValueError, as a path that holds a NUL gives
         raise
-    except UnicodeDecodeError as error:
-        raise BadDescriptor(str(path), [f"cannot be read: expected UTF-8 text, found other bytes ({error})"]) from None
+    except ValueError as error:
+        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
     except OSError as error:
         raise BadDescriptor(str(path), [f"cannot be read: {error.strerror or error}"]) from None
-    except RecursionError:
-        raise BadDescriptor(str(path), ["nested too deeply"]) from None
-    except ValueError as error:  # tomllib's own error, with the line; int() on a number of thousands of digits
-        raise BadDescriptor(str(path), [f"not valid TOML: {error}"]) from None
-    problems = _unsafe(raw)
-    if problems:
-        raise BadDescriptor(str(path), problems)
-    return raw
 
 
-def _unsafe(raw: dict[str, Any]) -> list[str]:
+def _unsafe(raw: Table) -> list[str]:
     """Nesting that nothing downstream could walk, numbers that no float holds, control characters in keys or text."""
     problems: list[str] = []
     waiting: list[tuple[str, Any, int]] = [("", raw, 0)]
@@ -88,14 +118,14 @@ def _unsafe(raw: dict[str, Any]) -> list[str]:
     return problems
 
 
-def write(table: dict[str, Any]) -> str:
+def write(table: Table) -> str:
     """A table as TOML text; a table with a ``value`` (a figure) stands on one line. None is left out."""
     lines: list[str] = []
     _write(table, "", lines)
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _write(table: dict[str, Any], path: str, lines: list[str]) -> None:
+def _write(table: Table, path: str, lines: list[str]) -> None:
     inner = {key: v for key, v in table.items() if isinstance(v, dict) and "value" not in v}
     plain = {key: v for key, v in table.items() if key not in inner and v is not None}
     if path and (plain or not inner):
@@ -109,7 +139,7 @@ def _key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else _value(key)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + " }"
     if isinstance(value, list | tuple):

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from roofline.base.errors import BadWorkload, closest, shown
+from roofline.base.numeric import Numeric
 
 #: Bytes of one element. Four-bit formats pack two elements a byte; their block scales are not counted.
 DTYPE_BYTES: dict[str, float] = {
@@ -132,7 +133,7 @@ def _factor(unit: str, dimension: str) -> float:
         raise ValueError(f"{expected(dimension)}, found the unit {shown(unit)}{hint}") from None
 
 
-def parse(text: Any, dimension: str) -> float:
+def parse(text: object, dimension: str) -> float:
     """Read a quantity written for people as an SI float.
 
     Parameters
@@ -186,18 +187,19 @@ def parse(text: Any, dimension: str) -> float:
     return value
 
 
-def text(value: float, unit: str, digits: int = 4) -> str:
+def text(value: Numeric, unit: str, digits: int = 4) -> str:
     """A float in SI units as people write it: ``text(3.35e12, "B/s") == "3.35 TB/s"``.
 
     Parameters
     ----------
     value : float
-        In the SI unit that `unit` names.
+        One number, in the SI unit that `unit` names.
     unit : str
         Such as ``"B/s"``, ``"FLOP/s"``, ``"s"``, ``"B"``.
     digits : int, optional
         Significant digits.
     """
+    value = float(value)
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}".rstrip()
     if unit in ("", "mm^2", "USD"):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, UnknownName, shown
+from roofline.base.tomlfile import Table
 from roofline.catalog.places import Stamp, files_of, stamp_of
 
 #: What a variant says for itself, or not at all.
@@ -19,28 +21,49 @@ _NOT_INHERITED = ("name", "title", "aliases", "extends", "without", "note", "sta
 _LONGEST_CHAIN = 8
 
 
+@dataclass
+class Sources:
+    """What a chip was made of.
+
+    Attributes
+    ----------
+    files : dict of Path to Stamp
+        Every file that was read, as it stood.
+    parents : list of (Path, str, Path)
+        A file, the name of the chip that it extends, and where that was found.
+    """
+
+    files: dict[Path, Stamp] = field(default_factory=dict)
+    parents: list[tuple[Path, str, Path]] = field(default_factory=list)
+
+
 @functools.lru_cache(maxsize=256)
-def parsed(path: Path, stamp: Stamp) -> dict[str, Any]:
+def read(path: Path, stamp: Stamp) -> tuple[Table, str]:
+    """A parsed file, which several others may extend (not to be changed), and the digest of its content."""
+    return tomlfile.read_with_digest(path)
+
+
+def parsed(path: Path, stamp: Stamp) -> Table:
     """A parsed file, which several others may extend: not to be changed."""
-    return tomlfile.read(path)
+    return read(path, stamp)[0]
 
 
 @functools.lru_cache(maxsize=256)
-def _filled(path: Path, stamp: Stamp) -> dict[str, Any]:
+def _filled(path: Path, stamp: Stamp) -> Table:
     """The same, each figure a table with its own source and kind."""
     from roofline.hardware import provenance
 
     return provenance.filled(parsed(path, stamp), str(path))
 
 
-def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, str]]:
+def merged(path: Path, sources: Sources, seen: tuple[str, ...] = ()) -> tuple[Table, dict[str, str]]:
     """The table of a file with its parents' merged in, and which figures came from which parent.
 
     Parameters
     ----------
     path : Path
-    files : dict
-        Is told every file that was read, as it stands.
+    sources : Sources
+        Is told every file that was read, and what it extends.
     seen : tuple of str
         The chips that were extended on the way here.
 
@@ -49,9 +72,10 @@ def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> 
     BadDescriptor
         When a file cannot be read, or what it extends or leaves out does not exist.
     """
-    files[path] = stamp_of(path)
-    raw = _filled(path, files[path])
-    parent, without = raw.get("extends", ""), raw.get("without", [])
+    stamp = sources.files[path] = stamp_of(path)
+    raw = _filled(path, stamp)
+    parent: str = raw.get("extends", "")
+    without = raw.get("without", [])
     if not isinstance(without, list) or not all(isinstance(key, str) for key in without):
         raise BadDescriptor(str(path), [f"without: expected a list of keys in quotes, found {shown(without)}"])
     if not parent:
@@ -59,7 +83,8 @@ def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> 
             raise BadDescriptor(str(path), ["without: only a chip that extends another can leave something out"])
         return raw, {}
     source = _parent_file(path, parent, seen)
-    base, inherited = merged(source, files, (*seen, parent))
+    sources.parents.append((path, parent, source))
+    base, inherited = merged(source, sources, (*seen, parent))
     kept = {k: v for k, v in base.items() if k not in _NOT_INHERITED}
     for dropped in without:
         known = set(_tables_and_figures(kept))
@@ -94,7 +119,7 @@ def _parent_file(path: Path, parent: Any, seen: tuple[str, ...]) -> Path:
     return source
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def _merge(base: Table, over: Table) -> Table:
     """`over` laid upon `base`; a figure (a table with a value) is replaced whole."""
     out = dict(base)
     for key, value in over.items():
@@ -106,7 +131,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _drop(raw: dict[str, Any], dropped: str) -> dict[str, Any]:
+def _drop(raw: Table, dropped: str) -> Table:
     """The raw descriptor without one table or figure."""
     key, _, rest = dropped.partition(".")
     if not rest:
@@ -114,7 +139,7 @@ def _drop(raw: dict[str, Any], dropped: str) -> dict[str, Any]:
     return {**raw, key: _drop(raw[key], rest)}
 
 
-def _tables_and_figures(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _tables_and_figures(raw: Table, prefix: str = "") -> Iterator[str]:
     """The paths of everything that a chip can be without."""
     for key, value in raw.items():
         if isinstance(value, dict):
@@ -123,7 +148,7 @@ def _tables_and_figures(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
                 yield from _tables_and_figures(value, f"{prefix}{key}.")
 
 
-def _figure_paths(raw: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _figure_paths(raw: Table, prefix: str = "") -> Iterator[str]:
     for key, value in raw.items():
         if isinstance(value, dict):
             if "value" in value:

@@ -132,5 +132,5 @@ def validate(
         return print_json(says.as_json(found))
     if as_csv:
         return print_csv(says.records(found))
-    tables = [says.goals_table(found)] if len(found.goals) else []
+    tables = [says.goals_table(found), says.carried_table(found)] if len(found.goals) else []
     print_table(*tables, says.classes_table(found), *says.left_out_tables(found), width=260)

@@ -14,7 +14,21 @@ import typer
 from typer.core import TyperGroup
 
 from roofline.base.errors import DoesNotFit, RooflineError
-from roofline.command import catalog, data, estimate, measure, new, plot, sensitivity, serve, sweep
+from roofline.command import (
+    catalog,
+    compare,
+    data,
+    estimate,
+    explain,
+    measure,
+    new,
+    plot,
+    search,
+    sensitivity,
+    serve,
+    solve,
+    sweep,
+)
 from roofline.command.output import err_console, leave_pipe, settle_streams
 
 
@@ -61,7 +75,22 @@ def _common(
     """What stands before a command."""
 
 
-for _room in (catalog, new, estimate, serve, plot, sweep, sensitivity, data, measure):
+_ROOMS = (
+    catalog,
+    new,
+    estimate,
+    explain,
+    serve,
+    plot,
+    sweep,
+    sensitivity,
+    solve,
+    search,
+    compare,
+    data,
+    measure,
+)  # in the order of the help
+for _room in _ROOMS:
     _room.register(app)
 
 

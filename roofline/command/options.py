@@ -46,13 +46,28 @@ def complete_figure(ctx: typer.Context, incomplete: str) -> list[str]:
     from roofline.base.errors import RooflineError
     from roofline.catalog.load import load_chip
 
-    given = ctx.params.get("chip") or ctx.params.get("chips")
-    name = given[0] if isinstance(given, list | tuple) else given
     try:
-        figures = load_chip(name or "h100-sxm").numbers
+        figures = load_chip(_chip_on_the_line(ctx)).numbers
     except RooflineError:
         return []
     return [f"{path}=" for path in _starting(figures, incomplete) if not path.startswith("stack.")]
+
+
+def complete_stack(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The software stacks of the chip on the line whose names start so."""
+    from roofline.base.errors import RooflineError
+    from roofline.catalog.load import load_chip
+    from roofline.hardware.variants import PLAIN
+
+    try:
+        return _starting([*load_chip(_chip_on_the_line(ctx)).stacks, PLAIN], incomplete)
+    except RooflineError:
+        return []
+
+
+def _chip_on_the_line(ctx: typer.Context) -> str:
+    given = ctx.params.get("chip") or ctx.params.get("chips")
+    return (given[0] if isinstance(given, list | tuple) else given) or "h100-sxm"
 
 
 # What the options are --------------------------------------------------------------------------------------------
@@ -71,7 +86,14 @@ Json = Annotated[
 ]
 Csv = Annotated[bool, typer.Option("--csv", callback=_one_form, help="Rows as CSV on stdout, and nothing else there.")]
 Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by operator.")]
-Stack = Annotated[str | None, typer.Option("--stack", help="Software: vllm, sglang, trtllm ...; several joined by +.")]
+Stack = Annotated[
+    str | None,
+    typer.Option(
+        "--stack", autocompletion=complete_stack,
+        help="Software: vllm, sglang, trtllm ..., several joined by +; plain: the chip's own figures. "
+        "[default for a language model: the best known of the chip]",
+    ),
+]  # fmt: skip
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -125,6 +147,17 @@ TOKENS = {
     "usable_memory": _number(float, "Share of the memory that the model may fill. [default: 0.9]"),
 }
 
+#: What chips and electricity cost.
+TERMS = {
+    "price_per_hour": _number(float, "USD for a chip and an hour. [default: the chip's, if it has one]"),
+    "price": _number(float, "USD for a chip, bought. [default: the chip's, if it has one]"),
+    "electricity": _number(float, "USD for a kWh. [default: 0.086]"),
+    "pue": _number(float, "Watts of the site for each watt of its servers. [default: 1.2]"),
+    "amortise_years": _number(float, "Years over which a purchase is written off. [default: 5]"),
+    "utilisation": _number(float, "Share of the paid hours in which the system does this. [default: 1]"),
+    "carbon": _number(float, "Grams of CO2 for a kWh. [default: 436]"),
+}
+
 #: The options of an estimate, of either kind of model.
 WORKLOAD = {
     "batch": _number(int, "Sequences in flight, or samples a batch, over the whole system."),
@@ -135,6 +168,7 @@ WORKLOAD = {
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
+    **TERMS,
 }
 
 #: The options of a server.
@@ -147,6 +181,7 @@ SERVER = {
     **{name: option for name, option in TOKENS.items() if name not in ("prompt", "output")},
     "chunk": _number(int, "Prompt tokens that one pass takes. [default: 8192]"),
     "beams": _number(int, "Width of a beam search."),
+    **TERMS,
 }
 
 
@@ -183,10 +218,16 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def chip_with(name: str, changes: list[str] | None, stack: str | None = None) -> ChipObject:
-    """The chip of that name or file, with the figures that `--set` and `--stack` change; its title says so."""
+    """The chip of that name or file, with the figures that `--stack` and `--set` change; its title says so.
+
+    What-ifs come last, so that they reach figures that only the stack has. Where no stack is named the estimate takes
+    the best known.
+    """
     from roofline.catalog.load import load_chip
 
     chip = load_chip(name)
+    if stack is not None:
+        chip = chip.on_stack(stack)
     if changes:
         pairs = {}
         for change in changes:
@@ -199,7 +240,7 @@ def chip_with(name: str, changes: list[str] | None, stack: str | None = None) ->
                 raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
             pairs[path.strip()] = value.strip().strip("\"'")
         chip = chip.what_if(pairs)
-    return chip.on_stack(stack) if stack else chip
+    return chip
 
 
 def inches(size: str | None) -> tuple[float, float] | None:

@@ -45,17 +45,20 @@ def sensitivity(
     from roofline.catalog.load import load_model
     from roofline.estimates.estimate import estimate
     from roofline.models.llm import LanguageModel
+    from roofline.show.report import LABELS
     from roofline.show.words import heading
     from roofline.study.sensitivity import sensitivity as run
 
     loaded, on = load_model(model), chip_with(chip, changes, stack)
     figure = figure or ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
     table = run(loaded, on, figure, step, **options)
-    title = f"What moves {figure}?\n{heading(estimate(loaded, on, check=False, **options))}"
+    est = estimate(loaded, on, check=False, **options)
+    on, label = est.chip, LABELS.get(figure, figure)  # the chip as it was costed: on its best-known stack
+    title = f"What moves {label}?\n{heading(est)}"
     if plot is not None:
         from roofline.show import plot as drawing
 
-        drawing.save(drawing.plot_sensitivity(table, figure, title=title, size=inches(size)), plot)
+        drawing.save(drawing.plot_sensitivity(table, label, title=title, size=inches(size)), plot)
         wrote(plot)
     rows: list[dict[str, Any]] = table.reset_index().to_dict("records")  # type: ignore[assignment]
     if as_json:

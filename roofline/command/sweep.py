@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from roofline.base.errors import RooflineError
+from roofline.command.axes import Axis, options
 from roofline.command.options import Chips, Csv, Json, Models, Set, Size, chip_with, inches
 from roofline.command.output import plain, print_csv, print_json, print_table, wrote
 
@@ -16,23 +21,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from roofline.show.report import Table
-
-Axis = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--axis",
-        "-a",
-        metavar="NAME=V1,V2,...",
-        help="An axis: -a batch=1,8,64 -a tp=1,2,4,8; one value fixes an option.",
-    ),
-]
-
-#: What is no axis, and how to say it instead.
-_NO_AXIS = {
-    **dict.fromkeys(("chip", "chips"), "chips are given by --chip, once for each"),
-    **dict.fromkeys(("model", "models"), "models are the command's arguments"),
-    "check": "a grid never stops at points that do not fit; the column `fits` marks them",
-}
 
 #: Rows of a table on a terminal.
 _MOST_ROWS = 200
@@ -49,26 +37,57 @@ def sweep(
     chip: Chips,
     axis: Axis = None,
     changes: Set = None,
+    draws: Annotated[int, typer.Option(min=0, help="Draws of the chips' uncertain figures, an axis of its own.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    figure: Annotated[
+        list[str] | None, typer.Option(help="A figure to keep; repeat for several. [default: the headline figures]")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Write a grid past memory into this Zarr store; called again, it goes on where it stopped."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes on this machine. [default: threads of this process]")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the grid: .csv, .json or .nc (netCDF).")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the first --figure: lines, a heat map of two axes, bands of draws; .png, .svg or .pdf."
+        ),
+    ] = None,
+    size: Size = None,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Estimates over a grid of options, models and chips.
+    """Estimates over a grid of options, chip figures, stacks, draws, models and chips.
 
-    Example: `roofline sweep llama-3.1-8b -c h100 -c mi300x -a batch=1,8,64 -a prompt=2048`
+    Example: `roofline sweep llama-3.1-8b -c h100 -c mi300x -a batch=1,8,64 -a memory.main.bandwidth=x1,x2`
     """
     if out is not None and out.suffix not in (".csv", ".json", ".nc"):
         raise typer.BadParameter(f"--out: expected a file ending in .csv, .json or .nc, found {str(out)!r}")
-    data = _grid(model, chip, axis, changes)
+    if to is not None and (out is not None or as_json or as_csv):
+        raise typer.BadParameter("--to: expected no --out, --json or --csv beside it: the store holds the grid")
+    more: dict[str, Any] = {"draws": draws, "seed": seed, "figures": figure, "to": to}
+    with _cluster(workers) as client:
+        data = _grid(model, chip, axis, changes, **more, client=client)
+    if plot is not None:
+        from roofline.show import plot as drawing
+
+        drawing.save(drawing.plot_grid(data, figure[0] if figure else None, size=inches(size)), plot)
+        wrote(plot)
+    if to is not None:
+        wrote(to)
+        return typer.echo(_summary(data))
     frame = _frame(data)
     if out is not None:
         _write(data, frame, out)
         wrote(out)
     if as_json:
         return print_json(_records(frame))
-    return print_csv(_records(frame)) if as_csv else print_table(_table(frame))
+    return print_csv(_records(frame)) if as_csv else print_table(_table(_with_units(data, frame), len(frame)))
 
 
 def pareto(
@@ -94,13 +113,11 @@ def pareto(
     Example: `roofline pareto llama-3.1-70b -c h100 -a tp=2,4,8 -a batch=1,8,64,256 --plot frontier.png`
     """
     from roofline.base.errors import DoesNotFit
-    from roofline.study.frontiers import pareto as run
+    from roofline.study.frontiers import pareto as run, usual_objectives
 
     data = _grid(model, chip, axis, changes)
     if not maximise and not minimise:
-        tokens = "tokens_per_s_per_chip" in data
-        maximise = ["tokens_per_s_per_chip" if tokens else "samples_per_s_per_chip"]
-        minimise = ["tpot_s" if tokens else "latency_s"]
+        maximise, minimise = usual_objectives(data)
     best = run(data, maximise=maximise or [], minimise=minimise or [])
     if best.empty:
         raise DoesNotFit("no point of the grid fits; `roofline sweep` shows them all", 0.0, 0.0, [])
@@ -108,7 +125,11 @@ def pareto(
     axes = [str(c) for c in data.coords if str(c) in best.columns]
     best = best[[*axes, *wanted, *(c for c in best.columns if c not in (*axes, *wanted, "fits"))]]
     if plot is not None:
-        _draw(data, best, wanted, plot, inches(size))
+        from roofline.show import plot as drawing
+
+        if len(wanted) < 2:
+            raise typer.BadParameter(f"--plot: expected two figures to draw against each other, found {wanted[0]}")
+        drawing.save(drawing.plot_pareto(data, maximise or [], minimise or [], size=inches(size)), plot)
         wrote(plot)
     if as_json:
         return print_json(_records(best))
@@ -121,78 +142,74 @@ def pareto(
     return print_table(table)
 
 
-def _draw(
-    data: xr.Dataset, best: pd.DataFrame, wanted: list[str], path: Path, size: tuple[float, float] | None
-) -> None:
-    from roofline.show import plot as drawing, report
-
-    if len(wanted) < 2:
-        raise typer.BadParameter(f"--plot: expected two figures to draw against each other, found {', '.join(wanted)}")
-    every = _frame(data)
-    y, x = wanted[0], next((w for w in wanted[1:] if w.endswith("_s") and "per_s" not in w), wanted[1])
-    axes = [name for name in map(str, data.dims) if data.sizes[name] > 1]
-    labels = {}
-    for name in (x, y):
-        unit = data[name].attrs.get("units", "s")  # seconds stand at the ticks
-        labels[name] = report.LABELS.get(name, name) + (f" ({unit})" if unit != "s" else "")
-    fixed = [str(every[name].iloc[0]) for name in ("model", "chip") if name not in axes and name in every]
-    drawing.save(drawing.plot_frontier(every[every["fits"].astype(bool)], best, x, y, names=axes, labels=labels,
-                                       title=" on ".join(fixed) or None, size=size), path)  # fmt: skip
-
-
-def _grid(models: list[str], chips: list[str], axes: list[str] | None, changes: list[str] | None) -> xr.Dataset:
+def _grid(
+    models: list[str], chips: list[str], axes: list[str] | None, changes: list[str] | None, **more: Any
+) -> xr.Dataset:
     """The grid of the axes on the command line."""
     from roofline.study.grids import sweep as run
 
-    return run(models, [chip_with(name, changes) for name in chips], **_options(axes or []))
+    return run(models, [chip_with(name, changes) for name in chips], **more, **options(axes or []))
 
 
-def _options(axes: list[str]) -> dict[str, Any]:
-    """The axes ``NAME=V1,V2,...`` as options of a sweep; one value fixes an option."""
-    options: dict[str, Any] = {}
-    for text in axes:
-        name, equals, values = (part.strip() for part in text.partition("="))
-        parts = [_value(v.strip()) for v in values.split(",") if v.strip()]
-        if not equals or not name or not parts:
-            raise typer.BadParameter(f"--axis: expected NAME=V1,V2,... such as batch=1,8,64, found {text!r}")
-        if name in _NO_AXIS:
-            raise typer.BadParameter(f"--axis {text}: {name} is no axis: {_NO_AXIS[name]}")
-        if name in options:
-            both = f"{name}={','.join(str(v) for v in (*_listed(options[name]), *parts))}"
-            raise typer.BadParameter(f"--axis: {name} is given twice; for both, write -a {both}")
-        options[name] = parts if len(parts) > 1 else parts[0]
-    return options
+@contextmanager
+def _cluster(workers: int | None) -> Iterator[Any]:
+    """A client of so many worker processes on this machine; None for none."""
+    if workers is None:
+        yield None
+        return
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise RooflineError("--workers needs dask.distributed: pip install 'roofline[grids]'") from None
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,  # type: ignore[no-untyped-call]
+        Client(cluster) as client,  # type: ignore[no-untyped-call]
+    ):
+        yield client
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _summary(data: xr.Dataset) -> str:
+    points, fit, possible = data["fits"].size, int(data["fits"].sum()), int(data["possible"].sum())
+    return f"{points:,} points, of which {fit:,} fit into the memory and {points - possible:,} are impossible"
 
 
 def _frame(data: xr.Dataset) -> pd.DataFrame:
     """A grid as rows, coordinates first; a grid of one point is one row."""
     import pandas as pd
 
+    data = data.assign(bound=data.roofline.bound_text(), why=data.roofline.why_text())
+    if bool(data["possible"].all()):
+        data = data.drop_vars(["possible", "why"])
     if data.dims:
         return data.to_dataframe().reset_index()
     return pd.DataFrame([{str(name): data[name].item() for name in (*data.coords, *data.data_vars)}])
 
 
+def _with_units(data: xr.Dataset, frame: pd.DataFrame) -> pd.DataFrame:
+    """The first rows with the values of chip figures as people write them: 2 TB/s, x1.1."""
+    from roofline.base import units
+
+    def said(value: Any, unit: str) -> str:
+        return f"x{value:.12g}" if unit == "1" else units.text(value, unit, 12)
+
+    shown = frame.head(_MOST_ROWS + 1)
+    for name in map(str, data.dims):
+        figure, unit = data[name].attrs.get("figure"), data[name].attrs.get("units")
+        if figure and unit:
+            shown = shown.assign(**{name: [said(value, unit) for value in shown[name]]})
+    return shown
+
+
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [dict(zip(frame.columns, row, strict=True)) for row in frame.to_numpy(object)]
+    """The rows as plain data; a hole in the grid is None."""
+    return [
+        {name: None if isinstance(value, float) and math.isnan(value) else value
+         for name, value in zip(frame.columns, row, strict=True)}
+        for row in frame.to_numpy(object)
+    ]  # fmt: skip
 
 
-def _table(frame: pd.DataFrame) -> Table:
+def _table(frame: pd.DataFrame, points: int = 0) -> Table:
     """The rows for people, with the columns that say least the first to go where it is narrow."""
     from roofline.show import report
 
@@ -206,12 +223,14 @@ def _table(frame: pd.DataFrame) -> Table:
     table.expendable = [c for c in dict.fromkeys([*order, *same]) if c in shown and c not in asked]
     table.rows = [[_cell(row[c]) for c in shown] for row in _records(frame.head(_MOST_ROWS))]
     if len(frame) > _MOST_ROWS:
-        table.notes.append(f"The first {_MOST_ROWS} of {len(frame):,} points; --csv or --json gives all of them.")
+        table.notes.append(
+            f"The first {_MOST_ROWS} of {points or len(frame):,} points; --csv or --json gives all of them."
+        )
     return table
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _write(data: xr.Dataset, frame: pd.DataFrame, out: Path) -> None:
@@ -222,7 +241,7 @@ def _write(data: xr.Dataset, frame: pd.DataFrame, out: Path) -> None:
         if out.suffix == ".csv":
             frame.to_csv(scratch, index=False)
         elif out.suffix == ".json":
-            text = json.dumps(frame.to_dict("records"), default=plain, allow_nan=False)
+            text = json.dumps(_records(frame), default=plain, allow_nan=False)
             scratch.write_text(text, encoding="utf-8")
         else:
-            data.assign(bound=data["bound"].astype(str)).to_netcdf(scratch, engine="scipy")
+            data.to_netcdf(scratch, engine="scipy")

@@ -233,7 +233,7 @@ def cost(op: Op, chip: Chip | str | os.PathLike[str]) -> Cost:
     op : Op
         From :mod:`roofline.work.op`, such as ``gemm(m=[1, 64, 4096], n=4096, k=4096, dtype="bf16")``.
     chip : Chip or str
-        A chip, or its name or path.
+        A chip, or its name or path. As it is: with its own figures, unless it was put ``on_stack``.
 
     Returns
     -------

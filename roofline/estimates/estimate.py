@@ -6,25 +6,50 @@ recommendation model as one batch. Every numeric argument may be an array; they 
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack, overload
 
 from roofline.base.errors import DoesNotFit
 from roofline.base.face import FLAG, takes
-from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates import memory as memory_module
+from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
+from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import LanguageEstimate
+from roofline.estimates.placing import placed
 from roofline.estimates.recommendation import RecommendationEstimate
-from roofline.estimates.request import language_request, recommendation_request
+from roofline.estimates.request import (
+    LanguageOptions,
+    Options,
+    RecommendationOptions,
+    language_request,
+    recommendation_request,
+)
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.models.recommender import Recommender
+
+
+@overload
+def estimate(
+    model: LanguageModel, chip: Chip | Name, *, check: bool = True, **options: Unpack[LanguageOptions]
+) -> LanguageEstimate: ...
+
+
+@overload
+def estimate(
+    model: Recommender, chip: Chip | Name, *, check: bool = True, **options: Unpack[RecommendationOptions]
+) -> RecommendationEstimate: ...
+
+
+# A name does not tell which kind of model it is. Of the result nothing is promised then: a union would be true,
+# and make an error of every figure that only one of the two kinds has.
+@overload
+def estimate(model: Name, chip: Chip | Name, *, check: bool = True, **options: Unpack[Options]) -> Any: ...
 
 
 @takes(model=MODEL, chip=CHIP, check=FLAG)
 def estimate(
-    model: Model | str | os.PathLike[str], chip: Chip | str | os.PathLike[str], *, check: bool = True, **options: Any
-) -> Any:
+    model: Model | Name, chip: Chip | Name, *, check: bool = True, **options: Any
+) -> LanguageEstimate | RecommendationEstimate:
     """Throughput, latency, memory and the reason for them.
 
     Parameters
@@ -41,13 +66,25 @@ def estimate(
         `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
         ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
-        `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices, 0), `compiled` (the dense part as one
-        engine, activations in `dtype`, as TensorRT builds it; False).
-        For both: `usable_memory` (share of the capacity that the model may fill, 0.9).
+        `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each
+        table's own, 0 where the model gives none), `compiled` (the dense part as one
+        engine, activations in `dtype`, as TensorRT builds it; False), `placement` (of the tables: ``"even"``, 1/devices
+        of every table and lookup on each chip, the default; ``"auto"``, what :func:`roofline.place` finds; or a
+        placement), `host` (the serving process, such as ``"triton-tensorflow"``; see :mod:`roofline.estimates.hosts`).
+        For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
+        figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
+        say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9), and
+        what it costs: `price_per_hour` (USD for a chip and an hour, all in) or `price` (USD for a chip, bought;
+        default: what the chip's descriptor has, an hour before a purchase), `electricity` (USD for a kWh, 0.086),
+        `pue` (watts of the site for each of its servers, 1.2), `amortise_years` (5), `utilisation` (share of the paid
+        hours in use, 1), `carbon` (g of CO2 for a kWh, 436): see :class:`roofline.estimates.terms.Terms`.
 
     Returns
     -------
     LanguageEstimate or RecommendationEstimate
+        As the model is. A type checker knows which where it knows the class of the model
+        (``model: LanguageModel = load_model(...)``); given by its name, the result is ``Any`` to it, as a union of the
+        two would make an error of every figure that only one of them has.
 
     Raises
     ------
@@ -58,18 +95,21 @@ def estimate(
     DoesNotFit
         With what is needed, what there is, and the smallest changes that fit.
     """
-    model, chip = as_model(model), as_chip(chip)
+    model = as_model(model)
+    chip, notes = stacks.chosen(model, as_chip(chip), options)
+    result: LanguageEstimate | RecommendationEstimate
     if isinstance(model, LanguageModel):
-        result: Any = LanguageEstimate(model, chip, language_request(model, chip, options))
+        result = LanguageEstimate(model, chip, language_request(model, chip, options, notes))
     else:
-        result = RecommendationEstimate(model, chip, recommendation_request(model.name, chip, options))
+        request = recommendation_request(model.name, chip, options)
+        result = RecommendationEstimate(model, chip, placed(model, chip, request, options.get("placement")))
     if check:
         memory_module.require(result, _refusal, " does not fit at every point")
     result.time_s  # noqa: B018  what cannot be costed is told here, not at the first look at a figure
     return result
 
 
-def _refusal(result: Any) -> DoesNotFit:
+def _refusal(result: LanguageEstimate | RecommendationEstimate) -> DoesNotFit:
     """The error for an estimate that does not fit, with the smallest single changes that do."""
     r, found = result.request, []
     for alternatives in result.changes():
@@ -81,4 +121,4 @@ def _refusal(result: Any) -> DoesNotFit:
     if batch >= max(1, r.plan.dp, r.devices):
         found.append(f"batch={batch}")
     chips = f"{result.devices} x {result.chip.name}"
-    return memory_module.refuse(f"{result.model.name} {result.held_in}", result._memory(r.batch), chips, found)
+    return memory_module.refuse(f"{result.model.name} {result.stored_as}", result._memory(r.batch), chips, found)

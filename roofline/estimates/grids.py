@@ -19,7 +19,7 @@ Part = tuple[slice, ...]
 
 def arrays(request: Request, chip: Chip) -> dict[str, np.ndarray]:
     """Every array that was asked for, and every figure of the chip that is one, by name."""
-    asked = vars(request) | vars(request.plan)
+    asked = vars(request) | vars(request.plan) | vars(request.terms)
     return {name: value for name, value in asked.items() if isinstance(value, np.ndarray)} | varied(chip)
 
 
@@ -52,8 +52,8 @@ def cut(request: Request, chip: Chip, part: Part) -> tuple[Request, Chip]:
     def own(value: Any) -> Any:
         return value[place(value, part)] if isinstance(value, np.ndarray) else value
 
-    plan = _with(request.plan, own)
-    request = dataclasses.replace(_with(request, own), plan=plan)
+    plan, terms = _with(request.plan, own), _with(request.terms, own)
+    request = dataclasses.replace(_with(request, own), plan=plan, terms=terms)
     if varied(chip):
         numbers, defaults = (
             {path: dataclasses.replace(n, value=own(n.value)) for path, n in figures.items()}

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from roofline.base.numeric import ceil_div, choose, maximum, minimum
+from roofline.base.numeric import Label, Numeric, Truth, ceil_div, choose, maximum, minimum
 from roofline.base.units import text
 from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
+from roofline.estimates.power import TokensPowered
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import cached, fused
@@ -21,11 +22,11 @@ from roofline.work.op import step_overhead, wide
 from roofline.work.workload import Workload, workload
 
 #: Tokens that engines prefill at a time (TensorRT-LLM's ``max_num_tokens``, vLLM's ``max_num_batched_tokens``): what
-#: activations are held for.
+#: activations are kept for.
 PREFILL_TOKENS = 8192
 
 
-class LanguageEstimate(Estimate):
+class LanguageEstimate(TokensPowered, Estimate):
     """A language model served on chips of one kind. Figures are per system unless the name says per chip.
 
     Attributes
@@ -49,7 +50,7 @@ class LanguageEstimate(Estimate):
     model: LanguageModel
 
     @functools.cached_property
-    def _split(self) -> tuple[Any, Any, Any]:
+    def _split(self) -> tuple[Numeric, Numeric, Numeric]:
         """Sequences a data-parallel replica serves, those in one pipeline microbatch, and microbatches in flight."""
         r = self.request
         local = ceil_div(r.batch, r.plan.dp)
@@ -82,7 +83,7 @@ class LanguageEstimate(Estimate):
         )
         return self.run_step(step, 1.0)
 
-    def run_step(self, step: Workload, scale: Any = 1.0) -> Phase:
+    def run_step(self, step: Workload, scale: Numeric = 1.0) -> Phase:
         """One step of the model as an engine runs it on this plan, kernels merged and split over chips."""
         sharded = parallel.shard(fused(step), self.request.plan, self.model)
         sharded = cached(sharded, self.weights_bytes, self.chip.machine["cache_capacity"])
@@ -91,83 +92,83 @@ class LanguageEstimate(Estimate):
     # Time and throughput ----------------------------------------------------------------------------------------
 
     @property
-    def ttft_s(self) -> Any:
+    def ttft_s(self) -> Numeric:
         """Time to first token (s): all prompts of the batch arrive together and are prefilled together."""
         return self.prefill.time_s
 
     @property
-    def tpot_s(self) -> Any:
+    def tpot_s(self) -> Numeric:
         """Time per output token after the first (s), the mean over the output."""
         return self.decode.time_s
 
     @property
-    def time_s(self) -> Any:
+    def time_s(self) -> Numeric:
         """Time of the whole batch of requests (s): prefill, then ``output - 1`` decode steps."""
         return self.ttft_s + (self.request.output - 1) * self.tpot_s
 
     @property
-    def lower_s(self) -> Any:
+    def lower_s(self) -> Numeric:
         """What no machine of that description can beat for `time_s` (s)."""
         return self.prefill.lower_s + (self.request.output - 1) * self.decode.lower_s
 
     @property
-    def upper_s(self) -> Any:
+    def upper_s(self) -> Numeric:
         """`time_s` with nothing overlapped and every overhead (s)."""
         return self.prefill.upper_s + (self.request.output - 1) * self.decode.upper_s
 
     @property
-    def tokens_per_s(self) -> Any:
+    def tokens_per_s(self) -> Numeric:
         """Output tokens per second of the system, prefill time included."""
         return self.request.batch * self.request.output / self.time_s
 
     @property
-    def tokens_per_s_per_chip(self) -> Any:
+    def tokens_per_s_per_chip(self) -> Numeric:
         """`tokens_per_s` over the number of chips."""
         return self.tokens_per_s / self.request.plan.devices
 
     @property
-    def total_tokens_per_s(self) -> Any:
+    def total_tokens_per_s(self) -> Numeric:
         """Prompt and output tokens per second of the system."""
         return self.request.batch * (self.request.prompt + self.request.output) / self.time_s
 
     @property
-    def decode_tokens_per_s(self) -> Any:
+    def decode_tokens_per_s(self) -> Numeric:
         """Output tokens per second of the system while it decodes."""
         return self.request.batch / self.tpot_s
 
     # Why --------------------------------------------------------------------------------------------------------
 
     @property
-    def bound_codes(self) -> Any:
+    def bound_codes(self) -> Numeric:
         """:attr:`bound` as a number, or array of uint8: its place in :func:`inference.bound_names` of the chip."""
         decoding = (self.request.output - 1) * self.tpot_s > self.ttft_s
         return choose(decoding, self.decode.bound_codes, self.prefill.bound_codes)
 
     @property
-    def bound(self) -> Any:
+    def bound(self) -> Label:
         """What bounds the longer of the two: all of prefill, or all of decode."""
         return inference.names_of(self.bound_codes, self.chip)
 
     @property
-    def mfu(self) -> Any:
+    def mfu(self) -> Numeric:
         """Model FLOP utilisation over the whole request, at each operator's own peak."""
         work = self.prefill.model_flops_s + (self.request.output - 1) * self.decode.model_flops_s
         return work / self.time_s
 
     @property
-    def mbu(self) -> Any:
+    def mbu(self) -> Numeric:
         """Memory bandwidth utilisation of decode: main-memory bytes moved over what the datasheet rate would move."""
         return self.decode.mbu
 
     # Memory -----------------------------------------------------------------------------------------------------
 
     @functools.cached_property
-    def weights_bytes(self) -> Any:
+    def weights_bytes(self) -> Numeric:
         """Weights on one chip (bytes)."""
         r = self.request
         return parallel.weight_bytes(self.model, r.plan, r.dtype, r.weight_dtype)
 
-    def _memory(self, batch: Any) -> Memory:
+    def _memory(self, batch: Numeric) -> Memory:
         r = self.request
         local = ceil_div(batch, r.plan.dp)
         return Memory(
@@ -179,22 +180,22 @@ class LanguageEstimate(Estimate):
             largest_batch=0,
         )
 
-    def _activations(self, micro: Any) -> Any:
+    def _activations(self, micro: Numeric) -> Numeric:
         """Working space of a prefill, which engines cut into pieces, or of a decode step of the same sequences."""
         r = self.request
         new = maximum(1, minimum(r.prompt - r.prefix, PREFILL_TOKENS // micro))
         return parallel.activation_bytes(self.model, r.plan, micro, new, r.dtype)
 
     @functools.cached_property
-    def _held(self) -> Memory:
+    def _resident(self) -> Memory:
         return self._memory(self.request.batch)
 
     @functools.cached_property
     def memory(self) -> Memory:
         """What one chip holds at the end of the output, and the largest batch that would fit."""
-        return replace(self._held, largest_batch=self._largest_batch(np.shape(self.fits)))
+        return replace(self._resident, largest_batch=self._largest_batch(np.shape(self.fits)))
 
-    def _largest_batch(self, shape: tuple[int, ...]) -> Any:
+    def _largest_batch(self, shape: tuple[int, ...]) -> Numeric:
         if not shape:
             return memory_module.largest_batch(lambda b: bool(self._memory(b).fits))
         # Every point at once: bisection on the exponent, then on the batch.
@@ -206,22 +207,27 @@ class LanguageEstimate(Estimate):
         return low
 
     @property
-    def fits(self) -> Any:
+    def fits(self) -> Truth:
         """Whether weights, KV cache and activations fit."""
-        return self._held.fits
+        return self._resident.fits
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What the estimate is made of."""
         return (self.prefill, self.decode)
 
+    def _loads(self) -> list[tuple[Phase, Numeric, Numeric]]:
+        pp, count = self.request.plan.pp, self._split[2]  # a stage works while a microbatch is in it
+        decoding = (self.request.output - 1) * self.tpot_s
+        return [(self.prefill, self.ttft_s, count / (count + pp - 1)), (self.decode, decoding, count / pp)]
+
     @property
-    def devices(self) -> Any:
+    def devices(self) -> Numeric:
         """Chips in all."""
         return self.request.plan.devices
 
     @property
-    def held_in(self) -> str:
+    def stored_as(self) -> str:
         """What decides how much memory the model takes, in words."""
         return f"in {self.request.weight_dtype or self.request.dtype}"
 
@@ -242,7 +248,7 @@ class LanguageEstimate(Estimate):
         dtypes = narrower(own, ("fp8", "int8", "int4"))
         return [wider, [(f"weight_dtype={d!r} {same}", {"weight_dtype": d}) for d in dtypes]]
 
-    def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
+    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Numeric]:
         ttft, tpot = with_errors(self.prefill, factors), with_errors(self.decode, factors)
         r = self.request
         time = ttft + (r.output - 1) * tpot

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from roofline.base.errors import DoesNotFit
-from roofline.base.numeric import everywhere
+from roofline.base.numeric import Numeric, Truth, everywhere
 from roofline.base.units import DTYPE_BYTES, text
 
 
@@ -29,25 +29,25 @@ class Memory:
         The largest batch of the whole system that fits with everything else unchanged; 0 if none does.
     """
 
-    weights_bytes: Any
-    cache_bytes: Any
-    activations_bytes: Any
-    capacity_bytes: Any
-    usable_fraction: Any
-    largest_batch: Any
+    weights_bytes: Numeric
+    cache_bytes: Numeric
+    activations_bytes: Numeric
+    capacity_bytes: Numeric
+    usable_fraction: Numeric
+    largest_batch: Numeric
 
     @property
-    def total_bytes(self) -> Any:
+    def total_bytes(self) -> Numeric:
         """All of it (bytes)."""
         return self.weights_bytes + self.cache_bytes + self.activations_bytes
 
     @property
-    def usable_bytes(self) -> Any:
+    def usable_bytes(self) -> Numeric:
         """The capacity that the model may use (bytes)."""
         return self.capacity_bytes * self.usable_fraction
 
     @property
-    def fits(self) -> Any:
+    def fits(self) -> Truth:
         """Whether it does; an array where the figures are arrays."""
         return self.total_bytes <= self.usable_bytes
 
@@ -59,8 +59,28 @@ class Memory:
         )
         if any(isinstance(b, np.ndarray) for _, b in parts):
             return f"<Memory: shape {np.shape(self.total_bytes)}>"
-        held = ", ".join(f"{name} {text(b, 'B')}" for name, b in parts if b)
-        return f"<Memory: {held} of {text(self.usable_bytes, 'B')} usable; largest batch {self.largest_batch}>"
+        resident = ", ".join(f"{name} {text(b, 'B')}" for name, b in parts if b)
+        return f"<Memory: {resident} of {text(self.usable_bytes, 'B')} usable; largest batch {self.largest_batch}>"
+
+
+class Named(Protocol):
+    """What has a name: a model."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Fitting(Protocol):
+    """An estimate, as far as memory is concerned."""
+
+    @property
+    def model(self) -> Named: ...
+
+    @property
+    def fits(self) -> Truth: ...
+
+
+Asked = TypeVar("Asked", bound=Fitting)
 
 
 def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 40) -> int:
@@ -70,6 +90,7 @@ def largest_batch(fits: Callable[[int], bool], limit: int = 1 << 40) -> int:
     low, high = 1, 2
     while high <= limit and fits(high):
         low, high = high, high * 2
+    high = min(high, limit + 1)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
@@ -81,7 +102,7 @@ def narrower(dtype: str, others: tuple[str, ...]) -> list[str]:
     return [other for other in others if DTYPE_BYTES[other] < DTYPE_BYTES[dtype]]
 
 
-def require(result: Any, refusal: Callable[[Any], Exception], at_points: str) -> None:
+def require(result: Asked, refusal: Callable[[Asked], Exception], at_points: str) -> None:
     """Raise where an estimate does not fit: the error that `refusal` makes of it, or words for an array of points.
 
     Raises
@@ -104,9 +125,9 @@ def refuse(what: str, memory: Memory, chips: str, suggestions: list[str]) -> Doe
         ("KV cache", memory.cache_bytes),
         ("activations", memory.activations_bytes),
     )
-    held = " + ".join(f"{name} {text(float(b), 'B')}" for name, b in parts if b)
+    resident = " + ".join(f"{name} {text(float(b), 'B')}" for name, b in parts if b)
     message = (
-        f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({held}) and has {text(has, 'B')} usable "
-        f"({memory.usable_fraction:.0%} of {text(float(memory.capacity_bytes), 'B')})"
+        f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({resident}) "
+        f"and has {text(has, 'B')} usable ({memory.usable_fraction:.0%} of {text(float(memory.capacity_bytes), 'B')})"
     )
     return DoesNotFit(message, needs, has, suggestions)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
-from roofline.base.numeric import anywhere, as_numeric, broadcastable
+from roofline.base.numeric import Numeric, NumericLike, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
+from roofline.estimates import rules
+from roofline.estimates.hosts import HostProcess, process
+from roofline.estimates.terms import TermOptions, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
@@ -21,24 +24,58 @@ from roofline.work.sizes import MOST_SKEW
 USABLE_MEMORY = 0.9
 
 
-#: The options of an estimate of a language model; the batch first.
-LANGUAGE = (
-    "batch",
-    "prompt",
-    "output",
-    "prefix",
-    "tp",
-    "pp",
-    "ep",
-    "dp",
-    "dtype",
-    "weight_dtype",
-    "kv_dtype",
-    "usable_memory",
-)
+class RequestOptions(TermOptions, total=False):
+    """What any question about a language model takes; :func:`roofline.estimate` says what each is."""
 
-#: The options of an estimate of a recommendation model.
-RECOMMENDATION = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled", "usable_memory")
+    prompt: NumericLike
+    output: NumericLike
+    prefix: NumericLike
+    tp: NumericLike
+    pp: NumericLike
+    ep: NumericLike
+    dp: NumericLike
+    dtype: str | None
+    weight_dtype: str | None
+    kv_dtype: str | None
+    stack: str | None
+    usable_memory: NumericLike
+
+
+class LanguageOptions(RequestOptions, total=False):
+    """The options of an estimate of a language model."""
+
+    batch: NumericLike
+
+
+class RecommendationOptions(TermOptions, total=False):
+    """The options of an estimate of a recommendation model."""
+
+    batch: NumericLike
+    devices: NumericLike
+    dtype: str | None
+    table_dtype: str | None
+    skew: NumericLike
+    compiled: bool
+    placement: Any
+    host: str | None
+    stack: str | None
+    usable_memory: NumericLike
+
+
+class Options(LanguageOptions, RecommendationOptions, total=False):
+    """The options of an estimate of a model of either kind, such as one that is given by its name."""
+
+
+#: The names of the options of each kind.
+LANGUAGE = tuple(LanguageOptions.__annotations__)
+RECOMMENDATION = tuple(RecommendationOptions.__annotations__)
+
+#: What is taken where a size is left out, of a language model and of a recommendation model.
+USUAL_LANGUAGE = {"batch": 1, "prompt": 1024, "output": 256, "prefix": 0, "tp": 1, "pp": 1, "ep": 1, "dp": 1}
+USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
+
+#: The least that a size may be, where that is not 1.
+LEAST = {"prefix": 0}
 
 
 @dataclass(frozen=True)
@@ -48,57 +85,60 @@ class Request:
     `notes` say, in a sentence each, what was taken where nothing was asked and a reader may have expected otherwise.
     """
 
-    batch: Any
+    batch: Numeric
     dtype: str
-    prompt: Any = 0
-    output: Any = 0
-    prefix: Any = 0
+    prompt: Numeric = 0
+    output: Numeric = 0
+    prefix: Numeric = 0
     plan: Plan = field(default_factory=Plan)
     weight_dtype: str | None = None
     kv_dtype: str | None = None
     table_dtype: str | None = None
-    devices: Any = 1
-    skew: Any = 0.0
+    devices: Numeric = 1
+    skew: Numeric | None = None
     compiled: bool = False
-    usable_memory: Any = USABLE_MEMORY
+    placement: Any = None
+    host: HostProcess | None = None
+    usable_memory: Numeric = USABLE_MEMORY
+    terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
 
 
-def refuse_unknown(options: dict[str, Any], known: tuple[str, ...], what: str) -> None:
+def refuse_unknown(options: Iterable[str], known: tuple[str, ...], what: str) -> None:
     """Raise UnknownName for an option that does not exist."""
     for name in options:
         if name not in known:
             raise UnknownName(f"option for {what}", name, known)
 
 
-def _between(where: str, value: Any, expected: str, fine: Callable[[Any], Any]) -> Any:
-    """A number, or an array of numbers, that is fine everywhere; else an error that says what is expected."""
-    value = as_numeric(value, where)
-    array = np.asarray(value)
-    is_number = not isinstance(value, bool | np.bool_) and array.dtype.kind in "iuf" and array.size
-    if not (is_number and np.all(fine(array))):
-        raise BadWorkload(f"{where}: expected {expected}, found {shown(value)}")
-    return value if isinstance(value, np.ndarray) else float(value)
+def between(where: str, value: object, expected: str, holds: Callable[[np.ndarray], np.ndarray]) -> Numeric:
+    """A number, or an array of numbers, for which `holds` is true everywhere; else an error: what is expected."""
+    found = as_numeric(value, where)
+    array = np.asarray(found)
+    is_number = not isinstance(found, bool | np.bool_) and array.dtype.kind in "iuf" and array.size
+    if not (is_number and np.all(holds(array))):
+        raise BadWorkload(f"{where}: expected {expected}, found {shown(found)}")
+    return found if isinstance(found, np.ndarray) else float(found)
 
 
-def _usable_memory(options: dict[str, Any]) -> Any:
-    usable = options.get("usable_memory", USABLE_MEMORY)
-    return _between("usable_memory", usable, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
+def usable_share(value: object) -> Numeric:
+    """The share of the memory that the model may fill, above 0."""
+    return between("usable_memory", value, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
 
 
-def _skew(value: Any) -> Any:
+def zipf(value: object) -> Numeric:
     """A Zipf exponent: from 0 (uniform) to the most (nearly every index the same)."""
-    return _between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
+    return between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
 
 
-def flag(where: str, value: Any) -> bool:
+def flag(where: str, value: object) -> bool:
     """What is True or False and nothing else."""
     if not isinstance(value, bool | np.bool_):
         raise BadWorkload(f"{where} is True or False, found {shown(value)}")
     return bool(value)
 
 
-def _dtype(options: dict[str, Any], name: str) -> str | None:
+def _dtype(options: Mapping[str, Any], name: str) -> str | None:
     """The dtype of an option; None where it was left out."""
     value = options.get(name)
     return None if value is None else dtype_name(value)
@@ -115,62 +155,49 @@ def whole(where: str, value: Any, least: int = 1) -> Any:
     if isinstance(value, bool | np.bool_) or array.dtype.kind not in "iuf" or array.size == 0:
         raise BadWorkload(f"{where}: expected a whole number of at least {least}, found {shown(value)}")
     flat = np.atleast_1d(array).ravel()
-    fine = (flat >= least) & (flat < 2**53)
-    fine[fine] = flat[fine] % 1 == 0
-    if not fine.all():
-        limit = " below 2^53" if np.any(flat[~fine] >= 2**53) else ""
-        raise BadWorkload(f"{where}: expected a whole number of at least {least}{limit}, found {flat[~fine][0]:g}")
+    good = (flat >= least) & (flat < 2**53)
+    good[good] = flat[good] % 1 == 0
+    if not good.all():
+        limit = " below 2^53" if np.any(flat[~good] >= 2**53) else ""
+        raise BadWorkload(f"{where}: expected a whole number of at least {least}{limit}, found {flat[~good][0]:g}")
     return value if isinstance(value, np.ndarray) else int(value)
 
 
-def language_request(model: LanguageModel, chip: Chip, options: dict[str, Any]) -> Request:
+def language_request(
+    model: LanguageModel, chip: Chip, options: Mapping[str, Any], notes: tuple[str, ...] = ()
+) -> Request:
     """The request for a language model; see :func:`roofline.estimate` for the options.
+
+    `notes` are those of the stack, which `chip` is on already (:func:`roofline.estimates.stacks.chosen`).
 
     Raises
     ------
     BadWorkload, UnknownName
     """
     refuse_unknown(options, LANGUAGE, model.name)
-    batch, prompt = whole("batch", options.get("batch", 1)), whole("prompt", options.get("prompt", 1024))
-    output, prefix = whole("output", options.get("output", 256)), whole("prefix", options.get("prefix", 0), 0)
-    plan = Plan(**{k: whole(k, options.get(k, 1)) for k in ("tp", "pp", "ep", "dp")})
-    usable = _usable_memory(options)
-    sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": prefix, "usable_memory": usable}
-    broadcastable(model.name, sizes | {"tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "dp": plan.dp})
-    plan.check(model)
-    if anywhere(prefix >= prompt):
-        raise BadWorkload(
-            f"prefix: at least one token of the prompt is new, found prefix={shown(prefix)} of prompt={shown(prompt)}"
-        )
-    if anywhere(prompt + output > model.max_positions):
-        raise BadWorkload(
-            f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for "
-            f"{int(np.max(np.asarray(prompt) + np.asarray(output))):,}"
-        )
-    if anywhere(batch < plan.dp):
-        raise BadWorkload(
-            f"batch: {shown(plan.dp)} data-parallel replicas need at least one sequence each, "
-            f"found batch={shown(batch)}"
-        )
-    if anywhere(plan.devices > 1) and not chip.has_links:
-        raise BadWorkload(f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1")
-    dtype, notes = _arithmetic(model, chip, options.get("dtype"))
+    sizes = {name: whole(name, options.get(name, usual), LEAST.get(name, 1)) for name, usual in USUAL_LANGUAGE.items()}
+    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    broadcastable(model.name, sizes | {"usable_memory": usable} | vars(terms))
+    plan = Plan(sizes["tp"], sizes["pp"], sizes["ep"], sizes["dp"])
+    rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan})
+    dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     return Request(
-        batch=batch,
+        batch=sizes["batch"],
         dtype=dtype,
-        prompt=prompt,
-        output=output,
-        prefix=prefix,
+        prompt=sizes["prompt"],
+        output=sizes["output"],
+        prefix=sizes["prefix"],
         plan=plan,
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
         usable_memory=usable,
-        notes=notes,
+        terms=terms,
+        notes=(*notes, *remarks),
     )
 
 
-def _arithmetic(model: LanguageModel, chip: Chip, asked: Any) -> tuple[str, tuple[str, ...]]:
+def _arithmetic(model: LanguageModel, chip: Chip, asked: str | None) -> tuple[str, tuple[str, ...]]:
     """The dtype to compute in, and what is to be said of it.
 
     Where nothing is asked: a quantised checkpoint's own where the chip has a rate for it, else the chip's 16-bit one.
@@ -185,7 +212,7 @@ def _arithmetic(model: LanguageModel, chip: Chip, asked: Any) -> tuple[str, tupl
     return usual, (f"computes in {usual}: its checkpoint is made for {own}, which {chip.name} has no rate for",)
 
 
-def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Request:
+def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) -> Request:
     """The request for a recommendation model; see :func:`roofline.estimate` for the options.
 
     Raises
@@ -193,21 +220,21 @@ def recommendation_request(name: str, chip: Chip, options: dict[str, Any]) -> Re
     BadWorkload, UnknownName
     """
     refuse_unknown(options, RECOMMENDATION, name)
-    batch, devices = whole("batch", options.get("batch", 1024)), whole("devices", options.get("devices", 1))
-    skew, usable = _skew(options.get("skew", 0.0)), _usable_memory(options)
-    broadcastable(name, {"batch": batch, "devices": devices, "skew": skew, "usable_memory": usable})
+    sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
+    skew = None if options.get("skew") is None else zipf(options["skew"])
+    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    broadcastable(name, sizes | {"skew": 0.0 if skew is None else skew, "usable_memory": usable} | vars(terms))
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
-    if anywhere(devices > 1) and not chip.has_links:
-        raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
-    if anywhere(batch < devices):
-        raise BadWorkload(f"batch: {shown(devices)} chips need at least one sample each, found batch={shown(batch)}")
+    rules.check(rules.RECOMMENDATION_RULES, None, chip, sizes)
     return Request(
-        batch=batch,
+        batch=sizes["batch"],
         dtype=dtype,
-        devices=devices,
+        devices=sizes["devices"],
         table_dtype=_dtype(options, "table_dtype"),
         skew=skew,
         compiled=flag("compiled", options.get("compiled", False)),
+        host=process(options.get("host")),
         usable_memory=usable,
+        terms=terms,
     )

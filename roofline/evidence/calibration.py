@@ -23,6 +23,7 @@ from roofline.catalog.load import CHIP, load_chip
 from roofline.catalog.places import files_of
 from roofline.evidence import measurements
 from roofline.evidence.fitting import FEWEST_ROWS, ClassFit, fit_class
+from roofline.hardware import variants
 from roofline.hardware.chip import Chip
 from roofline.hardware.explain import SPELLING
 from roofline.hardware.number import Number
@@ -200,44 +201,11 @@ def calibrate(
         When the file cannot be read or no row of it can be used.
     """
     chip = chip if isinstance(chip, Chip) else load_chip(chip)
-    is_path = isinstance(data, str | os.PathLike)
-    table = measurements.read(data)
-    source = source or (Path(data).name if is_path else "measured rows")  # type: ignore[arg-type]
-    if "chip" in table.columns:
-        table = table.drop(columns="chip")  # the caller says which chip it is
-    apart = table["role"].astype(str).str.startswith("test") if "role" in table.columns else None
-    notes = measurements.unused(table)
-    if apart is not None and apart.any():
-        notes.append(f"{int(apart.sum()):,} rows whose role begins with 'test' were not fitted")
-        table = table[~apart]
-    bad = measurements.faults(table, chip)
-    good = measurements.numeric(table.drop(index=bad.index))
-    if good.empty:
-        raise BadData(f"no row of {source} can be used: {measurements.reasons(bad)}")
-    numbers, record = dict(chip.numbers), dict(chip.calibration)
-    fits, skipped = [], {}
+    source = source or ("measured rows" if not isinstance(data, str | os.PathLike) else Path(data).name)
+    good, bad, notes = _usable(measurements.read(data), chip, source)
     predicted = measurements.predict(good, chip)
-    slower = float((good["time_s"].loc[predicted.index].astype(float) / predicted["predicted_s"]).median())
-    if slower > DOUBTFUL:
-        notes.append(f"the times are {slower:,.0f} times as long as expected in the median: are they in seconds?")
-    today = datetime.date.today().isoformat()
-    for (kind, dtype), part in predicted.groupby(["kind", "dtype"], sort=True):
-        if len(part) < FEWEST_ROWS:
-            skipped[f"{kind} {dtype}".strip()] = f"{len(part)} rows, expected at least {FEWEST_ROWS}"
-            continue
-        if progress:
-            progress(f"{kind} {dtype}: {len(part):,} rows".replace(" :", ":"))
-        fit = fit_class(chip, str(kind), str(dtype), good.loc[part.index], part)
-        fits.append(fit)
-        error = fit.held_out if math.isfinite(fit.held_out) else fit.after
-        note = f"{fit.rows} rows, {today}; error {error:.1%} on {'rows not fitted' if fit.held_out_rows else 'them'}"
-        for name, value in {**fit.parameters, **fit.spread}.items():
-            value = float(f"{value:.5g}")
-            dimension = parameter_schema(name).dimension
-            numbers[f"efficiency.{fit.name}.{name}"] = Number(value, dimension, "measured", f"Fitted to {source}", note)
-        if fit.parameters:
-            key = f"{kind}_{dtype}" if dtype else str(kind)
-            record[key] = {"data": source, "rows": fit.rows, "error": round(error, 4), "date": today}
+    notes += _in_doubt(good, predicted)
+    fits, skipped = _fits(chip, good, predicted, progress)
     if not fits:
         raise BadData(f"{source}: too few rows of any class: " + "; ".join(f"{c}: {w}" for c, w in skipped.items()))
     if not any(f.parameters for f in fits):
@@ -245,5 +213,63 @@ def calibrate(
             "every parameter stays as it was: no fit did better on the rows held out. A descriptor written of "
             "this differs in its spreads alone"
         )
-    fitted = dataclasses.replace(chip, numbers=numbers, calibration=record)
-    return Calibration(fitted, chip, fits, bad, skipped, source, notes)
+    return Calibration(_fitted(chip, fits, source), chip, fits, bad, skipped, source, notes)
+
+
+def _usable(table: pd.DataFrame, chip: Chip, source: str) -> tuple[pd.DataFrame, pd.Series[str], list[str]]:
+    """The rows that may be fitted, what is wrong with others, and what is to be said of the table."""
+    if "chip" in table.columns:
+        table = table.drop(columns="chip")  # the caller says which chip it is
+    notes = measurements.unused(table)
+    if "role" in table.columns:
+        tests = table["role"].astype(str).str.startswith("test")
+        if tests.any():
+            notes.append(f"{int(tests.sum()):,} rows whose role begins with 'test' were not fitted")
+            table = table[~tests]
+    bad = measurements.faults(table, chip)
+    good = measurements.numeric(table.drop(index=bad.index))
+    if good.empty:
+        raise BadData(f"no row of {source} can be used: {measurements.reasons(bad)}")
+    return good, bad, notes
+
+
+def _in_doubt(good: pd.DataFrame, predicted: pd.DataFrame) -> list[str]:
+    """What is to be said of times that are far from any expectation."""
+    slower = float((good["time_s"].loc[predicted.index].astype(float) / predicted["predicted_s"]).median())
+    if slower <= DOUBTFUL:
+        return []
+    return [f"the times are {slower:,.0f} times as long as expected in the median: are they in seconds?"]
+
+
+def _fits(
+    chip: Chip, good: pd.DataFrame, predicted: pd.DataFrame, progress: Callable[[str], None] | None
+) -> tuple[list[ClassFit], dict[str, str]]:
+    """A fit of every class that has rows enough; of the others, why there is none."""
+    fits, skipped = [], {}
+    for (kind, dtype), part in predicted.groupby(["kind", "dtype"], sort=True):
+        if len(part) < FEWEST_ROWS:
+            skipped[f"{kind} {dtype}".strip()] = f"{len(part)} rows, expected at least {FEWEST_ROWS}"
+            continue
+        if progress:
+            progress(f"{kind} {dtype}: {len(part):,} rows".replace(" :", ":"))
+        fits.append(fit_class(chip, str(kind), str(dtype), good.loc[part.index], part))
+    return fits, skipped
+
+
+def _fitted(chip: Chip, fits: list[ClassFit], source: str) -> Chip:
+    """The chip with the parameters and spreads of the fits, each with where it comes from."""
+    numbers, record = dict(chip.numbers), dict(chip.calibration)
+    today = datetime.date.today().isoformat()
+    for fit in fits:
+        error = fit.held_out if math.isfinite(fit.held_out) else fit.after
+        note = f"{fit.rows} rows, {today}; error {error:.1%} on {'rows not fitted' if fit.held_out_rows else 'them'}"
+        for name, value in {**fit.parameters, **fit.spread}.items():
+            value = float(f"{value:.5g}")
+            dimension = parameter_schema(name).dimension
+            numbers[f"efficiency.{fit.name}.{name}"] = Number(value, dimension, "measured", f"Fitted to {source}", note)
+        if fit.parameters:
+            key = f"{fit.kind}_{fit.dtype}" if fit.dtype else fit.kind
+            record[key] = {"data": source, "rows": fit.rows, "error": round(error, 4), "date": today}
+    own = {path for path, number in numbers.items() if chip.numbers.get(path) is not number}
+    default = variants.still_best(chip.default_stack, numbers, own)
+    return dataclasses.replace(chip, numbers=numbers, calibration=record, default_stack=default)

@@ -114,8 +114,8 @@ def fit_class(chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, predicted: 
     from scipy.optimize import least_squares, minimize
 
     regime = np.asarray(measurements.regime(predicted["naive_s"].to_numpy(dtype=float)))
-    held = _held_out(rows)
-    sample = np.flatnonzero(~held)[_stratified(regime[~held])]
+    unseen = _held_out(rows)
+    sample = np.flatnonzero(~unseen)[_stratified(regime[~unseen])]
     model = _Model(chip, kind, dtype, rows.iloc[sample])
     count = np.bincount(regime[sample], minlength=len(measurements.REGIMES))
     weight = 1.0 / count[regime[sample]] / len(np.unique(regime[sample]))
@@ -148,21 +148,21 @@ def fit_class(chip: Chip, kind: str, dtype: str, rows: pd.DataFrame, predicted: 
     whole = _Model(chip, kind, dtype, rows, model.names)
     measured = rows["time_s"].to_numpy(dtype=float)
     before, after = predicted["predicted_s"].to_numpy(dtype=float), whole.times(x)
-    was, now = (error(p[held], measured[held], regime[held]) for p in (before, after))
+    was, now = (error(p[unseen], measured[unseen], regime[unseen]) for p in (before, after))
     note = ""
     if not model.names:
         note = "no parameter of it may be fitted"
-    elif held.any() and not now < was:
+    elif unseen.any() and not now < was:
         note = "no better on the rows held out than the parameters it began with: these stay"
     final = before if note else after
     return ClassFit(
         kind,
         dtype,
-        int((~held).sum()),
-        int(held.sum()),
+        int((~unseen).sum()),
+        int(unseen.sum()),
         error(before, measured, regime),
-        error(final[~held], measured[~held], regime[~held]),
-        error(final[held], measured[held], regime[held]),
+        error(final[~unseen], measured[~unseen], regime[~unseen]),
+        error(final[unseen], measured[unseen], regime[unseen]),
         was,
         {} if note else model.values(x),
         spreads(np.log(measured / final), regime),

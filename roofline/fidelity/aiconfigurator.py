@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -340,11 +340,54 @@ def _files(root: Path, pattern: str, names: dict[str, str]) -> pd.DataFrame:
 
 
 def _tables(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The tables of each class that has any rows."""
+    for name, cases, rows in (
+        ("gemm", _gemm_cases, gemm_rows),
+        ("attention", _attention_cases, attention_rows),
+        ("mla_attention", _mla_cases, mla_rows),
+        ("moe", moe_cases, moe_rows),
+        ("collectives", _collective_cases, collective_rows),
+        ("quantize", _quantize_cases, quantize_rows),
+    ):
+        found = cases(root)
+        if len(found):
+            yield name, rows(found)
+
+
+def _together(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The tables that have rows, one below the other."""
     import pandas as pd
 
+    parts = [part for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _gemm_cases(root: Path) -> pd.DataFrame:
     frame = _files(root, "gemm/*/*/gemm_perf.parquet", {"gemm_dtype": "dtype"})
-    if len(frame):
-        yield "gemm", gemm_rows(frame.assign(copies=_copies(frame)))
+    return frame.assign(copies=_copies(frame)) if len(frame) else frame
+
+
+def _prefill(frame: pd.DataFrame, **columns: bool) -> pd.DataFrame:
+    """Prompts: so many new tokens after so many that were there before."""
+    if not len(frame):
+        return frame
+    return frame.assign(variant="prefill", **columns, q_len=frame["isl"], kv_len=frame["isl"] + frame["step"])
+
+
+def _decode(frame: pd.DataFrame, **columns: bool) -> pd.DataFrame:
+    """Steps of decoding: one token after so many."""
+    return frame.assign(variant="decode", **columns, q_len=1, kv_len=frame["step"] + 1) if len(frame) else frame
+
+
+def _encoder(frame: pd.DataFrame) -> pd.DataFrame:
+    """Encoders: every token attends to every other, all heads have keys of their own."""
+    if not len(frame):
+        return frame
+    own: dict[str, Any] = {"kv_heads": frame["heads"], "kv_dtype": frame["dtype"], "window": 0}
+    return frame.assign(variant="encoder", causal=False, q_len=frame["isl"], kv_len=frame["isl"], **own)
+
+
+def _attention_cases(root: Path) -> pd.DataFrame:
     names = {
         "batch_size": "batch",
         "num_heads": "heads",
@@ -353,64 +396,51 @@ def _tables(root: Path) -> Iterator[tuple[str, pd.DataFrame]]:
         "kv_cache_dtype": "kv_dtype",
         "window_size": "window",
     }
-    prefill = _files(root, "attention/*/*/context_attention_perf.parquet", names)
-    decode = _files(root, "attention/*/*/generation_attention_perf.parquet", names)
-    encoder = _files(root, "encoder_attention/*/*/encoder_attention_perf.parquet", names)
-    parts = []
-    if len(prefill):
-        parts.append(
-            prefill.assign(
-                variant="prefill", causal=True, q_len=prefill["isl"], kv_len=prefill["isl"] + prefill["step"]
-            )
-        )
-    if len(decode):
-        parts.append(decode.assign(variant="decode", causal=True, q_len=1, kv_len=decode["step"] + 1))
-    if len(encoder):
-        parts.append(
-            encoder.assign(
-                variant="encoder",
-                causal=False,
-                q_len=encoder["isl"],
-                kv_len=encoder["isl"],
-                kv_heads=encoder["heads"],
-                kv_dtype=encoder["dtype"],
-                window=0,
-            )
-        )
-    if parts:
-        attention = pd.concat(parts, ignore_index=True)
-        attention["kv_heads"] = attention["kv_heads"].where(attention["kv_heads"] > 0, attention["heads"])
-        yield "attention", attention_rows(attention)
+    found = _together(
+        [
+            _prefill(_files(root, "attention/*/*/context_attention_perf.parquet", names), causal=True),
+            _decode(_files(root, "attention/*/*/generation_attention_perf.parquet", names), causal=True),
+            _encoder(_files(root, "encoder_attention/*/*/encoder_attention_perf.parquet", names)),
+        ]
+    )
+    if len(found):
+        found["kv_heads"] = found["kv_heads"].where(found["kv_heads"] > 0, found["heads"])
+    return found
+
+
+def _mla_cases(root: Path) -> pd.DataFrame:
     names = {"batch_size": "batch", "num_heads": "heads", "mla_dtype": "dtype", "kv_cache_dtype": "kv_dtype"}
-    prefill = _files(root, "mla/*/*/context_mla_perf.parquet", names)
-    decode = _files(root, "mla/*/*/generation_mla_perf.parquet", names)
-    parts = []
-    if len(prefill):
-        parts.append(prefill.assign(variant="prefill", q_len=prefill["isl"], kv_len=prefill["isl"] + prefill["step"]))
-    if len(decode):
-        parts.append(decode.assign(variant="decode", q_len=1, kv_len=decode["step"] + 1))
-    parts = [p[~p["version"].eq("") & p["op"].isin(["mla_context", "mla_generation"])] for p in parts]
-    if parts:
-        yield "mla_attention", mla_rows(pd.concat(parts, ignore_index=True))
-    frame = moe_cases(root)
-    if len(frame):
-        yield "moe", moe_rows(frame)
+    found = _together(
+        [
+            _prefill(_files(root, "mla/*/*/context_mla_perf.parquet", names)),
+            _decode(_files(root, "mla/*/*/generation_mla_perf.parquet", names)),
+        ]
+    )
+    if not len(found):
+        return found
+    return found[~found["version"].eq("") & found["op"].isin(["mla_context", "mla_generation"])].reset_index(drop=True)
+
+
+def _collective_cases(root: Path) -> pd.DataFrame:
     names = {"num_gpus": "devices", "message_size": "bytes", "allreduce_dtype": "dtype", "nccl_dtype": "dtype"}
-    moves = [
-        _files(root, "comm/nccl/*/nccl_perf.parquet", names).assign(framework="nccl"),
-        _files(root, "comm/*/*/custom_allreduce_perf.parquet", names),
-    ]
-    frame = pd.concat([m for m in moves if len(m)], ignore_index=True) if any(map(len, moves)) else pd.DataFrame()
-    if len(frame):
-        if "backend" in frame:
-            eager = frame["backend"].astype(str).str.endswith("_eager") & ~frame["kernel"].str.endswith("_eager")
-            frame["kernel"] = frame["kernel"].where(~eager, frame["kernel"] + "_eager")
-        frame = frame.dropna(subset=["dtype", "bytes", "devices"])
-        frame["bytes"] = frame["bytes"] * frame["dtype"].map(_DTYPE).map({**_WIDTH, "fp16": 2.0})
-        yield "collectives", collective_rows(frame)
-    frame = _files(root, "quantize/*/*/scale_matrix_perf.parquet", {"m": "rows", "k": "cols"})
-    if len(frame):
-        yield "quantize", quantize_rows(frame)
+    frame = _together(
+        [
+            _files(root, "comm/nccl/*/nccl_perf.parquet", names).assign(framework="nccl"),
+            _files(root, "comm/*/*/custom_allreduce_perf.parquet", names),
+        ]
+    )
+    if not len(frame):
+        return frame
+    if "backend" in frame:
+        eager = frame["backend"].astype(str).str.endswith("_eager") & ~frame["kernel"].str.endswith("_eager")
+        frame["kernel"] = frame["kernel"].where(~eager, frame["kernel"] + "_eager")
+    frame = frame.dropna(subset=["dtype", "bytes", "devices"])
+    frame["bytes"] = frame["bytes"] * frame["dtype"].map(_DTYPE).map({**_WIDTH, "fp16": 2.0})
+    return frame
+
+
+def _quantize_cases(root: Path) -> pd.DataFrame:
+    return _files(root, "quantize/*/*/scale_matrix_perf.parquet", {"m": "rows", "k": "cols"})
 
 
 def _copies(frame: pd.DataFrame) -> Any:

@@ -2,8 +2,8 @@
 
 The results are facts with sources, in ``roofline/evidence/measured/end_to_end.csv``; where each figure was read and
 what had to be assumed stands in the README beside it. Three settings were made on some of them, on their systems or
-in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`apart` counts with and
-without. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
+in sight of them: :func:`settings` lists these, a column `set_on` marks the rows, and :func:`with_and_without` counts
+both ways. No other parameter is fitted on them; what else was chosen after seeing them is listed on the page that
 ``end_to_end_report.py`` writes.
 """
 
@@ -14,17 +14,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from roofline.base.face import NUMBER, optional, takes
 from roofline.catalog.load import load_chip, load_model
 from roofline.estimates.estimate import estimate
+from roofline.hardware.variants import PLAIN
 from roofline.serving.steady import serve
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from roofline.estimates.language import LanguageEstimate
+    from roofline.estimates.recommendation import RecommendationEstimate
+    from roofline.estimates.request import RecommendationOptions, RequestOptions
+    from roofline.hardware.chip import Chip
     from roofline.models.llm import LanguageModel
+    from roofline.models.recommender import Recommender
+    from roofline.serving.server import ServingEstimate
+    from roofline.serving.steady import LoadOptions
 
 #: Sequences that an engine decodes at a time unless told otherwise: TensorRT-LLM's default ``max_batch_size``.
 MAX_BATCH = 2048
@@ -45,7 +53,7 @@ def published() -> pd.DataFrame:
     (of the whole run; empty: endless), chunk, beams, batch, skew; recalled (columns that are
     from memory), set_on (the settings of :func:`settings` that the row had a part in), note, reference.
     """
-    return _read("end_to_end.csv", {c: [""] for c in _NUMBERS})
+    return read("end_to_end.csv", {c: [""] for c in _NUMBERS})
 
 
 def settings() -> pd.DataFrame:
@@ -53,10 +61,11 @@ def settings() -> pd.DataFrame:
 
     Columns: setting (as in `set_on` of :func:`published`), figure (of which descriptor), set_on (which results).
     """
-    return _read("settings.csv", {})
+    return read("settings.csv", {})
 
 
-def _read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+def read(name: str, missing: dict[str, list[str]]) -> pd.DataFrame:
+    """A table of published results that ships, and what stands for nothing in each of its columns of numbers."""
     import pandas as pd
 
     with (resources.files("roofline.evidence.measured") / name).open(encoding="utf-8") as file:
@@ -81,48 +90,88 @@ _NUMBERS = (
 )
 
 
-def predict(row: dict[str, Any]) -> Any:
+#: Whose parameters a prediction takes: those of the software that ran; what a user gets who names no stack. Any other
+#: name is a stack's, for all rows; chips that do not have it keep their own figures, as do all for "plain".
+NAMED, DEFAULT = "named", "default"
+
+#: What the rows are also predicted with, in words: what a user gets who names no stack, and what that was chosen among.
+OTHERS = {
+    "no stack named": DEFAULT,
+    "plain parameters": PLAIN,
+    "trtllm for all": "trtllm",
+    "vllm for all": "vllm",
+    "sglang for all": "sglang",
+}
+
+
+def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | LanguageEstimate | RecommendationEstimate:
     """The estimate that answers for one row of :func:`published`.
 
     Parameters
     ----------
     row : dict
         A row's columns.
+    stacks : str
+        :data:`NAMED`, :data:`DEFAULT` or the name of a stack.
 
     Returns
     -------
     ServingEstimate, LanguageEstimate or RecommendationEstimate
     """
-    model: Any = load_model(row["model"])
+    model = load_model(row["model"])
     chip = load_chip(row["chip"])
-    stacks = [stack for stack in row["stack"].split("+") if stack in chip.stacks]
-    chip = chip.on_stack("+".join(stacks)) if stacks else chip
-    given = {k: row[k] for k in ("dtype", "weight_dtype", "kv_dtype") if row[k]}
+    if stacks != DEFAULT:
+        wanted = row["stack"] if stacks == NAMED else stacks
+        chip = chip.on_stack("+".join(name for name in wanted.split("+") if name in chip.stacks) or PLAIN)
     if row["method"] == "rank":
-        options = {"dtype": row["dtype"], "table_dtype": row["weight_dtype"], "skew": row["skew"], "compiled": True}
-        return estimate(model, chip, batch=int(row["batch"]), check=False, **options)
-    degrees = {k: int(row[k]) for k in ("tp", "dp", "ep")}
-    lengths = {k: int(row[k]) for k in ("prompt", "output")}
-    model = _long_enough(model, sum(lengths.values()))
+        ranked: RecommendationOptions = {
+            "batch": int(row["batch"]),
+            "dtype": row["dtype"],
+            "table_dtype": row["weight_dtype"],
+            "skew": row["skew"],
+            "compiled": True,
+        }
+        return estimate(cast("Recommender", model), chip, check=False, **ranked)
+    asked: RequestOptions = {
+        "prompt": int(row["prompt"]),
+        "output": int(row["output"]),
+        "tp": int(row["tp"]),
+        "dp": int(row["dp"]),
+        "ep": int(row["ep"]),
+        "dtype": row["dtype"] or None,
+        "weight_dtype": row["weight_dtype"] or None,
+        "kv_dtype": row["kv_dtype"] or None,
+    }
+    model = _long_enough(model, int(row["prompt"]) + int(row["output"]))
     if row["method"] == "static":
-        return estimate(model, chip, batch=int(row["batch"]), check=False, **given, **degrees, **lengths)
-    spread = {k: float(row[k]) for k in ("prompt_sd", "output_sd")}
-    sizes = {k: int(row[k]) for k in ("chunk", "beams")}
-    policy = {"reserve": "reserve" in row["policy"], "whole_cache": "whole" in row["policy"]}
-    options = {"check": False, **given, **degrees, **lengths, **spread, **sizes, **policy}
+        return estimate(model, chip, batch=int(row["batch"]), check=False, **asked)
+    return _served(row, model, chip, asked)
+
+
+def _served(row: dict[str, Any], model: LanguageModel, chip: Chip, asked: RequestOptions) -> ServingEstimate:
+    """What a server does with a row's load: so many requests in flight, or a run of so many."""
+    load: LoadOptions = {
+        **asked,
+        "prompt_sd": float(row["prompt_sd"]),
+        "output_sd": float(row["output_sd"]),
+        "chunk": int(row["chunk"]),
+        "beams": int(row["beams"]),
+        "reserve": "reserve" in row["policy"],
+        "whole_cache": "whole" in row["policy"],
+    }
     if not math.isnan(row["concurrency"]):
-        return serve(model, chip, concurrency=int(row["concurrency"]), **options)
-    full = serve(model, chip, **options)
+        return serve(model, chip, concurrency=int(row["concurrency"]), check=False, **load)
+    full = serve(model, chip, check=False, **load)
     if math.isnan(row["requests"]):
         return full
-    # A run of so many requests, all at hand from the start, goes through memory in waves of equal size.
-    in_memory = min(int(full.request.batch), MAX_BATCH * degrees["dp"])
-    waves = math.ceil(row["requests"] / in_memory)
-    return serve(model, chip, concurrency=max(degrees["dp"], round(row["requests"] / waves)), **options)
+    # All requests are at hand from the start: they go through memory in waves of equal size.
+    replicas = int(row["dp"])
+    waves = math.ceil(row["requests"] / min(int(full.request.batch), MAX_BATCH * replicas))
+    return serve(model, chip, concurrency=max(replicas, round(row["requests"] / waves)), check=False, **load)
 
 
 def _long_enough(model: LanguageModel, tokens: int) -> LanguageModel:
-    """Benchmarks with random weights run beyond the positions that a model was made for."""
+    """The model; with more positions where need be, as benchmarks with random weights run beyond those it has."""
     return model if tokens <= model.max_positions else replace(model, max_positions=tokens)
 
 
@@ -164,7 +213,7 @@ def _setting(row: dict[str, Any], result: Any) -> str:
     return f"{row['dtype']}, {split}, {row['prompt']:.0f}/{row['output']:.0f}, {at_once}"
 
 
-def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = True) -> pd.DataFrame:
+def rows(level: float | None = 0.9, source: str | None = None, stacks: str = NAMED) -> pd.DataFrame:
     """Every published result beside its prediction.
 
     Parameters
@@ -173,8 +222,9 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
         Probability of the intervals; None leaves them out, which is faster.
     source : str, optional
         Only the rows of one source.
-    stacks : bool
-        Whether to take the parameters of the software that ran, where a chip has them, or the plain ones throughout.
+    stacks : str
+        :data:`NAMED`: the parameters of the software that ran, where a chip has them; :data:`DEFAULT`: what a user gets
+        who names none; else the name of one stack for all rows, ``"plain"`` for none.
 
     Returns
     -------
@@ -190,9 +240,7 @@ def rows(level: float | None = 0.9, source: str | None = None, stacks: bool = Tr
         row = {str(k): v for k, v in record.items()}
         if source is not None and row["source"] != source:
             continue
-        if not stacks:
-            row["stack"] = ""
-        result, name, scale = predict(row), figure(row), _scale(row)
+        result, name, scale = predict(row, stacks), figure(row), _scale(row)
         value = float(getattr(result, name)) * scale
         low, high = (float("nan"),) * 2 if level is None else result.interval(level, name)
         naive = _naive(row, result) * scale
@@ -293,7 +341,7 @@ def _had_a_part(table: pd.DataFrame, setting: str) -> pd.Series[bool]:
     return table["set_on"].str.split().map(lambda names: setting in names)
 
 
-def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
+def with_and_without(table: pd.DataFrame | None = None) -> pd.DataFrame:
     """TPOT and throughput with and without the rows that a setting was made on.
 
     Parameters
@@ -336,15 +384,20 @@ def apart(table: pd.DataFrame | None = None) -> pd.DataFrame:
     return pd.DataFrame.from_records([line(name, served[mask]) for name, mask in parts.items()])
 
 
-def sensitivity(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = None) -> pd.DataFrame:
-    """How the median error of TPOT and throughput depends on what counts as a system, and on the late choice of stacks.
+def others() -> dict[str, pd.DataFrame]:
+    """The rows predicted with each of :data:`OTHERS`, by what it is called there; without intervals."""
+    return {name: rows(None, stacks=stacks) for name, stacks in OTHERS.items()}
+
+
+def sensitivity(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFrame] | None = None) -> pd.DataFrame:
+    """How the median error of TPOT and throughput depends on what counts as a system, and on the choice of stacks.
 
     Parameters
     ----------
     table : DataFrame, optional
         From :func:`rows`; default: all of them.
-    plain : DataFrame, optional
-        The same without the parameters of stacks, which is what a user gets who names none; default: computed.
+    beside : dict of str to DataFrame, optional
+        From :func:`others`; default: computed.
 
     Returns
     -------
@@ -366,11 +419,11 @@ def sensitivity(table: pd.DataFrame | None = None, plain: pd.DataFrame | None = 
         return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
 
     table = rows(None) if table is None else table
-    plain = rows(None, stacks=False) if plain is None else plain
     lines = [line(name, table, by) for name, by in ways.items()]
-    lines.append(line("as the first, plain parameters instead of stacks", plain, SYSTEM))
-    others = plain[~_had_a_part(plain, "engine_spread")]
-    lines.append(line("the same without the rows of engine_spread", others, SYSTEM))
+    for name, data in (others() if beside is None else beside).items():
+        lines.append(line(f"as the first, {name}", data, SYSTEM))
+        apart = data[~_had_a_part(data, "engine_spread")]
+        lines.append(line(f"as the first, {name}, without the rows of engine_spread", apart, SYSTEM))
     return pd.DataFrame.from_records(lines)
 
 

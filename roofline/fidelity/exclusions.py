@@ -117,7 +117,7 @@ RULES = (
     Rule(
         IMPOSSIBLE,
         "faster than the lower bound, which no machine of that description can beat, by more than "
-        f"{MARGIN:.0%}: something other was measured than is said, or the bound is wrong",
+        f"{MARGIN:.0%}: something other was measured than the row states, or the bound is wrong",
         False,
         _impossible,
     ),
@@ -170,7 +170,7 @@ RULES = (
         "moe_slow_mode",
         "a configuration and routing, not block-scaled, whose rows take, in the median, more than "
         "2.5 times 30 us and the roofline at 80 %: nearly all ran kernels that were not tuned (tuning.py), and are "
-        "said as such where they count",
+        "labelled as such where they count",
         True,
         _slow_mode,
     ),

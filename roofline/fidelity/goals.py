@@ -118,13 +118,14 @@ RESIDUALS = (
     ),
     (
         "attention prefill",
-        "FlashAttention's own wave and split decisions at 5-20 us; fp8 at head_dim 64, up to 20 % faster than said "
-        "over 100 us (three groups of warps hide more of the softmax); many short prompts of many heads, 20 % faster.",
+        "FlashAttention's own wave and split decisions at 5-20 us; fp8 at head_dim 64, up to 20 % faster than "
+        "predicted over 100 us (three groups of warps hide more of the softmax); many short prompts of many heads, "
+        "20 % faster.",
     ),
     (
         "attention decode",
         "batches of 256-512 in vLLM (a sort that switches off above 1000 sequences); groups of 96 and 128 query heads "
-        "a KV head, 20-30 % faster than said; windows of 128 at head_dim 192.",
+        "a KV head, 20-30 % faster than predicted; windows of 128 at head_dim 192.",
     ),
     (
         "TensorRT-LLM attention",
@@ -134,15 +135,15 @@ RESIDUALS = (
     (
         "MLA",
         "prefill under 20 us; TensorRT-LLM's decode under 20 us. On A100 TensorRT-LLM's decode takes from twice to a "
-        "hundred times as long as is said: another kernel, not described.",
+        "hundred times as long as predicted: another kernel, not described.",
     ),
     (
         "MoE",
-        "what was called a slow mode are kernels that the benchmark ran untuned (roofline/fidelity/tuning.py): said, "
-        "14 % off. The goals are judged with every layer called tuned, as that label came late. Tuned: single sizes "
-        "three to ten times slow (1 % of the rows: the tuner's own choice), few tokens at skewed routing over ranks "
-        "(the older benchmark gave them all to one rank), tokens between powers of two, whose kernel was timed at the "
-        "lower one.",
+        "what was called a slow mode are kernels that the benchmark ran untuned (roofline/fidelity/tuning.py): "
+        "labelled so, 14 % off. The goals are judged with every layer called tuned, as that label came late. Tuned: "
+        "single sizes three to ten times slow (1 % of the rows: the tuner's own choice), few tokens at skewed routing "
+        "over ranks (the older benchmark gave them all to one rank), tokens between powers of two, whose kernel was "
+        "timed at the lower one.",
     ),
     (
         "collectives",

@@ -51,7 +51,7 @@ _ABOUT = (*_WORDS, "naive_s", "distribution")
 
 @dataclass(frozen=True)
 class Validation:
-    """Predictions held against measurements.
+    """Predictions compared with measurements.
 
     Attributes
     ----------
@@ -283,10 +283,12 @@ def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]], 
         good = measurements.numeric(arguments.drop(index=why.index))
         if good.empty:
             continue
-        said = measurements.predict(good, under).drop(columns=["kind", "dtype"])
+        predicted = measurements.predict(good, under).drop(columns=["kind", "dtype"])
         about = rows.loc[good.index, [c for c in _ABOUT if c in rows.columns and c != "naive_s"]]
         labels: dict[str, Any] = {"class": _class(str(op), str(variant)), "dtype": _dtype(good, str(op), str(variant))}
-        made = pd.concat([about, said], axis=1).assign(measured_s=good["time_s"], stack=" + ".join(stacks), **labels)
+        made = pd.concat([about, predicted], axis=1).assign(
+            measured_s=good["time_s"], stack=" + ".join(stacks), **labels
+        )
         if len(too_fast):
             made.loc[too_fast, "flags"] = exclusions.IMPOSSIBLE + ";" + made.loc[too_fast, "flags"].astype(str)
         for column in ("head_dim", "ep"):
@@ -421,11 +423,11 @@ def carries(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     def line(part: pd.DataFrame) -> dict[str, Any]:
-        said = [summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
-        errors = [s["mape"] for s in said]
-        mean = {name: float(np.mean([s[name] for s in said])) for name in ("naive", "coverage")}
+        lines = [summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
+        errors = [s["mape"] for s in lines]
+        mean = {name: float(np.mean([s[name] for s in lines])) for name in ("naive", "coverage")}
         return {
-            "lines": len(said),
+            "lines": len(lines),
             "rows": len(part),
             "least": min(errors),
             "most": max(errors),

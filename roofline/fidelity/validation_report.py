@@ -304,13 +304,16 @@ def page(found: Validation, picture: str = "") -> str:
     head = [
         "# How far off the predictions are",
         "",
-        f"Predictions held against measured operator times: {found.source}, "
+        f"Predictions compared with measured operator times: {found.source}, "
         f"{(~found.rows['chip'].str.contains('<')).sum():,} rows. Made by "
         "`roofline validate --markdown docs/validation.md --plot docs/validation.png`; whose the measurements are, and "
         "how the sample was drawn, is told in `roofline/evidence/measured/README.md`.",
         "",
         "Repeated measurements of one shape differ by 0.4-0.7 % in the median and 3-5 % at the 90th percentile, and "
         "frameworks by 3-5 %: below about 5 % one fits a software stack.",
+        "",
+        "Served models are held against published results in [end-to-end.md](end-to-end.md), recommendation models and "
+        "Meta's accelerators in [recommendation.md](recommendation.md).",
         "",
     ]
     if picture:

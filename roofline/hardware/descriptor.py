@@ -7,16 +7,17 @@ A descriptor is data. Reading one never evaluates anything: TOML in, numbers wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from roofline.base import units
-from roofline.base.errors import BadDescriptor, closest
+from roofline.base.errors import BadDescriptor, UnknownName, closest
 from roofline.hardware import ranges
 from roofline.hardware.explain import explain
-from roofline.hardware.number import Number
-from roofline.hardware.schema import Descriptor, Figure, parameter_schema
+from roofline.hardware.number import Number, Scenario
+from roofline.hardware.schema import Descriptor, Figure, Text, parameter_schema
 
 
 def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descriptor) -> dict[str, Number]:
@@ -54,7 +55,7 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
         elif name == "stack":
             for stack, table in value.items():
                 _flatten_efficiency(table.efficiency, sources, numbers, problems, f"stack.{stack}.efficiency")
-        elif name != "calibration":
+        elif name not in ("calibration", "scenario"):
             _flatten(name, value, sources, numbers)
     problems += _mistyped_sources(numbers, sources)
     problems += [problem for path, number in numbers.items() if (problem := _out_of_range(path, number))]
@@ -63,6 +64,61 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
     if problems:
         raise BadDescriptor(file, problems)
     return numbers
+
+
+def scenarios(raw: dict[str, Any], file: str, numbers: dict[str, Number]) -> dict[str, Scenario]:
+    """The scenarios of a descriptor that :func:`validate` has passed, their figures checked as the chip's own are.
+
+    Parameters
+    ----------
+    raw, file
+        As for :func:`validate`.
+    numbers : dict of str to Number
+        What that returned.
+
+    Raises
+    ------
+    BadDescriptor
+        For figures that the chip does not have, and weights that do not sum to 1.
+    """
+    tables, problems = raw.get("scenario", {}), []
+    found: dict[str, Scenario] = {}
+    for name, table in tables.items():
+        own: dict[str, Number] = {}
+        for path, figure in _leaves(table.get("figures", {})):
+            place = f"scenario.{name}.figures.{path}"
+            if path not in numbers:
+                problems.append(f"{place}: {UnknownName('figure of the chip', path, numbers)}")
+                continue
+            schema = _SCHEMA_OF[numbers[path].dimension]
+            try:
+                own[path] = _number(_figure(schema, figure), raw.get("sources", {}))
+            except ValidationError as error:
+                problems.extend(explain(error, schema, place))
+                continue
+            wrong = _out_of_range(path, own[path])
+            problems += [f"scenario.{name}.figures.{wrong}"] if wrong else []
+        found[name] = Scenario(float(table["weight"]), own, table.get("note", ""))
+    whole = sum(one.weight for one in found.values())
+    if found and abs(whole - 1) > 1e-3:
+        problems.append(f"scenario: expected weights that sum to 1, found {whole:.6g} of {', '.join(found)}")
+    if problems:
+        raise BadDescriptor(file, problems)
+    return found
+
+
+def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The figures of nested tables, each with its path."""
+    for key, value in table.items():
+        if isinstance(value, dict) and "value" not in value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+#: The schema of a figure of each dimension.
+_FIGURES: tuple[type[Figure], ...] = (Figure, *Figure.__subclasses__())
+_SCHEMA_OF = {one.dimension: one for one in _FIGURES}
 
 
 def _out_of_range(path: str, number: Number) -> str:
@@ -87,6 +143,8 @@ def _number(figure: Figure, sources: dict[str, str]) -> Number:
         si.get("low"),
         si.get("high"),
         figure.shape or "triangular",
+        correlates_with=figure.correlates_with or "",
+        correlation=figure.correlation or 1.0,
     )
 
 
@@ -180,6 +238,19 @@ def _consistency(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
     for name, place in (("main", levels[-1:]), ("cache", levels[-2:][:1])):
         if name in levels and name not in place:
             problems.append(f"memory.{name}: this name means the {'last' if name == 'main' else 'last but one'} level")
+    problems += _unknown_stacks(d)
     if not any(f"engines.vector.{dtype}" in numbers for dtype in units.VECTOR_DTYPES):
         problems.append(f"engines.vector: expected a rate for at least one of {', '.join(units.VECTOR_DTYPES)}")
+    return problems
+
+
+def _unknown_stacks(d: Descriptor) -> list[str]:
+    """Default stacks that the descriptor has no figures of."""
+    problems = []
+    for key, text in d.default_stack:
+        for name in text.value.split("+") if isinstance(text, Text) else ():
+            if name.strip() not in d.stack:
+                near = closest(name.strip(), d.stack, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(d.stack) or 'none'}"
+                problems.append(f"default_stack.{key}: the chip has no stack {name.strip()!r}{hint}")
     return problems

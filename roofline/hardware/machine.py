@@ -246,11 +246,17 @@ class Machine:
             n.value for d in units.VECTOR_DTYPES if (n := self.numbers.get(f"engines.vector.{d}")) is not None
         )
         latency = self.get(f"memory.{main}.latency")
+        channels = self.get(f"memory.{main}.channels")
+        cache_latency = self.get(f"memory.{cache}.latency", self["latency.cache"]) if has_cache else None
         numbers = {
             "vector_flops": vector,
             "memory_bandwidth": bandwidth,
             "memory_latency": self["latency.memory"] if latency is None else latency,
+            "memory_channels": self["channels.memory"] if channels is None else channels,
             "cache_bandwidth": self.level(cache, "bandwidth") if has_cache else bandwidth,
+            "cache_latency": self["latency.memory" if latency is None else f"memory.{main}.latency"]
+            if cache_latency is None
+            else cache_latency,
             "cache_capacity": self.level(cache, "capacity") if has_cache else 0.0,
             "core_count": cores,
             "core_memory": inner_capacity if self.flags[f"memory.{inner}.per"] == "core" else inner_capacity / cores,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ class Number:
         ``uniform``, ``triangular`` or ``loguniform``.
     inherited : str
         Name of the chip or family that the figure comes from; empty for the chip's own.
+    correlates_with : str
+        What the figure shares its luck with; empty: nothing.
+    correlation : float
+        How closely figures do that correlate with the same.
     """
 
     value: Any
@@ -35,9 +40,30 @@ class Number:
     high: float | None = None
     shape: str = "triangular"
     inherited: str = ""
+    correlates_with: str = ""
+    correlation: float = 1.0
 
     def of(self, origin: str) -> Number:
         """The same figure as one that comes from the chip or family `origin`."""
         return Number(  # a third of the time of dataclasses.replace, for every figure of every chip
-            self.value, self.dimension, self.kind, self.source, self.note, self.low, self.high, self.shape, origin
-        )
+            self.value, self.dimension, self.kind, self.source, self.note, self.low, self.high, self.shape, origin,
+            self.correlates_with, self.correlation,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One way that what is not known of a chip may turn out.
+
+    Attributes
+    ----------
+    weight : float
+        Its probability.
+    numbers : mapping of str to Number
+        The figures that are others then, by path.
+    note : str
+    """
+
+    weight: float
+    numbers: Mapping[str, Number]
+    note: str = ""

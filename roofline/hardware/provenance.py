@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from roofline.base import units
 from roofline.base.errors import BadDescriptor, shown
+from roofline.base.tomlfile import Table
 from roofline.hardware.schema import Calibration, Descriptor, Figure, Kind, Text
 
 _KINDS = typing.get_args(Kind)
@@ -41,7 +42,7 @@ class _Place(NamedTuple):
         return _Place("table", self.model) if self.form == "tables" else self
 
 
-def filled(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descriptor) -> dict[str, Any]:
+def filled(raw: Table, file: str, schema: type[BaseModel] = Descriptor) -> Table:
     """The raw descriptor with every figure a table of its own, and `source` and `kind` in each.
 
     What has no source or kind in reach is left as it is, for the schema to refuse.
@@ -67,10 +68,10 @@ def filled(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descriptor)
     return found
 
 
-def _table(table: dict[str, Any], place: _Place, above: _Said, path: str, problems: list[str]) -> dict[str, Any]:
+def _table(table: Table, place: _Place, above: _Said, path: str, problems: list[str]) -> Table:
     """A table whose figures have been told what it says, and what those around it say."""
     said = _said(table, above, path, problems)
-    found: dict[str, Any] = {}
+    found: Table = {}
     for key, value in table.items():
         if key in _Said._fields:
             continue  # handed down, and not to be inherited by another file
@@ -99,7 +100,7 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, dict) and "value" not in value
 
 
-def _said(table: dict[str, Any], above: _Said, path: str, problems: list[str]) -> _Said:
+def _said(table: Table, above: _Said, path: str, problems: list[str]) -> _Said:
     source, kind = table.get("source", above.source), table.get("kind", above.kind)
     if BLANK in (source, kind):
         problems += [line for key in _Said._fields for line in _blanks(table.get(key), f"{path}.{key}".lstrip("."))]

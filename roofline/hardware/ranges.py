@@ -60,15 +60,17 @@ PARAMETERS: dict[str, Range] = {
     ), _FRACTION),
     # Shares of something that is done or not.
     **dict.fromkeys((
-        "cache_share", "epilogue_share", "fetch_share", "overlap_share", "quantize_pairs", "shot_share", "tail_share",
-        "throttle_share",
+        "cache_share", "epilogue_share", "fetch_share", "overlap_share", "pinned_share", "quantize_pairs", "shot_share",
+        "tail_share", "throttle_share",
     ), _SHARE),
     # Times, s.
     **dict.fromkeys((
         "launch_s", "chunk_s", "convert_s", "decode_fill_s", "decode_split_s", "fallback_s", "hop_s", "prologue_s",
         "quantize_s", "scatter_s", "sort_s", "split_s", "throttle_s", "widen_s",
     ), _FIXED),
-    **dict.fromkeys(("block_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_write_s"), _ITEM),
+    **dict.fromkeys((
+        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_write_s",
+    ), _ITEM),
     **dict.fromkeys(("scatter_element_s", "score_s", "widen_element_s"), _ELEMENT),
     # Cycles of a core.
     **dict.fromkeys(("bag_cycles", "issue_cycles", "page_walk_cycles", "row_cycles"), _CYCLES),
@@ -79,6 +81,7 @@ PARAMETERS: dict[str, Range] = {
     "row_cores": Range(1e-9, 1e18),
     # Bytes.
     "inflight_bytes": Range(1.0, 1e12),
+    "inflight_rows": Range(1.0, 1e9),
     "tlb_reach_bytes": Range(1.0, 1e21),
     "transaction_bytes": Range(1.0, 1e6),
     # The rest.
@@ -89,6 +92,16 @@ PARAMETERS: dict[str, Range] = {
     "padding": Range(0.0, 100.0),
     "pack_passes": Range(0.0, 100.0),
 }  # fmt: skip
+
+#: Figures of what a chip and its server draw and cost, by path.
+POWER: dict[str, Range] = {
+    "power.active_share": _SHARE,
+    "power.compute_share": Range(0.0, 10.0),
+    "power.memory_share": Range(0.0, 10.0),
+    "server.power_share": Range(0.0, 10.0),
+    "server.factor": Range(1.0, 10.0),
+    "server.price_factor": Range(1.0, 100.0),
+}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -105,11 +118,13 @@ def of(path: str, dimension: str) -> Range:
     name = path.rpartition(".")[2]
     if is_spread(path):
         return _SPREAD
+    if path in POWER:
+        return POWER[path]
     if path == name or "efficiency." in path:
         return PARAMETERS.get(name, DIMENSIONS[dimension])
-    if path == "cores.count" or name == "domain":
+    if path == "cores.count" or name in ("domain", "channels") or path == "channels.memory":
         return _CORES
-    if path == "latency.memory" or (path.startswith("memory.") and name == "latency"):
+    if path in ("latency.memory", "latency.cache") or (path.startswith("memory.") and name == "latency"):
         return _MEMORY_LATENCY
     return DIMENSIONS[dimension]
 
@@ -140,3 +155,8 @@ def outside(path: str, dimension: str, *values: Any) -> str:
 def _within(value: Any, allowed: Range) -> bool:
     inside = (allowed.least <= value) & (value <= allowed.most)
     return everywhere(inside & (value % 1 == 0) if allowed.whole else inside)
+
+
+def is_power_or_price(path: str) -> bool:
+    """Whether a figure tells what a chip draws or costs, and nothing of how fast it is."""
+    return path.startswith(("power.", "server.", "price."))

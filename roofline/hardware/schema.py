@@ -71,6 +71,14 @@ class Figure(_Strict):
         default=None, description="Shape of the belief from low to high; triangular (the default) peaks at value."
     )
     note: str = Field(default="", description="Why a range; which sources disagree; what was assumed.")
+    correlates_with: Word | None = Field(
+        default=None,
+        description="What the figure shares its luck with, in one word (clock, process): all that name it lie high or "
+        "low in their ranges together.",
+    )
+    correlation: float | None = Field(
+        default=None, gt=0, le=1, description="How closely two such figures do so, from above 0 to 1; the default is 1."
+    )
 
     _numbers: dict[str, float] = PrivateAttr(default_factory=dict)
 
@@ -84,6 +92,10 @@ class Figure(_Strict):
             raise ValueError(f"expected low <= value <= high, found {self.low!r}, {self.value!r}, {self.high!r}")
         if self.shape is not None and "low" not in numbers:
             raise ValueError("a shape needs low and high")
+        if self.correlates_with is not None and "low" not in numbers:
+            raise ValueError("correlates_with needs low and high")
+        if self.correlation is not None and self.correlates_with is None:
+            raise ValueError("a correlation needs correlates_with")
         if self.shape == "loguniform" and not numbers["low"] > 0:
             raise ValueError(f"expected a low above zero for shape loguniform, found {self.low!r}")
         return self
@@ -185,6 +197,7 @@ class Level(_Table):
     capacity: Capacity
     bandwidth: Bandwidth | None = Field(default=None, description="Read bandwidth.")
     latency: Duration | None = None
+    channels: Figure | None = Field(default=None, description="Channels that answer independently of each other.")
 
 
 class Link(_Table):
@@ -216,18 +229,52 @@ class Latencies(_Table):
     """What a way in or out takes where its own table gives no latency."""
 
     memory: Duration | None = None
+    cache: Duration | None = None
     link: Duration | None = None
     network: Duration | None = None
     host: Duration | None = None
 
 
+class Channels(_Table):
+    """Channels of main memory where its own table does not say how many it has."""
+
+    memory: Figure | None = None
+
+
 class PowerTable(_Table):
-    tdp: Power | None = None
-    typical: Power | None = None
+    """What a chip draws, and how that goes with its load: see ``estimates/power.py``."""
+
+    tdp: Power | None = Field(default=None, description="The most that it draws for long.")
+    typical: Power | None = Field(default=None, description="What it draws in the vendor's or owner's usual work.")
+    idle: Power | None = Field(default=None, description="What it draws with nothing to do.")
+    idle_share: Fraction | None = Field(default=None, description="The same as a share of the TDP, where not known.")
+    typical_load: Fraction | None = Field(default=None, description="The load at which `typical` is drawn.")
+    active_share: Figure | None = Field(default=None, description="Load while anything runs at all.")
+    compute_share: Figure | None = Field(default=None, description="Load of the matrix engine at its datasheet's rate.")
+    memory_share: Figure | None = Field(default=None, description="Load of main memory at its datasheet's bandwidth.")
+    spread: Figure | None = Field(default=None, description="Standard deviation of ln(measured / predicted) power.")
+
+
+class Server(_Table):
+    """What a chip's server takes beside it."""
+
+    power: Power | None = Field(
+        default=None, description="A chip's share of host, network and idling fans, drawn at any load."
+    )
+    power_share: Figure | None = Field(
+        default=None, description="The same for each watt of the chip's TDP, where not known."
+    )
+    factor: Figure | None = Field(
+        default=None, description="Watts at the wall for each watt inside: power supplies, and fans that follow it."
+    )
+    price_factor: Figure | None = Field(
+        default=None, description="Price of a server with its network for each dollar of its chips."
+    )
 
 
 class Price(_Table):
-    purchase: Money | None = None
+    purchase: Money | None = Field(default=None, description="Of one chip.")
+    hour: Money | None = Field(default=None, description="Of renting one chip for an hour, with its server and power.")
 
 
 #: Operator class -> parameter -> figure, or dtype -> parameter -> figure. Checked one by one: see ``descriptor.py``.
@@ -239,6 +286,25 @@ class Stack(_Table):
 
     note: str = ""
     efficiency: Efficiency = {}
+
+
+class DefaultStack(_Table):
+    """The stacks that a language model is costed on where none is named: the software best known on this chip.
+
+    What holds for a model is laid one upon the other, in this order. The `note` of each says why it was chosen.
+    """
+
+    language: Text | None = Field(default=None, description="For every language model.")
+    multi_head: Text | None = Field(default=None, description="For those with as many KV heads as query heads.")
+    fp4_experts: Text | None = Field(default=None, description="For those whose routed experts' weights are fp4.")
+
+
+class Scenario(_Table):
+    """One way that what is not known may turn out: its probability, and the figures that are others then."""
+
+    weight: float = Field(gt=0, le=1, description="Its probability; those of all scenarios sum to 1.")
+    note: str = ""
+    figures: Efficiency = Field(default={}, description="Figures by their paths, in place of the chip's own.")
 
 
 class Calibration(_Strict):
@@ -273,13 +339,19 @@ class Descriptor(_Table):
     engines: Engines
     memory: dict[LevelName, Level] = Field(min_length=1, json_schema_extra=_also_defaults)
     latency: Latencies = Latencies()
+    channels: Channels = Channels()
     links: Links = Links()
     overheads: Overheads = Overheads()
     power: PowerTable = PowerTable()
+    server: Server = Server()
     price: Price = Price()
     efficiency: Efficiency = {}
     stack: dict[Word, Stack] = Field(
         default={}, description="Parameters that differ by software: on_stack(NAME).", json_schema_extra=_also_defaults
+    )
+    default_stack: DefaultStack = DefaultStack()
+    scenario: dict[Word, Scenario] = Field(
+        default={}, description="What may be instead, by name: scenario(NAME).", json_schema_extra=_also_defaults
     )
     calibration: dict[Word, Calibration] = {}
 
@@ -292,7 +364,10 @@ class FamilyDefaults(_Table):
     note: str = ""
     sources: dict[str, Source] = {}
     latency: Latencies = Latencies()
+    channels: Channels = Channels()
     overheads: Overheads = Overheads()
+    power: PowerTable = PowerTable()
+    server: Server = Server()
     efficiency: Efficiency = {}
 
 

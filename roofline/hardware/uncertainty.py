@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload
+from roofline.base.errors import BadWorkload, shown
 from roofline.base.kept import kept
 from roofline.base.numeric import quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
     from roofline.hardware.chip import Chip
     from roofline.hardware.number import Number
@@ -30,7 +30,7 @@ SAMPLES = 256
 def ranged(chip: Chip) -> dict[str, Number]:
     """The figures of a chip, and of its family where the chip has none of its own, that carry a range."""
     merged = {**chip.defaults, **chip.numbers}
-    return {path: n for path, n in merged.items() if n.low is not None and n.high is not None and n.low < n.high}
+    return {path: n for path, n in merged.items() if _doubted(n)}
 
 
 def quantile(number: Number, q: np.ndarray) -> np.ndarray:
@@ -57,21 +57,37 @@ def quantile(number: Number, q: np.ndarray) -> np.ndarray:
 
 
 def sample(
-    chip: Chip, count: int = SAMPLES, seed: int = 0, trailing: int = 0, only: Iterable[str] | None = None
+    chip: Chip,
+    count: int = SAMPLES,
+    seed: int = 0,
+    trailing: int = 0,
+    only: Iterable[str] | None = None,
+    *,
+    method: str = "hypercube",
+    scenarios: bool = False,
 ) -> Chip:
-    """A chip whose ranged figures are arrays of samples, independent of each other.
+    """A chip whose ranged figures are arrays of samples.
+
+    Figures are independent of each other, but for those that the descriptor says share their luck
+    (``correlates_with``): these are tied by a Gaussian copula of one factor, two of them with the correlation
+    ``sqrt(a b)`` of their own `correlation` a and b; 1, the default, makes them rise and fall as one.
 
     Parameters
     ----------
     chip : Chip
     count : int
-        Samples. Each figure is stratified over `count` equal slices of its belief (a Latin hypercube).
+        Samples.
     seed : int
         The same seed gives the same samples.
     trailing : int
         Axes of length 1 to append to the sample axis, so that it broadcasts against other axes.
     only : iterable of str, optional
         The figures to sample; default: all that have a range.
+    method : str
+        ``"hypercube"``: each figure by itself is stratified over `count` equal slices of its belief (a Latin
+        hypercube); ``"sobol"``: a scrambled Sobol sequence, even in many of them together, best with a power of two.
+    scenarios : bool
+        Let each sample choose one of the chip's scenarios, by their weights; otherwise its figures are as they stand.
 
     Returns
     -------
@@ -82,20 +98,140 @@ def sample(
     ------
     UnknownName
         For a figure in `only` that the chip does not have.
+    BadWorkload
+        For no samples, negative axes, and a method that there is not.
     """
     if count < 1 or trailing < 0:
         raise BadWorkload(f"expected at least one sample and no negative axes, found {count!r} and {trailing!r}")
+    if method not in ("hypercube", "sobol"):
+        raise BadWorkload(f"expected the method hypercube or sobol, found {shown(method)}")
     wanted = None if only is None else {chip.path(path) for path in only}
-    beliefs = {path: number for path, number in ranged(chip).items() if wanted is None or path in wanted}
-    if not beliefs:
+    unknown = chances(chip, wanted, scenarios=scenarios)
+    if not unknown:
         return chip
+    uniform = (_hypercube if method == "hypercube" else sobol)(len(unknown), count, seed)
+    return settled(chip, dict(zip(unknown, uniform.T, strict=True)), trailing, wanted, scenarios=scenarios)
+
+
+def luck(unknown: Iterable[str], count: int = SAMPLES, seed: int = 0) -> dict[str, np.ndarray]:
+    """Numbers between 0 and 1 for each of some :func:`chances`, a Latin hypercube: what :func:`settled` takes."""
+    names = list(unknown)
+    return dict(zip(names, _hypercube(len(names), count, seed).T, strict=True)) if names else {}
+
+
+def chances(chip: Chip, only: Iterable[str] | None = None, *, scenarios: bool = True) -> tuple[str, ...]:
+    """What is left to chance on a chip, by names that other chips have in common with it where they inherit the figure.
+
+    Parameters
+    ----------
+    chip : Chip
+    only : iterable of str, optional
+        Paths of the figures in question; default: all that have a range.
+    scenarios : bool
+        Whether the choice of a scenario is one of them, and what is in doubt in each.
+
+    Returns
+    -------
+    tuple of str
+        Such as ``"artemis:memory.dram.bandwidth"``, ``"artemis:scenario"``.
+    """
+    found: dict[str, None] = {}
+    for path, number in _beliefs(chip, only, scenarios):
+        found.update(dict.fromkeys(name for name, _ in _parts(chip, path, number)))
+    if scenarios and chip.scenarios:
+        found[_choice(chip)] = None
+    return tuple(found)
+
+
+def settled(
+    chip: Chip,
+    uniform: Mapping[str, np.ndarray],
+    trailing: int = 0,
+    only: Iterable[str] | None = None,
+    *,
+    scenarios: bool = True,
+) -> Chip:
+    """The chip as chance has it: each figure that has a range an array.
+
+    Parameters
+    ----------
+    chip : Chip
+    uniform : mapping of str to ndarray
+        For each of its :func:`chances` numbers between 0 and 1, all of one length.
+    trailing, only, scenarios
+        As for :func:`sample` and :func:`chances`.
+    """
     own, family = dict(chip.numbers), dict(chip.defaults)
-    draws = _hypercube(len(beliefs), count, seed)
-    for (path, number), q in zip(beliefs.items(), draws.T, strict=True):
-        values: Any = quantile(number, q).reshape((count,) + (1,) * trailing)
+    forks = dict(chip.scenarios) if scenarios else {}
+    edges = np.cumsum([one.weight for one in forks.values()])
+    chosen = np.searchsorted(edges[:-1], uniform[_choice(chip)], side="right") if forks else None
+    values: dict[str, np.ndarray] = {}
+    for path, number in _beliefs(chip, only, scenarios=False):
+        values[path] = quantile(number, _place(chip, path, number, uniform))
+    for i, fork in enumerate(forks.values()):
+        assert chosen is not None
+        for path, number in fork.numbers.items():
+            here = quantile(number, _place(chip, path, number, uniform)) if _doubted(number) else float(number.value)
+            usual = values.get(path, np.asarray(float(chip[path])))
+            values[path] = np.where(chosen == i, here, usual)
+    for path, drawn in values.items():
         place = own if path in own else family  # a family's figure must not come to outrank the chip's own
-        place[path] = dataclasses.replace(number, value=values, low=None, high=None)
-    return dataclasses.replace(chip, numbers=own, defaults=family)
+        array: Any = drawn.reshape(drawn.shape + (1,) * trailing)
+        place[path] = dataclasses.replace(place[path], value=array, low=None, high=None)
+    left = {} if scenarios else chip.scenarios
+    return dataclasses.replace(chip, numbers=own, defaults=family, scenarios=left)
+
+
+def _doubted(number: Number) -> bool:
+    return number.low is not None and number.high is not None and number.low < number.high
+
+
+def _beliefs(chip: Chip, only: Iterable[str] | None, scenarios: bool) -> Iterator[tuple[str, Number]]:
+    """The figures that are in doubt, those of scenarios too."""
+    wanted = None if only is None else set(only)
+    for path, number in ranged(chip).items():
+        if wanted is None or path in wanted:
+            yield path, number
+    for fork in chip.scenarios.values() if scenarios else ():
+        yield from ((path, number) for path, number in fork.numbers.items() if _doubted(number))
+
+
+def _parts(chip: Chip, path: str, number: Number) -> list[tuple[str, float]]:
+    """The chances that a figure hangs on, and its weight on each as a normal score."""
+    origin = number.inherited or chip.name.partition("[")[0]
+    if not number.correlates_with:
+        return [(f"{origin}:{path}", 1.0)]
+    together = (f"{origin}:{number.correlates_with}", math.sqrt(number.correlation))
+    rest = math.sqrt(1.0 - number.correlation)
+    return [together, (f"{origin}:{path}", rest)] if rest else [together]
+
+
+def _choice(chip: Chip) -> str:
+    """The chance that decides which scenario comes true."""
+    first = next((n for fork in chip.scenarios.values() for n in fork.numbers.values()), None)
+    origin = first.inherited if first is not None and first.inherited else chip.name.partition("[")[0]
+    return f"{origin}:scenario"
+
+
+def _place(chip: Chip, path: str, number: Number, uniform: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How far up its range a figure lies, as a probability."""
+    parts = _parts(chip, path, number)
+    if len(parts) == 1:
+        return uniform[parts[0][0]]
+    from scipy.special import ndtr, ndtri
+
+    inside = {name: np.clip(uniform[name], 1e-15, 1 - 1e-15) for name, _ in parts}
+    score: np.ndarray = ndtr(sum(weight * ndtri(inside[name]) for name, weight in parts))
+    return score
+
+
+def sobol(chances: int, count: int, seed: int) -> np.ndarray:
+    """The first `count` points of a scrambled Sobol sequence (Owen 1998; scipy.stats.qmc), [count, chances]."""
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(chances, scramble=True, seed=np.random.default_rng(seed))
+    drawn: np.ndarray = sequence.random_base2(max(0, math.ceil(math.log2(count))))[:count]
+    return drawn
 
 
 def error_factors(spread: np.ndarray, count: int, seed: int = 1) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,11 @@ LONGEST_NAME, LONGEST_TITLE = 60, 80
 
 #: What stands among the changes for the software stacks that were laid on a chip.
 STACK = "stack"
+
+#: The name of no stack: the chip's own figures.
+PLAIN = "plain"
+#: What stands among them for the scenario that was chosen.
+SCENARIO = "scenario"
 
 
 # Values -----------------------------------------------------------------------------------------------------------
@@ -67,9 +72,64 @@ def followed(path: str, old: Number, ratio: Any, driver: str) -> Number:
     return _what_if(old, value, f"what-if: scaled with {driver}")
 
 
+def under_stacks(paths: Mapping[str, Any], numbers: Mapping[str, Number]) -> tuple[dict[str, Number], dict[str, str]]:
+    """What a what-if makes of the same figures under the chip's stacks, and why it can hold on some of them not.
+
+    So a what-if holds on whatever stack the chip is put afterwards, and a factor is one of that stack's figure: the
+    order of the two does not matter. Who changes a stack's own figure (``stack.vllm.efficiency...``) means that one.
+
+    Parameters
+    ----------
+    paths : mapping
+        Figure -> new value, as for :func:`changed`.
+    numbers : mapping of str to Number
+        The chip's own figures.
+    """
+    wanted = {path for path in paths if path.startswith("efficiency.")}
+    new: dict[str, Number] = {}
+    unfit: dict[str, str] = {}
+    for path, number in numbers.items() if wanted else ():
+        if not path.startswith("stack.") or path in paths or (plain := path.split(".", 2)[2]) not in wanted:
+            continue
+        try:
+            new[path] = changed(path, paths[plain], number)
+        except BadWorkload as error:
+            unfit[path] = str(error)
+    return new, unfit
+
+
+def still_best(default: Mapping[str, Any], numbers: Mapping[str, Number], own: Collection[str]) -> dict[str, Any]:
+    """The default stacks that do not lay what was found on another chip over figures of this one's own.
+
+    Parameters
+    ----------
+    default : mapping
+        Class of model -> the stack, as in a descriptor's ``[default_stack]``.
+    numbers : mapping of str to Number
+    own : collection of str
+        The figures of `numbers` that are not inherited.
+    """
+    mine = [path for path in own if path.startswith("efficiency.")]
+
+    def covers(name: str) -> bool:
+        laid = (f"stack.{name}.{path}" for path in mine)
+        return any(path in numbers and path not in own for path in laid)
+
+    return {key: one for key, one in default.items() if not any(covers(n.strip()) for n in one["value"].split("+"))}
+
+
 def _what_if(old: Number, value: Any, source: str) -> Number:
     return dataclasses.replace(
-        old, value=value, kind="what-if", source=source, low=None, high=None, shape="triangular", inherited=""
+        old,
+        value=value,
+        kind="what-if",
+        source=source,
+        low=None,
+        high=None,
+        shape="triangular",
+        inherited="",
+        correlates_with="",
+        correlation=1.0,
     )
 
 

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.base import tomlfile, units
 from roofline.base.errors import BadWorkload
+from roofline.base.tomlfile import Table
 from roofline.hardware.schema import LONGEST_NAME, NAME
 
 if TYPE_CHECKING:
-    from roofline.hardware.number import Number
+    from roofline.hardware.number import Number, Scenario
 
 
 def to_toml(
-    head: dict[str, Any], flags: Mapping[str, Any], numbers: Mapping[str, Number], calibration: Mapping[str, Any]
+    head: Table,
+    flags: Mapping[str, Any],
+    numbers: Mapping[str, Number],
+    calibration: Mapping[str, Any],
+    default_stack: Mapping[str, Any],
+    scenarios: Mapping[str, Scenario],
 ) -> str:
     """The text of a descriptor that loads to the same figures; see :meth:`roofline.hardware.chip.Chip.to_toml`.
 
@@ -27,8 +33,10 @@ def to_toml(
         What is not a number, by dotted path (``levels`` apart).
     numbers : dict of str to Number
     calibration : dict
+    default_stack : dict
+    scenarios : dict of str to Scenario
     """
-    table: dict[str, Any] = {"schema": 1, **head}
+    table: Table = {"schema": 1, **head}
     for level in flags["levels"]:
         _put(table, f"memory.{level}", {})  # the order of the levels is part of what the file says
     process = {key.removeprefix("process."): flag for key, flag in flags.items() if key.startswith("process.")}
@@ -40,12 +48,18 @@ def to_toml(
             _put(table, path, flag)
     for path, number in numbers.items():
         _put(table, path, figure(path, number))
-    if calibration:
-        table["calibration"] = calibration
+    for name, scenario in scenarios.items():
+        _put(table, f"scenario.{name}.weight", scenario.weight)
+        _put(table, f"scenario.{name}.note", scenario.note)
+        for path, number in scenario.numbers.items():
+            _put(table, f"scenario.{name}.figures.{path}", figure(path, number))
+    for key, one in (("default_stack", default_stack), ("calibration", calibration)):
+        if one:
+            table[key] = one
     return tomlfile.write(table)
 
 
-def _put(table: dict[str, Any], path: str, value: Any) -> None:
+def _put(table: Table, path: str, value: Any) -> None:
     *outer, last = path.split(".")
     for part in outer:
         table = table.setdefault(part, {})
@@ -59,7 +73,7 @@ def identifier(text: str) -> str:
     return re.sub(r"[^a-z0-9.+_]+", "-", text.lower()).strip(".+_-")[:LONGEST_NAME] or "machine"
 
 
-def figure(path: str, number: Number) -> dict[str, Any]:
+def figure(path: str, number: Number) -> Table:
     """A figure as the table that a descriptor has of it.
 
     Raises
@@ -71,10 +85,12 @@ def figure(path: str, number: Number) -> dict[str, Any]:
         raise BadWorkload(f"{path} is an array: a descriptor holds one value for each figure")
     if not number.source.strip():
         raise BadWorkload(f"{path} has no source: a descriptor says of every figure where it was read")
-    figure: dict[str, Any] = {"value": _quantity(number.value, number.dimension)}
+    figure: Table = {"value": _quantity(number.value, number.dimension)}
     if number.low is not None and number.high is not None:
         figure |= {"low": _quantity(number.low, number.dimension), "high": _quantity(number.high, number.dimension)}
         figure["shape"] = number.shape
+        if number.correlates_with:
+            figure |= {"correlates_with": number.correlates_with, "correlation": number.correlation}
     figure |= {"source": number.source, "kind": "estimated" if number.kind == "what-if" else number.kind}
     return figure | ({"note": number.note} if number.note else {})
 

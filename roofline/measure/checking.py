@@ -1,4 +1,4 @@
-"""What a run to go on with has on file, held against what a measuring run can have written."""
+"""What a run to go on with has on file, compared with what a measuring run can have written."""
 
 from __future__ import annotations
 

@@ -81,9 +81,9 @@ def finish(session: Session, chip: Chip) -> Result:
     refused = pd.read_csv(session.refused.path)
     shapes = table[["op", "time_s", "dtype", *(c for c in table.columns if c in SHAPE)]]
     source = f"roofline measure, {read_json(session.record_path).get('date', '')}"
-    apart = table["role"].eq(TEST)
-    calibrated, judged = fit(shapes[~apart], chip, source, session)
-    validation = validate(shapes, apart, chip, calibrated)
+    unseen = table["role"].eq(TEST)
+    calibrated, judged = fit(shapes[~unseen], chip, source, session)
+    validation = validate(shapes, unseen, chip, calibrated)
     why = unfit(table, refused, validation, judged)
     if why:
         calibrated = dataclasses.replace(calibrated, note=f"NOT FIT FOR USE: {'; '.join(why)}. {chip.note}")
@@ -149,7 +149,7 @@ def fit(table: pd.DataFrame, chip: Chip, source: str, session: Session) -> tuple
     return chip, judged
 
 
-def validate(table: pd.DataFrame, apart: pd.Series[bool], before: Chip, after: Chip) -> pd.DataFrame:
+def validate(table: pd.DataFrame, unseen: pd.Series[bool], before: Chip, after: Chip) -> pd.DataFrame:
     """Predicted against measured, by class and over all; see :attr:`Result.validation`."""
     import pandas as pd
 
@@ -158,15 +158,15 @@ def validate(table: pd.DataFrame, apart: pd.Series[bool], before: Chip, after: C
         {
             "kind": first["kind"],
             "dtype": first["dtype"],
-            "apart": apart.reindex(first.index),
+            "unseen": unseen.reindex(first.index),
             "before": (first["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
             "after": (second["predicted_s"] / table["time_s"].astype(float) - 1).abs(),
         }
     ).dropna(subset="kind")
 
     def line(kind: str, dtype: str, part: pd.DataFrame) -> dict[str, Any]:
-        test = part.loc[part["apart"], "after"]
-        fitted = part[~part["apart"]]
+        test = part.loc[part["unseen"], "after"]
+        fitted = part[~part["unseen"]]
         return {
             "kind": kind,
             "dtype": dtype,

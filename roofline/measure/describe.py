@@ -44,22 +44,56 @@ def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], re
         When no bandwidth or no peak was measured.
     """
     best = list(ceilings(probes).values())
+    found = _levels(best, system)
+    peaks = _peaks(best)
+    table = _head(name, system, kind, record)
+    if system.clock_hz > 0:
+        note = "As stated; the clock under load may differ."
+        table["clock"] = _figure(f"{system.clock_hz / 1e9:.6g} GHz", "system", note=note)
+    table["engines"] = _engines(kind, peaks)
+    table["memory"] = _memory(found, best, system)
+    table["links"] = {"host": _host_link(best, found[-1])}
+    launch = _first(best, "launch")
+    if launch is not None:
+        note = "The smallest kernel, or an empty parallel loop."
+        table["overheads"] = {"launch": _figure(f"{launch.value:.4g} s", _SOURCE, note=note)}
+    if kind == "cpu":
+        # A starting point for the fit: a call of numpy's BLAS packs both operands, each read and written about once.
+        packing = {"value": 3, "source": "BLAS libraries lay operands out anew in every call", "kind": "estimated"}
+        table["efficiency"] = {"gemm": {"pack_passes": packing}}
+    return tomlfile.write(table)
+
+
+def _levels(best: list[Probe], system: System) -> list[levels.Level]:
+    """The levels of memory, from the bandwidths measured over sizes."""
     curves: dict[str, dict[int, float]] = {}
     for p in best:
         if p.probe == "bandwidth":
             curves.setdefault(p.mode, {})[p.bytes] = p.value
-    found = levels.find(curves, system.caches, system.memory_bytes)
+    return levels.find(curves, system.caches, system.memory_bytes)
+
+
+def _peaks(best: list[Probe]) -> dict[str, Probe]:
+    """The highest rate of each dtype."""
     peaks: dict[str, Probe] = {}
     for p in best:
         if p.probe == "peak" and (p.dtype not in peaks or p.value > peaks[p.dtype].value):
             peaks[p.dtype] = p
     if not peaks:
         raise BadData("no peak rate was measured")
+    return peaks
 
+
+def _first(best: list[Probe], what: str) -> Probe | None:
+    return next((p for p in best if p.probe == what), None)
+
+
+def _head(name: str, system: System, kind: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What a descriptor says of the chip and of the run before its figures begin."""
     date = str(record["date"])
     rest = {k: v for k, v in record.items() if k != "date"}
     stack = "; ".join(f"{k} {v}" for k, v in system.software.items())
-    table: dict[str, Any] = {
+    return {
         "schema": 1,
         "name": name,
         "title": system.title,
@@ -74,12 +108,12 @@ def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], re
         },
         "cores": {"name": system.core_name, "count": _figure(system.cores, "system")},
     }
-    if system.clock_hz > 0:
-        note = "As stated; the clock under load may differ."
-        table["clock"] = _figure(f"{system.clock_hz / 1e9:.6g} GHz", "system", note=note)
-    table["engines"] = _engines(kind, peaks)
-    table["memory"] = {}
-    latency = next((p for p in best if p.probe == "latency"), None)
+
+
+def _memory(found: list[levels.Level], best: list[Probe], system: System) -> dict[str, dict[str, Any]]:
+    """A table for each level of memory; the last is main memory, with its latency."""
+    tables: dict[str, dict[str, Any]] = {}
+    latency = _first(best, "latency")
     for n, level in enumerate(found):
         last = n == len(found) - 1
         cores = system.cores if level.per_core else 1
@@ -93,7 +127,7 @@ def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], re
             high=f"{level.bandwidth / cores:.6g} B/s",
             note="Fastest stream; low: the slowest kind (writes), median.",
         )
-        table["memory"][level.name] = {
+        tables[level.name] = {
             "type": "dram" if last else "cache",
             "per": "core" if level.per_core else "chip",
             "capacity": capacity,
@@ -101,17 +135,8 @@ def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], re
         }
         if last and latency is not None:
             note = "One dependent access at a time, random lines."
-            table["memory"][level.name]["latency"] = _figure(f"{latency.value:.4g} s", _SOURCE, note=note)
-    table["links"] = {"host": _host_link(best, found[-1])}
-    launch = next((p for p in best if p.probe == "launch"), None)
-    if launch is not None:
-        note = "The smallest kernel, or an empty parallel loop."
-        table["overheads"] = {"launch": _figure(f"{launch.value:.4g} s", _SOURCE, note=note)}
-    if kind == "cpu":
-        # A starting point for the fit: a call of numpy's BLAS packs both operands, each read and written about once.
-        packing = {"value": 3, "source": "BLAS libraries lay operands out anew in every call", "kind": "estimated"}
-        table["efficiency"] = {"gemm": {"pack_passes": packing}}
-    return tomlfile.write(table)
+            tables[level.name]["latency"] = _figure(f"{latency.value:.4g} s", _SOURCE, note=note)
+    return tables
 
 
 def _figure(value: Any, source: str, **more: Any) -> dict[str, Any]:

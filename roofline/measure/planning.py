@@ -64,7 +64,7 @@ class Plan:
     ----------
     work, links : list of Work
         Operators, in the order of their suites; collectives between devices.
-    apart : set
+    unseen : set
         Keys of the shapes that nothing will be fitted to.
     left_out : dict of str to int
         Why cases are not measured -> how many.
@@ -72,7 +72,7 @@ class Plan:
 
     work: list[Work] = field(default_factory=list)
     links: list[Work] = field(default_factory=list)
-    apart: set[Any] = field(default_factory=set)
+    unseen: set[Any] = field(default_factory=set)
     left_out: dict[str, int] = field(default_factory=dict)
 
     def leave_out(self, why: str, count: int = 1) -> None:
@@ -109,7 +109,7 @@ def plan(
     done = _done(rows, refused, ROUNDS[size])
     grid = suites.cases(backend.kind, size, names, cache)
     drawn = suites.held_out(backend.kind, size, names, cache)
-    found = Plan(apart={key(case) for case in drawn})
+    found = Plan(unseen={key(case) for case in drawn})
     for case in [*grid, *drawn]:
         if case["op"] in collectives.KINDS:
             if backend.devices < 2:
@@ -151,17 +151,17 @@ def _done(rows: Iterable[dict[str, str]], refused: Iterable[dict[str, str]], all
 
 
 def _cut(found: Plan, left_s: float) -> None:
-    """Leave out what one round has no time for: the same share of the shapes apart and of the others, at random."""
+    """Leave out what one round has no time for, at random: the same share of the unseen shapes and of the others."""
     once = sum(work.seconds for work in [*found.work, *found.links])
     if once <= left_s:
         return
     share = max(left_s, 1.0) / once
     every = [*found.work, *found.links]
-    apart = [work for work in every if key(work.case) in found.apart]
-    others = [work for work in every if key(work.case) not in found.apart]
+    unseen = [work for work in every if key(work.case) in found.unseen]
+    others = [work for work in every if key(work.case) not in found.unseen]
     kept = {
         id(work)
-        for part in (apart, others)
+        for part in (unseen, others)
         if part
         for work in random.Random(0).sample(part, max(1, int(share * len(part))))  # noqa: S311  no secret
     }

@@ -251,7 +251,7 @@ class Session:
             "error": error,
             "framework": self.backend.framework,
             "version": self.backend.version,
-            "role": TEST if key(case) in self.plan.apart else FITTED,
+            "role": TEST if key(case) in self.plan.unseen else FITTED,
         }
 
     def measure_case(self, case: Case, chip: Chip, checked: bool = False) -> bool:

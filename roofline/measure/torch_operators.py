@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,10 @@ from roofline.base.units import DTYPE_BYTES
 from roofline.measure.backend import REFERENCE, TOLERANCE, CannotMeasure, Prepared, ring_count
 from roofline.measure.suites import Case
 from roofline.measure.timing import relative_error, zipf
+
+#: A tensor of PyTorch, which need not be installed; and a call of what is timed.
+Tensor: TypeAlias = Any
+Run: TypeAlias = Callable[[int], Tensor]
 
 _CHECKED = 8  # rows of an output that are compared with the reference
 
@@ -33,7 +38,7 @@ class Buffers:
     seed : int
     """
 
-    def __init__(self, torch: Any, device: str, memory_bytes: float, cache_bytes: float, seed: int) -> None:
+    def __init__(self, torch: ModuleType, device: str, memory_bytes: float, cache_bytes: float, seed: int) -> None:
         self.torch, self.device = torch, device
         self.memory_bytes, self.cache_bytes = memory_bytes, cache_bytes
         self.random = np.random.default_rng(seed)
@@ -52,7 +57,7 @@ class Buffers:
         """Give all of them back."""
         self._pools.clear()
 
-    def pool(self, dtype: str, elements: int) -> Any:
+    def pool(self, dtype: str, elements: int) -> Tensor:
         """At least so many random elements."""
         size = DTYPE_BYTES[dtype]
         if elements * size > 0.4 * self.memory_bytes:
@@ -74,14 +79,14 @@ class Buffers:
             self._pools[dtype] = have
         return have
 
-    def ring(self, dtype: str, shape: tuple[int, ...], span_bytes: float) -> list[Any]:
+    def ring(self, dtype: str, shape: tuple[int, ...], span_bytes: float) -> list[Tensor]:
         """Views of random numbers, so many that `span_bytes` pass before one comes again."""
         elements = math.prod(shape)
         count = ring_count(elements * DTYPE_BYTES[dtype], span_bytes, 4096)
         pool = self.pool(dtype, elements * count)
         return [pool[i * elements : (i + 1) * elements].view(shape) for i in range(count)]
 
-    def outputs(self, dtype: str, shape: tuple[int, ...], count: int = 1) -> list[Any]:
+    def outputs(self, dtype: str, shape: tuple[int, ...], count: int = 1) -> list[Tensor]:
         """Buffers to write, poisoned."""
         if count * math.prod(shape) * DTYPE_BYTES[dtype] > 0.3 * self.memory_bytes:
             raise CannotMeasure("its outputs would fill the memory")
@@ -94,11 +99,11 @@ class Buffers:
             pool = self._pools["flush"] = self.torch.ones(int(2.0 * self.cache_bytes) // 4, device=self.device)
         pool.mul_(1.0)
 
-    def numbers(self, tensor: Any) -> Any:
+    def numbers(self, tensor: Tensor) -> Any:
         """A tensor as float64 on the host."""
         return tensor.to(self.torch.float64).cpu().numpy()
 
-    def indices(self, rows: int, skew: float, shape: tuple[int, ...]) -> Any:
+    def indices(self, rows: int, skew: float, shape: tuple[int, ...]) -> Tensor:
         """Random row numbers, int64, on the device."""
         return self.torch.from_numpy(np.ascontiguousarray(zipf(self.random, rows, skew, shape), dtype=np.int64)).to(
             self.device
@@ -140,7 +145,7 @@ class Operators:
             self.buffers.clear()
             raise CannotMeasure(f"{op} {dtype}: {str(error).splitlines()[0][:120]}") from None
 
-    def product(self, m: int, n: int, k: int, dtype: str, span: float, sets: int) -> tuple[Any, Any, Any, Any]:
+    def product(self, m: int, n: int, k: int, dtype: str, span: float, sets: int) -> tuple[Run, Tensor, Tensor, Tensor]:
         """A product of call i, and its rings of A, B (as [n, k]) and C."""
         torch = self.torch
         width = DTYPE_BYTES[dtype]
@@ -189,7 +194,7 @@ class Operators:
         attend = self.torch.nn.functional.scaled_dot_product_attention
         keys = self.buffers.ring(dtype, (2, batch, kv_heads, kv_len, head_dim), 2.0 * self.buffers.cache_bytes)
         queries = self.buffers.ring(dtype, (batch, heads, q_len, head_dim), self.private_bytes)
-        kept: list[Any] = [None]
+        kept: list[Tensor] = [None]
 
         def run(i: int) -> None:
             k, v = keys[i % len(keys)]
@@ -231,7 +236,7 @@ class Operators:
             (self.buffers.indices(rows, skew, (tables, batch, pooling)) + shift).view(tables * batch, pooling)
             for _ in range(sets)
         ]
-        kept: list[Any] = [None]
+        kept: list[Tensor] = [None]
         if dtype == "int8":
             scales = torch.rand(tables * rows, 1, device=self.device)
             pooled = self._compiled("int8_bag", lambda t, s, i: (t[i].to(torch.float32) * s[i]).sum(1))
@@ -288,7 +293,7 @@ class Operators:
         torch = self.torch
         functional = torch.nn.functional
         ones = torch.ones(cols, dtype=self.buffers.types[dtype], device=self.device)
-        known: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
+        known: dict[str, tuple[int, Callable[[Tensor, Tensor], Tensor]]] = {
             "elementwise": (1, lambda x, y: torch.mul(x[0], 1.5, out=y)),
             "residual_add": (2, lambda x, y: torch.add(x[0], x[1], out=y)),
             "softmax": (1, lambda x, y: torch.softmax(x[0], -1, out=y)),
@@ -305,7 +310,7 @@ class Operators:
         sets = ring_count(width * rows * cols * (reads + 1), self.private_bytes, 256)
         ring = self.buffers.ring(dtype, (reads, rows, cols), sets * width * reads * rows * cols)
         outputs = self.buffers.outputs(dtype, (rows, cols), sets)
-        kept: list[Any] = [None]
+        kept: list[Tensor] = [None]
 
         def run(i: int) -> None:
             kept[0] = function(ring[i % len(ring)], outputs[i % sets])

@@ -42,7 +42,7 @@ class Span:
             return "attention"
         return "chunked_attention" if self.chunked else "sliding_attention"
 
-    def held(self, context: Numeric) -> Numeric:
+    def resident(self, context: Numeric) -> Numeric:
         """Tokens of `context` whose keys and values the layer keeps."""
         return context if self.window is None else numeric.minimum(context, self.window)
 

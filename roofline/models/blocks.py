@@ -2,118 +2,22 @@
 
 Each ``[[block]]`` of a model file is one of these types. A block takes features (named groups of vectors), checks that
 they have the shape it needs, and plans itself: the feature it hands on, and the steps that compute it.
-Adding a block type takes one class here, and its name in :data:`Block`.
+Adding a block type takes one class here or in ``ensembles.py``, and its name in :data:`Block`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
+from roofline.models.block import BlockBase, Count, Depth, Feature, Layers, Name, Plan, Width, flat, join
+from roofline.models.ensembles import Dhen, SelfAttention, Wukong
 from roofline.models.steps import Gram, Linear, Pointwise, SequenceAttention, Step
 
-# Bounds keep a hostile file from asking for absurd work; each is far above any model that was ever served.
-Width = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
-Count = Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
-Depth = Annotated[int, Field(strict=True, gt=0, le=1000)]
-Layers = Annotated[list[Width], Field(min_length=2, max_length=200)]
-Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 
-
-def as_list(value: Any) -> Any:
-    """A single value as a list of one, so that a key takes either."""
-    return value if isinstance(value, list) else [value]
-
-
-class Strict(BaseModel):
-    """A table of the file: no keys but these."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """What flows between blocks: for each sample, groups of vectors, as (how many, elements of each)."""
-
-    name: str
-    groups: tuple[tuple[int, int], ...]
-
-    @property
-    def vectors(self) -> int:
-        """Vectors a sample has of it."""
-        return sum(count for count, _ in self.groups)
-
-    @property
-    def width(self) -> int:
-        """Elements a sample has of it, all vectors laid end to end."""
-        return sum(count * dim for count, dim in self.groups)
-
-    @property
-    def dim(self) -> int:
-        """Elements of each vector; ValueError where they differ."""
-        dims = sorted({dim for _, dim in self.groups})
-        if len(dims) > 1:
-            raise ValueError(f"expected vectors of one width, found the widths {dims} in {self.name!r}")
-        return dims[0]
-
-
-def flat(name: str, width: int) -> Feature:
-    """A feature of one vector."""
-    return Feature(name, ((1, width),))
-
-
-def _join(inputs: Sequence[Feature]) -> Feature:
-    """All vectors of all inputs, as one feature."""
-    return Feature(" + ".join(f.name for f in inputs), tuple(g for f in inputs for g in f.groups))
-
-
-Plan = tuple[Feature, list[Step]]
-
-
-class _Block(Strict):
-    """What every block says: its type, a name (default: its type) and the features it takes.
-
-    `input` defaults to what the block before it hands on. A block that needs one vector or one stack of vectors and
-    is given several features concatenates them first, which is a copy.
-    """
-
-    type: str
-    name: Name = ""
-    input: Annotated[list[Name], BeforeValidator(as_list), Field(max_length=1000, default_factory=list)]
-
-    @property
-    def label(self) -> str:
-        """The name in breakdowns, and by which later blocks refer to it."""
-        return self.name or self.type
-
-    @property
-    def takes(self) -> list[str]:
-        """The features to plan with, by name, in order."""
-        return self.input
-
-    def plan(self, inputs: Sequence[Feature]) -> Plan:
-        """The feature that this block hands on, and the steps that compute it; ValueError if `inputs` do not fit."""
-        raise NotImplementedError
-
-    def _concat(self, inputs: Sequence[Feature]) -> list[Step]:
-        if len(inputs) < 2:
-            return []
-        return [Pointwise(f"{self.label}.concat", "copy", sum(f.width for f in inputs))]
-
-    def _layers(self, widths: Sequence[int], found: int, of: str, **options: Any) -> list[Step]:
-        if widths[0] != found:
-            raise ValueError(
-                f"layers: the first number is the width of what comes in, so expected {found} (the width of {of}), "
-                f"found {widths[0]}"
-            )
-        return [Linear(f"{self.label}.{i}", k, n, **options) for i, (k, n) in enumerate(pairwise(widths))]
-
-
-class Mlp(_Block):
+class Mlp(BlockBase):
     """Fully connected layers, each with a bias and a nonlinearity; the first width is that of the input.
 
     With ``each = true`` it runs on every vector of the input apart (the tokens of a sequence), else on all of them
@@ -125,7 +29,7 @@ class Mlp(_Block):
     each: Annotated[bool, Field(strict=True)] = False
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
-        feature = _join(inputs)
+        feature = join(inputs)
         if self.each:
             steps = self._layers(self.layers, feature.dim, f"each vector of {feature.name}", rows=feature.vectors)
             return Feature(self.label, ((feature.vectors, self.layers[-1]),)), self._concat(inputs) + steps
@@ -133,7 +37,7 @@ class Mlp(_Block):
         return flat(self.label, self.layers[-1]), self._concat(inputs) + steps
 
 
-class Towers(_Block):
+class Towers(BlockBase):
     """One MLP of this shape for each task, with weights of its own; hands on the outputs of all."""
 
     type: Literal["towers"]
@@ -141,12 +45,12 @@ class Towers(_Block):
     layers: Layers
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
-        feature = _join(inputs)
+        feature = join(inputs)
         steps = self._layers(self.layers, feature.width, feature.name, copies=self.tasks)
         return Feature(self.label, ((self.tasks, self.layers[-1]),)), self._concat(inputs) + steps
 
 
-class Concat(_Block):
+class Concat(BlockBase):
     """All inputs laid end to end; with ``each = true`` vector by vector: token i of one beside token i of the other."""
 
     type: Literal["concat"]
@@ -154,14 +58,14 @@ class Concat(_Block):
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
         if not self.each:
-            return flat(self.label, _join(inputs).width), self._concat(inputs)
+            return flat(self.label, join(inputs).width), self._concat(inputs)
         counts = [f.vectors for f in inputs]
         if len(set(counts)) > 1:
             raise ValueError(f"each: expected inputs of equally many vectors, found {counts}")
         return Feature(self.label, ((counts[0], sum(f.dim for f in inputs)),)), self._concat(inputs)
 
 
-class Combine(_Block):
+class Combine(BlockBase):
     """The elementwise sum or product of vectors of one width: of the inputs, if they are several, else within it."""
 
     type: Literal["combine"]
@@ -179,14 +83,14 @@ class Combine(_Block):
         return Feature(self.label, ((kept, dim),)), [step]
 
 
-class Dot(_Block):
+class Dot(BlockBase):
     """DLRM's interaction: the dot products of all pairs of vectors, and `keep`, an input passed on beside them."""
 
     type: Literal["dot"]
     keep: Name | None = None
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
-        feature = _join(inputs)
+        feature = join(inputs)
         kept = [f.width for f in inputs if f.name == self.keep]
         if self.keep is not None and not kept:
             raise ValueError(f"keep: expected one of the inputs {[f.name for f in inputs]}, found {self.keep!r}")
@@ -199,7 +103,7 @@ class Dot(_Block):
         return flat(self.label, out), [*self._concat(inputs), gram, pick]
 
 
-class Cross(_Block):
+class Cross(BlockBase):
     """DCN-v2's cross network: ``x0 * (W x + b) + x``, `layers` times; W of full rank unless `rank` is given."""
 
     type: Literal["cross"]
@@ -207,7 +111,7 @@ class Cross(_Block):
     rank: Width | None = None
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
-        width = _join(inputs).width
+        width = join(inputs).width
         steps = self._concat(inputs)
         for i in range(self.layers):
             name = f"{self.label}.{i}"
@@ -220,7 +124,7 @@ class Cross(_Block):
         return flat(self.label, width), steps
 
 
-class LocalAttention(_Block):
+class LocalAttention(BlockBase):
     """DIN's activation unit: an MLP on ``[u; q; u + q]`` for each behaviour u against the query q, and their sum."""
 
     type: Literal["local_attention"]
@@ -233,7 +137,7 @@ class LocalAttention(_Block):
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
         *behaviours, query = inputs
-        feature = _join(behaviours)
+        feature = join(behaviours)
         if query.vectors != 1 or query.dim != feature.dim:
             raise ValueError(
                 f"query: expected one vector of width {feature.dim}, as the behaviours have, "
@@ -262,7 +166,7 @@ class LocalAttention(_Block):
 _GATES = {"basic": 1, "gru": 3, "lstm": 4}
 
 
-class Rnn(_Block):
+class Rnn(BlockBase):
     """A recurrent network over the vectors of the input, in their order; hands on the last state, or all of them."""
 
     type: Literal["rnn"]
@@ -271,7 +175,7 @@ class Rnn(_Block):
     output: Literal["last", "all"] = "last"
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
-        feature = _join(inputs)
+        feature = join(inputs)
         count, gates = feature.vectors, _GATES[self.cell] * self.hidden
         steps: list[Step] = [
             # The inputs of all steps are known beforehand: one product. The states are not: a product a step.
@@ -282,11 +186,12 @@ class Rnn(_Block):
         return Feature(self.label, ((kept, self.hidden),)), self._concat(inputs) + steps
 
 
-class Hstu(_Block):
+class Hstu(BlockBase):
     """HSTU layers (Zhai et al. 2024) over a sequence; its last `candidates` vectors see the history, not each other.
 
     Each layer: norm; one product for U, V, Q, K with SiLU; attention without softmax; norm and gate by U; a product
-    back to the width. Hands on the candidates or, where there are none, the last vector.
+    back to the width. Hands on the candidates or, where there are none, the last vector. Sequences are jagged, and
+    nothing is padded: their number of vectors is a mean, and `jagged` their standard deviation over it.
     """
 
     type: Literal["hstu"]
@@ -295,9 +200,10 @@ class Hstu(_Block):
     qk_dim: Width
     linear_dim: Width
     candidates: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = 0
+    jagged: Annotated[float, Field(strict=True, ge=0, le=10, allow_inf_nan=False)] = 0.0
 
     def plan(self, inputs: Sequence[Feature]) -> Plan:
-        feature = _join(inputs)
+        feature = join(inputs)
         tokens, dim, value = feature.vectors, feature.dim, self.heads * self.linear_dim
         if self.candidates >= tokens:
             raise ValueError(
@@ -324,17 +230,12 @@ class Hstu(_Block):
 
 
 Block = Annotated[
-    Mlp | Towers | Concat | Combine | Dot | Cross | LocalAttention | Rnn | Hstu, Field(discriminator="type")
+    Mlp | Towers | Concat | Combine | Dot | Cross | LocalAttention | SelfAttention | Rnn | Hstu | Wukong | Dhen,
+    Field(discriminator="type"),
 ]
 
-BLOCKS: dict[str, type[_Block]] = {
-    "mlp": Mlp,
-    "towers": Towers,
-    "concat": Concat,
-    "combine": Combine,
-    "dot": Dot,
-    "cross": Cross,
-    "local_attention": LocalAttention,
-    "rnn": Rnn,
-    "hstu": Hstu,
-}
+BLOCKS: dict[str, type[BlockBase]] = {
+    "mlp": Mlp, "towers": Towers, "concat": Concat, "combine": Combine, "dot": Dot, "cross": Cross,
+    "local_attention": LocalAttention, "self_attention": SelfAttention, "rnn": Rnn, "hstu": Hstu, "wukong": Wukong,
+    "dhen": Dhen,
+}  # fmt: skip

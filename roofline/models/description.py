@@ -15,12 +15,18 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, BadModel, UnknownName, shown
-from roofline.models.blocks import BLOCKS, Block, Count, Feature, Name, Strict, Width, as_list, flat
-from roofline.models.recommender import Recommender, TableGroup
-from roofline.models.steps import Step, merged
+from roofline.models.block import Count, Feature, Name, Strict, Width, as_list, flat
+from roofline.models.blocks import BLOCKS, Block
+from roofline.models.recommender import Recommender
+from roofline.models.steps import Once, Pointwise, Step, merged
+from roofline.models.tables import TableGroup
+from roofline.work.sizes import MOST_SKEW
 
 Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
 Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
+
+Share = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+Pair = Annotated[list[Share], Field(min_length=2, max_length=2)]
 
 #: More than any model has; a bound on what a few bytes of a hostile file can ask for.
 MAX_TABLES = 100_000
@@ -38,7 +44,9 @@ class Tables(Strict):
     `rows` and `pooling` are one number for all `count` tables, or a list with one for each. `pooling` is the rows
     that a sample looks up in a table and sums; with `sequence` instead, that many rows are looked up and kept apart.
     With `together` the rows of a bag are a fixed list behind one index, and come and go together.
-    `shares` names a group whose tables these lookups read too: another feature, no other rows.
+    `shares` names a group whose tables these lookups read too: another feature, no other rows. `skew` is the Zipf
+    exponent of the indices; `popularity` a measured distribution instead, as pairs of a share of the rows and the share
+    of the lookups that these get. With ``once = true`` a request of `pairs_per_request` samples looks up once, for all.
     """
 
     name: Name = ""
@@ -49,6 +57,11 @@ class Tables(Strict):
     sequence: Count | None = None
     shares: Name | None = None
     together: Annotated[bool, Field(strict=True)] = False
+    skew: Annotated[float, Field(strict=True, ge=0, le=MOST_SKEW, allow_inf_nan=False)] = 0.0
+    popularity: Annotated[
+        list[Annotated[list[Share], Field(min_length=2, max_length=2)]], Field(max_length=20, default_factory=list)
+    ]
+    once: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _check(self) -> Tables:
@@ -57,6 +70,12 @@ class Tables(Strict):
             raise ValueError("expected rows and dim, or shares with the name of the group that has them")
         if self.pooling is not None and self.sequence is not None:
             raise ValueError("expected pooling (rows are summed) or sequence (rows are kept apart), found both")
+        for at, of in ((0, "rows"), (1, "lookups")):
+            total = sum(pair[at] for pair in self.popularity)
+            if self.popularity and abs(total - 1) > 1e-6:
+                raise ValueError(f"popularity: expected shares of the {of} that sum to 1, found {total:g}")
+        if self.popularity and self.skew:
+            raise ValueError("expected skew or popularity, found both")
         lengths = {key: len(values) for key, values in (("rows", self.rows), ("pooling", self.pooling)) if values}
         many = {key: n for key, n in lengths.items() if n > 1}
         if self.count is not None:
@@ -124,7 +143,7 @@ def read(raw: dict[str, Any], name: str, file: str = "") -> Recommender:
         problems = [_explain(e) for e in error.errors()[:20]]
         raise BadModel(file, "; ".join(problems)) from None
     try:
-        groups = _groups(described.tables)
+        groups = _groups(described.tables, described.pairs_per_request)
         last, steps = _plan(described, groups)
         steps = merged(steps)
         if len(steps) > MAX_KINDS:
@@ -156,7 +175,7 @@ def _unknown(where: str, name: str, known: Sequence[str]) -> _Misfit:
     return _Misfit(f"{where}: {UnknownName('feature', name, known)}")
 
 
-def _groups(described: Sequence[Tables]) -> tuple[TableGroup, ...]:
+def _groups(described: Sequence[Tables], samples: float) -> tuple[TableGroup, ...]:
     """The table groups, each with one number a table."""
     groups: list[TableGroup] = []
     for i, tables in enumerate(described):
@@ -180,7 +199,13 @@ def _groups(described: Sequence[Tables]) -> tuple[TableGroup, ...]:
         if not len(rows) == len(pooling) == n:
             raise _Misfit(f"{where}: expected one number, or one for each of {n} tables")
         own = tables.shares is None
-        groups.append(TableGroup(name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, own, tables.together))
+        popularity = tuple((of_rows, of_lookups) for of_rows, of_lookups in tables.popularity)
+        groups.append(
+            TableGroup(
+                name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, own, tables.together, tables.skew,
+                popularity, samples if tables.once else 1.0,
+            )
+        )  # fmt: skip
     return tuple(groups)
 
 
@@ -191,6 +216,10 @@ def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature
     if described.dense_features:
         features["dense"] = flat("dense", described.dense_features)
     used: set[str] = set()
+    samples = described.pairs_per_request
+    shared = {g.name for g in groups if g.samples != 1}  # features that a request has once
+    if groups and all(g.name in shared for g in groups):
+        shared.add("embedding")
     steps: list[Step] = []
     last: Feature | None = None
     for i, block in enumerate(described.block):
@@ -215,6 +244,17 @@ def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature
         except ValueError as error:
             raise _Misfit(f"{where}: {error}") from None
         features[block.label] = last
+        if block.once:
+            mixed = [name for name in takes if name not in shared and name != "dense"]
+            if mixed:
+                raise _Misfit(f"{where}.once: takes {mixed[0]!r}, which differs from sample to sample")
+            shared.add(block.label)
+            more = [Once(step, samples) for step in more]
+        else:  # what a request has once is copied to each of its samples
+            steps += [
+                Pointwise(f"{block.label}.broadcast.{name}", "copy", features[name].width, reads=1 / samples)
+                for name in takes if name in shared
+            ]  # fmt: skip
         steps.extend(more)
     assert last is not None  # the schema asks for at least one block
     idle = {*features} - used - {last.name}

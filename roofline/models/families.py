@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from roofline.base.errors import shown
 from roofline.models.attention import Attention, LatentAttention, Span
@@ -17,6 +17,10 @@ from roofline.models.fields import LIMITS, Fields
 
 #: One layer: what it attends with, what it feeds forward with, how far it sees.
 Layer = tuple[Attention | LatentAttention, FeedForward | Experts, Span]
+
+
+#: The arguments of a :class:`~roofline.models.llm.LanguageModel` that a family decides.
+Parts: TypeAlias = dict[str, Any]
 
 
 # -- Parts that families share ----------------------------------------------------------------------------------------
@@ -39,7 +43,7 @@ def _attention(
     return Attention(heads, kv_heads, dim, rope_dim=round(dim * factor), **options)
 
 
-def _per_head_norm(dim: int) -> dict[str, Any]:
+def _per_head_norm(dim: int) -> Parts:
     """Norms of queries and keys, each with a weight for every element of a head."""
     return {"qk_norm": True, "qk_norm_weights": 2 * dim}
 
@@ -89,13 +93,13 @@ def _routed(c: Fields, experts: str, inter: str, topk: int | None = None, **opti
     return Experts(count, chosen, c.integer(inter), **options)
 
 
-def _model(c: Fields, layers: list[Layer], tied: bool = False, **options: Any) -> dict[str, Any]:
+def _model(c: Fields, layers: list[Layer], tied: bool = False, **options: Any) -> Parts:
     return {"layers": layers, "tied": c.flag("tie_word_embeddings", tied), **options}
 
 
 def _uniform(
     c: Fields, attention: Attention, feed_forward: FeedForward | Experts, window: int | None = None, **options: Any
-) -> dict[str, Any]:
+) -> Parts:
     """A model whose layers differ in nothing but perhaps their window."""
     spans = _spans(c, _depth(c), window, lambda i: True)
     return _model(c, [(attention, feed_forward, span) for span in spans], **options)
@@ -104,17 +108,17 @@ def _uniform(
 # -- Families ---------------------------------------------------------------------------------------------------------
 
 
-def _llama(c: Fields) -> dict[str, Any]:
+def _llama(c: Fields) -> Parts:
     bias = c.flag("attention_bias", False)
     return _uniform(c, _attention(c, qkv_bias=bias, out_bias=bias), _dense(c, c.flag("mlp_bias", False)))
 
 
-def _mistral(c: Fields) -> dict[str, Any]:
+def _mistral(c: Fields) -> Parts:
     # The class assumes 8 key/value heads and, where the key is absent rather than null, a window of 4096.
     return _uniform(c, _attention(c, 8), _dense(c), _window(c, 4096), max_positions=131072)
 
 
-def _mixtral(c: Fields) -> dict[str, Any]:
+def _mixtral(c: Fields) -> Parts:
     moe = _routed(c, "num_local_experts", "intermediate_size", topk=2)
     return _uniform(c, _attention(c, 8), moe, _window(c), max_positions=131072)
 
@@ -126,7 +130,7 @@ def _qwen_spans(c: Fields) -> list[Span]:
     return _spans(c, _depth(c), window, lambda i: i >= first)
 
 
-def _qwen(c: Fields, attention: Attention, sparse: Experts | None = None) -> dict[str, Any]:
+def _qwen(c: Fields, attention: Attention, sparse: Experts | None = None) -> Parts:
     if sparse is None:
         layers: list[Layer] = [(attention, _dense(c), span) for span in _qwen_spans(c)]
     else:
@@ -139,11 +143,11 @@ def _qwen(c: Fields, attention: Attention, sparse: Experts | None = None) -> dic
     return _model(c, layers, max_positions=32768)
 
 
-def _qwen2(c: Fields) -> dict[str, Any]:
+def _qwen2(c: Fields) -> Parts:
     return _qwen(c, _attention(c, qkv_bias=True))
 
 
-def _qwen2_moe(c: Fields) -> dict[str, Any]:
+def _qwen2_moe(c: Fields) -> Parts:
     shared = FeedForward(c.integer("shared_expert_intermediate_size", default=5632))
     moe = _routed(c, "num_experts", "moe_intermediate_size", topk=4, shared=shared, shared_gate=True)
     return _qwen(c, _attention(c, qkv_bias=c.flag("qkv_bias", True)), moe)
@@ -154,21 +158,21 @@ def _qwen3_attention(c: Fields) -> Attention:
     return _attention(c, head_dim=128, qkv_bias=bias, out_bias=bias, **_per_head_norm(dim))
 
 
-def _qwen3(c: Fields) -> dict[str, Any]:
+def _qwen3(c: Fields) -> Parts:
     return _qwen(c, _qwen3_attention(c))
 
 
-def _qwen3_moe(c: Fields) -> dict[str, Any]:
+def _qwen3_moe(c: Fields) -> Parts:
     return _qwen(c, _qwen3_attention(c), _routed(c, "num_experts", "moe_intermediate_size", topk=8))
 
 
-def _gemma(c: Fields) -> dict[str, Any]:
+def _gemma(c: Fields) -> Parts:
     bias = c.flag("attention_bias", False)
     attention = _attention(c, head_dim=256, qkv_bias=bias, out_bias=bias)
     return _uniform(c, attention, _dense(c), tied=True, max_positions=8192)
 
 
-def _gemma2(c: Fields) -> dict[str, Any]:
+def _gemma2(c: Fields) -> Parts:
     bias = c.flag("attention_bias", False)
     attention, feed_forward = _attention(c, 4, 256, qkv_bias=bias, out_bias=bias), _dense(c)
     # Every other layer is local, the first one included.
@@ -177,7 +181,7 @@ def _gemma2(c: Fields) -> dict[str, Any]:
     return _model(c, layers, tied=True, norms_per_layer=4, max_positions=8192)
 
 
-def _gemma3(c: Fields) -> dict[str, Any]:
+def _gemma3(c: Fields) -> Parts:
     # The published 4B file leaves out heads and vocabulary, which are then those of the class.
     dim = c.integer("head_dim", default=256)
     attention, feed_forward = _attention(c, 4, 256, heads=8, **_per_head_norm(dim)), _dense(c)
@@ -187,17 +191,17 @@ def _gemma3(c: Fields) -> dict[str, Any]:
     return _model(c, layers, tied=True, norms_per_layer=4, vocab=262208, max_positions=131072)
 
 
-def _phi(c: Fields) -> dict[str, Any]:
+def _phi(c: Fields) -> Parts:
     attention = _attention(c, qkv_bias=True, out_bias=True, rotary=0.5)
     feed_forward = FeedForward(c.integer("intermediate_size"), gated=False, bias=True)
     return _uniform(c, attention, feed_forward, norm="layer_norm", norms_per_layer=1, lm_head_bias=True)
 
 
-def _phi3(c: Fields) -> dict[str, Any]:
+def _phi3(c: Fields) -> Parts:
     return _uniform(c, _attention(c), _dense(c), _window(c), max_positions=4096)
 
 
-def _falcon(c: Fields) -> dict[str, Any]:
+def _falcon(c: Fields) -> Parts:
     heads, new = c.integer("num_attention_heads", "n_head", limit="heads"), c.flag("new_decoder_architecture", False)
     one = not new and c.flag("multi_query", True)
     kv_heads = 1 if one else c.integer("num_kv_heads", "n_head_kv", default=heads, limit="heads")
@@ -212,7 +216,7 @@ def _falcon(c: Fields) -> dict[str, Any]:
     return _uniform(c, attention, feed_forward, norm="layer_norm", norms_per_layer=norms, tied=True)
 
 
-def _gptj(c: Fields) -> dict[str, Any]:
+def _gptj(c: Fields) -> Parts:
     hidden, heads = c.integer("n_embd"), c.integer("n_head", limit="heads")
     c.divides("n_head", heads, "n_embd", hidden)
     dim = hidden // heads
@@ -221,7 +225,7 @@ def _gptj(c: Fields) -> dict[str, Any]:
     return _uniform(c, attention, feed_forward, norm="layer_norm", norms_per_layer=1, lm_head_bias=True)
 
 
-def _deepseek(c: Fields, router_bias: bool = False) -> dict[str, Any]:
+def _deepseek(c: Fields, router_bias: bool = False) -> Parts:
     # A null rank means that queries are projected in one matrix (V2-Lite).
     rank = None if c.has("q_lora_rank") and c.get("q_lora_rank") is None else c.integer("q_lora_rank", default=1536)
     attention = LatentAttention(
@@ -244,11 +248,11 @@ def _deepseek(c: Fields, router_bias: bool = False) -> dict[str, Any]:
     return _model(c, [(attention, block, Span()) for block in blocks])
 
 
-def _deepseek_v3(c: Fields) -> dict[str, Any]:
+def _deepseek_v3(c: Fields) -> Parts:
     return _deepseek(c, router_bias=True)
 
 
-def _gpt_oss(c: Fields) -> dict[str, Any]:
+def _gpt_oss(c: Fields) -> Parts:
     bias = c.flag("attention_bias", True)
     attention = _attention(c, 8, 64, qkv_bias=bias, out_bias=bias, sinks=True)
     moe = _routed(c, "num_local_experts", "intermediate_size", topk=4, bias=True, router_bias=True)
@@ -256,7 +260,7 @@ def _gpt_oss(c: Fields) -> dict[str, Any]:
     return _model(c, [(attention, moe, span) for span in spans], max_positions=131072)
 
 
-def _llama4(c: Fields) -> dict[str, Any]:
+def _llama4(c: Fields) -> Parts:
     depth, inter = _depth(c), c.integer("intermediate_size")
     # The norm of queries and keys has no weights, and is used where they are rotated.
     attention = _attention(c, 8, 128, qk_norm=c.flag("use_qk_norm", True))
@@ -284,7 +288,7 @@ def _llama4(c: Fields) -> dict[str, Any]:
     return _model(c, layers, max_positions=131072)
 
 
-def _minimax_m2(c: Fields) -> dict[str, Any]:
+def _minimax_m2(c: Fields) -> Parts:
     attention = replace(_attention(c, 8, 128), rope_dim=c.integer("rotary_dim", default=64))
     if c.flag("use_qk_norm", True):
         # Over all heads together, not head by head.
@@ -294,7 +298,7 @@ def _minimax_m2(c: Fields) -> dict[str, Any]:
 
 
 #: The readers, by `model_type`.
-FAMILIES: dict[str, Callable[[Fields], dict[str, Any]]] = {
+FAMILIES: dict[str, Callable[[Fields], Parts]] = {
     "llama": _llama, "mistral": _mistral, "mixtral": _mixtral, "qwen2": _qwen2, "qwen2_moe": _qwen2_moe,
     "qwen3": _qwen3, "qwen3_moe": _qwen3_moe, "gemma": _gemma, "gemma2": _gemma2, "gemma3": _gemma3, "phi": _phi,
     "phi3": _phi3, "falcon": _falcon, "gptj": _gptj, "deepseek_v2": _deepseek, "deepseek_v3": _deepseek_v3,

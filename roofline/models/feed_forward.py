@@ -132,7 +132,7 @@ class Experts:
                 n=self.experts + self.shared_gate,
                 k=hidden,
                 dtype=wide,
-                weight_dtype=run.held_dtype,
+                weight_dtype=run.unquantised_dtype,
                 name="router",
                 count=count,
             )

@@ -58,7 +58,7 @@ class Pass:
         Of the matrix arithmetic.
     weight_dtype, expert_dtype : str
         Of the linear layers' and the routed experts' weights in memory.
-    held_dtype : str
+    unquantised_dtype : str
         Of what is not quantised: embeddings, routers, the output projection.
     kv_dtype : str
         Of the KV cache in memory.
@@ -72,7 +72,7 @@ class Pass:
     dtype: str
     weight_dtype: str
     expert_dtype: str
-    held_dtype: str
+    unquantised_dtype: str
     kv_dtype: str
 
     @property

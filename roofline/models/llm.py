@@ -216,7 +216,7 @@ class LanguageModel:
     def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16") -> Numeric:
         """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window."""
         batch, context = numeric.as_numeric(batch), numeric.as_numeric(context)
-        elements = sum(g.count * g.attention.kv_elements * g.span.held(context) for g in self.layers)
+        elements = sum(g.count * g.attention.kv_elements * g.span.resident(context) for g in self.layers)
         return batch * elements * dtype_bytes(kv_dtype)
 
     @cached_property
@@ -256,7 +256,7 @@ class LanguageModel:
             Of the matrix arithmetic. Default: the checkpoint's.
         weight_dtype : str, optional
             Of the linear layers' weights in memory. Default: `dtype`, or the checkpoint's own where quantised and
-            narrower. Norms, routers, embeddings and the output projection are held in at least 16 bits, and in no
+            narrower. Norms, routers, embeddings and the output projection are kept in at least 16 bits, and in no
             less than the arithmetic has.
         kv_dtype : str, optional
             Of the KV cache. Default: `dtype`, but at least 16 bits. Attention computes in fp8 when both are fp8.
@@ -291,13 +291,15 @@ class LanguageModel:
             dtype=dtype,
             weight_dtype=self.stored_dtype("linear", dtype, weight_dtype),
             expert_dtype=self.stored_dtype("expert", dtype, weight_dtype),
-            held_dtype=self.stored_dtype("wide", dtype, weight_dtype),
+            unquantised_dtype=self.stored_dtype("wide", dtype, weight_dtype),
             kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
         )
         m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [
-            op.token_embedding(rows=m, cols=hidden, dtype=run.held_dtype, out_dtype=wide, shard="vocab", scope="model"),
+            op.token_embedding(
+                rows=m, cols=hidden, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
+            ),
             norm(rows=m, cols=hidden, dtype=wide, name="norm", count=depth * self.norms_per_layer),
         ]
         attending = run
@@ -316,7 +318,7 @@ class LanguageModel:
                 n=self.vocab,
                 k=hidden,
                 dtype=wide,
-                weight_dtype=run.held_dtype,
+                weight_dtype=run.unquantised_dtype,
                 name="lm_head",
                 shard="vocab",
                 scope="model",

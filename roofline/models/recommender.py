@@ -18,7 +18,6 @@ one it is what the block before hands on. A file is data: nothing in it is evalu
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,8 @@ import numpy as np
 
 from roofline.base.numeric import Numeric, ceil_div
 from roofline.base.units import dtype_bytes, dtype_name
+from roofline.models.steps import requests
+from roofline.models.tables import Bag, Share, TableGroup, gathered
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.sizes import whole
@@ -37,72 +38,6 @@ if TYPE_CHECKING:
 
 #: Dense features arrive, and predictions leave, as fp32.
 HOST_BYTES = 4
-
-#: Tables are looked up in up to three groups, by rows: those that any cache holds, and those that none does.
-SIZE_CLASSES = ((100_000, "small"), (10_000_000, "medium"), (math.inf, "large"))
-
-
-@dataclass(frozen=True, slots=True)
-class TableGroup:
-    """Embedding tables of one width that feed one feature.
-
-    Attributes
-    ----------
-    name : str
-    rows : tuple of int
-        Rows of each table.
-    dim : int
-        Elements of a row.
-    pooling : tuple of float
-        Rows that a sample looks up in each table and sums; all 1 for a sequence.
-    sequence : int
-        Rows that a sample looks up in each table and keeps apart; 0 for a pooled group.
-    owned : bool
-        False where another group owns the tables, and this one only reads them.
-    together : bool
-        Whether an index stands for a fixed list of rows, so that the rows of a bag always come together.
-    """
-
-    name: str
-    rows: tuple[int, ...]
-    dim: int
-    pooling: tuple[float, ...]
-    sequence: int = 0
-    owned: bool = True
-    together: bool = False
-
-    @property
-    def tables(self) -> int:
-        """Tables in the group."""
-        return len(self.rows)
-
-    @property
-    def vectors(self) -> int:
-        """Vectors a sample gets from it: one a table, or one a table and position of the sequence."""
-        return self.tables * max(1, self.sequence)
-
-    @property
-    def lookups(self) -> float:
-        """Rows a sample reads."""
-        return sum(self.pooling) * max(1, self.sequence)
-
-    @property
-    def params(self) -> int:
-        """Elements of the tables that it owns."""
-        return sum(self.rows) * self.dim if self.owned else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Bag:
-    """Tables of about one size, looked up by one kernel: sums and means that keep the rows and the lookups exact."""
-
-    name: str
-    tables: int
-    rows: float
-    dim: int
-    pooling: float
-    sequence: int
-    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +77,7 @@ class Recommender:
     bags: tuple[Bag, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bags", _bags(self.tables))
+        object.__setattr__(self, "bags", gathered(self.tables))
 
     # Sizes, per sample where nothing else is said ---------------------------------------------------------------
 
@@ -175,12 +110,12 @@ class Recommender:
         return sum(group.lookups for group in self.tables)
 
     @property
-    def embedding_width(self) -> int:
+    def embedding_width(self) -> float:
         """Elements that the lookups hand to the dense part."""
-        return sum(group.vectors * group.dim for group in self.tables)
+        return sum(group.vectors * group.dim / group.samples for group in self.tables)
 
     @property
-    def flops_per_sample(self) -> int:
+    def flops_per_sample(self) -> float:
         """Matrix FLOP that a sample needs, two a multiply-add; pooling and elementwise work are not counted."""
         return 2 * sum(step.macs for step in self.steps)
 
@@ -214,18 +149,18 @@ class Recommender:
         dtype: str = "fp32",
         table_dtype: str | None = None,
         devices: Numeric = 1,
-        skew: Numeric = 0,
+        skew: Numeric | None = None,
         *,
         index_bytes: int = 8,
         fused: bool = True,
+        share: Share | None = None,
     ) -> Workload:
         """The operators that one of `devices` chips runs to score one batch.
 
         The tables are spread over the chips, the dense part is replicated: a chip looks up its share of every sample
         of the batch, an all-to-all brings each sample's vectors together, and the chip runs the dense part on its
-        ``ceil(batch / devices)`` samples. Placement is taken as even: each chip holds and looks up 1/devices of every
-        table, as a planner comes close to by splitting tables that are larger than a chip by rows. The imbalance of
-        a placement by whole tables, and the partial sums of a split one, are not modelled.
+        ``ceil(batch / devices)`` samples. Without a `share` the placement is taken as even: each chip holds and looks
+        up 1/devices of every table, and sends as much. That is a bound which a planner comes close to, and no plan.
 
         Parameters
         ----------
@@ -238,12 +173,14 @@ class Recommender:
         devices : number or array
             Chips that share the work.
         skew : number or array
-            Zipf exponent of the index distribution; 0 is uniform.
+            Zipf exponent of the index distribution; 0 is uniform. Default: each table's own.
         index_bytes : int
             Of one index sent by the host: 8 as PyTorch has it by default, or 4.
         fused : bool
-            Whether nonlinearities run in the epilogue of their product, as inference libraries and compilers have
-            it, rather than as kernels of their own.
+            Whether nonlinearities run in the epilogue of their product, and one kernel looks up all tables, as
+            inference libraries and compilers have it, rather than kernels of their own.
+        share : Share, optional
+            What the chip has of the tables under a placement.
 
         Returns
         -------
@@ -263,67 +200,64 @@ class Recommender:
         own = ceil_div(batch, devices)
         alone = not isinstance(devices, np.ndarray) and devices == 1
 
+        look = _Lookups(batch, table_dtype, travel, skew)
         # Each chip is sent the dense features of its samples, and every sample's indices into its tables.
-        inputs = own * (self.dense_features * HOST_BYTES) + batch * (self.lookups * index_bytes) / devices
+        if share is None:
+            part = 1 if alone else 1 / devices
+            indices, sent = self.lookups * part, self.embedding_width * part
+            lookups = [look.up(bag, bag.tables if alone else bag.tables / devices) for bag in self.bags]
+        else:
+            indices, sent = share.indices, share.sent
+            lookups = [look.up(bag, bag.tables) for bag in share.bags]
+            lookups += [look.hosted(bag, "hosted") for bag in share.hosted]
+            lookups += [look.hosted(bag, "kept", share.kept_bytes_of(bag)) for bag in share.kept]
+            lookups += [look.hosted(bag, "remote") for bag in share.remote]
+        inputs = own * (self.dense_features * HOST_BYTES) + batch * (indices * index_bytes)
         ops: list[Op] = [op.host_copy(bytes=inputs, name="input_copy")]
-        for bag in self.bags:
-            lookup = op.embedding_bag(
-                batch=batch * max(1, bag.sequence),
-                tables=bag.tables,
-                rows=bag.rows,
-                dim=bag.dim,
-                pooling=bag.pooling,
-                dtype=table_dtype,
-                out_dtype=travel,
-                skew=skew,
-                together=max(1.0, bag.pooling) if bag.together else 1,
-                name=bag.name,
-            )
-            ops.append(lookup if alone else lookup.with_args(tables=bag.tables / devices))
-        if not alone:
-            sent = batch * (self.embedding_width * dtype_bytes(travel)) / devices
-            ops.append(op.all_to_all(bytes=sent, devices=devices, name="embedding_all_to_all", scope="model"))
+        started: set[str] = set()
+        for one in lookups:  # one kernel looks up all tables of a kind, or one each
+            launches = float(one.kind not in started) if fused else one.args["tables"]
+            ops.append(one.with_args(launches=launches))
+            started.add(one.kind)
+        if not alone and (share is None or share.sent):
+            exchanged = batch * (sent * dtype_bytes(travel))
+            ops.append(op.all_to_all(bytes=exchanged, devices=devices, name="embedding_all_to_all", scope="model"))
         for step in self.steps:
             ops.extend(step.ops(own, dtype, fused))
         ops.append(op.host_copy(bytes=own * (self.outputs * HOST_BYTES), name="output_copy"))
         return Workload(tuple(ops))
 
 
-def _bags(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
-    """Gather the tables into a few bags, as fused kernels over many tables do.
+@dataclass(frozen=True, slots=True)
+class _Lookups:
+    """The lookups of one batch: in which dtypes, and how skewed."""
 
-    Every table apart would be a launch apart, and a breakdown that nobody reads. Tables of about one size go together:
-    their rows and lookups are summed exactly, only how the lookups repeat within a table becomes an average.
-    """
-    gathered: dict[tuple[int, int, int, bool], list[tuple[int, float]]] = {}
-    within: dict[str, set[Any]] = {}  # the bags that each group lies in
-    inside: dict[Any, dict[str, None]] = {}  # and the groups in each bag
-    for group in groups:
-        for rows, pooling in zip(group.rows, group.pooling, strict=True):
-            size = next(i for i, (limit, _) in enumerate(SIZE_CLASSES) if rows < limit)
-            key = (group.dim, group.sequence, size, group.together)
-            gathered.setdefault(key, []).append((rows, pooling))
-            within.setdefault(group.name, set()).add(key)
-            inside.setdefault(key, {})[group.name] = None
-    dims, sequences, sizes = ({key[i] for key in gathered} for i in range(3))
-    bags = []
-    for key, tables in sorted(gathered.items()):
-        dim, sequence, size, together = key
-        # A label says what tells the bags of this model apart, and no more: what the file calls them, else their size.
-        parts = [
-            f"dim{dim}" if len(dims) > 1 else "",
-            SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
-            f"seq{sequence}" if len(sequences) > 1 and sequence else "",
-        ]
-        if len(inside[key]) <= 3 and all(_is_given(name) and within[name] == {key} for name in inside[key]):
-            parts = ["+".join(inside[key])]
-        n = len(tables)
-        mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
-        label = ".".join(["embedding", *filter(None, parts)])
-        bags.append(Bag(label, n, mean_rows, dim, mean_pooling, sequence, together))
-    return tuple(bags)
+    batch: Numeric
+    dtype: str
+    travel: str
+    skew: Numeric | None
 
+    def _sizes(self, bag: Bag) -> dict[str, Any]:
+        own = bag.skew or 0.0
+        return {
+            "batch": requests(self.batch, bag.samples) * max(1, bag.sequence),
+            "tables": bag.tables,
+            "rows": bag.rows,
+            "dim": bag.dim,
+            "pooling": bag.pooling,
+            "dtype": self.dtype,
+            "out_dtype": self.travel,
+            "skew": own if self.skew is None or bag.skew is None else self.skew,
+        }
 
-def _is_given(name: str) -> bool:
-    """Whether a group has a name of its own; one that the file leaves unnamed gets a number."""
-    return name != "embedding" and not (name.startswith("tables_") and name[7:].isdigit())
+    def up(self, bag: Bag, tables: Numeric) -> Op:
+        """In the chip's own memory, `tables` of them."""
+        together = max(1.0, bag.pooling) if bag.together else 1
+        return op.embedding_bag(**self._sizes(bag), together=together, name=bag.name).with_args(tables=tables)
+
+    def hosted(self, bag: Bag, where: str, kept_bytes: float = 0.0) -> Op:
+        """In the host's memory, or behind the network."""
+        name = bag.name.replace("embedding", f"embedding.{where}", 1)
+        return op.host_lookup(
+            **self._sizes(bag), gathers=where != "kept", kept_bytes=kept_bytes, remote=where == "remote", name=name
+        )

@@ -6,11 +6,12 @@ parameters and multiply-adds and, given a batch, for its operators. Sizes are pe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from roofline.base.numeric import Numeric
+from roofline.base.numeric import Numeric, maximum
 from roofline.base.units import DTYPE_BYTES
 from roofline.work import op
 from roofline.work.op import Op
@@ -35,7 +36,7 @@ class Step(Protocol):
         """Weights and biases."""
 
     @property
-    def macs(self) -> int:
+    def macs(self) -> float:
         """Multiply-adds of matrix arithmetic a sample needs; elementwise work is not counted."""
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
@@ -44,7 +45,16 @@ class Step(Protocol):
 
 def _nameless(step: Any) -> Step:
     """A step as it would be called if it had no name, and were there once: equal for what costs the same."""
+    if isinstance(step, Once):
+        return Once(_nameless(step.step), step.samples)
     return replace(step, name="", copies=1)  # type: ignore[no-any-return]
+
+
+def _more(step: Any, copies: int) -> Step:
+    """A step that is there so many times more."""
+    if isinstance(step, Once):
+        return Once(_more(step.step, copies), step.samples)
+    return replace(step, copies=step.copies + copies)  # type: ignore[no-any-return]
 
 
 def merged(steps: Sequence[Step]) -> list[Step]:
@@ -55,7 +65,7 @@ def merged(steps: Sequence[Step]) -> list[Step]:
     for step in steps:
         shape = _nameless(step)
         met = first.get(shape)
-        first[shape] = step if met is None else replace(met, copies=met.copies + step.copies)
+        first[shape] = step if met is None else _more(met, step.copies)
     return list(first.values())
 
 
@@ -151,6 +161,67 @@ class Gram:
 
 
 @dataclass(frozen=True, slots=True)
+class Product:
+    """A product of two matrices that a sample brings, m x k by k x n: no weights."""
+
+    name: str
+    m: int
+    n: int
+    k: int
+    copies: int = 1
+    params: int = 0
+
+    @property
+    def macs(self) -> int:
+        return self.m * self.n * self.k * self.copies
+
+    def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
+        # As the interaction of all pairs: 8-bit engines leave it in 16 bits.
+        return (op.gemm(m=self.m, n=self.n, k=self.k, batch=batch, dtype=op.wide(dtype), name=self.name,
+                        count=self.copies, scope="model"),)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A step that runs once for a request and not for each of its samples: the part of the user, of many candidates.
+
+    Attributes
+    ----------
+    step : Step
+    samples : float
+        Samples of a request, on average.
+    """
+
+    step: Any
+    samples: float
+
+    @property
+    def name(self) -> str:
+        return str(self.step.name)
+
+    @property
+    def copies(self) -> int:
+        return int(self.step.copies)
+
+    @property
+    def params(self) -> int:
+        return int(self.step.params)
+
+    @property
+    def macs(self) -> float:
+        return float(self.step.macs / self.samples)
+
+    def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
+        ops: tuple[Op, ...] = self.step.ops(requests(batch, self.samples), dtype, fused)
+        return ops
+
+
+def requests(batch: Numeric, samples: float) -> Numeric:
+    """Requests that a batch of samples comes from, at least one."""
+    return maximum(1.0, batch / samples)
+
+
+@dataclass(frozen=True, slots=True)
 class Pointwise:
     """Elementwise work on rows x cols elements a sample: copies, sums, gates, norms.
 
@@ -207,6 +278,9 @@ class Pointwise:
 class SequenceAttention:
     """HSTU's attention: history causally over itself, each candidate over the history and itself only.
 
+    Not `causal`: every vector over every other. `jagged` is the standard deviation of the history's length over its
+    mean: pairs grow with its square, and nothing is padded.
+
     Its pointwise SiLU stands where softmax's exponential stood, and costs the vector engine about as much, so
     the operator is plain attention.
     """
@@ -219,11 +293,19 @@ class SequenceAttention:
     candidates: int = 0
     copies: int = 1
     params: int = 0
+    causal: bool = True
+    jagged: float = 0.0
 
     @property
     def macs(self) -> int:
-        pairs = self.history * (self.history + 1) // 2 + self.candidates * (self.history + 1)
+        own = self.square * self.square if not self.causal else self.square * (self.square + 1) // 2
+        pairs = own + self.candidates * (self.history + 1)
         return pairs * self.heads * (self.qk_dim + self.value_dim) * self.copies
+
+    @property
+    def square(self) -> int:
+        """The length whose square is the mean square of the history's."""
+        return round(self.history * math.sqrt(1 + self.jagged**2)) if self.jagged else self.history
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         # The scores are not quantised: attention stays in 16 bits when the layers around it run in 8.
@@ -243,7 +325,7 @@ class SequenceAttention:
                 scope="model",
             )
 
-        own = attend(self.name, self.history, self.history, True)
+        own = attend(self.name, self.square, self.square, self.causal)
         if not self.candidates:
             return (own,)
         return own, attend(f"{self.name}.candidates", self.candidates, self.history + 1, False)

@@ -117,8 +117,8 @@ def _plain(rows: list[dict[str, str]], file: str) -> Iterable[dict[str, Any]]:
             raise BadData(f"{file}: no column {column!r}{hint} found: {', '.join(columns)[:200]}")
     if "flops" in columns and "bytes" not in columns:
         raise BadData(f"{file}: no column 'bytes': flops and bytes go together")
-    held = numbers() | {"time_s", "count", "flops"}
-    cells = ((row[c], False) for row in rows for c in columns if c in held)
+    numeric = numbers() | {"time_s", "count", "flops"}
+    cells = ((row[c], False) for row in rows for c in columns if c in numeric)
     mark = decimal_mark(cells, file, usual=".")
     for line, row in enumerate(rows, 2):
         where = f"{file}: row {line}"
@@ -159,5 +159,5 @@ def _call(row: dict[str, str], where: str, mark: str) -> dict[str, Any]:
     name = row["op"].strip()
     if name not in OPERATORS:  # refused where it is built
         return {"op": name}
-    said = arguments({**row, "op": name}, lambda text, column: number(text, f"{where}, column {column!r}", mark))
-    return {"op": name, **said}
+    given = arguments({**row, "op": name}, lambda text, column: number(text, f"{where}, column {column!r}", mark))
+    return {"op": name, **given}

@@ -122,13 +122,13 @@ def flops(kernel: str, metrics: Mapping[str, float], capability: float | None, f
     if kinds is not instructions and "" in instructions:  # of what no kind was counted of
         rest = instructions[""] - sum(kinds.values())
         kinds = {**kinds, "": rest} if rest > 0 else kinds
-    total, said = 0.0, []
+    total, taken = 0.0, []
     for kind, count in kinds.items():
         if count > 0:
             size, what = _size(kernel, kind, capability, file)
             total += count * size
-            said.append(what)
-    return total, f"FLOP from tensor instructions, taken for {' and '.join(dict.fromkeys(said))}"
+            taken.append(what)
+    return total, f"FLOP from tensor instructions, taken for {' and '.join(dict.fromkeys(taken))}"
 
 
 def _operations(kernel: str, counters: Mapping[str, float], file: str) -> float:
@@ -138,8 +138,8 @@ def _operations(kernel: str, counters: Mapping[str, float], file: str) -> float:
     for i, one in enumerate(kept):
         for other in kept[i + 1 :]:
             a, b = parsed[one], parsed[other]
-            apart = any(a[q] and b[q] and a[q] != b[q] for q in _QUALIFIERS)
-            if not apart and counters[one] and counters[other]:
+            differ = any(a[q] and b[q] and a[q] != b[q] for q in _QUALIFIERS)
+            if not differ and counters[one] and counters[other]:
                 raise BadData(
                     f"{file}: kernel {shown(kernel[:60])}: {one} and {other} overlap, and neither is a part "
                     f"of the other: collect one of them, or {ASK}"
@@ -178,9 +178,9 @@ def _size(kernel: str, kind: str, capability: float | None, file: str) -> tuple[
         if capability is not None and least <= capability < below and not _SPARSE.search(name):
             # A counter of one kind says it; what HMMA multiplies, the kernel's name may say.
             typed = next((t for t, pattern in _TYPES if pattern.search(name)), "hmma")
-            said = typed if kind in ("", "hmma") else kind
-            if said in sizes:
-                return sizes[said], f"{generation}'s {said.upper()} ({sizes[said]:,.0f} each)"
+            form = typed if kind in ("", "hmma") else kind
+            if form in sizes:
+                return sizes[form], f"{generation}'s {form.upper()} ({sizes[form]:,.0f} each)"
     known = "nothing tells the chip's generation" if capability is None else f"compute capability {capability:g}"
     raise BadData(
         f"{where}: tensor instructions were counted and not their FLOP, and their size differs ({known}): collect {ASK}"

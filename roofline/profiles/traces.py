@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from roofline.base.errors import BadData, BadWorkload, shown
 from roofline.profiles.nsight import kind as kind_of_kernel, short_name
 from roofline.profiles.numerals import number
 from roofline.profiles.points import operator
+
+#: A JSON object of the trace, and a node of the tree made of them; and what was called, as a row of a table has it.
+Event: TypeAlias = dict[str, Any]
+Call: TypeAlias = dict[str, Any]
 
 _DTYPES = {
     "float": "fp32",
@@ -28,7 +32,7 @@ MAX_EVENTS = 5_000_000
 MAX_NODES = 4 * MAX_EVENTS
 
 
-def points(text: str, file: str) -> Iterator[dict[str, Any]]:
+def points(text: str, file: str) -> Iterator[Event]:
     """One point an operator call.
 
     On a processor an operator that can be matched takes the time of all that it calls; any other takes what its
@@ -61,7 +65,7 @@ def points(text: str, file: str) -> Iterator[dict[str, Any]]:
             yield {"op": node["name"].removeprefix("aten::"), "kind": "", "time_s": time_us * 1e-6, "call": call}
 
 
-def _events(text: str, file: str) -> list[dict[str, Any]]:
+def _events(text: str, file: str) -> list[Event]:
     nodes = text.count("{") + text.count("[")
     if nodes > MAX_NODES:
         raise BadData(f"{file}: expected at most {MAX_NODES:,} objects and lists, found {nodes:,}")
@@ -83,7 +87,7 @@ def _events(text: str, file: str) -> list[dict[str, Any]]:
     return [e for e in found if e.get("ph") == "X"]
 
 
-def _times(event: dict[str, Any], file: str) -> tuple[float, float]:
+def _times(event: Event, file: str) -> tuple[float, float]:
     for key in ("ts", "dur"):
         if key not in event:
             raise BadData(f"{file}: event {shown(event.get('name'))}: no key {key!r}")
@@ -91,12 +95,12 @@ def _times(event: dict[str, Any], file: str) -> tuple[float, float]:
     return number(event["ts"], where + "'ts'"), number(event["dur"], where + "'dur'")
 
 
-def _tree(timed: list[tuple[dict[str, Any], float, float]], file: str) -> list[dict[str, Any]]:
+def _tree(timed: list[tuple[Event, float, float]], file: str) -> list[Event]:
     """Calls with what they call; `owner` is the matched operator that a call is part of."""
-    nodes: list[dict[str, Any]] = []
-    stacks: dict[Any, list[dict[str, Any]]] = {}
+    nodes: list[Event] = []
+    stacks: dict[Any, list[Event]] = {}
     for event, ts, dur in sorted(timed, key=lambda t: (t[1], -t[2])):
-        node: dict[str, Any] = {
+        node: Event = {
             "name": str(event.get("name", "")),
             "ts": ts,
             "dur": dur,
@@ -118,10 +122,10 @@ def _tree(timed: list[tuple[dict[str, Any], float, float]], file: str) -> list[d
     return nodes
 
 
-def _on_device(kernels: list[dict[str, Any]], tree: list[dict[str, Any]], file: str) -> Iterator[dict[str, Any]]:
+def _on_device(kernels: list[Event], tree: list[Event], file: str) -> Iterator[Event]:
     by_id = {node["id"]: node for node in tree if node["id"] is not None}
     sums: dict[int, float] = {}
-    owners: dict[int, dict[str, Any]] = {}
+    owners: dict[int, Event] = {}
     for event in kernels:
         _, dur = _times(event, file)
         args = _args(event)
@@ -138,7 +142,7 @@ def _on_device(kernels: list[dict[str, Any]], tree: list[dict[str, Any]], file: 
         yield {"op": owner["name"].removeprefix("aten::"), "time_s": sums[key] * 1e-6, "call": owner["call"]}
 
 
-def _id(holder: dict[str, Any], key: str, event: dict[str, Any], file: str) -> int | float | str | None:
+def _id(holder: Event, key: str, event: Event, file: str) -> int | float | str | None:
     """What tells a thing of a trace from others: a number or a name."""
     found = holder.get(key)
     if found is None or isinstance(found, int | float | str):
@@ -148,12 +152,12 @@ def _id(holder: dict[str, Any], key: str, event: dict[str, Any], file: str) -> i
     )
 
 
-def _args(event: dict[str, Any]) -> dict[str, Any]:
+def _args(event: Event) -> Event:
     found = event.get("args")
     return found if isinstance(found, dict) else {}
 
 
-def _matched(event: dict[str, Any]) -> dict[str, Any] | None:
+def _matched(event: Event) -> Call | None:
     """The operator of a call, where its name is known and the trace has its shapes."""
     reader = _READERS.get(str(event.get("name", "")))
     args = _args(event)
@@ -186,8 +190,12 @@ class _Inputs:
         return _DTYPES.get(str(self.types[place]), "")
 
 
-def _product(a: int, b: int, dtype: int | None = None) -> Callable[[_Inputs], dict[str, Any] | None]:
-    def read(inputs: _Inputs) -> dict[str, Any] | None:
+#: Makes the call of a profiler's event; None where its shapes are not those of the operator.
+Reader: TypeAlias = Callable[[_Inputs], Call | None]
+
+
+def _product(a: int, b: int, dtype: int | None = None) -> Reader:
+    def read(inputs: _Inputs) -> Call | None:
         left, right = inputs[a], inputs[b]
         if len(left) != len(right) or len(left) not in (2, 3) or left[-1] != right[-2]:
             return None
@@ -197,7 +205,7 @@ def _product(a: int, b: int, dtype: int | None = None) -> Callable[[_Inputs], di
     return read
 
 
-def _attention(inputs: _Inputs) -> dict[str, Any] | None:
+def _attention(inputs: _Inputs) -> Call | None:
     q, k = inputs[0], inputs[1]
     if len(q) != 4 or len(k) != 4:
         return None
@@ -215,7 +223,7 @@ def _attention(inputs: _Inputs) -> dict[str, Any] | None:
     }
 
 
-def _bag(inputs: _Inputs) -> dict[str, Any] | None:
+def _bag(inputs: _Inputs) -> Call | None:
     (rows, dim), indices, offsets = inputs[0], inputs[1], inputs[2]
     bags = offsets[0] - 1 if inputs.values[7:8] == ["True"] else offsets[0]  # include_last_offset
     return {
@@ -229,19 +237,19 @@ def _bag(inputs: _Inputs) -> dict[str, Any] | None:
     }
 
 
-def _embedding(inputs: _Inputs) -> dict[str, Any] | None:
+def _embedding(inputs: _Inputs) -> Call | None:
     return {"op": "token_embedding", "rows": math.prod(inputs[1]), "cols": inputs[0][-1], "dtype": inputs.dtype()}
 
 
-def _rows(op: str, **options: Any) -> Callable[[_Inputs], dict[str, Any] | None]:
-    def read(inputs: _Inputs) -> dict[str, Any] | None:
+def _rows(op: str, **options: Any) -> Reader:
+    def read(inputs: _Inputs) -> Call | None:
         shape = inputs[0]
         return {"op": op, "rows": math.prod(shape[:-1]) or 1, "cols": shape[-1], "dtype": inputs.dtype(), **options}
 
     return read
 
 
-def _pointwise(inputs: _Inputs) -> dict[str, Any] | None:
+def _pointwise(inputs: _Inputs) -> Call | None:
     """Two tensors, of which one may be broadcast."""
     shape, other = inputs[0], inputs.shapes[1]
     both = isinstance(other, list) and bool(other) and math.prod(inputs[1]) == math.prod(shape)
@@ -254,7 +262,7 @@ def _pointwise(inputs: _Inputs) -> dict[str, Any] | None:
     }
 
 
-_READERS: dict[str, Callable[[_Inputs], dict[str, Any] | None]] = {
+_READERS: dict[str, Reader] = {
     "aten::mm": _product(0, 1), "aten::bmm": _product(0, 1), "aten::addmm": _product(1, 2),
     "aten::baddbmm": _product(1, 2), "aten::_scaled_mm": _product(0, 1), "aten::_addmm_activation": _product(1, 2),
     "aten::_scaled_dot_product_flash_attention": _attention,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, DoesNotFit, shown
 from roofline.base.face import NUMBER, takes
-from roofline.base.numeric import MOST, as_numeric, maximum, minimum
+from roofline.base.numeric import MOST, Numeric, as_numeric, maximum
 from roofline.base.units import text
-from roofline.catalog.load import CHIP, MODEL, as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, Name, as_chip, as_model
 from roofline.estimates.request import refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.serving.server import ServingEstimate
-from roofline.serving.steady import SERVING, serve
+from roofline.serving.steady import SERVING, LoadOptions, serve
 from roofline.work.parallel import Plan
 
 if TYPE_CHECKING:
@@ -41,14 +40,14 @@ _COLUMNS = (
 
 @takes(model=MODEL, chip=CHIP)
 def fewest_chips(
-    model: LanguageModel | str | os.PathLike[str],
-    chip: Chip | str | os.PathLike[str],
+    model: LanguageModel | Name,
+    chip: Chip | Name,
     *,
     ttft_s: float | None = None,
     tpot_s: float | None = None,
     tokens_per_s: float | None = None,
     most: int = 64,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> pd.DataFrame:
     """How many chips serve a language model within latency and throughput targets.
 
@@ -97,15 +96,15 @@ class _Loads:
     """Every width under ever more requests in flight, up to what memory holds."""
 
     def __init__(
-        self, model: LanguageModel, chip: Chip, widths: list[int], limits: dict[str, float], options: dict[str, Any]
+        self, model: LanguageModel, chip: Chip, widths: list[int], limits: dict[str, float], options: LoadOptions
     ) -> None:
         self.limits = limits
         self.widths = np.array(widths)[:, None]
         self.lanes = whole("dp", options.get("dp", 1)) * whole("pp", options.get("pp", 1))
-        self._fixed = {"model": model, "chip": chip, "tp": self.widths, "check": False, **options}
+        self._fixed: dict[str, Any] = {"model": model, "chip": chip, "tp": self.widths, "check": False, **options}
         room = np.broadcast_to(serve(**self._fixed, concurrency=self.lanes).memory.largest_batch, self.widths.shape)
         self.most = maximum(room, self.lanes)
-        self._try(minimum(self.lanes * _COARSE[None], self.most))
+        self._try(np.minimum(self.lanes * _COARSE[None], self.most))
         if self.good.any():
             at = self.best
             ahead = np.minimum(at + 1, self.concurrency.shape[1] - 1)
@@ -130,7 +129,7 @@ class _Loads:
         return found
 
 
-def _row(tried: _Loads, i: Any, rate: float) -> dict[str, Any]:
+def _row(tried: _Loads, i: np.intp, rate: float) -> dict[str, Any]:
     at = (i, tried.best[i])
     found = {name: float(tried.figures[name][at]) for name in _COLUMNS if name in tried.figures}
     tp = int(tried.widths[i, 0])
@@ -176,7 +175,7 @@ def _least(tried: _Loads, name: str, among: np.ndarray) -> tuple[float, str]:
 # What is asked ------------------------------------------------------------------------------------------------------
 
 
-def _limits(**limits: Any) -> dict[str, float]:
+def _limits(**limits: float | None) -> dict[str, float]:
     """The limits that were given, as floats."""
     for name, limit in limits.items():
         if limit is not None and not (NUMBER.holds(limit) and 0 < limit < MOST):
@@ -184,7 +183,7 @@ def _limits(**limits: Any) -> dict[str, float]:
     return {name: float(limit) for name, limit in limits.items() if limit is not None}
 
 
-def _single(options: dict[str, Any]) -> dict[str, Any]:
+def _single(options: LoadOptions) -> LoadOptions:
     """The options, each of one value, without those that are looked for."""
     for name in ("tp", "batch", "concurrency"):
         if name in options:
@@ -196,13 +195,13 @@ def _single(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _widths(model: LanguageModel, chip: Chip, most: Any, options: dict[str, Any]) -> list[int]:
+def _widths(model: LanguageModel, chip: Chip, most: Numeric, options: LoadOptions) -> list[int]:
     """The tensor-parallel widths that suit the model beside the other degrees of its plan."""
     if np.ndim(most):
         raise BadWorkload(f"fewest_chips: expected one width as the most, found {shown(most)}")
     degrees = {name: whole(name, options.get(name, 1)) for name in ("pp", "ep", "dp")}
     widths = [2**i for i in range(int(most).bit_length())]
-    fine = [tp for tp in widths if Plan(tp=tp, **degrees).suits(model) and (chip.has_links or tp == 1)]
-    if not fine:
+    suit = [tp for tp in widths if Plan(tp=tp, **degrees).suits(model) and (chip.has_links or tp == 1)]
+    if not suit:
         Plan(tp=widths[-1], **degrees).check(model)
-    return fine
+    return suit

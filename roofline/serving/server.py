@@ -34,17 +34,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from roofline.base.numeric import choose, maximum, minimum
+from roofline.base.numeric import Label, Numeric, Truth, choose, maximum, minimum
 from roofline.base.units import text
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.language import PREFILL_TOKENS, LanguageEstimate
 from roofline.estimates.memory import Memory
+from roofline.estimates.power import TokensPowered
 from roofline.estimates.request import Request
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import joined
 from roofline.work.op import Op, wide
+from roofline.work.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,15 @@ class ServingRequest(Request):
         Whether layers with a window keep the whole context all the same.
     """
 
-    prompt_sd: Any = 0.0
-    output_sd: Any = 0.0
-    chunk: Any = PREFILL_TOKENS
-    beams: Any = 1
+    prompt_sd: Numeric = 0.0
+    output_sd: Numeric = 0.0
+    chunk: Numeric = PREFILL_TOKENS
+    beams: Numeric = 1
     reserve: bool = False
     whole_cache: bool = False
 
 
-class ServingEstimate(Estimate):
+class ServingEstimate(TokensPowered, Estimate):
     """A language model under a constant number of requests. Figures are per system unless the name says per chip.
 
     Attributes
@@ -103,13 +105,13 @@ class ServingEstimate(Estimate):
     # How many requests are where --------------------------------------------------------------------------------
 
     @functools.cached_property
-    def _output(self) -> tuple[Any, Any]:
+    def _output(self) -> tuple[Numeric, Numeric]:
         """Mean output, and the mean output of a request found in flight (tokens)."""
         r = self.request
         return r.output, r.output + r.output_sd**2 / r.output
 
     @property
-    def _new(self) -> Any:
+    def _new(self) -> Numeric:
         """Prompt tokens that are computed: those that no cached prefix holds."""
         return self.request.prompt - self.request.prefix
 
@@ -121,16 +123,16 @@ class ServingEstimate(Estimate):
         """
         r = self.request
         plan, kv_dtype = r.plan, r.kv_dtype or wide(r.dtype)
-        held = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
+        resident = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
         model = self.model.without_windows if r.whole_cache else self.model
-        per_request = parallel.kv_bytes(model, plan, 1, held, kv_dtype)
+        per_request = parallel.kv_bytes(model, plan, 1, resident, kv_dtype)
         weights, capacity = self._static.weights_bytes, self.chip.level(self.chip.main_level, "capacity")
         # An engine sets its working space aside when it starts, for whole prompts: a cached prefix frees none of it.
         room = minimum(r.chunk, r.prompt)
         activations = parallel.activation_bytes(self.model, plan, maximum(1, r.chunk // r.prompt), room, r.dtype)
         free = maximum(capacity * r.usable_memory - weights - activations, 0.0)
-        largest = np.floor(free / per_request) * plan.dp
-        largest = largest if isinstance(largest, np.ndarray) and largest.ndim else int(largest)
+        whole: Numeric = np.floor(free / per_request) * plan.dp
+        largest = whole if isinstance(whole, np.ndarray) and whole.ndim else int(whole)
         return Memory(
             weights_bytes=weights,
             cache_bytes=minimum(r.batch, largest) / plan.dp * per_request,
@@ -141,12 +143,12 @@ class ServingEstimate(Estimate):
         )
 
     @property
-    def fits(self) -> Any:
+    def fits(self) -> Truth:
         """Whether at least one request fits on every replica."""
         return self.memory.largest_batch >= self.request.plan.dp
 
     @functools.cached_property
-    def _flow(self) -> tuple[Any, Any, Any, Any]:
+    def _flow(self) -> tuple[Numeric, Numeric, Numeric, Numeric]:
         """Of one lane: requests in flight, passes that a prompt takes, prompts in a mixed pass, their share.
 
         A lane is what shares a pass: one of `pp` microbatches of one of `dp` replicas.
@@ -161,18 +163,18 @@ class ServingEstimate(Estimate):
         return starts * stay, passes, at_once, passes * starts / at_once
 
     @property
-    def active(self) -> Any:
+    def active(self) -> Numeric:
         """Requests in flight on the system; the others wait for memory or for their prefill."""
         return self._flow[0] * (self.request.plan.dp * self.request.plan.pp)
 
     @property
-    def mixed_share(self) -> Any:
+    def mixed_share(self) -> Numeric:
         """Share of the passes that carry prompt tokens."""
         return self._flow[3]
 
     # The two kinds of pass --------------------------------------------------------------------------------------
 
-    def _decode_step(self, sequences: Any) -> Any:
+    def _decode_step(self, sequences: Numeric) -> Workload:
         r = self.request
         steps = maximum(self._output[1] - 1, 1)
         options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
@@ -180,7 +182,7 @@ class ServingEstimate(Estimate):
         return step.map(self._shared) if np.any(np.asarray(r.beams) > 1) else step
 
     def _shared(self, one: Op) -> Op:
-        """Beams decode side by side, so that the pages of their prompt are fetched once and those of each output apart.
+        """Beams decode side by side: the pages of their prompt are fetched once, those of each output by itself.
 
         As heads that share keys: all beams of a request on the prompt and everything that follows it.
         """
@@ -188,10 +190,8 @@ class ServingEstimate(Estimate):
         if one.kind != "attention":
             return one
         args = one.args
-        apart = (r.beams - 1) * maximum(args["kv_len"] - r.prompt, 0)
-        return one.with_args(
-            batch=args["batch"] / r.beams, heads=args["heads"] * r.beams, kv_len=args["kv_len"] + apart
-        )
+        own = (r.beams - 1) * maximum(args["kv_len"] - r.prompt, 0)
+        return one.with_args(batch=args["batch"] / r.beams, heads=args["heads"] * r.beams, kv_len=args["kv_len"] + own)
 
     @functools.cached_property
     def decoding(self) -> Phase:
@@ -224,9 +224,19 @@ class ServingEstimate(Estimate):
         """What the estimate is made of."""
         return self.decoding, self.mixed
 
+    @property
+    def devices(self) -> Any:
+        """Chips in all."""
+        return self.request.plan.devices
+
+    def _loads(self) -> list[tuple[Phase, Any, Any]]:
+        busy = minimum(self._flow[0], 1.0)  # a lane without a request waits
+        mixing = self.mixed_share * self.mixed.time_s
+        return [(self.decoding, (1 - self.mixed_share) * self.decoding.time_s, busy), (self.mixed, mixing, busy)]
+
     # Figures ----------------------------------------------------------------------------------------------------
 
-    def _figures(self, decoding: Any, mixed: Any) -> dict[str, Any]:
+    def _figures(self, decoding: Numeric, mixed: Numeric) -> dict[str, Numeric]:
         """The headline figures, from the times of the two kinds of pass (s)."""
         r = self.request
         lanes = r.plan.dp * r.plan.pp
@@ -246,54 +256,54 @@ class ServingEstimate(Estimate):
         }
 
     @functools.cached_property
-    def _expected(self) -> dict[str, Any]:
+    def _expected(self) -> dict[str, Numeric]:
         return self._figures(self.decoding.time_s, self.mixed.time_s)
 
-    def _figures_with_errors(self, factors: Any) -> dict[str, Any]:
+    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Numeric]:
         return self._figures(with_errors(self.decoding, factors), with_errors(self.mixed, factors))
 
     @property
-    def tokens_per_s(self) -> Any:
+    def tokens_per_s(self) -> Numeric:
         """Output tokens per second of the system."""
         return self._expected["tokens_per_s"]
 
     @property
-    def tokens_per_s_per_chip(self) -> Any:
+    def tokens_per_s_per_chip(self) -> Numeric:
         """`tokens_per_s` over the number of chips."""
         return self._expected["tokens_per_s_per_chip"]
 
     @property
-    def total_tokens_per_s(self) -> Any:
+    def total_tokens_per_s(self) -> Numeric:
         """Prompt and output tokens per second of the system."""
         return self._expected["total_tokens_per_s"]
 
     @property
-    def requests_per_s(self) -> Any:
+    def requests_per_s(self) -> Numeric:
         """Requests that the system answers in a second."""
         return self._expected["requests_per_s"]
 
     @property
-    def tpot_s(self) -> Any:
+    def tpot_s(self) -> Numeric:
         """Time per output token after the first (s), the mean over requests."""
         return self._expected["tpot_s"]
 
     @property
-    def ttft_s(self) -> Any:
+    def ttft_s(self) -> Numeric:
         """Time to first token (s) of a request that finds a free place; queueing is not in it."""
         return self._expected["ttft_s"]
 
     @property
-    def time_s(self) -> Any:
+    def time_s(self) -> Numeric:
         """Time of a request (s), from its start to its last token."""
         return self.ttft_s + (self._output[0] - 1) * self.tpot_s
 
     @functools.cached_property
-    def ideal(self) -> dict[str, Any]:
+    def ideal(self) -> dict[str, Numeric]:
         """The same figures from the lower bounds of the passes: a naive roofline, and what no machine beats."""
         return self._figures(self.decoding.lower_s, self.mixed.lower_s)
 
     @property
-    def bound(self) -> Any:
+    def bound(self) -> Label:
         """What bounds the kind of pass in which most of the time goes."""
         share = self.mixed_share
         mixing = share * self.mixed.time_s > (1 - share) * self.decoding.time_s

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload
+from roofline.base.errors import BadWorkload, DoesNotFit
 from roofline.base.face import FLAG, takes
-from roofline.base.numeric import anywhere, broadcastable, maximum, not_negative
-from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates import memory as memory_module
+from roofline.base.numeric import NumericLike, anywhere, broadcastable, maximum, not_negative
+from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
+from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import PREFILL_TOKENS
-from roofline.estimates.request import LANGUAGE, Request, language_request, refuse_unknown, whole
+from roofline.estimates.request import Request, RequestOptions, language_request, refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.serving.server import ServingEstimate, ServingRequest
 
-#: The options of :func:`serve`.
-SERVING = ("concurrency", "prompt_sd", "output_sd", "chunk", "beams", "reserve", "whole_cache", *LANGUAGE[1:])
+
+class LoadOptions(RequestOptions, total=False):
+    """What :func:`serve` takes beside the concurrency, and says what each is."""
+
+    prompt_sd: NumericLike
+    output_sd: NumericLike
+    chunk: NumericLike
+    beams: NumericLike
+    reserve: bool
+    whole_cache: bool
+
+
+#: The names of the options of :func:`serve`.
+SERVING = ("concurrency", *LoadOptions.__annotations__)
 
 #: Most that lengths may spread, in means: beyond lies a slip, not a distribution of lengths.
 MOST_SPREAD = 10
@@ -28,18 +39,18 @@ MOST_SPREAD = 10
 
 @takes(model=MODEL, chip=CHIP, reserve=FLAG, whole_cache=FLAG, check=FLAG)
 def serve(
-    model: Model | str | os.PathLike[str],
-    chip: Chip | str | os.PathLike[str],
+    model: Model | Name,
+    chip: Chip | Name,
     *,
-    concurrency: Any = None,
-    prompt_sd: Any = 0.0,
-    output_sd: Any = 0.0,
-    chunk: Any = PREFILL_TOKENS,
-    beams: Any = 1,
+    concurrency: NumericLike | None = None,
+    prompt_sd: NumericLike = 0.0,
+    output_sd: NumericLike = 0.0,
+    chunk: NumericLike = PREFILL_TOKENS,
+    beams: NumericLike = 1,
     reserve: bool = False,
     whole_cache: bool = False,
     check: bool = True,
-    **options: Any,
+    **options: Unpack[RequestOptions],
 ) -> ServingEstimate:
     """Throughput and latency of a language model under a constant number of requests; see the module's text.
 
@@ -68,7 +79,7 @@ def serve(
         Raise when not even one request fits; with False the result says so in ``fits``.
     **options
         As for :func:`roofline.estimate`: `prompt` and `output` (mean tokens), `prefix`, `tp`, `pp`, `ep`, `dp`,
-        `dtype`, `weight_dtype`, `kv_dtype`, `usable_memory`.
+        `dtype`, `weight_dtype`, `kv_dtype`, `stack`, `usable_memory`, and what chips and electricity cost.
 
     Returns
     -------
@@ -81,7 +92,7 @@ def serve(
     BadWorkload, UnknownName, DoesNotFit
         As :func:`roofline.estimate`; also for a recommendation model, or a spread below zero.
     """
-    loaded, chip = as_model(model), as_chip(chip)
+    loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
     if "batch" in options:
@@ -92,16 +103,17 @@ def serve(
     sizes = {"chunk": whole("serve: chunk", chunk), "beams": whole("serve: beams", beams)}
     lanes = whole("dp", options.get("dp", 1)) * whole("pp", options.get("pp", 1))
     batch = lanes if concurrency is None else whole("serve: concurrency", concurrency)
-    asked = language_request(loaded, chip, {"batch": batch, **options})
+    chip, notes = stacks.chosen(loaded, as_chip(chip), options)
+    asked = language_request(loaded, chip, {"batch": batch, **options}, notes)
     lengths = {"batch": batch, "prompt": asked.prompt, "output": asked.output, "devices": asked.plan.devices}
-    broadcastable(f"serve({loaded.name})", lengths | spread | sizes)
+    broadcastable(f"serve({loaded.name})", lengths | spread | sizes | vars(asked.terms))
     for name, mean in (("prompt_sd", asked.prompt), ("output_sd", asked.output)):
         if anywhere(spread[name] > MOST_SPREAD * np.asarray(mean)):
             raise BadWorkload(
                 f"serve: {name} is at most {MOST_SPREAD} times the mean of {mean!r} tokens, found {spread[name]!r}"
             )
-    plain = {name: getattr(asked, name) for name in Request.__dataclass_fields__}
-    request = ServingRequest(**plain, **spread, **sizes, **policy)
+    plain: dict[str, Any] = {name: getattr(asked, name) for name in Request.__dataclass_fields__}
+    request = ServingRequest(**plain | spread | sizes | policy)
     result = ServingEstimate(loaded, chip, request)
     if concurrency is None:
         most = maximum(result.memory.largest_batch, lanes)
@@ -111,7 +123,7 @@ def serve(
     return result
 
 
-def _refusal(result: ServingEstimate) -> Exception:
+def _refusal(result: ServingEstimate) -> DoesNotFit:
     """The error where not even one request fits: what one a replica would hold if there were room for it."""
     request = result.request
     roomy = replace(request, batch=request.plan.dp, usable_memory=1e6)

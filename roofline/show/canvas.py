@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,10 @@ from roofline.base.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType as Colour
+
+#: A place in a picture: across and up.
+Spot: TypeAlias = tuple[float, float] | np.ndarray
 
 _Given = ParamSpec("_Given")
 _Made = TypeVar("_Made")
@@ -30,6 +34,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 #: What arguments of pictures may be.
 NAMES = Kind("text, or a list of text", lambda value: TEXT.holds(value) or (several(TEXT).holds(value) and bool(value)))
 AXES = Kind("the Axes of matplotlib", lambda value: hasattr(value, "plot") and hasattr(value, "get_figure"))
+COUNT = Kind(
+    "a whole number from 1", lambda v: isinstance(v, int | np.integer) and not isinstance(v, bool) and 1 <= v <= 1000
+)
 SHARE = Kind("a share from 0; above 1 for none", lambda value: NUMBER.holds(value) and 0 <= value <= 100)
 
 #: Inches of a picture for which text has its usual size.
@@ -72,12 +79,20 @@ def picture(draw: Callable[_Given, _Made]) -> Callable[_Given, _Made]:
     return drawn
 
 
-def palette() -> tuple[Any, ...]:
-    """Colours for many series: those that everybody can tell apart first."""
-    return (*COLOURS, *matplotlib().colormaps["tab20b"].colors)
+def palette() -> tuple[Colour, ...]:
+    """Colours for many series: those that everybody can tell apart first, then of neighbours that differ in hue."""
+    maps = matplotlib().colormaps
+    # Four shades of each hue stand together there, from dark to light; of the last map the last four are greys.
+    shades = [
+        colour
+        for name, hues in (("tab20b", 5), ("tab20c", 4))
+        for i in (0, 2, 1, 3)
+        for colour in maps[name].colors[i : 4 * hues : 4]
+    ]
+    return (*COLOURS, *shades)
 
 
-def dark(colour: Any) -> Any:
+def dark(colour: Colour) -> tuple[float, float, float]:
     """A colour dark enough to read small text in on white."""
     matplotlib()
     from matplotlib.colors import to_rgb
@@ -85,7 +100,8 @@ def dark(colour: Any) -> Any:
     red, green, blue = to_rgb(colour)
     light = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     most = 0.45
-    return (red, green, blue) if light <= most else tuple(part * most / light for part in (red, green, blue))
+    share = min(1.0, most / light) if light else 1.0
+    return red * share, green * share, blue * share
 
 
 def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
@@ -140,10 +156,17 @@ def rim() -> list[Any]:
     return [withStroke(linewidth=2.2, foreground="white")]
 
 
-def write(ax: Axes, text: str, at: Any, offset: Any, colour: Any, **options: Any) -> Any:
+def write(ax: Axes, text: str, at: Spot, offset: Spot, colour: Colour, **options: Any) -> Any:
     """Text beside a point, offset in typographic points; a dollar sign is a dollar sign."""
     options = {"fontsize": 7.5, "zorder": 8, "path_effects": rim(), "parse_math": False, **options}
-    written = ax.annotate(text, at, xytext=offset, textcoords="offset points", color=colour, **options)
+    written = ax.annotate(
+        text,
+        (float(at[0]), float(at[1])),
+        xytext=(float(offset[0]), float(offset[1])),
+        textcoords="offset points",
+        color=colour,
+        **options,
+    )
     written.set_in_layout(False)  # the page was laid out before its labels were placed
     return written
 
@@ -157,7 +180,7 @@ def extent(ax: Axes, text: str, **options: Any) -> tuple[float, float]:
     return box.width * points, box.height * points
 
 
-def title(ax: Axes, text: str, size: float, share: float = 0.86, *, beside: bool = False) -> None:
+def title(ax: Axes, text: str, size: float, share: float = 0.83, *, beside: bool = False) -> None:
     """Write a title, folded between words where it is wider than a share of the picture's width.
 
     Where names stand `beside` the only axes of a picture it is in the middle of the page: they would push it off.
@@ -172,12 +195,32 @@ def title(ax: Axes, text: str, size: float, share: float = 0.86, *, beside: bool
     room = share * 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
     lines = []
     for line in (plain(part, 400) for part in text.split("\n")):
-        wide = extent(ax, line, fontsize=size)[0] if line else 0.0
-        lines += textwrap.wrap(line, max(12, int(len(line) * room / wide))) if wide > room else [line]
+        folded, most = [line], len(line)
+        while most > 12 and (wide := max(extent(ax, one, fontsize=size)[0] if one else 0.0 for one in folded)) > room:
+            most = max(12, min(most - 1, int(max(map(len, folded)) * room / wide)))
+            folded = textwrap.wrap(line, most)
+        lines += folded
     written = ax.set_title("\n".join(lines), fontsize=size, parse_math=False)
     if alone:
         across = blended_transform_factory(figure.transFigure, ax.transAxes)
         written.set_transform(across + ax.titleOffsetTrans)  # type: ignore[attr-defined]
+
+
+def name_below(ax: Axes, text: str, size: float) -> None:
+    """Name the axis below, folded where the page is narrow, in the middle of the page: names of bars stand on one side
+    alone. Lays the page out.
+    """
+    import textwrap
+
+    across = 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
+    wide = extent(ax, text, fontsize=size)[0]
+    lines = textwrap.wrap(plain(text, 400), max(12, int(len(text) * min(1.0, 0.9 * across / wide))))
+    ax.set_xlabel("\n".join(" " for _ in lines), fontsize=size)
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # with the height of that name, not its width
+    ax.set_xlabel("\n".join(lines), parse_math=False)
+    points = 72 / ax.figure.dpi
+    if len(ax.figure.axes) == 1:
+        ax.xaxis.label.set_x((across / 2 - ax.bbox.x0 * points) / (ax.bbox.width * points))
 
 
 def key(ax: Axes, entries: Sequence[tuple[Any, str]], size: float, below: float | None) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 
 from roofline.base import units
 from roofline.show import canvas, room
+from roofline.show.canvas import Spot
 from roofline.show.outline import Outline
 from roofline.show.quantities import ratio
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType as Colour
 
 #: Points beyond which those that lie on one spot are counted once: room is sought on the page, not in the data.
 _CROWD = 5000
@@ -72,7 +74,7 @@ class Page(room.Room):
         """Width and height of a label."""
         return canvas.extent(self.ax, text, **self.text)
 
-    def write(self, text: str, spot: Any, offset: Any, colour: Any, **options: Any) -> None:
+    def write(self, text: str, spot: Spot, offset: Spot, colour: Colour, **options: Any) -> None:
         """Put a label there."""
         canvas.write(self.ax, text, spot, offset, colour, **{**self.text, **options})
 
@@ -127,13 +129,14 @@ def _of_ceiling(page: Page, text: str, height: float) -> None:
             box = np.array([[right - shift - width, bottom, right - shift, bottom + tall]])
             found.append((page.cost(box) + 0.2 * shift + (bottom < y), right - shift - width, bottom))
     _, left, bottom = min(found)
-    page.take(room.LABEL, np.array([[left, bottom, left + width, bottom + tall]]))
+    around = [[left - 2, bottom - 1.5, left + width + 2, bottom + tall + 1.5]]  # with its ground
+    page.take(room.LABEL, np.array(around))
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.3}
     spot = (page.back((left, y))[0], height)
     page.write(text, spot, (0, bottom - y), INK, ha="left", va="bottom", zorder=5, bbox=ground)
 
 
-def of_point(page: Page, text: str, spot: Any, area: float, colour: Any) -> None:
+def of_point(page: Page, text: str, spot: Spot, area: float, colour: Colour) -> None:
     """Put a label at the nearest place around its mark where it covers no other label and no point; else nowhere.
 
     Its leader, from the rim of the mark, crosses no label either.
@@ -173,7 +176,7 @@ def of_point(page: Page, text: str, spot: Any, area: float, colour: Any) -> None
     page.write(text, spot, offset, colour, ha=side, va="center", arrowprops=line if len(leader) else None)
 
 
-def at_the_end(page: Page, ends: list[tuple[float, str, Any]]) -> None:
+def at_the_end(page: Page, ends: list[tuple[float, str, Colour]]) -> None:
     """Names beside the right end of lines, pushed apart where the ends are close, each with a leader to its own.
 
     Parameters

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from roofline.base import units
+from roofline.base.numeric import Numeric
 
 
-def quantity(value: float, unit: str) -> str:
+def quantity(value: Numeric, unit: str) -> str:
     """A headline figure with its unit: ``"2,563 tokens/s"``, ``"14.2 ms"``."""
     if unit in ("s", "B"):
         return units.text(value, unit, 3)
     unit = "requests/s" if unit == "1/s" else unit
-    return f"{ratio(value)} {unit}"
+    return f"{ratio(float(value))} {unit}"
 
 
 def ratio(value: float) -> str:

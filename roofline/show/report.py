@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roofline.base import units
+from roofline.base.numeric import Numeric
 from roofline.show.documents import html_page, markdown
 from roofline.show.quantities import quantity, ratio, si, times
 from roofline.show.table import Table, show
@@ -13,7 +14,7 @@ from roofline.show.words import Estimate, heading, occurring, phases, words
 if TYPE_CHECKING:
     from roofline.estimates.inference import Phase
     from roofline.hardware.chip import Chip
-    from roofline.hardware.number import Number
+    from roofline.hardware.number import Number, Scenario
 
 
 LABELS = {
@@ -29,31 +30,63 @@ LABELS = {
     "samples_per_s": "samples",
     "samples_per_s_per_chip": "samples, per chip",
     "pipelined_samples_per_s": "samples, batches overlapped",
+    "chip_power_w": "power, one chip",
+    "power_w": "power, with servers, at the wall",
+    "tokens_per_joule": "output tokens for a joule",
+    "samples_per_joule": "samples for a joule",
+    "co2_g_per_million_tokens": "CO2 for a million output tokens",
+    "co2_g_per_million_samples": "CO2 for a million samples",
+    "usd_per_million_tokens": "cost of a million output tokens",
+    "usd_per_million_samples": "cost of a million samples",
 }
 
 
 def headline(est: Estimate, level: float = 0.9) -> Table:
     """The figures of an estimate, each with its interval."""
-    intervals = est.interval(level)
+    units_of, missing = {**est.FIGURES, **est.EXTRA}, est.unknown
+    intervals = est.intervals([name for name in units_of if name not in missing], level)
     table = Table(heading(est), ["", ">expected", f">{level:.0%} interval"])
-    for name, unit in est.FIGURES.items():
+    for name, unit in units_of.items():
+        if name in missing:
+            table.rows.append([LABELS[name], "not known", ""])
+            continue
         low, high = (quantity(end, unit) for end in intervals[name])
         table.rows.append([LABELS[name], quantity(getattr(est, name), unit), f"{low} to {high}"])
     for label, phase, _ in occurring(est):
         expected, low, high = (units.text(t, "s", 3) for t in (phase.time_s, phase.lower_s, phase.upper_s))
         table.rows.append([f"{label}, lower to upper bound", expected, f"{low} to {high}"])
-    table.notes += [*words(est).remarks(), why(est), _held(est), doubt(est)]
+    table.notes += [*words(est).remarks(), why(est), _resident(est), paid(est), doubt(est)]
     return table
 
 
-def _held(est: Estimate) -> str:
-    """One sentence on what one chip holds, and how much would fit."""
-    held, said = est.memory, words(est)
-    cache = f", KV cache {units.text(held.cache_bytes, 'B', 3)}{said.cache()}" if held.cache_bytes else said.cache()
+def paid(est: Estimate) -> str:
+    """One sentence on what the costs rest on, or on what they are not known for want of."""
+    missing = "; ".join(dict.fromkeys(est.unknown.values()))
+    if missing:
+        return f"{missing[0].upper()}{missing[1:]}."
+    terms, use = est.request.terms, ""
+    if terms.utilisation != 1:
+        use = f", {terms.utilisation:.0%} of the paid hours in use"
+    if est.price_basis[0] == "hour":
+        return f"Cost: {est.price_basis[1]:,.4g} USD for a chip and an hour, server and electricity in it{use}."
     return (
-        f"Memory of one chip: {units.text(held.total_bytes, 'B', 3)} of {units.text(held.usable_bytes, 'B', 3)} usable "
-        f"(weights {units.text(held.weights_bytes, 'B', 3)}{cache}, activations "
-        f"{units.text(held.activations_bytes, 'B', 3)}); {said.most}: {held.largest_batch:,}."
+        f"Cost: {est.price_basis[1]:,.6g} USD a chip and its server over {terms.amortise_years:g} years, electricity "
+        f"at {terms.electricity:g} USD a kWh with a PUE of {terms.pue:g}{use}."
+    )
+
+
+def _resident(est: Estimate) -> str:
+    """One sentence on what one chip holds, and how much would fit."""
+    memory, wording = est.memory, words(est)
+
+    def size(count: Numeric) -> str:
+        return units.text(count, "B", 3)
+
+    cache = f", KV cache {size(memory.cache_bytes)}" if memory.cache_bytes else ""
+    return (
+        f"Memory of one chip: {size(memory.total_bytes)} of {size(memory.usable_bytes)} usable "
+        f"(weights {size(memory.weights_bytes)}{cache}{wording.cache()}, activations "
+        f"{size(memory.activations_bytes)}); {wording.most}: {memory.largest_batch:,}."
     )
 
 
@@ -145,11 +178,30 @@ def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> T
         parts = [f"{chip.ridge_point(dtype, v):.0f} per {v} byte" for v in levels if chip.get(f"memory.{v}.bandwidth")]
         ridges.append(f"{dtype} " + ", ".join(parts))
     table.notes.append("Ridge points (FLOP): " + "; ".join(ridges) + ".")
+    if chip.stacks:
+        table.notes.append(_software(chip))
     if chip.aliases:
         table.notes.append("Also called: " + ", ".join(chip.aliases) + ".")
+    if chip.scenarios:
+        ways = "; ".join(_scenario(name, one) for name, one in chip.scenarios.items())
+        table.notes.append(f"Scenarios: {ways}.")
     if chip.note:
         table.notes.append(chip.note)
     return table
+
+
+def _software(chip: Chip) -> str:
+    """One sentence on the software stacks of a chip, and on what is taken where none is named."""
+    kinds = {"language": "language models", "multi_head": "multi-head ones", "fp4_experts": "those with fp4 experts"}
+    taken = [f"{kinds[kind]} {one['value']}" for kind, one in chip.default_stack.items()]
+    where = f"; taken where none is named, one upon the other: for {', for '.join(taken)}" if taken else ""
+    return f"Software stacks: {', '.join(chip.stacks)}{where}."
+
+
+def _scenario(name: str, one: Scenario) -> str:
+    """A scenario with its probability and what is other then."""
+    figures = ", ".join(f"{path} {_figure(n, n.value)}" for path, n in one.numbers.items())
+    return f"{name} ({one.weight:.0%}): {figures or 'as above'}"
 
 
 def figure_text(chip: Chip, path: str, value: Any) -> str:
@@ -168,21 +220,24 @@ def _figure(number: Number, value: Any) -> str:
 
 def as_json(est: Estimate) -> dict[str, Any]:
     """Everything an estimate says, as plain data."""
-    held, said = est.memory, words(est)
+    memory, wording, missing = est.memory, words(est), est.unknown
+    known = [name for name in (*est.FIGURES, *est.EXTRA) if name not in missing]
     return {
         "model": est.model.name,
         "chip": est.chip.name,
         "chip_title": est.chip.title,  # says what a what-if changed, and the stack
-        "request": said.options(),
+        "stack": est.chip.stack or "plain",
+        "request": wording.options(),
         **({"notes": list(notes)} if (notes := getattr(est, "notes", ())) else {}),
-        **{name: getattr(est, name) for name in (*est.FIGURES, *said.facts, "bound")},
-        "interval_90": {name: list(pair) for name, pair in est.interval(0.9).items()},
+        **{name: getattr(est, name) for name in (*known, *wording.facts, "bound")},
+        **({"not_known": missing} if missing else {}),
+        "interval_90": {name: list(pair) for name, pair in est.intervals(known, 0.9).items()},
         "memory": {
-            "weights_bytes": held.weights_bytes,
-            "cache_bytes": held.cache_bytes,
-            "activations_bytes": held.activations_bytes,
-            "usable_bytes": held.usable_bytes,
-            "largest_batch": held.largest_batch,
+            "weights_bytes": memory.weights_bytes,
+            "cache_bytes": memory.cache_bytes,
+            "activations_bytes": memory.activations_bytes,
+            "usable_bytes": memory.usable_bytes,
+            "largest_batch": memory.largest_batch,
         },
         "phases": {
             label: {"time_s": p.time_s, "lower_s": p.lower_s, "upper_s": p.upper_s, "bound": p.bound, "ops": p.records}

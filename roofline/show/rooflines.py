@@ -17,6 +17,7 @@ from roofline.show.quantities import ratio, si
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.typing import ColorType as Colour
 
     from roofline.hardware.chip import Chip
 
@@ -192,7 +193,7 @@ def _slope(one: Outline, slope: Figure, x: np.ndarray, rate: str = "value") -> t
     return x, np.minimum(x * getattr(slope, rate), getattr(one.top, rate))
 
 
-def _bands(ax: Axes, one: Outline, x: np.ndarray, colour: Any) -> None:
+def _bands(ax: Axes, one: Outline, x: np.ndarray, colour: Colour) -> None:
     """What the ranges of the figures allow."""
     for slope in one.slopes:
         if slope.ranges or one.top.ranges:
@@ -204,7 +205,7 @@ def _bands(ax: Axes, one: Outline, x: np.ndarray, colour: Any) -> None:
             ax.fill_between(ends, ceiling.low, ceiling.high, color=colour, alpha=0.08, linewidth=0, zorder=1)
 
 
-def _ridges(ax: Axes, one: Outline, x: np.ndarray, colour: Any, scale: float) -> None:
+def _ridges(ax: Axes, one: Outline, x: np.ndarray, colour: Colour, scale: float) -> None:
     """A ring where a matrix ceiling meets main memory's slope."""
     for ceiling in one.ceilings:
         ridge = one.ridge(ceiling)
@@ -235,7 +236,9 @@ def _draw_alone(ax: Axes, one: Outline, x: np.ndarray, scale: float) -> None:
     _ridges(ax, one, x, labels.INK, scale)
 
 
-def _draw_several(ax: Axes, outlines: Sequence[Outline], x: np.ndarray, scale: float) -> list[tuple[float, str, Any]]:
+def _draw_several(
+    ax: Axes, outlines: Sequence[Outline], x: np.ndarray, scale: float
+) -> list[tuple[float, str, Colour]]:
     """The lines of several chips, a colour each; returns height, name and colour of every ceiling.
 
     Lines that lie on each other take turns along their way, so that each shows.
@@ -311,7 +314,7 @@ def _shapes(marks: pd.DataFrame) -> tuple[pd.Series[Any], dict[str, str]]:
     }
 
 
-def _colour_of(marks: pd.DataFrame, first: int) -> dict[str, Any]:
+def _colour_of(marks: pd.DataFrame, first: int) -> dict[str, Colour]:
     """A colour for each series, after those of the chips."""
     colours = canvas.palette()
     return {name: colours[(first + i) % len(colours)] for i, name in enumerate(marks["series"].unique())}
@@ -359,7 +362,7 @@ def _key(ax: Axes, marks: pd.DataFrame | None, outlines: Sequence[Outline], scal
     """What colours, marks and sizes mean, and which lines are which level where several are drawn."""
     from matplotlib.lines import Line2D
 
-    def mark(shape: str, colour: Any, area: float) -> Any:
+    def mark(shape: str, colour: Colour, area: float) -> Any:
         return Line2D([], [], linestyle="", marker=shape, color=colour, markersize=np.sqrt(area), markeredgewidth=0)
 
     entries: list[tuple[Any, str]] = []

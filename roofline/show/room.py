@@ -68,8 +68,8 @@ class Room:
             return 0.0
         low, high = what[:, :2].min(axis=0), what[:, 2:].max(axis=0)
         for price, every in self.taken.items():
-            # Only what lies near all of them together is held against each: the rest is most of the page.
+            # Only what lies near all of them together is compared with each: the rest is most of the page.
             other = every[(every[:, :2] < high).all(axis=1) & (every[:, 2:] > low).all(axis=1)]
-            apart = (what[:, None, :2] >= other[None, :, 2:]) | (other[None, :, :2] >= what[:, None, 2:])
-            total += price * int((~apart.any(axis=2)).any(axis=0).sum())
+            clear = (what[:, None, :2] >= other[None, :, 2:]) | (other[None, :, :2] >= what[:, None, 2:])
+            total += price * int((~clear.any(axis=2)).any(axis=0).sum())
         return total

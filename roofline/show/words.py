@@ -65,7 +65,7 @@ class Words:
         return ""
 
     def remarks(self) -> list[str]:
-        """Sentences that only this kind has, and what was taken because nothing else was said."""
+        """Sentences that only this kind has, and what was taken because nothing else was wording."""
         return list(getattr(self.est, "notes", ()))
 
     def chips(self) -> int:
@@ -213,16 +213,16 @@ _KINDS: tuple[tuple[type, type[Words]], ...] = (
 
 def words(est: Estimate) -> Words:
     """What is said of this kind of estimate."""
-    for kind, said in _KINDS:
+    for kind, wording in _KINDS:
         if isinstance(est, kind):
-            return said(est)
+            return wording(est)
     raise TypeError(f"expected an estimate, found {type(est).__name__}")
 
 
 def heading(est: Estimate) -> str:
     """Which model on which chips, and below it what was asked of them."""
-    said = words(est)
-    return f"{said.on_what()}\n{', '.join(said.asked())}"
+    wording = words(est)
+    return f"{wording.on_what()}\n{', '.join(wording.asked())}"
 
 
 def phases(est: Estimate) -> list[tuple[str, Phase]]:
@@ -232,9 +232,9 @@ def phases(est: Estimate) -> list[tuple[str, Phase]]:
 
 def occurring(est: Estimate) -> list[tuple[str, Phase, str]]:
     """The phases that there are, each with how often it comes where it is one of several kinds of pass."""
-    said = words(est)
+    wording = words(est)
     return [
         (label, phase, "" if share is None else f" ({share:.0%} of the passes)")
-        for (label, phase), share in zip(said.phases(), said.shares(), strict=True)
+        for (label, phase), share in zip(wording.phases(), wording.shares(), strict=True)
         if share is None or share > 0
     ]

@@ -1,32 +1,34 @@
-"""Many estimates at once, over a labelled grid."""
+"""``sweep(models, chips, ...)``: many estimates at once, over a labelled grid."""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import as_numeric
-from roofline.base.units import dtype_name
+from roofline.base.units import text
 from roofline.catalog.load import Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
-from roofline.estimates.language import LanguageEstimate
-from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.estimates.request import LANGUAGE, RECOMMENDATION, refuse_unknown
 from roofline.hardware.chip import Chip
-from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
+from roofline.serving.steady import SERVING
+from roofline.study import axes as axes_module, datasets
+from roofline.study.axes import Axis
+from roofline.study.clusters import checked, on_cluster
+from roofline.study.definition import Cut, Grid, figures_of, size_of
+from roofline.study.resources import memory_bytes
+from roofline.study.running import in_threads, progress_bar
+from roofline.study.slabs import Slabs
+from roofline.study.stores import Store
 
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Options that no array can hold: each of their values is an estimate of its own.
-_WORDS = ("dtype", "weight_dtype", "kv_dtype", "table_dtype", "compiled")
+#: Share of the free memory that a grid in memory may take.
+_SHARE = 0.8
 
 #: Arguments of an estimate that are none of a sweep's options, and what stands in their place.
 _NO_OPTIONS = {
@@ -39,149 +41,223 @@ _NO_OPTIONS = {
 def sweep(
     models: Model | str | Sequence[Model | str],
     chips: Chip | str | os.PathLike[str] | Sequence[Chip | str],
-    **options: Any,
+    *,
+    draws: int = 0,
+    seed: int = 0,
+    figures: Sequence[str] | None = None,
+    to: str | os.PathLike[str] | None = None,
+    client: Any = None,
+    progress: bool | None = None,
+    **axes: Any,
 ) -> xr.Dataset:
-    """Estimates over a labelled grid.
+    """Estimates over a labelled grid of workloads, plans, chips, chip figures, software stacks and draws.
 
     Parameters
     ----------
     models, chips
-        One or several of each, as objects, names or paths. Models of one kind: language or recommendation.
-    **options
-        As for :func:`roofline.estimate`. Every list or array becomes an axis; single values stay fixed.
+        One or several of each, as objects, names or paths; language and recommendation models may be mixed.
+    draws : int
+        How many draws of the chips' uncertain figures to take, along an axis `draw` of its own; 0 for none. They are
+        points of one scrambled Sobol sequence (:func:`roofline.hardware.uncertainty.sobol`) over all that is uncertain
+        about any of the chips, the choice of a scenario too: the same at every point of the other axes, and on chips
+        that have a figure in common. Best in powers of two.
+    seed : int
+        Of the draws.
+    figures : sequence of str, optional
+        The figures to keep, such as ``["tpot_s"]``; any attribute with a unit will do, `mfu` and `mbu` too. Default:
+        the headline figures, `lower_s` and `upper_s`.
+    to : path, optional
+        A folder to write the result to, as a Zarr store of format 3, slab by slab: for grids past memory. A sweep that
+        was stopped, however, goes on where it stopped when it is called again, and ends with the same bytes; of one
+        that is complete nothing is computed. The Dataset that comes back is read from there as it is used.
+    client : dask.distributed.Client, optional
+        The cluster whose workers answer the slabs, and write them where `to` is given (a place that they all see).
+    progress : bool, optional
+        Whether to show a bar on stderr, or in a notebook. Default: where it takes long and somebody can see it.
+    **axes
+        Every list, range or array becomes an axis, in the order given; single values stay fixed.
+
+        - The options of :func:`roofline.estimate`. One that only one family of models knows applies to that family
+          alone: the figures of the other are the same all along it. With `concurrency` among them it is the steady
+          state of :func:`roofline.serve` that is asked for, with the options of that.
+        - ``stack=["", "vllm"]``: software stacks; ``""`` or ``"plain"`` is the chip's own figures, without any; None
+          what is taken where none is named.
+        - Figures of the chip by path, ``**{"memory.main.bandwidth": ["2 TB/s", "4 TB/s"], "clock": ["x0.9", "x1.1"]}``:
+          texts with units, SI numbers, or factors of the chip's own value. They are a what-if on the chip, drawn and
+          on its stack: see :meth:`roofline.Chip.what_if` for what follows what. ``memory.main`` is the main memory
+          of whatever chip.
 
     Returns
     -------
     xarray.Dataset
-        Dimensions `model` and `chip` where several were given, then one per axis in the order given; none at all
-        where everything is single. Variables: the headline figures, `lower_s`, `upper_s`, `bound`, `fits`; points that
-        do not fit keep their figures, marked by ``fits = False``.
+        *Dimensions*: `model` and `chip` where several were given, then one per axis in the order given, then `draw`;
+        none at all where everything is single. Coordinates have the dimensions' names and attributes `units` and
+        `long_name`; those of chip figures are SI numbers, or, where every value is a factor, the factors (`units`
+        ``1``); of a mixture, texts. The model and the chip are coordinates without a dimension where there is one.
+
+        *Variables*, all of them over all dimensions:
+
+        - the figures (float64; `units`, `long_name`): of a language model `ttft_s`, `tpot_s`, `time_s`,
+          `tokens_per_s`, `tokens_per_s_per_chip`, `total_tokens_per_s`, `decode_tokens_per_s`; of a recommendation
+          model `latency_s`, `samples_per_s`, `samples_per_s_per_chip`, `pipelined_samples_per_s`; of both `lower_s`
+          and `upper_s`. Of a server `tokens_per_s`, `tokens_per_s_per_chip`, `total_tokens_per_s`, `requests_per_s`,
+          `tpot_s`, `ttft_s`, `active`.
+        - `fits` (bool): whether the model fits into the memory. Where it does not the figures stand all the same.
+        - `bound` (uint8): a code, with its words in the attributes `flag_values` and `flag_meanings` as the CF
+          conventions have them; ``grid.roofline.bound_text()`` is the same as texts.
+        - `possible` (bool): False where no plan can do it: a tp that does not divide the heads, a prefix as long as
+          the prompt, a context beyond the model's, a dtype, figure or stack that the chip does not have.
+        - `why` (uint8): a code for what stands against it (0: nothing), likewise; ``grid.roofline.why_text()``.
+
+        A figure is NaN where `possible` is False, where the model is of a family that does not have it, and, of those
+        that cost something, where no price is known: a hole in a grid, as no Dataset goes without a value for a point.
+        Nowhere else is anything NaN.
 
     Raises
     ------
     BadWorkload, UnknownName
-        For options that no workload can have, and for an axis that is empty, not flat, or has a value twice.
+        For options that no workload can have, for a value that its option or figure can never have, for an axis that
+        is empty, not flat, or has a value twice, and where no point of the grid is possible. For a grid that exceeds
+        the memory, with what it needs, and for a `to` where something else is, or another sweep, with what differs.
+
+    Examples
+    --------
+    >>> grid = sweep("llama-3.1-8b", ["h100-sxm", "mi300x"], batch=[1, 8], **{"clock": ["x0.9", "x1"]})
+    >>> dict(grid.sizes)
+    {'chip': 2, 'batch': 2, 'clock': 2}
     """
-    model_list, chip_list = _several("model", models, as_model), _several("chip", chips, as_chip)
-    if len({type(m) for m in model_list}) > 1:
-        raise BadWorkload("sweep: language and recommendation models have different figures; sweep them apart")
-    _refuse(options, model_list[0])
-    fixed, axes = {}, {}
-    for name, value in options.items():
-        values = _axis(name, value)
-        if values is None:
-            fixed[name] = value.item() if isinstance(value, np.ndarray) else value
+    grid = question(models, chips, draws, seed, figures, axes)
+    cut = Cut(grid.shape, grid.lengths())
+    client = None if client is None else checked(client)
+    if to is not None:
+        return _to_store(grid, cut, to, client, progress)
+    return _in_memory(grid, cut, client, progress)
+
+
+def _in_memory(grid: Grid, cut: Cut, client: Any, show: bool | None) -> xr.Dataset:
+    kinds = {name: kind for name, (kind, _) in datasets.variables(grid).items()}
+    needs, has = grid.size * sum(np.dtype(kind).itemsize for kind in kinds.values()), memory_bytes()
+    if needs > _SHARE * has:
+        raise BadWorkload(
+            f"sweep: {grid.size:,} points need {text(needs, 'B', 3)} of memory, and {text(has, 'B', 3)} are free: "
+            "give to='grid.zarr' to write them to disk, figures=[...] for less of them, or fewer points"
+        )
+    columns = {name: np.empty(grid.shape, kind) for name, kind in kinds.items()}
+
+    def put(index: int, values: dict[str, Any]) -> None:
+        slab = cut.slab(index)
+        for name, column in columns.items():
+            column[slab] = values[name]
+
+    _run(grid, cut, range(len(cut)), put, client, show)
+    if not columns["possible"].any():
+        Slabs(grid).refuse(cut.first)
+    return datasets.dataset(grid, columns)
+
+
+def _to_store(grid: Grid, cut: Cut, path: Any, client: Any, show: bool | None) -> xr.Dataset:
+    slabs = Slabs(grid)
+    if not any(slabs.anything_possible(cut.slab(index)) for index in range(len(cut))):
+        slabs.refuse(cut.first)
+    store = Store(path, grid, cut)
+    todo = store.begin()
+    _run(grid, cut, todo, store if client else store.put, client, show)
+    return store.end()
+
+
+def _run(grid: Grid, cut: Cut, todo: Sequence[int], put: Any, client: Any, show: bool | None) -> None:
+    done = grid.size - sum(size_of(cut.slab(index)) for index in todo)
+    with progress_bar(grid.size, done, show, len(todo)) as told:
+        if client is None:
+            in_threads(grid, cut, todo, put, told)
         else:
-            axes[name] = values
-    words = {name: values for name, values in axes.items() if name in _WORDS}
-    numeric = {name: values for name, values in axes.items() if name not in _WORDS}
-    arrays = {
-        name: np.asarray(values).reshape([-1 if i == j else 1 for j in range(len(numeric))])
-        for i, (name, values) in enumerate(numeric.items())
-    }
-    for chip in chip_list:
+            on_cluster(client, grid, cut, todo, put, told)
+
+
+# What is asked ------------------------------------------------------------------------------------------------------
+
+
+def question(models: Any, chips: Any, draws: Any, seed: Any, figures: Any, given: dict[str, Any]) -> Grid:
+    """What a sweep asks, from its arguments.
+
+    Raises
+    ------
+    BadWorkload, UnknownName
+        As :func:`sweep`.
+    """
+    model_axis = axes_module.named("model", models, as_model)
+    chip_axis = axes_module.named("chip", chips, as_chip)
+    loaded = chip_axis.values
+    for chip in loaded:
         if any(isinstance(n.value, np.ndarray) for n in chip.numbers.values()):
             raise BadWorkload(f"sweep: {chip.title} has figures that are arrays; give each variant as a chip")
-    columns = _evaluate(model_list, chip_list, words, tuple(map(len, numeric.values())), {**fixed, **arrays})
-    names = {"model": [m.name for m in model_list], "chip": [c.name for c in chip_list]}
-    single = [name for name, given in (("model", models), ("chip", chips)) if _is_one(given)]
-    return _labelled(columns, {**names, **words, **numeric}, single, axes, model_list[0])
+    serving = "concurrency" in given
+    known = _known(model_axis.values, serving)
+    options = {name: value for name, value in given.items() if not _is_figure(name, known, loaded)}
+    _refuse(options, known, model_axis.values)
+    found = [axis for axis, one in ((model_axis, models), (chip_axis, chips)) if not axes_module.is_one(one)]
+    fixed: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if axes_module.several(value):
+            figure = name not in options
+            found.append(axes_module.figure(name, value, loaded) if figure else axes_module.option(name, value))
+        elif name in options:
+            fixed[name] = axes_module.single(name, value)
+        else:
+            axes_module.figure(name, [value], loaded)
+            changes[name] = value
+    _try(changes, found, loaded)
+    if draws:
+        found.append(axes_module.draws(draws, seed))
+    return Grid(
+        model_axis.values, chip_axis.values, tuple(found), fixed, changes, int(draws), int(seed), serving,
+        figures_of(model_axis.values, serving, figures),
+    )  # fmt: skip
 
 
-def estimate_units(model: Model) -> dict[str, str]:
-    """Units of the headline figures of a model's estimates."""
-    return (LanguageEstimate if isinstance(model, LanguageModel) else RecommendationEstimate).FIGURES
+def _try(changes: dict[str, Any], found: Sequence[Axis], chips: Sequence[Chip]) -> None:
+    """Make the what-ifs of every chip once, so that a value that its figure cannot have is told before anything else.
+
+    Raises
+    ------
+    BadWorkload
+    """
+    figures = [axis for axis in found if axis.kind == "figure"]
+    for chip in chips:
+        own = [axis for axis in figures if axes_module.known_figure(axis.name, [chip])]
+        first = {path: value for path, value in changes.items() if axes_module.known_figure(path, [chip])}
+        first |= {axis.name: axis.on(chip)[0].item() for axis in own}
+        if first:
+            chip.what_if(first)
+        for axis in own:
+            chip.what_if({axis.name: axis.on(chip)})
 
 
-def _evaluate(
-    models: list[Model],
-    chips: list[Chip],
-    words: dict[str, list[Any]],
-    shape: tuple[int, ...],
-    options: dict[str, Any],
-) -> dict[str, np.ndarray]:
-    """Each variable over models, chips, words and the `shape` of numeric axes; an estimate for each of the former."""
-    outer: list[list[Any]] = [models, chips, *words.values()]
-    columns: dict[str, np.ndarray] = {}
-    for index in itertools.product(*(range(len(values)) for values in outer)):
-        model, chip, *spoken = (values[i] for values, i in zip(outer, index, strict=True))
-        est = estimate(model, chip, check=False, **options, **dict(zip(words, spoken, strict=True)))
-        point = est.figures() | {"lower_s": est.lower_s, "upper_s": est.upper_s, "bound": est.bound, "fits": est.fits}
-        for name, value in point.items():
-            if name not in columns:
-                kind = {"fits": bool, "bound": object}.get(name, float)
-                columns[name] = np.empty((*map(len, outer), *shape), dtype=kind)
-            columns[name][index] = np.broadcast_to(value, shape)
-    return columns
+def _known(models: Sequence[Model], serving: bool) -> tuple[str, ...]:
+    """The options that any of the models knows."""
+    for model in models:
+        if serving and isinstance(model, Recommender):
+            raise BadWorkload(f"sweep: {model.name} is a recommendation model, which has no tokens; a server's "
+                              "steady state, asked for by concurrency, is that of language models")  # fmt: skip
+    known = axes_module.options_of(models, SERVING if serving else LANGUAGE, RECOMMENDATION)
+    return known
 
 
-def _labelled(
-    columns: dict[str, np.ndarray], labels: dict[str, list[Any]], single: list[str], axes: dict[str, Any], model: Model
-) -> xr.Dataset:
-    """The columns as a Dataset. One model and one chip are no axes; dimensions come in the order of the options."""
-    import xarray as xr
-
-    units = {**estimate_units(model), "lower_s": "s", "upper_s": "s"}
-    data = xr.Dataset(
-        {n: (list(labels), values, {"units": units[n]} if n in units else {}) for n, values in columns.items()},
-        coords=labels,
-    )
-    data = data.squeeze(single)
-    return data.transpose(*[d for d in ("model", "chip") if d in data.dims], *axes) if data.dims else data
+def _is_figure(name: str, known: Sequence[str], chips: Sequence[Chip]) -> bool:
+    """Whether an axis is a chip figure: its path has dots, or it is no option and a chip has it."""
+    return name not in known and name not in _NO_OPTIONS and ("." in name or axes_module.known_figure(name, chips))
 
 
-# What is given ------------------------------------------------------------------------------------------------------
-
-
-def _is_one(given: Any) -> bool:
-    return isinstance(given, str | os.PathLike | LanguageModel | Recommender | Chip)
-
-
-def _several(what: str, given: Any, load: Callable[[Any], Any]) -> list[Any]:
-    """The models or chips that were given, one or several; no two of one name."""
-    try:
-        items = [given] if _is_one(given) else list(given)
-    except TypeError:
-        raise BadWorkload(f"sweep: expected a {what}, its name or its path, or several, found {shown(given)}") from None
-    if not items:
-        raise BadWorkload(f"sweep: expected at least one {what}, found {shown(given)}")
-    loaded = [load(item) for item in items]
-    _refuse_twice(what, [one.name for one in loaded])
-    return loaded
-
-
-def _refuse(options: dict[str, Any], model: Model) -> None:
+def _refuse(options: dict[str, Any], known: tuple[str, ...], models: Sequence[Model]) -> None:
     for name, instead in _NO_OPTIONS.items():
         if name in options:
             raise BadWorkload(f"sweep: {name} is no option, found {name}={shown(options[name])}: {instead}")
-    known = LANGUAGE if isinstance(model, LanguageModel) else RECOMMENDATION
-    refuse_unknown(options, known, model.name)
+    for name in options:
+        if name in SERVING and name not in known and "concurrency" not in options:
+            raise BadWorkload(f"sweep: {name} is an option of a server: give concurrency, or concurrency=None for as "
+                              "many requests as the memory holds")  # fmt: skip
+    refuse_unknown(options, known, " or ".join(model.name for model in models))
 
 
-def _axis(name: str, value: Any) -> list[Any] | None:
-    """The values of an axis; None for a single value."""
-    if not (isinstance(value, list | tuple | range) or hasattr(value, "__array__")):
-        return None
-    array = np.asarray(as_numeric(value, f"sweep: {name}"))
-    if array.ndim == 0:
-        return None
-    if array.ndim > 1:
-        raise BadWorkload(
-            f"sweep: an axis is a flat list, found {name} of shape {array.shape}; give each dimension an option"
-        )
-    if not array.size:
-        raise BadWorkload(f"sweep: the axis {name} is empty")
-    values = list(value)
-    if name in _WORDS and name != "compiled":
-        _refuse_twice(name, [None if word is None else dtype_name(word) for word in values])
-    elif array.dtype.kind in "biuf":
-        _refuse_twice(name, array.tolist())
-    return values
-
-
-def _refuse_twice(axis: str, labels: list[Any]) -> None:
-    """Two points of one name could not be told apart."""
-    twice = [label for label, times in Counter(labels).items() if times > 1]
-    if twice:
-        found = ", ".join(f"{label:g}" if isinstance(label, float) else str(label) for label in twice)
-        raise BadWorkload(f"sweep: the axis {axis} has {found} more than once; each value makes one coordinate")
+__all__ = ["question", "sweep"]

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
-from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
+from roofline.estimates import stacks
 from roofline.estimates.estimate import estimate
+from roofline.estimates.request import Options
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.study.variables import allowed
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: Figures that other figures follow in a what-if: each is changed by itself.
-_DRIVERS = ("clock", "cores.count")
 
 #: Figures that are changed in one estimate; each adds a value to every array.
 _TOGETHER = 64
@@ -32,11 +31,11 @@ _NOTHING = 1e-6
 
 @takes(model=MODEL, chip=CHIP, figure=optional(TEXT))
 def sensitivity(
-    model: Model | str | os.PathLike[str],
-    chip: Chip | str | os.PathLike[str],
+    model: Model | Name,
+    chip: Chip | Name,
     figure: str | None = None,
     step: float = 0.1,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> pd.DataFrame:
     """How much each figure of the chip moves the result: elasticities, largest first.
 
@@ -49,7 +48,7 @@ def sensitivity(
     model, chip, **options
         As for :func:`roofline.estimate`.
     figure : str, optional
-        Headline figure; default: `tokens_per_s` or `samples_per_s`.
+        Headline figure, or one of power and money; default: `tokens_per_s` or `samples_per_s`.
     step : float
         Relative change of each chip figure, up or down. Whole numbers change to the next one, and what can go no
         further (a share of 1) goes the other way; the elasticity is that of the change made.
@@ -68,22 +67,24 @@ def sensitivity(
     """
     import pandas as pd
 
-    on, loaded = as_chip(chip), as_model(model)
+    loaded = as_model(model)
+    on, _ = stacks.chosen(loaded, as_chip(chip), options)  # the figures that are changed are those of the stack
     figure = (
         figure if figure is not None else ("tokens_per_s" if isinstance(loaded, LanguageModel) else "samples_per_s")
     )
     if not NUMBER.holds(step) or not 1e-6 <= abs(step) < 1:
         raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {shown(step)}")
-    base = estimate(loaded, on, check=False, **options)
+    asked: dict[str, Any] = {**options, "check": False}
+    base = estimate(loaded, on, **asked)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
-    if figure not in base.FIGURES:
-        raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(base.FIGURES)}")
+    known = (*base.FIGURES, *base.EXTRA)
+    if figure not in known:
+        raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
     before = float(getattr(base, figure))
     rows = []
-    for block in _blocks(_changes(on, float(step))):
-        varied = _varied(on, block)
-        after = getattr(estimate(loaded, varied, check=False, **options), figure)
+    for block in _blocks(on, _changes(on, float(step))):
+        after = getattr(estimate(loaded, varied(on, block), **asked), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:
@@ -102,31 +103,23 @@ def _changes(chip: Chip, step: float) -> dict[str, float]:
         # Where it can be no part of a whole, the next whole one; and the other way where this one is closed.
         nearest = math.ceil if step > 0 else math.floor
         for new in (value * (1 + step), nearest(value * (1 + step)), value / (1 + step), value + 1):
-            if new != value and _allowed(chip, path, new):
+            if new != value and allowed(chip, path, new):
                 found[path] = new
                 break
     return found
 
 
-def _allowed(chip: Chip, path: str, value: float) -> bool:
-    try:
-        chip.what_if({path: value})
-    except BadWorkload:
-        return False
-    return True
-
-
-def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
+def _blocks(chip: Chip, changes: dict[str, float]) -> Iterator[dict[str, float]]:
     """The changes in groups that no figure follows another in, small enough for memory."""
-    for path in _DRIVERS:
+    for path in chip.drivers:
         if path in changes:
             yield {path: changes[path]}
-    apart = [path for path in changes if path not in _DRIVERS]
-    for start in range(0, len(apart), _TOGETHER):
-        yield {path: changes[path] for path in apart[start : start + _TOGETHER]}
+    others = [path for path in changes if path not in chip.drivers]
+    for start in range(0, len(others), _TOGETHER):
+        yield {path: changes[path] for path in others[start : start + _TOGETHER]}
 
 
-def _varied(chip: Chip, changes: dict[str, float]) -> Chip:
+def varied(chip: Chip, changes: dict[str, float]) -> Chip:
     """The chip with one array per figure, each with its own element changed: all the what-ifs are one estimate."""
     own = np.eye(len(changes), dtype=bool)
     varied = chip.what_if(

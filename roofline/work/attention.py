@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import Numeric, anywhere, broadcastable, choose, flags, minimum
+from roofline.base.numeric import Numeric, NumericLike, anywhere, broadcastable, choose, flags, minimum
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op
 from roofline.work.sizes import mean, whole
@@ -11,18 +11,18 @@ from roofline.work.sizes import mean, whole
 
 def attention(
     *,
-    batch: Numeric,
-    heads: Numeric,
-    head_dim: Numeric,
-    q_len: Numeric,
-    kv_len: Numeric,
-    kv_heads: Numeric | None = None,
+    batch: NumericLike,
+    heads: NumericLike,
+    head_dim: NumericLike,
+    q_len: NumericLike,
+    kv_len: NumericLike,
+    kv_heads: NumericLike | None = None,
     dtype: str = "bf16",
     kv_dtype: str | None = None,
     causal: bool = True,
-    window: Numeric | None = None,
+    window: NumericLike | None = None,
     chunked: bool = False,
-    value_dim: Numeric | None = None,
+    value_dim: NumericLike | None = None,
     query_dtype: str | None = None,
     stored: bool = True,
     reuse: bool = False,
@@ -80,8 +80,8 @@ def attention(
         values |= whole(name, 0, value_dim=value_dim)
     broadcastable(name, values)
     if value_dim is not None:
-        apart = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
-        values["scattered"] = choose(apart, 1.0, 0.0) if stored and causal else 0.0
+        differs = (values["value_dim"] != values["head_dim"]) & (values["value_dim"] > 0)
+        values["scattered"] = choose(differs, 1.0, 0.0) if stored and causal else 0.0
     if causal and anywhere(values["kv_len"] < values["q_len"]):
         raise BadWorkload(
             f"{name}: kv_len counts the new tokens too, so it is at least q_len; "
@@ -118,12 +118,12 @@ def _chunks(values: dict[str, Numeric]) -> dict[str, Numeric]:
 
 def mla_attention(
     *,
-    batch: Numeric,
-    heads: Numeric,
-    q_len: Numeric,
-    kv_len: Numeric,
-    kv_lora_rank: Numeric,
-    rope_dim: Numeric,
+    batch: NumericLike,
+    heads: NumericLike,
+    q_len: NumericLike,
+    kv_len: NumericLike,
+    kv_lora_rank: NumericLike,
+    rope_dim: NumericLike,
     dtype: str = "bf16",
     kv_dtype: str | None = None,
     causal: bool = True,

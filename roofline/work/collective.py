@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
-from roofline.base.numeric import Numeric
+from roofline.base.numeric import Numeric, NumericLike, not_negative
 from roofline.work.operator import Op
 from roofline.work.sizes import amount, whole
 
 
-def _collective(kind: str, doc: str) -> Any:
-    def function(*, bytes: Numeric, devices: Numeric, name: str = kind, count: Numeric = 1, scope: str = "layer") -> Op:
+class Collective(Protocol):
+    """A collective operator."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        *,
+        bytes: NumericLike,
+        devices: NumericLike,
+        name: str = "",
+        count: Numeric = 1,
+        scope: str = "layer",
+    ) -> Op: ...
+
+
+def _collective(kind: str, doc: str) -> Collective:
+    def function(
+        *, bytes: NumericLike, devices: NumericLike, name: str = kind, count: Numeric = 1, scope: str = "layer"
+    ) -> Op:
         args = {**amount(name, bytes=bytes), **whole(name, devices=devices)}
         return Op(kind, name, "", args, count, "", scope)
 
@@ -34,7 +52,7 @@ all_to_all = _collective("all_to_all", "Every device sends a different shard to 
 send = _collective("send", "One device passes a buffer to another; `devices` says how many are in the chain.")
 
 
-def host_copy(*, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, scope: str = "model") -> Op:
+def host_copy(*, bytes: NumericLike, name: str = "host_copy", count: Numeric = 1, scope: str = "model") -> Op:
     """A transfer of `bytes` between host memory and the chip."""
     return Op("host_copy", name, "", amount(name, bytes=bytes), count, "", scope)
 
@@ -42,3 +60,8 @@ def host_copy(*, bytes: Numeric, name: str = "host_copy", count: Numeric = 1, sc
 def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:
     """The fixed cost of one inference step (scheduler, launch of the graph): the chip's ``overheads.step``."""
     return Op("step_overhead", name, "", {}, count, "", scope)
+
+
+def serving(*, seconds: Numeric, name: str = "serving", count: Numeric = 1, scope: str = "model") -> Op:
+    """The fixed work of a serving process on a batch, in seconds."""
+    return Op("serving", name, "", not_negative(name, fixed_s=seconds), count, "", scope)

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypedDict, Unpack
 
-from roofline.base.numeric import Numeric, flags, not_negative
+from roofline.base.numeric import Numeric, NumericLike, flags, not_negative
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op
 from roofline.work.sizes import mean, whole
 
 
+class StreamOptions(TypedDict, total=False):
+    """What the kin of :func:`elementwise` take beside a shape and dtypes; there it is said what each is."""
+
+    reads: NumericLike
+    writes: NumericLike
+    flops_per_element: NumericLike
+    passes: NumericLike
+    cold_reads: NumericLike
+    reuse: bool
+    merged: bool
+    kind: str
+    name: str
+    count: Numeric
+    shard: str
+    scope: str
+
+
+class Stream(Protocol):
+    """One of the kin of :func:`elementwise`."""
+
+    def __call__(
+        self,
+        *,
+        rows: NumericLike,
+        cols: NumericLike,
+        dtype: str = "bf16",
+        out_dtype: str | None = None,
+        **options: Unpack[StreamOptions],
+    ) -> Op: ...
+
+
 def elementwise(
     *,
-    rows: Numeric,
-    cols: Numeric,
-    reads: Numeric = 1,
-    writes: Numeric = 1,
+    rows: NumericLike,
+    cols: NumericLike,
+    reads: NumericLike = 1,
+    writes: NumericLike = 1,
     dtype: str = "bf16",
     out_dtype: str | None = None,
-    flops_per_element: Numeric = 1,
-    passes: Numeric = 1,
-    cold_reads: Numeric = 0,
+    flops_per_element: NumericLike = 1,
+    passes: NumericLike = 1,
+    cold_reads: NumericLike = 0,
     reuse: bool = False,
     merged: bool = False,
     kind: str = "elementwise",
@@ -63,10 +94,10 @@ def elementwise(
     return Op(kind, name, dtype, args, count, shard, scope, "elementwise")
 
 
-def _kin(kind: str, doc: str, **defaults: float) -> Any:
-    usual = {"kind": kind, **defaults}
+def _kin(kind: str, doc: str, **defaults: float) -> Stream:
+    usual: dict[str, Any] = {"kind": kind, **defaults}
 
-    def function(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", **options: Any) -> Op:
+    def function(*, rows: NumericLike, cols: NumericLike, dtype: str = "bf16", **options: Any) -> Op:
         return elementwise(rows=rows, cols=cols, dtype=dtype, **{**usual, **options})
 
     function.__name__ = function.__qualname__ = kind
@@ -106,13 +137,17 @@ token_embedding = _kin(
 )
 
 
-def quantize(*, rows: Numeric, cols: Numeric, dtype: str = "bf16", to: str = "fp8", **options: Any) -> Op:
+def quantize(
+    *, rows: NumericLike, cols: NumericLike, dtype: str = "bf16", to: str = "fp8", **options: Unpack[StreamOptions]
+) -> Op:
     """Convert a tensor of `dtype` to the narrower `to`, with its scale; keywords as for :func:`elementwise`."""
-    options = {"flops_per_element": 3, "kind": "quantize", **options}
-    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)
+    usual: StreamOptions = {"flops_per_element": 3, "kind": "quantize", **options}
+    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **usual)
 
 
-def dequantize(*, rows: Numeric, cols: Numeric, dtype: str = "int8", to: str = "bf16", **options: Any) -> Op:
+def dequantize(
+    *, rows: NumericLike, cols: NumericLike, dtype: str = "int8", to: str = "bf16", **options: Unpack[StreamOptions]
+) -> Op:
     """Convert a tensor of the narrow `dtype` to the wider `to`; keywords as for :func:`elementwise`."""
-    options = {"flops_per_element": 2, "kind": "dequantize", **options}
-    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **options)
+    usual: StreamOptions = {"flops_per_element": 2, "kind": "dequantize", **options}
+    return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **usual)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import Numeric, anywhere, broadcastable, flags, maximum
+from roofline.base.numeric import Numeric, NumericLike, anywhere, broadcastable, flags, maximum, not_negative
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
 
+#: What a row in a host's memory costs it (s): a miss of its caches of some 100 ns, some ten of them at a time. Judgement.
+ROW_S = 1e-8
+
+#: A bag that shares neither the cache nor its launch with another.
+_ALONE: dict[str, Numeric] = {"room_share": 1.0, "warm_share": 0.0, "launches": 1.0}
+
 
 def embedding_bag(
     *,
-    batch: Numeric,
-    tables: Numeric,
-    rows: Numeric,
-    dim: Numeric,
-    pooling: Numeric,
+    batch: NumericLike,
+    tables: NumericLike,
+    rows: NumericLike,
+    dim: NumericLike,
+    pooling: NumericLike,
     dtype: str = "fp32",
-    skew: Numeric = 0,
-    together: Numeric = 1,
+    skew: NumericLike = 0,
+    together: NumericLike = 1,
     out_dtype: str | None = None,
     reuse: bool = False,
+    warm: bool = False,
     name: str = "embedding_bag",
     count: Numeric = 1,
     shard: str = "tables",
@@ -39,6 +46,11 @@ def embedding_bag(
         Zipf exponent of the index distribution; 0 is uniform, 5 the most.
     together : number or array
         Rows that one index brings, at most `pooling`: 1, or more where an index stands for a list of rows.
+    reuse : bool
+        Whether the same batch is looked up again and again, as in a benchmark loop.
+    warm : bool
+        Whether other batches went before, so that the cache holds what it found then; and nothing but lookups ran
+        between them.
 
     Raises
     ------
@@ -64,5 +76,55 @@ def embedding_bag(
         "width": DTYPE_BYTES[dtype],
         "out_width": width(out_dtype, wide(dtype)),
         **flags(name, reuse=reuse),
+        **_ALONE,
+        "warm_share": flags(name, warm=warm)["warm"],
     }
     return Op("embedding_bag", name, dtype, args, count, shard, scope)
+
+
+def host_lookup(
+    *,
+    batch: Numeric,
+    tables: Numeric,
+    rows: Numeric,
+    dim: Numeric,
+    pooling: Numeric,
+    dtype: str = "fp32",
+    skew: Numeric = 0,
+    out_dtype: str | None = None,
+    gathers: bool = True,
+    kept_bytes: Numeric = 0,
+    row_s: Numeric = ROW_S,
+    remote: bool = False,
+    name: str = "host_lookup",
+    count: Numeric = 1,
+    shard: str = "tables",
+    scope: str = "model",
+) -> Op:
+    """Pooled lookup in tables of the host's memory; sizes as for :func:`embedding_bag`.
+
+    Parameters
+    ----------
+    gathers : bool
+        Whether the host gathers and sums, so that pooled vectors cross the link; else rows do.
+    kept_bytes : number or array
+        Bytes of the chip's memory in which the rows that were used last are kept; for ``gathers=False``.
+    row_s : number or array
+        What a row costs the host (s), all of its cores at work.
+    remote : bool
+        Whether the host is a server behind the network, and not the chip's own.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes outside of those that ``sizes.py`` states.
+    """
+    dtype = dtype_name(dtype)
+    args = {
+        **mean(name, batch=batch), **whole(name, tables=tables), **mean(name, rows=rows), **whole(name, dim=dim),
+        **amount(name, pooling=pooling), **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],
+        "out_width": width(out_dtype, wide(dtype)), **flags(name, gathers=gathers),
+        **not_negative(name, kept_bytes=kept_bytes, row_s=row_s), "launches": 1.0,
+    }  # fmt: skip
+    broadcastable(name, args)
+    return Op("remote_lookup" if remote else "host_lookup", name, dtype, args, count, shard, scope)

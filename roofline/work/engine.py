@@ -52,17 +52,20 @@ def fused(step: Workload) -> Workload:
 
 def cached(step: Workload, weight_bytes: Numeric, capacity_bytes: Numeric) -> Workload:
     """The same step where a cache of some capacity that holds all its weights keeps them from one step to the next."""
-    held = weight_bytes <= capacity_bytes
-    if not anywhere(held):
+    return resident(step, choose(weight_bytes <= capacity_bytes, 1.0, 0.0))
+
+
+def resident(step: Workload, share: Numeric) -> Workload:
+    """The same step where a share of the weights stays on the chip from one step to the next."""
+    if not anywhere(share > 0):
         return step
-    warm = choose(held, 1.0, 0.0)
-    return step.map(lambda one: one.with_args(warm_weights=warm) if one.kind in _WEIGHTS else one)
+    return step.map(lambda one: one.with_args(warm_weights=share) if one.kind in _WEIGHTS else one)
 
 
 def joined(decode: Workload, prefill: Workload, decoding: Numeric) -> Workload:
     """One pass in which sequences decode while prompts, or pieces of them, are prefilled.
 
-    Products, norms and collectives run once over the tokens of both; attention runs apart for the two.
+    Products, norms and collectives run once over the tokens of both; attention runs once for each.
 
     Parameters
     ----------
@@ -141,4 +144,4 @@ def _follows(one: Op, product: Op) -> bool:
     return everywhere(product.count == one.count) and everywhere(one.args["cols"] == product.args["n"])
 
 
-__all__ = ["cached", "compiled", "fused", "joined"]
+__all__ = ["cached", "compiled", "fused", "joined", "resident"]

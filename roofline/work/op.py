@@ -17,6 +17,7 @@ from roofline.work.collective import (
     host_copy,
     reduce_scatter,
     send,
+    serving,
     step_overhead,
 )
 from roofline.work.elementwise import (
@@ -34,7 +35,7 @@ from roofline.work.elementwise import (
     softmax,
     token_embedding,
 )
-from roofline.work.embedding import embedding_bag
+from roofline.work.embedding import embedding_bag, host_lookup
 from roofline.work.operator import Op, wide
 from roofline.work.products import gemm, interaction_cross, interaction_dot, moe
 
@@ -51,6 +52,7 @@ __all__ = [
     "embedding_bag",
     "gemm",
     "host_copy",
+    "host_lookup",
     "interaction_cross",
     "interaction_dot",
     "layer_norm",
@@ -63,6 +65,7 @@ __all__ = [
     "rope",
     "sampling",
     "send",
+    "serving",
     "silu_mul",
     "softmax",
     "step_overhead",

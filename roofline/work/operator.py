@@ -48,7 +48,7 @@ class Op:
         if not self.kernel:
             self.kernel = self.kind
         if not (type(self.count) is int and 0 <= self.count < MOST):  # the usual one is not looked at twice
-            not_negative(self.name, count=self.count)
+            self.count = not_negative(self.name, count=self.count)["count"]
 
     def times(self, count: Numeric) -> Op:
         """The same operator, run `count` times as often."""

@@ -40,6 +40,7 @@ from roofline.base.errors import BadWorkload
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.work import op
+from roofline.work.collective import Collective
 from roofline.work.op import Op
 from roofline.work.sizes import MOST, whole
 from roofline.work.splittable import Splittable
@@ -104,11 +105,11 @@ class Plan:
         degrees = (self.tp, self.pp, self.ep, self.dp)
         sizes = (model.name, model.heads, model.kv_heads, model.num_layers, model.experts)
         if all(type(d) is int for d in degrees):
-            points = {degrees}
+            points: set[Any] = {degrees}
         else:
             points = set(zip(*(d.ravel().tolist() for d in np.broadcast_arrays(*degrees)), strict=True))
-        for point in sorted(points):
-            problem = _problem(*point, *sizes)
+        for tp, pp, ep, dp in sorted(points):
+            problem = _problem(tp, pp, ep, dp, *sizes)
             if problem:
                 raise BadWorkload(problem)
 
@@ -116,26 +117,28 @@ class Plan:
 @lru_cache(maxsize=4096)
 def _problem(tp: int, pp: int, ep: int, dp: int, name: str, heads: int, kv: int, layers: int, experts: int) -> str:
     """Why one split does not suit a model of these sizes; empty when it does."""
-    fine = [t for t in range(1, heads + 1) if heads % t == 0 and (kv % t == 0 or t % kv == 0)]
-    if tp not in fine:
-        return _nearest("tp", tp, fine, f"does not split the {heads} heads and {kv} key/value heads of {name} evenly")
+    degrees = [t for t in range(1, heads + 1) if heads % t == 0 and (kv % t == 0 or t % kv == 0)]
+    if tp not in degrees:
+        return _nearest(
+            "tp", tp, degrees, f"does not split the {heads} heads and {kv} key/value heads of {name} evenly"
+        )
     if pp > layers:
         return _nearest("pp", pp, [layers], f"is more than the {layers} layers of {name}")
     if ep == 1:
         return ""
     if not experts:
         return f"ep={ep} for {name}, which has no experts; expected ep=1"
-    fine = [e for e in range(1, experts + 1) if experts % e == 0]
-    if ep not in fine:
-        return _nearest("ep", ep, fine, f"does not divide the {experts} experts of {name}")
-    fine = [e for e in fine if (tp * dp) % e == 0 and (tp % e == 0 or e % tp == 0)]
-    if ep not in fine:
-        return _nearest("ep", ep, fine, f"does not divide tp x dp = {tp} x {dp} chips into equal groups")
+    degrees = [e for e in range(1, experts + 1) if experts % e == 0]
+    if ep not in degrees:
+        return _nearest("ep", ep, degrees, f"does not divide the {experts} experts of {name}")
+    degrees = [e for e in degrees if (tp * dp) % e == 0 and (tp % e == 0 or e % tp == 0)]
+    if ep not in degrees:
+        return _nearest("ep", ep, degrees, f"does not divide tp x dp = {tp} x {dp} chips into equal groups")
     return ""
 
 
-def _nearest(degree: str, found: int, fine: list[int], why: str) -> str:
-    below, above = [f for f in fine if f < found][-1:], [f for f in fine if f > found][:1]
+def _nearest(degree: str, found: int, degrees: list[int], why: str) -> str:
+    below, above = [d for d in degrees if d < found][-1:], [d for d in degrees if d > found][:1]
     return f"{degree}={found} {why}; nearest that does: " + " or ".join(f"{degree}={f}" for f in below + above)
 
 
@@ -217,7 +220,7 @@ def _experts(one: Op, plan: Plan) -> list[Op]:
     ]
 
 
-def _collective(make: Any, after: Op, size: Numeric, devices: Numeric, label: str = "") -> list[Op]:
+def _collective(make: Collective, after: Op, size: Numeric, devices: Numeric, label: str = "") -> list[Op]:
     if _is_one(devices):
         return []
     name = f"{after.name}_{label or make.__name__}"
@@ -270,7 +273,7 @@ def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | 
     output projection, whichever is larger.
     """
     in_layers: Numeric = 0
-    ends = {"token_embedding": 0, "lm_head": 0, "": 0}
+    ends: dict[str, Numeric] = {"token_embedding": 0, "lm_head": 0, "": 0}
     for w in model.weights:
         share = 1 / numeric.maximum(plan.tp, plan.ep) if w.shard == "experts" else kept(w.shard, plan.tp)
         size = w.elements * w.count * dtype_bytes(model.stored_dtype(w.storage, dtype, weight_dtype)) * share
@@ -280,8 +283,8 @@ def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | 
             key = w.name if w.name in ends else ""
             ends[key] = ends[key] + size
     # Tied, the last stage keeps a copy of the embedding; either end is then as large.
-    apart = numeric.maximum(ends["token_embedding"], ends["lm_head"]) + ends[""]
-    at_ends = numeric.choose(plan.pp > 1, apart, sum(ends.values()))
+    larger = numeric.maximum(ends["token_embedding"], ends["lm_head"]) + ends[""]
+    at_ends = numeric.choose(plan.pp > 1, larger, sum(ends.values()))
     return in_layers * _stage_share(model, plan.pp) + at_ends
 
 

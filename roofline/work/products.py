@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import Numeric, anywhere, broadcastable, flags
+from roofline.base.numeric import Numeric, NumericLike, anywhere, broadcastable, flags
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.elementwise import elementwise
 from roofline.work.operator import Op, wide
@@ -14,10 +14,10 @@ from roofline.work.sizes import MOST_IMBALANCE, mean, whole, within
 
 def gemm(
     *,
-    m: Numeric,
-    n: Numeric,
-    k: Numeric,
-    batch: Numeric = 1,
+    m: NumericLike,
+    n: NumericLike,
+    k: NumericLike,
+    batch: NumericLike = 1,
     dtype: str = "bf16",
     weight_dtype: str | None = None,
     out_dtype: str | None = None,
@@ -66,17 +66,17 @@ def gemm(
 
 def moe(
     *,
-    tokens: Numeric,
-    hidden: Numeric,
-    inter: Numeric,
-    topk: Numeric,
-    experts: Numeric,
-    tp: Numeric = 1,
-    ep: Numeric = 1,
+    tokens: NumericLike,
+    hidden: NumericLike,
+    inter: NumericLike,
+    topk: NumericLike,
+    experts: NumericLike,
+    tp: NumericLike = 1,
+    ep: NumericLike = 1,
     dtype: str = "bf16",
     weight_dtype: str | None = None,
     gated: bool = True,
-    skew: Numeric = 0,
+    skew: NumericLike = 0,
     quantize: bool = False,
     reuse: bool = False,
     tuned: bool = True,
@@ -130,7 +130,9 @@ def moe(
     return Op("moe", name, dtype, args, count, shard, scope)
 
 
-def interaction_dot(*, batch: Numeric, features: Numeric, dim: Numeric, dtype: str = "bf16", **options: Any) -> Op:
+def interaction_dot(
+    *, batch: NumericLike, features: NumericLike, dim: NumericLike, dtype: str = "bf16", **options: Any
+) -> Op:
     """DLRM's dot interaction: the features x features Gram matrix of each sample (Naumov et al. 2019).
 
     Counted as the batched product that libraries run; a sample uses the lower triangle of it.
@@ -141,7 +143,7 @@ def interaction_dot(*, batch: Numeric, features: Numeric, dim: Numeric, dtype: s
 
 
 def interaction_cross(
-    *, batch: Numeric, width: Numeric, rank: Numeric, dtype: str = "bf16", **options: Any
+    *, batch: NumericLike, width: NumericLike, rank: NumericLike, dtype: str = "bf16", **options: Any
 ) -> tuple[Op, ...]:
     """One low-rank layer of a DCN-v2 cross network, ``x0 * (W (V x) + b) + x`` (Wang et al. 2021).
 

@@ -13,11 +13,12 @@ What splitting over chips makes of a shape (half a head, a tenth of a table) goe
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import Numeric, everywhere, number
+from roofline.base.numeric import Numeric, NumericLike, everywhere, number
 
 #: No tensor has a side as long; products of any few sides stay far from infinity.
 MOST = 10**15
@@ -32,7 +33,7 @@ MOST_SKEW = 5
 MOST_IMBALANCE = 1000
 
 
-def whole(where: str, least: int = 1, **values: Numeric) -> dict[str, Numeric]:
+def whole(where: str, least: int = 1, **values: NumericLike) -> dict[str, Numeric]:
     """The values as :func:`~roofline.base.numeric.as_numeric` makes them; refuse what is no shape.
 
     Raises
@@ -49,25 +50,25 @@ def whole(where: str, least: int = 1, **values: Numeric) -> dict[str, Numeric]:
                 f"a whole number from {least} to 10^15",
                 lambda found: (found >= least) & (found <= MOST) & (found % 1 == 0),
             )
-    return values
+    return cast("dict[str, Numeric]", values)
 
 
-def mean(where: str, **values: Numeric) -> dict[str, Numeric]:
+def mean(where: str, **values: NumericLike) -> dict[str, Numeric]:
     """The same for means: numbers from 1 to :data:`MOST`."""
     for name, value in values.items():
         if not ((type(value) is int or type(value) is float) and 1 <= value <= MOST):
             values[name] = _checked(
                 where, name, value, "a number from 1 to 10^15", lambda found: (found >= 1) & (found <= MOST)
             )
-    return values
+    return cast("dict[str, Numeric]", values)
 
 
-def amount(where: str, **values: Numeric) -> dict[str, Numeric]:
+def amount(where: str, **values: NumericLike) -> dict[str, Numeric]:
     """The same for amounts: numbers from :data:`LEAST_AMOUNT` to :data:`MOST_AMOUNT`."""
     return within(where, LEAST_AMOUNT, MOST_AMOUNT, **values)
 
 
-def within(where: str, least: float, most: float, **values: Numeric) -> dict[str, Numeric]:
+def within(where: str, least: float, most: float, **values: NumericLike) -> dict[str, Numeric]:
     """The same for numbers from `least` to `most`."""
     for name, value in values.items():
         if not ((type(value) is int or type(value) is float) and least <= value <= most):
@@ -78,10 +79,10 @@ def within(where: str, least: float, most: float, **values: Numeric) -> dict[str
                 f"a number from {least:g} to {most:g}",
                 lambda found: (found >= least) & (found <= most),
             )
-    return values
+    return cast("dict[str, Numeric]", values)
 
 
-def _checked(where: str, name: str, value: Numeric, expected: str, holds: Callable[[Numeric], Numeric]) -> Numeric:
+def _checked(where: str, name: str, value: object, expected: str, holds: Callable[[Numeric], Numeric]) -> Numeric:
     found = number(where, name, value)
     with np.errstate(invalid="ignore"):  # what an infinity leaves over
         if not everywhere(holds(found)):

@@ -35,6 +35,26 @@ def lru_misses(accesses: Iterable[int], held: int) -> int:
     return misses
 
 
+def steady_misses(batches: Iterable[Iterable[int]], held: int, kept: int) -> float:
+    """Misses a batch, in the later half of the batches: after each, all but the `kept` last used things are gone."""
+    cache: OrderedDict[int, None] = OrderedDict()
+    counts = []
+    for batch in batches:
+        misses = 0
+        for thing in batch:
+            if thing in cache:
+                cache.move_to_end(thing)
+                continue
+            misses += 1
+            cache[thing] = None
+            if len(cache) > held:
+                cache.popitem(last=False)
+        counts.append(misses)
+        while len(cache) > kept:
+            cache.popitem(last=False)
+    return float(np.mean(counts[len(counts) // 2 :]))
+
+
 def random_replacement_misses(accesses: Iterable[int], held: int, seed: int = 0) -> int:
     """The same for a cache that throws out anything, not the oldest."""
     places = iter(np.random.default_rng(seed).integers(0, held, 1_000_000).tolist())
@@ -65,3 +85,13 @@ def bytes_through(cores: int, open_bytes: float, latency_s: float, request_bytes
                 arrived += request_bytes
                 clock += latency_s
     return arrived
+
+
+def closed_network(customers: int, wait_s: float, service_s: float, servers: int) -> float:
+    """Customers a second that go round between a wait and one of some servers at random, by mean value analysis."""
+    queue, rate = 0.0, 0.0
+    for present in range(1, customers + 1):
+        response = service_s * (1 + queue)
+        rate = present / (wait_s + response)
+        queue = rate * response / servers
+    return rate

@@ -1,0 +1,218 @@
+"""What lies in a chip's cache or scratchpad from one batch of a recommendation model to the next.
+
+Activations come first, then the weights of the dense part, which every batch reads whole; what they leave is the rows'.
+All tables share it: a cache of the last used rows looks back on the same samples of every table (Che, Tung and Wang
+2002), and software that pins rows takes those that are asked for most often for their bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from roofline.base.numeric import anywhere, choose, maximum, minimum
+from roofline.hardware.chip import Chip
+from roofline.kernels import lookups
+from roofline.kernels.reference import embedding as arrays
+from roofline.work.op import Op
+from roofline.work.workload import Workload
+
+#: Steps of Newton's method (on logarithms) for the samples that a cache looks back on; of halving for what is pinned.
+NEWTON_STEPS, HALVINGS = 8, 50
+
+#: A table's rows count as differing in popularity by at least this exponent when software chooses which to pin.
+LEAST_SKEW = 0.05
+
+#: Logarithm of the most steps that a cache looks back on: for ever.
+MOST_LOG = 600.0
+
+#: Bytes lost to a cache of the last used lines for every byte too many, as of a matrix product's operands.
+THRASH = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Residence:
+    """Bytes of the last level before main memory: who has them. Floats, or arrays.
+
+    Attributes
+    ----------
+    capacity_bytes : float or array
+    activations_bytes : float or array
+        Inputs and results of the largest step; may be more than there is.
+    weights_bytes, rows_bytes : float or array
+        Weights of the dense part that stay from batch to batch, and what the rows have then.
+    weights_share : float or array
+        Share of the dense part's weights that stays: all where they fit beside the activations; as they are read in the
+        same order batch after batch, a cache of the last used lines soon loses them where they do not.
+    """
+
+    capacity_bytes: Any
+    activations_bytes: Any
+    weights_bytes: Any
+    rows_bytes: Any
+    weights_share: Any
+
+
+def residence(step: Workload, dense_bytes: float, chip: Chip) -> Residence:
+    """Who has how much of the chip's last level before main memory while a step runs over and over.
+
+    Parameters
+    ----------
+    step : Workload
+        Of a recommendation model, as one chip runs it.
+    dense_bytes : float
+        Weights of its dense part.
+    chip : Chip
+    """
+    capacity = chip.machine["cache_capacity"]
+    live: Any = 0.0
+    for one in step:
+        live = maximum(live, _live_bytes(one))
+    both = maximum(live + dense_bytes, 1.0)
+    share = 1.0 - minimum(1.0, THRASH * maximum(both - capacity, 0.0) / both)
+    left = maximum(capacity - live, 0.0)
+    return Residence(capacity, live, minimum(left, share * dense_bytes), maximum(left - dense_bytes, 0.0), share)
+
+
+def managed(chip: Chip) -> bool:
+    """Whether software keeps activations in a part of that level of their own, where no row can displace them."""
+    return bool(chip.flags.get(f"memory.{chip.cache_level}.type") == "scratchpad")
+
+
+def _live_bytes(one: Op) -> Any:
+    """Bytes of an operator's inputs and results beside weights and table rows."""
+    a = one.args
+    if one.kernel == "gemm":
+        # A product of activations by activations has as many right-hand sides as left-hand ones.
+        own = a["m"] * a["k"] * a["width"] + a["m"] * a["n"] * a["out_width"]
+        return a["batch"] * own
+    if one.kernel == "elementwise":
+        return a["rows"] * a["cols"] * (a["reads"] * a["width"] + a["writes"] * a["out_width"])
+    if one.kernel == "embedding_bag":
+        return a["batch"] * a["tables"] * (a["pooling"] * lookups.INDEX_BYTES + a["dim"] * a["out_width"])
+    return 0.0
+
+
+# Rows of all tables in one cache ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """A bag's lookups as a cache sees them: `tables` tables of `rows` things of `size` bytes, `draws` each a step."""
+
+    tables: Any
+    rows: Any
+    size: Any
+    draws: Any
+    skew: Any
+
+    @property
+    def whole(self) -> Any:
+        return self.tables * self.rows * self.size
+
+    def seen(self, steps: Any) -> tuple[Any, Any]:
+        """Bytes of the different things drawn in a number of steps, and the slope of that."""
+        draws = steps * self.draws
+        if any(isinstance(v, np.ndarray) for v in (draws, self.rows, self.skew)):
+            count, slope = arrays.distinct(draws, self.rows, self.skew)
+        else:
+            first, last = lookups.first_rank(self.skew), math.log(self.rows + 0.5)
+            count, slope = lookups.distinct(draws, self.rows, self.skew, first, last)
+        return self.tables * self.size * count, self.tables * self.size * slope * self.draws
+
+
+def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
+    """The step with each bag told which part of the cache its rows have, and how much of that from batches before."""
+    bags = [one for one in step if one.kernel == "embedding_bag"]
+    if not bags:
+        return step
+    capacity = held.capacity_bytes
+    share = chip.parameter("cache_share", ("embedding_bag",), bags[0].dtype)
+    pinned = chip.parameter("pinned_share", ("embedding_bag",), bags[0].dtype)
+    transaction = chip.parameter("transaction_bytes", ("embedding_bag",), bags[0].dtype)
+    if share is None or pinned is None or transaction is None:  # which every family has
+        return step
+    usable = share.value * capacity
+    if not anywhere(usable > 0):
+        return step
+    apart = maximum(capacity - held.activations_bytes, 0.0) if managed(chip) else capacity
+    room = share.value * apart  # while the lookups run
+    kept = minimum(room, share.value * held.rows_bytes)  # when they begin, after weights and activations passed through
+    if anywhere(pinned.value > 0):
+        room = kept
+    parts = [_part(one, transaction.value) for one in bags]
+    split = _pinned if anywhere(pinned.value > 0) else _last_used
+    rooms = split(parts, room)
+    keeps = rooms if room is kept else split(parts, kept)
+    told = iter(
+        {
+            "room_share": minimum(1.0, own / maximum(usable, 1.0)),
+            "warm_share": minimum(1.0, still / maximum(own, 1e-9)),
+        }
+        for own, still in zip(rooms, keeps, strict=True)
+    )
+    return step.map(lambda one: one.with_args(**next(told)) if one.kernel == "embedding_bag" else one)
+
+
+def _part(one: Op, transaction: Any) -> _Share:
+    a = one.args
+    row = np.ceil(a["dim"] * a["width"] / transaction) * transaction
+    row = row if isinstance(row, np.ndarray) else float(row)
+    together = a["together"]
+    return _Share(a["tables"], a["rows"], row * together, a["batch"] * a["pooling"] / together, a["skew"])
+
+
+def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
+    """Bytes of each part in a cache of the last used things: what all were drawn in the same last steps."""
+    different = sum(part.tables * part.size * part.draws for part in parts)
+    log_steps = _log(maximum(room / different, 1e-300))  # as if all were different: too few
+    for _ in range(NEWTON_STEPS):
+        seen = [part.seen(_exp(log_steps)) for part in parts]
+        size, slope = maximum(sum(s for s, _ in seen), 1e-300), sum(s for _, s in seen)
+        elasticity = maximum(_exp(log_steps) * slope / size, lookups.LEAST_SLOPE)
+        log_steps = minimum(log_steps + maximum(_log(maximum(room, 1e-300) / size), 0.0) / elasticity, MOST_LOG)
+    steps = _exp(log_steps)
+    sizes = [minimum(part.seen(steps)[0], part.whole) for part in parts]
+    total = maximum(sum(sizes), 1e-300)
+    scale = minimum(1.0, room / total)  # where Newton ended a little above
+    whole = room >= sum(part.whole for part in parts)
+    return [choose(whole, part.whole, size * scale) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
+    """Bytes of each part where the things most often asked for, for their bytes, are pinned."""
+
+    def chosen(threshold: Any) -> list[Any]:
+        """Bytes of the things that are drawn more often a byte and step than a threshold, given as its logarithm."""
+        out = []
+        for part in parts:
+            skew = maximum(part.skew, LEAST_SKEW)
+            power = 1.0 - skew
+            power = choose(np.abs(power) < 1e-9, 1e-9, power)
+            mass = (_power(part.rows + 0.5, power) - _power(0.5 + 0.058 * skew, power)) / power
+            rank = np.exp(np.clip((np.log(part.draws / mass / part.size) - threshold) / skew, -60.0, 60.0))
+            out.append(part.tables * part.size * minimum(rank, part.rows))
+        return out
+
+    low, high = -200.0 + 0.0 * room, 200.0 + 0.0 * room
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        fits = sum(chosen(middle)) <= room
+        low, high = choose(fits, low, middle), choose(fits, middle, high)
+    return [minimum(size, room) for size in chosen(high)]
+
+
+def _log(value: Any) -> Any:
+    return np.log(value) if isinstance(value, np.ndarray) else math.log(value)
+
+
+def _exp(value: Any) -> Any:
+    return np.exp(value) if isinstance(value, np.ndarray) else math.exp(value)
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    return np.exp(exponent * np.log(base))

@@ -1,0 +1,140 @@
+"""What must hold between the arguments of an estimate: a request refuses what breaks a rule, a grid marks it.
+
+Each argument by itself is checked in ``request.py``; here stands what two of them, the model and the chip have to agree
+on. A rule takes numbers and arrays alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from roofline.base.errors import BadWorkload, shown
+from roofline.base.numeric import anywhere
+from roofline.hardware.chip import Chip
+from roofline.work.parallel import Plan
+
+
+class Rule(NamedTuple):
+    """One rule.
+
+    Attributes
+    ----------
+    word : str
+        What a grid calls it.
+    text : str
+        What it says, of whatever model and chip.
+    broken : callable
+        ``(model, chip, arguments)`` to True or False, or an array of them.
+    refuse : callable
+        ``(model, chip, arguments)`` raises BadWorkload, with the numbers.
+    """
+
+    word: str
+    text: str
+    broken: Callable[[Any, Chip, dict[str, Any]], Any]
+    refuse: Callable[[Any, Chip, dict[str, Any]], None]
+
+
+def check(rules: tuple[Rule, ...], model: Any, chip: Chip, asked: dict[str, Any]) -> None:
+    """Raise BadWorkload for the first rule that is broken anywhere."""
+    for rule in rules:
+        if anywhere(rule.broken(model, chip, asked)):
+            rule.refuse(model, chip, asked)
+
+
+def _refusing(message: Callable[[Any, Chip, dict[str, Any]], str]) -> Callable[[Any, Chip, dict[str, Any]], None]:
+    def refuse(model: Any, chip: Chip, asked: dict[str, Any]) -> None:
+        raise BadWorkload(message(model, chip, asked))
+
+    return refuse
+
+
+def _unsuited(model: Any, chip: Chip, asked: dict[str, Any]) -> Any:
+    """Where the plan does not suit the model: each distinct plan is looked at once."""
+    degrees = [asked["plan"].tp, asked["plan"].pp, asked["plan"].ep, asked["plan"].dp]
+    if all(type(degree) is int for degree in degrees):
+        return not asked["plan"].suits(model)
+    every = np.broadcast_arrays(*degrees)
+    plans = list(zip(*(degree.ravel().tolist() for degree in every), strict=True))
+    suited = {plan: Plan(*plan).suits(model) for plan in set(plans)}
+    return ~np.array([suited[plan] for plan in plans]).reshape(every[0].shape)
+
+
+def _beyond(model: Any, chip: Chip, asked: dict[str, Any]) -> Any:
+    return asked["prompt"] + asked["output"] > model.max_positions
+
+
+def _positions(model: Any, chip: Chip, asked: dict[str, Any]) -> str:
+    most = int(np.max(np.asarray(asked["prompt"]) + np.asarray(asked["output"])))
+    return f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for {most:,}"
+
+
+#: What the arguments of a language model's estimate have to agree on: `batch`, `prompt`, `output`, `prefix`, `plan`.
+LANGUAGE_RULES = (
+    Rule(
+        "plan",
+        "the plan does not split the model evenly",
+        _unsuited,
+        lambda model, chip, asked: asked["plan"].check(model),
+    ),
+    Rule(
+        "prefix",
+        "at least one token of the prompt must be new",
+        lambda model, chip, asked: asked["prefix"] >= asked["prompt"],
+        _refusing(
+            lambda model, chip, asked: (
+                f"prefix: at least one token of the prompt is new, found prefix={shown(asked['prefix'])} "
+                f"of prompt={shown(asked['prompt'])}"
+            )
+        ),
+    ),
+    Rule(
+        "positions",
+        "prompt and output exceed the positions that the model was made for",
+        _beyond,
+        _refusing(_positions),
+    ),
+    Rule(
+        "replicas",
+        "every replica or chip needs at least one sequence or sample",
+        lambda model, chip, asked: asked["batch"] < asked["plan"].dp,
+        _refusing(
+            lambda model, chip, asked: (
+                f"batch: {shown(asked['plan'].dp)} data-parallel replicas need at least one sequence each, "
+                f"found batch={shown(asked['batch'])}"
+            )
+        ),
+    ),
+    Rule(
+        "links",
+        "the chip describes no link to another chip",
+        lambda model, chip, asked: False if chip.has_links else asked["plan"].devices > 1,
+        _refusing(
+            lambda model, chip, asked: f"{chip.name} describes no link to another chip: tp, pp, ep and dp must be 1"
+        ),
+    ),
+)
+
+#: What those of a recommendation model's estimate have to agree on: `batch` and `devices`.
+RECOMMENDATION_RULES = (
+    Rule(
+        "links",
+        "the chip describes no link to another chip",
+        lambda model, chip, asked: False if chip.has_links else asked["devices"] > 1,
+        _refusing(lambda model, chip, asked: f"{chip.name} describes no link to another chip: devices must be 1"),
+    ),
+    Rule(
+        "replicas",
+        "every replica or chip needs at least one sequence or sample",
+        lambda model, chip, asked: asked["batch"] < asked["devices"],
+        _refusing(
+            lambda model, chip, asked: (
+                f"batch: {shown(asked['devices'])} chips need at least one sample each, "
+                f"found batch={shown(asked['batch'])}"
+            )
+        ),
+    ),
+)

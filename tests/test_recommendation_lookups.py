@@ -1,0 +1,163 @@
+"""Lookups respond to the chip: every figure that moves them in silicon moves them here, and in the right direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import roofline as rl
+from roofline.catalog.load import load_model
+from roofline.estimates.residence import residence
+from roofline.hardware.chip import Chip
+from roofline.models.recommender import Recommender
+from tests.strategies import CHIPS
+
+MODELS = [name for name, kind in rl.list_models()["kind"].items() if kind == "recommendation"]
+LARGER = ("memory.main.bandwidth", "memory.cache.capacity", "memory.cache.bandwidth", "memory.main.channels",
+          "cores.count", "clock")  # fmt: skip
+FAST = dict.fromkeys(LARGER, ("x2", "x16"))
+SLOW = dict.fromkeys(("memory.main.latency", "memory.cache.latency", "latency.memory", "latency.cache"), ("x0.5",))
+CLOSE = 1 + 2e-3  # a sum of many roundings, and Newton's last step
+
+
+def ranked(model: str, chip: Chip, **options: Any) -> Any:
+    return rl.estimate(model, chip, check=False, **{"batch": 1024, "skew": 0.8, **options})
+
+
+def has(chip: Chip, path: str) -> bool:
+    return chip.get(path) is not None and not (path.startswith("memory.cache") and chip.cache_level == chip.main_level)
+
+
+@given(
+    model=st.sampled_from(MODELS), name=st.sampled_from(CHIPS), batch=st.sampled_from([1, 64, 2048, 65536]),
+    skew=st.sampled_from([0.0, 0.4, 0.9, 1.1, 1.6]), change=st.sampled_from([(p, v) for p, vs in (FAST | SLOW).items()
+                                                                            for v in vs]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_no_better_figure_slows_a_model(
+    model: str, name: str, batch: int, skew: float, change: tuple[str, str]
+) -> None:
+    chip = rl.load_chip(name)
+    path, value = change
+    if not has(chip, path):
+        return
+    before, after = (ranked(model, c, batch=batch, skew=skew) for c in (chip, chip.what_if({path: value})))
+    # More cores lengthen the combining of attention's parts, and nothing else.
+    limit = 1.1 if path == "cores.count" and any(one.kind == "attention" for one in before.step.workload) else CLOSE
+    assert after.time_s <= before.time_s * limit
+    assert after.lower_s <= before.lower_s * CLOSE
+
+
+def bag(**changes: Any) -> Any:
+    return rl.embedding_bag(**{"batch": 2048, "tables": 8, "rows": 10**7, "dim": 64, "pooling": 10, "dtype": "fp16",
+                               "skew": 0.9, "warm": True, **changes})  # fmt: skip
+
+
+#: What names a bound of lookups: figures that are then worth something, and those that are not.
+NAMED = {
+    "latency": ("memory.main.latency", "cores.count", "efficiency.embedding_bag.inflight_rows"),
+    "bandwidth": ("memory.main.bandwidth", "memory.main.channels"),
+}
+
+
+@pytest.mark.parametrize(
+    ("chip", "stack", "changes", "waits"),
+    [
+        ("mtia-v1", "", {}, "latency"),
+        ("mtia-v1", "handwritten", {}, "bandwidth"),
+        ("mtia-2i", "", {}, "latency"),
+        ("artemis", "", {}, "latency"),
+        ("artemis", "", {"dim": 1024}, "bandwidth"),
+        ("a100-sxm-80gb", "", {"dim": 256}, "bandwidth"),
+    ],
+)
+def test_each_figure_that_the_bound_names_is_worth_something(
+    chip: str, stack: str, changes: dict[str, Any], waits: str
+) -> None:
+    one = rl.load_chip(chip)
+    one = one.on_stack(stack) if stack else one
+    cost = rl.cost(bag(**changes), one)
+    assert cost.bound == f"memory:{one.main_level}"
+    for path in NAMED[waits]:
+        path = (
+            path
+            if has(one, path)
+            else path.replace("memory.main.", "latency.").replace("latency.latency", "latency.memory")
+        )
+        better = one.what_if(
+            {path: "x0.9" if "latency" in path else "x2" if path.endswith(("count", "channels")) else "x1.1"}
+        )
+        assert rl.cost(bag(**changes), better).time_s < 0.97 * cost.time_s, path
+
+
+def test_what_used_to_move_nothing_moves() -> None:
+    """DLRM-v2 on MTIA v1: SRAM, DRAM bandwidth, DRAM latency, SRAM latency, channels and cores."""
+    chip = rl.load_chip("mtia-v1")
+    plain = rl.estimate("dlrm-v2", chip, batch=1024, dtype="int8").samples_per_s
+    for change, least in (
+        ({"memory.sram.capacity": "256 GB"}, 1.15), ({"memory.sram.capacity": "x2"}, 1.01),
+        ({"memory.dram.bandwidth": "100 TB/s"}, 1.005), ({"memory.dram.latency": "0.5 us"}, 1.3),
+        ({"memory.sram.latency": "x0.5"}, 1.003), ({"cores.count": 128}, 1.3), ({"memory.dram.channels": 32}, 1.0),
+    ):  # fmt: skip
+        assert rl.estimate("dlrm-v2", chip.what_if(change), batch=1024, dtype="int8").samples_per_s > least * plain
+    hbm, lpddr = (rl.estimate("rm2", c, batch=256, dtype="int8").samples_per_s for c in ("artemis-hbm", "artemis"))
+    assert hbm > 1.0005 * lpddr
+
+
+@pytest.mark.parametrize("stack", ["", "handwritten"])
+def test_long_rows_come_at_a_higher_rate(stack: str) -> None:
+    """A row costs its latency and the opening of its page whatever its length: 512 B bring more than 64."""
+    chip = rl.load_chip("mtia-v1")
+    chip = chip.on_stack(stack) if stack else chip
+    rates = []
+    for dim in (32, 64, 128, 256):
+        cost = rl.cost(bag(dim=dim, skew=0, rows=10**9), chip)
+        rates.append(cost.memory_bytes / cost.time_s)
+    assert rates == sorted(rates)
+    assert rates[-1] > 1.5 * rates[0]
+
+
+def hits(chip: Chip, model: Recommender, skew: float) -> float:
+    est = ranked(model.name, chip, skew=skew)
+    found, looked_up = 0.0, 0.0
+    for one, values in zip(est.step.workload, est.step.costs, strict=True):
+        if one.kind == "embedding_bag":
+            found += values[3]
+            looked_up += values[4]
+    return 1 - found / looked_up
+
+
+@given(name=st.sampled_from(["mtia-v1", "mtia-2i", "artemis", "epyc-9654", "h200"]), model=st.sampled_from(MODELS),
+       skew=st.floats(0.0, 1.5), more=st.sampled_from([1.3, 4.0, 50.0]))  # fmt: skip
+@settings(max_examples=25, deadline=None)
+def test_more_cache_and_more_skew_never_lower_the_hit_rate(name: str, model: str, skew: float, more: float) -> None:
+    chip, one = rl.load_chip(name), load_model(model)
+    assert isinstance(one, Recommender)
+    larger = chip.what_if({"memory.cache.capacity": f"x{more}"})
+    before = hits(chip, one, skew)
+    assert hits(larger, one, skew) >= before - 2e-3
+    assert hits(chip, one, skew + 0.3) >= before - 0.02  # between the two forms of popularity
+
+
+def test_activations_and_weights_come_before_rows() -> None:
+    chip, model = rl.load_chip("mtia-2i"), load_model("dlrm-v2")
+    assert isinstance(model, Recommender)
+    step = model.step(1024, "fp16")
+    held = residence(step, model.dense_bytes("fp16"), chip)
+    assert held.activations_bytes == 1024 * 3456 * 2 * 4  # the cross network's sum: three tensors in, one out
+    assert held.weights_bytes == model.dense_bytes("fp16")
+    assert held.rows_bytes == pytest.approx(256e6 - held.activations_bytes - held.weights_bytes)
+    full = residence(model.step(65536, "fp16"), model.dense_bytes("fp16"), chip)
+    assert full.rows_bytes == full.weights_bytes == 0
+
+
+def test_software_that_pins_rows_beats_the_last_used() -> None:
+    """The most popular rows for their bytes, over tables of all sizes: never fewer hits than what was used last."""
+    chip = rl.load_chip("mtia-2i")
+    model = load_model("dlrm-terabyte")
+    assert isinstance(model, Recommender)
+    for skew in (0.6, 1.0):
+        pins = chip.what_if({"efficiency.embedding_bag.pinned_share": 1})
+        assert hits(pins, model, skew) > hits(chip, model, skew)

@@ -1,0 +1,169 @@
+"""Placements: never worse than whole tables dealt out greedily, as good as trying all, and read, changed, estimated."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import roofline as rl
+from roofline.catalog.load import load_model
+from roofline.estimates.placement import ALL, Placement, Shard
+from roofline.estimates.placing import loads
+from roofline.models import description
+from roofline.models.recommender import Recommender
+
+BATCH = 2048
+
+
+def model(tables: list[tuple[int, int, float]]) -> Recommender:
+    """Tables of (rows, dim, pooling), and a layer on top."""
+    raw = {
+        "title": "Placed", "source": "here",
+        "tables": [{"name": f"t{i}", "rows": r, "dim": d, "pooling": float(p)} for i, (r, d, p) in enumerate(tables)],
+        "block": [{"type": "mlp", "input": [f"t{i}" for i in range(len(tables))],
+                   "layers": [sum(d for _, d, _ in tables), 8]}],
+    }  # fmt: skip
+    return description.read(raw, "placed")
+
+
+TABLES = st.lists(
+    st.tuples(st.sampled_from([50, 10**4, 10**6, 10**7]), st.sampled_from([16, 32, 64, 128]),
+              st.sampled_from([1.0, 4.0, 30.0, 100.0])), min_size=1, max_size=12,
+)  # fmt: skip
+
+
+@given(tables=TABLES, devices=st.sampled_from([1, 2, 3, 8]), chip=st.sampled_from(["h100-sxm", "mtia-300", "a100"]))
+@settings(max_examples=12, deadline=None)
+def test_it_is_never_worse_than_whole_tables_dealt_out_greedily(
+    tables: list[tuple[int, int, float]], devices: int, chip: str
+) -> None:
+    one = model(tables)
+    best, greedy = (rl.place(one, chip, devices=devices, batch=BATCH, how=how) for how in ("auto", "table"))
+    assert loads(best, chip, batch=BATCH).max() <= loads(greedy, chip, batch=BATCH).max() * (1 + 1e-9)
+    assert {(s.group, s.index) for s in best.shards} == {(i, 0) for i in range(len(tables))}
+    assert sum(best.frame["bytes"].where(best.frame["device"] != ALL, 0)) <= one.table_bytes("fp16") * 1.0001
+
+
+@given(tables=st.lists(TABLES.map(lambda drawn: drawn[0]), min_size=1, max_size=3))
+@settings(max_examples=4, deadline=None)
+def test_few_tables_are_placed_as_well_as_by_trying_all(tables: list[tuple[int, int, float]]) -> None:
+    one, chip, devices = model(tables), "h100-sxm", 2
+
+    def ways(i: int) -> list[tuple[Shard, ...]]:
+        columns = tuple(Shard(i, 0, "column", "memory", d, 0.5) for d in range(devices))
+        return [
+            (Shard(i, 0, "table", "memory", 0),), (Shard(i, 0, "table", "memory", 1),),
+            (Shard(i, 0, "row", "memory", ALL),), (Shard(i, 0, "replicated", "memory", ALL),),
+            *([columns] if tables[i][1] >= 32 else []),
+        ]  # fmt: skip
+
+    least = min(
+        loads(Placement(one, devices, tuple(itertools.chain(*plan)), "fp16"), chip, batch=BATCH).max()
+        for plan in itertools.product(*(ways(i) for i in range(len(tables))))
+    )
+    found = rl.place(one, chip, devices=devices, batch=BATCH, dtype="fp16")
+    assert loads(found, chip, batch=BATCH).max() == pytest.approx(least, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["dlrm-v2", "rm1", "meta-early-stage", "dlrm-v3"])
+def test_all_on_one_chip_is_not_sharded(name: str) -> None:
+    options: dict[str, Any] = {"batch": 512, "dtype": "bf16", "table_dtype": "int4", "check": False}
+    plain = rl.estimate(name, "h200", **options)
+    plan = rl.place(name, "b200" if name == "dlrm-v3" else "h200", table_dtype="int4", tiers=("memory", "host"))
+    here = replace(plan, shards=tuple(replace(s, tier="memory") for s in plan.shards))
+    placed = rl.estimate(name, "h200", placement=here, **options)
+    assert placed.time_s == pytest.approx(plain.time_s)
+    assert placed.lower_s == pytest.approx(plain.lower_s)
+    assert placed.imbalance == 1.0
+    everywhere = replace(here, shards=tuple(replace(s, how="replicated", device=ALL) for s in here.shards))
+    assert rl.estimate(name, "h200", placement=everywhere, **options).time_s == pytest.approx(plain.time_s)
+
+
+def test_an_even_split_is_every_table_by_rows_without_its_partial_sums() -> None:
+    """The default is a bound: the same lookups, an eighth of the numbers sent."""
+    options: dict[str, Any] = {"batch": 8192, "devices": 8, "dtype": "bf16"}
+    even, rows = rl.estimate("rm2", "h100-sxm", **options), rl.place("rm2", "h100-sxm", devices=8, how="row")
+    placed = rl.estimate("rm2", "h100-sxm", placement=rows, **options)
+    (exchange,), (sums,) = ([o for o in e.step.workload if o.kind == "all_to_all"] for e in (even, placed))
+    assert sums.args["bytes"] == pytest.approx(8 * exchange.args["bytes"])
+    assert placed.time_s > even.time_s
+    assert "evenly" in even.notes[0]
+    assert not placed.notes
+
+
+def test_what_is_dear_is_spread_and_what_is_small_copied() -> None:
+    plan = rl.place("dlrm-v2", "h100-sxm", devices=8, batch=65536)
+    frame = plan.frame.set_index("table")
+    assert "replicated" in set(frame["how"])
+    assert set(np.atleast_1d(frame.loc["embedding[20]", "how"])) <= {"column", "row"}  # a hundred lookups of 214
+    estimate = rl.estimate("dlrm-v2", "h100-sxm", devices=8, batch=65536, placement=plan)
+    greedy = rl.place("dlrm-v2", "h100-sxm", devices=8, batch=65536, how="table")
+    dealt = rl.estimate("dlrm-v2", "h100-sxm", devices=8, batch=65536, placement=greedy)
+    assert estimate.samples_per_s > dealt.samples_per_s
+    assert 1 <= estimate.imbalance < dealt.imbalance
+    assert estimate.memory.weights_bytes >= max(plan.device_bytes)
+
+
+def test_tables_that_do_not_fit_go_to_the_host_and_the_link_carries_them() -> None:
+    with pytest.raises(rl.DoesNotFit, match="the tables of dlrm-v2 in fp32 do not fit 1 x h100-sxm this way"):
+        rl.place("dlrm-v2", "h100-sxm", table_dtype="fp32")
+    options: dict[str, Any] = {"batch": 4096, "dtype": "fp16", "table_dtype": "fp32"}
+    times = {}
+    for tier in ("host", "kept", "remote"):
+        if tier == "remote":
+            plan = replace(plan, shards=tuple(replace(s, tier=s.tier.replace("kept", tier)) for s in plan.shards))
+        else:
+            plan = rl.place("dlrm-v2", "h100-sxm", table_dtype="fp32", batch=4096, tiers=("memory", tier))
+        assert set(plan.frame["tier"]) == {"memory", tier}
+        est = rl.estimate("dlrm-v2", "h100-sxm", placement=plan, skew=0.9, **options)
+        assert est.fits
+        assert any(tier in name or "hosted" in name for name in est.ops["op"])
+        times[tier] = est.time_s
+    faster = rl.load_chip("h100-sxm").what_if({"links.host.bandwidth": "x2"})
+    plan = rl.place("dlrm-v2", "h100-sxm", table_dtype="fp32", batch=4096, tiers=("memory", "host"))
+    assert rl.estimate("dlrm-v2", faster, placement=plan, skew=0.9, **options).time_s < times["host"]
+
+
+def test_a_placement_is_read_changed_and_refused() -> None:
+    plan = rl.place("rm1", "h100-sxm", devices=2)
+    assert list(plan.frame.columns) == [
+        "table", "rows", "dim", "pooling", "how", "tier", "device", "columns", "bytes",
+    ]  # fmt: skip
+    moved = plan.moved("embedding[3]", device=1).moved("embedding[0]", how="row")
+    frame = moved.frame.set_index("table")
+    assert (frame.loc["embedding[3]", "device"], frame.loc["embedding[0]", "how"]) == (1, "row")
+    again = Placement.of(load_model("rm1"), moved.frame, 2, moved.table_dtype)
+    assert set(again.shards) == set(moved.shards)
+    assert "row" in repr(moved)
+    with pytest.raises(rl.UnknownName, match="embedding"):
+        plan.moved("embeding[3]")
+    with pytest.raises(rl.UnknownName, match="way to split a table"):
+        plan.moved("embedding[3]", how="tables")
+    with pytest.raises(rl.BadWorkload, match="device from 0 to 1"):
+        plan.moved("embedding[3]", device=2)
+    with pytest.raises(rl.BadWorkload, match="every table once"):
+        replace(plan, shards=plan.shards[1:])
+    other = {"devices": 2, "table_dtype": "int8"}
+    for wrong, says in (({"devices": 4}, "devices 4, found 2"), (other, "table dtype int8")):
+        with pytest.raises(rl.BadWorkload, match=says):
+            rl.estimate("rm1", "h100-sxm", placement=plan, **wrong)
+    with pytest.raises(rl.UnknownName, match="placement"):
+        rl.estimate("rm1", "h100-sxm", devices=2, placement="best")
+    with pytest.raises(rl.BadWorkload, match="language model"):
+        rl.place("llama-3-8b", "h100-sxm")
+
+
+def test_auto_is_what_place_finds() -> None:
+    plan = rl.place("dlrm-terabyte", "h100-sxm", devices=4, batch=4096)
+    options: dict[str, Any] = {"devices": 4, "batch": 4096}
+    auto = rl.estimate("dlrm-terabyte", "h100-sxm", placement="auto", **options)
+    assert auto.time_s == rl.estimate("dlrm-terabyte", "h100-sxm", placement=plan, **options).time_s
+    low, high = auto.interval(0.9, "samples_per_s")
+    assert low < auto.samples_per_s < high
+    many = rl.estimate("dlrm-terabyte", "h100-sxm", placement=plan, devices=4, batch=[4096, 8192])
+    assert many.time_s[0] == pytest.approx(auto.time_s)
