@@ -75,7 +75,7 @@ def kill_workers(kills: int, folder: Path, straight: dict[str, str], luck: rando
 
     path, whole, wrong = folder / "workers.zarr", 0, 0
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=60) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=60) as cluster,
         Client(cluster) as client,
     ):
         while kills:
