@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _BITMAP = 2000
 
 #: How cells that are no answers are hatched: those that do not fit over their colour, impossible ones without any.
-_NO_FIT = {"facecolor": (1.0, 1.0, 1.0, 0.55), "edgecolor": "0.25", "hatch": "////"}
-_IMPOSSIBLE = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "xxxx"}
+_NO_FIT: dict[str, Any] = {"facecolor": (1.0, 1.0, 1.0, 0.55), "edgecolor": "0.25", "hatch": "////"}
+_IMPOSSIBLE: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "xxxx"}
 
 
 @canvas.picture
@@ -108,6 +108,8 @@ def _cells(page: Axes, seen: View, corners: tuple[np.ndarray, np.ndarray], scale
     page.set_ylim(*corners[1][[0, -1]])
     bar = page.figure.colorbar(mesh, ax=page, pad=0.02)
     bar.ax.tick_params(labelsize=8 * scale)
+    if scales.wide(values):
+        scales.log_ticks(bar.ax.yaxis, values)
     bar.ax.yaxis.set_major_formatter(scales.written(seen.figure, seen.unit))
     bar.ax.set_ylabel(canvas.plain(seen.said, 80), fontsize=9 * scale, parse_math=False)
     entries: list[tuple[Any, str]] = []
@@ -117,7 +119,7 @@ def _cells(page: Axes, seen: View, corners: tuple[np.ndarray, np.ndarray], scale
     ):
         if where.any():
             page.add_collection(_hatched(where.T, corners, style))
-            entries.append((Patch(**style, linewidth=0.5), words))  # type: ignore[arg-type]
+            entries.append((Patch(**style, linewidth=0.5), words))
     return entries
 
 
