@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 
 import roofline as rl
 from roofline.base.numeric import quantiles
+from roofline.command import main as cli
 from roofline.show import regions
 from roofline.study import datasets
 from roofline.study.comparing import Comparison
@@ -281,3 +283,23 @@ def test_everything_stays_on_a_narrow_page() -> None:
             assert not text.get_text() or page.x0 <= box.x0 <= box.x1 <= page.x1, text
         boxes = [label.get_window_extent() for label in ticks]
         assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
+def test_the_command_draws_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(line: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["roofline", *line.split(), "--size", "3.3x2.6"])
+        code = cli.run()
+        return code, capsys.readouterr().err
+
+    asked = "sweep rm1 -c mtia-v1 -a batch=64,256 --figure latency_s"
+    assert run(f"{asked} --plot {tmp_path / 'line.svg'}")[0] == 0
+    assert "latency of a batch" in (tmp_path / "line.svg").read_text()
+    code, err = run(f"{asked} -a skew=0,1 -a devices=1,2 --plot {tmp_path / 'none.svg'}")
+    assert code == 2
+    assert "or -a devices=1 in the command" in " ".join(err.split())
+    both = f"--plot {tmp_path / 'bars.svg'} --plot-odds {tmp_path / 'odds.svg'}"
+    assert run(f"compare mtia-v1 a100 -m rm1 --draws 16 {both}")[0] == 0
+    assert "relative to" in (tmp_path / "bars.svg").read_text()
+    assert "beats" in (tmp_path / "odds.svg").read_text()

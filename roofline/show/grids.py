@@ -223,6 +223,7 @@ def _name_points(ax: Axes, best: pd.DataFrame, x: str, y: str, names: list[str],
     page = labels.Page(ax, None, scale)
     spots = best[[x, y]].to_numpy(float)
     page.take(room.POINT, room.boxes(page.at(spots), 3 * scale))
+    page.take(room.LABEL, room.along(page.at(spots), 1.0))  # a name over the frontier would hide it
     order = [i for pair in zip(range(len(best)), range(len(best))[::-1], strict=True) for i in pair]
     for i in dict.fromkeys(order):
         text = ", ".join(_coordinate(name, best.iloc[i][name]) for name in names)

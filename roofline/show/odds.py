@@ -28,6 +28,9 @@ _COLUMNS = {
     "usd_per_million": "cost of a million tokens or samples",
 }
 
+#: What the odds are on where nobody says.
+_RATES = dict.fromkeys(("tokens_per_s_per_chip", "samples_per_s_per_chip"), "rate per chip")
+
 #: Inches that a bar, and the rest of a picture, are high.
 _BAR, _REST = 0.25, 1.35
 
@@ -161,7 +164,8 @@ def plot_odds(
     page.axvline(0.5, color="0.5", linewidth=0.8, linestyle=":", zorder=0)
     _frame(page, rows, heads, scale)
     page.set_xticks([0, 0.5, 1.0], ["0%", "50%", "100%"])
-    of_what = f" (by {' or '.join(odds['figure'].unique())})" if len(odds) else ""
+    by_what = " or ".join(dict.fromkeys(_RATES.get(name, name) for name in odds["figure"])) if len(odds) else ""
+    of_what = f" (by {by_what})" if by_what else ""
     return _finish(page, 1.0, f"probability{of_what}; lines: one standard error either way", title, scale)
 
 
