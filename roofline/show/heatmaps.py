@@ -40,8 +40,9 @@ def plot_heatmap(
     """A figure of a grid over two axes as colour, with the regions of what bounds it.
 
     Each cell is one point of the grid; nothing is interpolated. Lines run between cells that different things bound,
-    and each region has its name in it, or a number that the key explains where the name finds no room. Cells that do
-    not fit into the memory are hatched over their colour; impossible ones are hatched without any.
+    and each region has its name in it, or a number that the key explains where the name finds no room. It is the `bound`
+    of the grid, whatever the figure: of a language model, that of the longer of prefill and decode. Cells that do not
+    fit into the memory are hatched over their colour; impossible ones are hatched without any.
 
     Parameters
     ----------
@@ -72,6 +73,9 @@ def plot_heatmap(
         is nothing to draw.
     """
     seen = view("heatmap", data, figure, {"x": x, "y": y}, needs=2)
+    canvas.matplotlib()
+    from matplotlib.lines import Line2D
+
     page = canvas.axes(ax, canvas.sized(size, canvas.USUAL))
     scale = canvas.scale(page)
     across, up = seen.axes
@@ -83,9 +87,12 @@ def plot_heatmap(
     if title:
         canvas.title(page, title, 10 * scale)
     below = 33 * scale if ax is None else None
+    bounds = bounds and bool(seen.bounds)
+    if bounds:
+        entries.append((Line2D([], [], color="black", linewidth=1.1 * scale), "what bounds most of the time"))
     canvas.key(page, entries, 7.5 * scale, below)
     _settle(page, seen)
-    if bounds and seen.bounds:
+    if bounds:
         codes = np.where(seen.possible, seen.bound, regions.NONE).T
         numbered = regions.draw(page, corners, codes, seen.bounds, scale)
         if numbered:
