@@ -75,6 +75,9 @@ latency = {VALUE "0 s"}
 step = {VALUE "0 s"}
 engine_spread = {VALUE 0}
 
+[channels]
+memory = {VALUE 1}
+
 [power]
 idle_share = {VALUE 0.1}
 typical_load = {VALUE 1}

@@ -54,7 +54,9 @@ def sweep(
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw the first --figure: lines, a heat map of two axes, bands of draws; .png, .svg or .pdf."),
+        typer.Option(
+            help="Draw the first --figure: lines, a heat map of two axes, bands of draws; .png, .svg or .pdf."
+        ),
     ] = None,
     size: Size = None,
     as_json: Json = False,

@@ -106,7 +106,7 @@ def plot_band(
         As :func:`plot_line`, and for a grid without draws.
     """
     if getattr(data, "sizes", {}).get(DRAW, 1) < 2:
-        raise BadWorkload("band: expected a grid with draws of its uncertain figures, found none: sweep(..., draws=256)")
+        raise BadWorkload("band: expected a grid with draws of uncertain figures, found none: sweep(..., draws=256)")
     seen = view("band", data, figure, {"x": x, "hue": hue}, draws=True)
     return _draw(seen, title, size, ax)
 
@@ -115,8 +115,9 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
     across, hue = seen.axes[0], seen.axes[1] if len(seen.axes) > 1 else None
     lines = 1 if hue is None else len(hue)
     if hue is not None and lines > _MOST_LINES:
-        raise BadWorkload(f"line: expected at most {_MOST_LINES} lines, found {lines} values of {hue.name}: take fewer, "
-                          f"such as grid.isel({hue.name}=slice(None, None, {-(-lines // 8)})), or heatmap")  # fmt: skip
+        fewer = f"grid.isel({hue.name}=slice(None, None, {-(-lines // 8)}))"
+        raise BadWorkload(f"line: expected at most {_MOST_LINES} lines, found {lines} values of {hue.name}: "
+                          f"take fewer, such as {fewer}, or a heat map")  # fmt: skip
     shape = (len(across), lines)
     drawn = seen.values.ndim > len(seen.axes)
     samples, known, fits, possible = (
@@ -190,9 +191,7 @@ def _crosses(page: Axes, x: np.ndarray, row: int, colour: Colour, scale: float) 
     if len(x):
         x = x[:: max(1, len(x) // _MOST_MARKS)]
         foot = np.full(len(x), 0.025 + 0.03 * row)
-        page.plot(
-            x, foot, "x", color=colour, markersize=4 * scale, transform=page.get_xaxis_transform(), zorder=5
-        )
+        page.plot(x, foot, "x", color=colour, markersize=4 * scale, transform=page.get_xaxis_transform(), zorder=5)
 
 
 def _key(beside: np.ndarray, impossible: np.ndarray, draws: int, scale: float) -> list[tuple[Any, str]]:
@@ -216,9 +215,7 @@ def _key(beside: np.ndarray, impossible: np.ndarray, draws: int, scale: float) -
     return found
 
 
-def _finish(
-    page: Axes, across: Scale, title: str, entries: list[tuple[Any, str]], scale: float, own: bool
-) -> None:
+def _finish(page: Axes, across: Scale, title: str, entries: list[tuple[Any, str]], scale: float, own: bool) -> None:
     """Limits, rules, title, key, and ticks as the page has room for them."""
     if not across.numeric:
         page.set_xlim(-0.6, len(across) - 0.4)

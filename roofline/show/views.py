@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, UnknownName, shown
+from roofline.base.errors import BadWorkload, UnknownName
 from roofline.show.report import LABELS
-from roofline.show.scales import Scale, coordinate, scale_of
+from roofline.show.scales import Scale, coordinate, scale_of, tick
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,7 +69,6 @@ class View:
         """Where there is a number: the point is possible, and its model and chip have such a figure."""
         found: np.ndarray = self.possible & np.isfinite(self.values)
         return found
-
 
 
 def view(
@@ -146,7 +145,9 @@ def figure_of(what: str, data: Any, figure: Any) -> str:
         raise BadWorkload(f"{what}: expected an xarray.Dataset, as sweep returns it, found {type(data).__name__}")
     known = [str(name) for name in data.data_vars if name not in MARKS and data[name].dtype.kind in "iuf"]
     if not known:
-        raise BadWorkload(f"{what}: expected a grid with figures, found {', '.join(map(str, data.data_vars)) or 'none'}")
+        raise BadWorkload(
+            f"{what}: expected a grid with figures, found {', '.join(map(str, data.data_vars)) or 'none'}"
+        )
     if figure is None:
         some = [name for name in (*_USUAL, *known) if name in known and bool(data[name].notnull().any())]
         return some[0] if some else known[0]
@@ -181,7 +182,7 @@ def _axes(what: str, data: xr.Dataset, asked: dict[str, str | None], needs: int,
     known = [str(name) for name in data.coords if name != DRAW]
     for role, name in asked.items():
         if name is not None and name not in known:
-            raise UnknownName(f"axis of the grid ({role}=)", shown(name) if name == DRAW else str(name), known)
+            raise UnknownName(f"axis of the grid ({role}=)", str(name), known)
     given = [name for name in asked.values() if name is not None]
     if len(set(given)) < len(given):
         raise BadWorkload(f"{what}: expected an axis of its own for each of {' and '.join(asked)}, found {given[0]!r} "
@@ -200,8 +201,8 @@ def _axes(what: str, data: xr.Dataset, asked: dict[str, str | None], needs: int,
     while len(names) < needs:
         single = [name for name in known if name not in names]
         if needs > 1 or not single:
-            raise BadWorkload(f"{what}: expected a grid with {needs} axes of several values, found "
-                              f"{', '.join(free(data)) or 'none'}" + ("; line draws one" if needs > 1 else ""))  # fmt: skip
+            found, instead = ", ".join(free(data)) or "none", "; line draws one" if needs > 1 else ""
+            raise BadWorkload(f"{what}: expected {needs} axes of several values, found {found}{instead}")
         names.append("chip" if "chip" in single else single[0])
     return names
 
@@ -211,12 +212,20 @@ def _too_many(what: str, data: xr.Dataset, roles: list[str], names: list[str], r
     fixed = ", ".join(f"{name}={value!r}" for name, value in first.items())
     if not all(name.isidentifier() for name in rest):
         fixed = "{" + ", ".join(f"{name!r}: {value!r}" for name, value in first.items()) + "}"
-    lines = " ".join(f"-a {name}={value}" for name, value in first.items() if name not in (DRAW, "model", "chip"))
+    lines = " ".join(_option(data[name], value) for name, value in first.items() if name != DRAW)
     return (
         f"{what}: {' and '.join(roles)} have {' and '.join(names)}; too many axes are free beside: "
         f"{', '.join(f'{name} ({data.sizes[name]} values)' for name in rest)}. Fix them: grid.sel({fixed})"
         + (f", or {lines} in the command" if lines else "")
     )
+
+
+def _option(values: xr.DataArray, value: Any) -> str:
+    """How the command line fixes an axis."""
+    name = str(values.name)
+    if name in ("model", "chip"):
+        return f"--chip {value} alone" if name == "chip" else f"{value} alone"
+    return f"-a {name}={value if 'figure' not in values.attrs else tick(values, value).replace(' ', '')}"
 
 
 def _mark(part: xr.Dataset, name: str, dims: list[str], shape: tuple[int, ...]) -> np.ndarray:

@@ -98,7 +98,7 @@ class Grid:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The axes as a slab has them: those of the workload last, so that points that share a chip lie side by side."""
+        """The axes as a slab has them: the workload's last, so that points that share a chip lie side by side."""
         places = range(len(self.axes))
         return tuple(sorted(places, key=lambda i: (self.axes[i].kind == "size", i)))
 
