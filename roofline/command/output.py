@@ -7,26 +7,31 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 
-
-class _Console(Console):
-    """A console that tells when the reader of a pipe has gone, and does not end the program by itself."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def out_console(width: int = 200) -> Console:
     """Where results go; off a terminal `width` columns wide, so that no table is folded."""
-    return _Console(soft_wrap=False, width=None if sys.stdout.isatty() else width, highlight=False)
+    from rich.console import Console
+
+    class Results(Console):
+        """A console that tells when the reader of a pipe has gone, and does not end the program by itself."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Results(soft_wrap=False, width=None if sys.stdout.isatty() else width, highlight=False)
 
 
 def err_console() -> Console:
     """Where progress, warnings and errors go."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
