@@ -33,10 +33,17 @@ if str(ROOT) not in sys.path:
 
 from benchmarks.mutation import Job, Reach, changed, compiled, notice, prepare, record  # noqa: E402
 
-#: What holds formulas: what is mutated unless other files are named.
-FORMULAS = ("roofline/estimates/*.py", "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
-            "roofline/hardware/chip.py", "roofline/hardware/variants.py", "roofline/hardware/machine.py",
-            "roofline/hardware/uncertainty.py", "kernels/[a-z]*.py")  # fmt: skip
+#: What holds formulas: what is mutated unless other files are named. Forms of kernels over blocks of points are not
+#: among them, as they run compiled.
+FORMULAS = (
+    *(f"kernels/{name}.py" for name in ("attention", "collective", "elementwise", "embedding", "gemm", "lookups", "mla",
+                                        "moe")),
+    *(f"roofline/estimates/{name}.py" for name in ("costing", "estimate", "figures", "grids", "inference", "language",
+                                                   "memory", "recommendation", "request", "residence", "rules",
+                                                   "stacks")),
+    "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
+    *(f"roofline/hardware/{name}.py" for name in ("chip", "machine", "uncertainty", "variants")),
+)  # fmt: skip
 #: Where there is something to mutate.
 ROOMS = ("roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
          "roofline/hardware/", "roofline/study/")  # fmt: skip
@@ -311,7 +318,7 @@ def main() -> None:
     options.add_argument("--csv", type=Path, help="where to write every mutant and what became of it")
     given = options.parse_args()
     named = [Path(name).resolve().relative_to(ROOT) for name in given.files or []]
-    files = [str(name) for name in named or sorted(p.relative_to(ROOT) for one in FORMULAS for p in ROOT.glob(one))]
+    files = [str(name) for name in named or [p.relative_to(ROOT) for one in FORMULAS for p in sorted(ROOT.glob(one))]]
     sources = {file: (ROOT / file).read_bytes() for file in files}
     drawn: list[Mutant] = []
     for file, source in sources.items():

@@ -132,7 +132,7 @@ class Session:
     def pytest_configure(self) -> None:
         from roofline.kernels import _jit
 
-        _jit.SMALL = _jit.FEW = sys.maxsize  # nothing is worth compiling
+        _jit.SMALL = _jit.SOME = _jit.FEW = sys.maxsize  # nothing is worth compiling
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:

@@ -52,24 +52,40 @@ def inner(function: Function) -> Function:
     return function
 
 
-#: Every public kernel by name.
+#: Every public kernel by name, and which of its arguments are columns of a block.
 KERNELS: dict[str, Callable[..., Any]] = {}
+COLUMNS: dict[Callable[..., Any], tuple[str, ...]] = {}
 
 #: The forms of kernels over blocks of points.
 _BLOCKS: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
-def kernel(function: Function) -> Function:
-    """Mark a public scalar kernel, found from then on by its name: floats in, `Quantities` out."""
-    KERNELS[function.__name__] = function
-    return function
+def kernel(*columns: str) -> Callable[[Function], Function]:
+    """Mark a public scalar kernel, found from then on by its name: floats in, `Quantities` out.
+
+    `columns` are the arguments that vary from point to point in a block of them: batch, tokens, lengths. The others,
+    the figures of the chip among them, are one number for all, and what they alone make is computed once a block.
+    """
+
+    def mark(function: Function) -> Function:
+        KERNELS[function.__name__] = function
+        COLUMNS[function] = columns
+        return function
+
+    return mark
+
+
+@functools.cache
+def are_columns(function: Callable[..., Any]) -> tuple[bool, ...]:
+    """Of each argument of a kernel, whether it is a column of a block."""
+    return tuple(name in COLUMNS[function] for name in inspect.signature(function).parameters)
 
 
 def block_of(scalar: Callable[..., Any]) -> Callable[[Function], Function]:
     """Mark the form of a kernel over a block of points: equal to the scalar one, to the bit, at each of them.
 
-    It takes the scratch, the number of points, and the scalar kernel's arguments from the chip's first one on; see
-    :mod:`roofline.kernels._loops` for where it finds the others, and where it leaves the quantities.
+    It takes the scratch, the number of points, and those of the scalar kernel's arguments that are no columns; see
+    :mod:`roofline.kernels._loops` for where it finds the columns, and where it leaves the quantities.
     """
 
     def mark(function: Function) -> Function:
@@ -112,7 +128,7 @@ def cache_folder() -> pathlib.Path | None:
 
 
 def _text(function: Callable[..., Any], form: str) -> _loops.Text:
-    return _loops.text(function, form, _BLOCKS.get(function))
+    return _loops.text(function, form, COLUMNS.get(function, ()), _BLOCKS.get(function))
 
 
 _LOCK = threading.Lock()
@@ -140,7 +156,10 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text, file: str) -> Any:
-    namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function)
+    from roofline.kernels import sums
+
+    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost, sums.add)
+    namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, file, "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
 
@@ -208,8 +227,8 @@ def _tell(what: str, message: str) -> None:
 _TOLD: set[str] = set()
 
 
-def _jitted_globals(function: Callable[..., Any]) -> dict[str, Any]:
-    """The kernel and every helper it can reach, each compiled, under the names its module calls them by.
+def _jitted_globals(function: Callable[..., Any], *others: Callable[..., Any]) -> dict[str, Any]:
+    """Functions and every helper they can reach, each compiled, under the names that their modules call them by.
 
     Rounding gives floats: Python's integers have no bound, compiled ones have 64 bits and no vector instructions.
     """
@@ -231,7 +250,8 @@ def _jitted_globals(function: Callable[..., Any]) -> dict[str, Any]:
         return done[f]
 
     # numba imports the module of a cached function by name when it loads it.
-    return {function.__name__: compiled(function), "__builtins__": __builtins__, "__name__": function.__module__}
+    called = {f.__name__: compiled(f) for f in (function, *others)}
+    return {**called, "__builtins__": __builtins__, "__name__": function.__module__}
 
 
 def _known(value: Any) -> bool:
@@ -274,13 +294,14 @@ def plainly(function: Callable[..., Any], arguments: Sequence[Any], size: int) -
     return np.array([function(*point) for point in points], dtype=np.float64).T.reshape(-1, size)
 
 
-def block(function: Callable[..., Any], own: int, size: int) -> Any:
+def block(function: Callable[..., Any], form: str, size: int) -> Any:
     """The compiled loop of a kernel over a block of points; None where plain Python is sooner done with `size` points.
 
-    It is called with the scratch, the kernel's arguments from `own` on, the first `own` where they are constant, where
-    in the scratch they are columns (-1 where constant), and the number of points; see :mod:`roofline.kernels._loops`.
+    ``block`` leaves the costs in the scratch, ``summed`` adds them up. It is called with the scratch, the arguments
+    that are no columns, the columns' values where they are constant, their places in the scratch (-1 where constant),
+    how often the operator runs (a number, and the place of a column or -1), and the number of points; see
+    :mod:`roofline.kernels._loops`.
     """
-    form = f"block{own}"
     return _compile(function, form) if worth_compiling(function, form, size) else None
 
 

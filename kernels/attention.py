@@ -368,7 +368,7 @@ def written(
     return launch_s + causal * tokens * min(1.0, kv_heads * head_dim / WRITERS) * token_write_s
 
 
-@kernel
+@kernel("batch", "q_len", "kv_len", "tensors")
 def attention(
     batch: float,
     heads: float,

@@ -7,7 +7,7 @@ from roofline.kernels._jit import block_of, inner
 from roofline.kernels.attention import NARROW, TILE, attention, attention_cost, many, written
 from roofline.kernels.sums import Scratch, store
 
-ROW = _loops.ROW
+Q_LEN, KV_LEN, TENSORS = [i * _loops.ROW for i in (1, 2, 3)]
 
 
 @inner
@@ -15,6 +15,16 @@ def at_point(
     scratch: Scratch,
     p: int,
     prefilled: float,
+    heads: float,
+    kv_heads: float,
+    head_dim: float,
+    value_dim: float,
+    causal: float,
+    window: float,
+    width: float,
+    kv_width: float,
+    reuse: float,
+    scattered: float,
     matrix_flops: float,
     vector_flops: float,
     memory_bandwidth: float,
@@ -43,13 +53,8 @@ def at_point(
     fetch_rows: float,
     port_cores: float,
 ) -> None:
-    """`attention` at one point, its own arguments from the scratch."""
-    batch, heads, kv_heads, head_dim = scratch[p], scratch[ROW + p], scratch[2 * ROW + p], scratch[3 * ROW + p]
-    value_dim, q_len, kv_len, causal = (
-        scratch[4 * ROW + p], scratch[5 * ROW + p], scratch[6 * ROW + p], scratch[7 * ROW + p]
-    )  # fmt: skip
-    window, width, kv_width = scratch[8 * ROW + p], scratch[9 * ROW + p], scratch[10 * ROW + p]
-    reuse, scattered, tensors = scratch[11 * ROW + p], scratch[12 * ROW + p], scratch[13 * ROW + p]
+    """`attention` at one point, its columns from the scratch."""
+    batch, q_len, kv_len, tensors = scratch[p], scratch[Q_LEN + p], scratch[KV_LEN + p], scratch[TENSORS + p]
     value_dim = value_dim if value_dim > 0.0 else head_dim
     key_dim, kv_dim = head_dim, head_dim + value_dim
     tile = narrow_tile if head_dim <= NARROW else TILE
@@ -71,6 +76,16 @@ def at_point(
 def attention_block(
     scratch: Scratch,
     size: int,
+    heads: float,
+    kv_heads: float,
+    head_dim: float,
+    value_dim: float,
+    causal: float,
+    window: float,
+    width: float,
+    kv_width: float,
+    reuse: float,
+    scattered: float,
     matrix_flops: float,
     vector_flops: float,
     memory_bandwidth: float,
@@ -99,16 +114,17 @@ def attention_block(
     fetch_rows: float,
     port_cores: float,
 ) -> None:
-    """The arguments from `matrix_flops` on are those of `attention`."""
+    """`attention` for columns of `batch`, `q_len`, `kv_len` and `tensors`."""
     found = 0
     for p in range(size):
-        found += 1 if many(scratch[5 * ROW + p], scratch[ROW + p] / scratch[2 * ROW + p]) else 0
+        found += 1 if many(scratch[Q_LEN + p], heads / kv_heads) else 0
     if found == 0:
         prefilled = 0.0
         for p in range(size):
             at_point(
-                scratch, p, prefilled, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
-                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
+                scratch, p, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width, reuse,
+                scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+                launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
                 memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
                 prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
                 decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
@@ -117,8 +133,9 @@ def attention_block(
         prefilled = 1.0
         for p in range(size):
             at_point(
-                scratch, p, prefilled, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
-                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
+                scratch, p, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width, reuse,
+                scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
+                launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
                 memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
                 prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
                 decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,

@@ -145,7 +145,7 @@ def exchange(
     return transfer(sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s)
 
 
-@kernel
+@kernel("bytes")
 def all_reduce(
     bytes: float,
     devices: float,
@@ -243,7 +243,7 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
 
     collective.__name__ = collective.__qualname__ = name
     collective.__doc__ = f"{doc}\n\n    The other arguments are those of `all_reduce`.\n    "
-    return kernel(collective)
+    return kernel("bytes")(collective)
 
 
 all_gather = _one_phase("all_gather", 0.0, "Cost of collecting every device's shard of `bytes` on each device.")
@@ -259,7 +259,7 @@ all_to_all = _one_phase(
 )
 
 
-@kernel
+@kernel("bytes")
 def send(
     bytes: float,
     devices: float,
@@ -298,7 +298,7 @@ def send(
     return transfer(sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s)
 
 
-@kernel
+@kernel("bytes")
 def host_copy(
     bytes: float,
     host_bandwidth: float,

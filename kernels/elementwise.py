@@ -6,7 +6,7 @@ from roofline.kernels._jit import kernel
 from roofline.kernels.quantities import Quantities
 
 
-@kernel
+@kernel("rows")
 def elementwise(
     rows: float,
     cols: float,
@@ -119,7 +119,7 @@ def elementwise(
     )
 
 
-@kernel
+@kernel()
 def step_overhead(
     step_s: float,
 ) -> Quantities:

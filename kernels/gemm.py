@@ -179,7 +179,7 @@ def best_tiling(
     return tiled_s, serial_s, compute_s, cache_s, prologues_s, operand_bytes
 
 
-@kernel
+@kernel("m", "batch")
 def gemm(
     m: float,
     n: float,

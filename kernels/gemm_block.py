@@ -16,24 +16,23 @@ from roofline.kernels.sums import Scratch
 
 # Where things stand in the scratch.
 ROW = _loops.ROW
-M, N, K, BATCH, WIDTH, WEIGHT_WIDTH, OUT_WIDTH, QUANTIZE, WARM_WEIGHTS = [i * ROW for i in range(9)]
+M, BATCH = 0, ROW
 COST = _loops.COST * ROW
 (
     FLOPS, VECTOR_FLOPS, BYTES, MEMORY_BYTES, CACHE_BYTES, NETWORK_BYTES,
     LOWER, TIME, UPPER, COMPUTE, MEMORY, CACHE, NETWORK, OVERHEAD,
 ) = [COST + i * ROW for i in range(14)]  # fmt: skip
 TEMP = _loops.TEMP * ROW
-ONCE, WRITE, WAIT, STEPS, BEFORE, STARTS, QUANTIZING, ROW_TILES, FILLED, COL_TILES, OPERANDS, CORE_ROWS = [
-    TEMP + i * ROW for i in range(12)
-]
+ONCE, WRITE, WAIT, BEFORE, ROW_TILES, FILLED, CORE_ROWS = [TEMP + i * ROW for i in range(7)]
+A_BYTES, C_BYTES, QUANTIZED = [TEMP + i * ROW for i in range(7, 10)]
 
 
 @inner
-def larger(scratch: Scratch, sizes: int, edge: float, size: int) -> bool:
-    """Whether any of the sizes is more than half a tile's edge: for less, a tile half as large does as well."""
+def larger(scratch: Scratch, edge: float, size: int) -> bool:
+    """Whether any product has more rows than half a tile's edge: for less, a tile half as large does as well."""
     found = 0
     for p in range(size):
-        found += 1 if edge < 2.0 * scratch[sizes + p] else 0
+        found += 1 if edge < 2.0 * scratch[M + p] else 0
     return found > 0
 
 
@@ -43,6 +42,10 @@ def tiling(
     p: int,
     rows: float,
     cols: float,
+    col_tiles: float,
+    steps: float,
+    width: float,
+    weight_width: float,
     core_flops: float,
     core_count: float,
     operand_rate: float,
@@ -55,7 +58,7 @@ def tiling(
 ) -> tuple[float, float, float, float, float, float]:
     """One tiling with k whole, as in `best_tiling`: tiles, compute, cache and hidden time, prologues, operands."""
     once_s, write_s, memory_s = scratch[ONCE + p], scratch[WRITE + p], scratch[WAIT + p]
-    col_tiles, filled, steps = scratch[COL_TILES + p], scratch[FILLED + p], scratch[STEPS + p]
+    filled = scratch[FILLED + p]
     after_s = epilogue_share * write_s
     padded_k = K_STEP * steps
     tiles = scratch[ROW_TILES + p] * col_tiles
@@ -70,7 +73,7 @@ def tiling(
     if throttle_share > 0.0:
         compute += throttle_share * compute * compute / (compute + throttle_s)
     compute += after_s
-    operands = tiles * padded_k * (rows * scratch[WIDTH + p] + cols * scratch[WEIGHT_WIDTH + p])
+    operands = tiles * padded_k * (rows * width + cols * weight_width)
     cache = operands / operand_rate
     cache = (cache if cache > once_s else once_s) + write_s - after_s
     hidden = cache if cache > memory_s else memory_s
@@ -82,7 +85,6 @@ def keep_better(
     scratch: Scratch,
     p: int,
     rows: float,
-    cols: float,
     tile_min: float,
     total: float,
     serial: float,
@@ -92,9 +94,8 @@ def keep_better(
     operands: float,
 ) -> None:
     """Keep a tiling where it is offered, and faster than all before it."""
-    # A tile of twice the size of all that there is would only be padded more.
+    # A tile of twice the rows that there are would only be padded more.
     offered = rows == tile_min or rows < 2.0 * scratch[M + p]
-    offered = offered and (cols == tile_min or cols < 2.0 * scratch[N + p])
     better = offered and total < scratch[TIME + p]
     scratch[TIME + p] = total if better else scratch[TIME + p]
     scratch[COMPUTE + p] = compute if better else scratch[COMPUTE + p]
@@ -108,6 +109,13 @@ def keep_better(
 def gemm_block(
     scratch: Scratch,
     size: int,
+    n: float,
+    k: float,
+    width: float,
+    weight_width: float,
+    out_width: float,
+    quantize: float,
+    warm_weights: float,
     matrix_flops: float,
     memory_bandwidth: float,
     memory_latency: float,
@@ -135,14 +143,14 @@ def gemm_block(
     quantize_s: float,
     quantize_fraction: float,
 ) -> None:
-    """The arguments from `matrix_flops` on are those of `gemm`."""
+    """`gemm` for columns of `m` and `batch`."""
     write_rate = cache_bandwidth * write_fraction
     core_flops = matrix_flops * compute_fraction / core_count
     operand_rate = cache_bandwidth * operand_share
+    steps = ceil(k / K_STEP)
+    starts_s = launch_s + quantize * quantize_s
     for p in range(size):
-        m, n, k, batch = scratch[M + p], scratch[N + p], scratch[K + p], scratch[BATCH + p]
-        quantize, warm_weights = scratch[QUANTIZE + p], scratch[WARM_WEIGHTS + p]
-        width, weight_width, out_width = scratch[WIDTH + p], scratch[WEIGHT_WIDTH + p], scratch[OUT_WIDTH + p]
+        m, batch = scratch[M + p], scratch[BATCH + p]
         a_bytes, weight_bytes, c_bytes, total_bytes, memory_bytes, ideal_bytes, lost = traffic(
             m, n, k, batch, width, weight_width, out_width, quantize, warm_weights, cache_capacity, resident_fraction
         )
@@ -151,7 +159,6 @@ def gemm_block(
         memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
         memory_s += fetch_share * memory_latency * (1.0 - warm_weights * (1.0 - lost))
         scratch[WAIT + p] = memory_s
-        scratch[STEPS + p] = ceil(k / K_STEP)
         scratch[CORE_ROWS + p] = batch * m / core_count
 
         elements = batch * m * k
@@ -159,58 +166,50 @@ def gemm_block(
         quantize_bytes = 3.0 * quantize * elements
         quantize_busy_s = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
         pack_s = pack_passes * (a_bytes + weight_bytes) / memory_bandwidth if m > 1.0 else 0.0
-        starts_s = launch_s + quantize * quantize_s
-        scratch[STARTS + p] = starts_s
         scratch[BEFORE + p] = starts_s + quantize_busy_s + pack_s
-        scratch[QUANTIZING + p] = quantize_busy_s
-        scratch[OPERANDS + p] = a_bytes + weight_bytes
+        scratch[QUANTIZED + p] = quantize_busy_s
+        scratch[A_BYTES + p] = a_bytes + weight_bytes
+        scratch[C_BYTES + p] = c_bytes
         scratch[FLOPS + p] = flops
         scratch[VECTOR_FLOPS + p] = 2.0 * quantize * elements
         scratch[BYTES + p] = total_bytes
         scratch[MEMORY_BYTES + p] = memory_bytes
-        scratch[CACHE_BYTES + p] = 0.0
-        scratch[NETWORK_BYTES + p] = c_bytes  # until the end, as what follows is: then there is none
         scratch[LOWER + p] = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
         scratch[TIME + p] = FAR
         scratch[UPPER + p] = FAR
-        scratch[COMPUTE + p] = 0.0
         scratch[MEMORY + p] = memory_s + pack_s
-        scratch[CACHE + p] = 0.0
-        scratch[NETWORK + p] = quantize_bytes
-        scratch[OVERHEAD + p] = 0.0
 
     rows = tile_min
-    while rows == tile_min or (rows <= tile_max and larger(scratch, M, rows, size)):
+    while rows == tile_min or (rows <= tile_max and larger(scratch, rows, size)):
         for p in range(size):
             m = scratch[M + p]
             scratch[ROW_TILES + p] = scratch[BATCH + p] * ceil(m / rows)
             scratch[FILLED + p] = min(rows, row_step * ceil(m / row_step))
         cols = tile_min
-        while cols == tile_min or (cols <= tile_max and larger(scratch, N, cols, size)):
+        while cols == tile_min or (cols <= tile_max and cols < 2.0 * n):
+            col_tiles = ceil(n / cols)
             idle = 0
             for p in range(size):
-                col_tiles = ceil(scratch[N + p] / cols)
-                scratch[COL_TILES + p] = col_tiles
                 idle += 1 if scratch[ROW_TILES + p] * col_tiles < core_count else 0
             if idle == 0:
                 for p in range(size):
                     tiles, compute, cache, hidden, fixed, operands = tiling(
-                        scratch, p, rows, cols, core_flops, core_count, operand_rate, prologue_s, k_step_s,
-                        epilogue_share, throttle_share, throttle_s, tail_share,
+                        scratch, p, rows, cols, col_tiles, steps, width, weight_width, core_flops, core_count,
+                        operand_rate, prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, tail_share,
                     )  # fmt: skip
                     total = fixed + (compute if compute > hidden else hidden)
                     serial = fixed + compute + cache + scratch[WAIT + p]
-                    keep_better(scratch, p, rows, cols, tile_min, total, serial, compute, cache, fixed, operands)
+                    keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands)
             else:
                 for p in range(size):
                     tiles, compute, cache, hidden, fixed, operands = tiling(
-                        scratch, p, rows, cols, core_flops, core_count, operand_rate, prologue_s, k_step_s,
-                        epilogue_share, throttle_share, throttle_s, tail_share,
+                        scratch, p, rows, cols, col_tiles, steps, width, weight_width, core_flops, core_count,
+                        operand_rate, prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, tail_share,
                     )  # fmt: skip
                     total = fixed + (compute if compute > hidden else hidden)
                     serial = fixed + compute + cache + scratch[WAIT + p]
                     reduce_s = 8.0 * tiles * rows * cols / write_rate
-                    most = min(core_count / tiles, scratch[STEPS + p], sqrt(compute / reduce_s))
+                    most = min(core_count / tiles, steps, sqrt(compute / reduce_s))
                     cut = tiles < core_count and compute > split_s and most > 1.0
                     split_serial = min(serial, serial - compute + compute / most + split_s + most * reduce_s)
                     serial = split_serial if cut else serial
@@ -221,17 +220,17 @@ def gemm_block(
                     total = split_total if cut else total
                     fixed = split_fixed if cut else fixed
                     compute = split_compute if cut else compute
-                    keep_better(scratch, p, rows, cols, tile_min, total, serial, compute, cache, fixed, operands)
+                    keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands)
             cols *= 2.0
         rows *= 2.0
 
     for p in range(size):
-        before_s, lower_s = scratch[BEFORE + p], scratch[LOWER + p]
+        before_s, lower_s, quantize_bytes = scratch[BEFORE + p], scratch[LOWER + p], 1.5 * scratch[VECTOR_FLOPS + p]
         scratch[TIME + p] = max(before_s + scratch[TIME + p], lower_s)
         scratch[UPPER + p] = max(before_s + scratch[UPPER + p], lower_s)
-        scratch[CACHE + p] = scratch[CACHE + p] + scratch[QUANTIZING + p]
-        scratch[OVERHEAD + p] = scratch[OVERHEAD + p] + scratch[STARTS + p]
-        c_bytes, quantize_bytes = scratch[NETWORK_BYTES + p], scratch[NETWORK + p]
-        scratch[CACHE_BYTES + p] = max(scratch[CACHE_BYTES + p], scratch[OPERANDS + p]) + c_bytes + quantize_bytes
+        scratch[CACHE + p] += scratch[QUANTIZED + p]
+        scratch[OVERHEAD + p] += starts_s
+        operands = max(scratch[CACHE_BYTES + p], scratch[A_BYTES + p])
+        scratch[CACHE_BYTES + p] = operands + scratch[C_BYTES + p] + quantize_bytes
         scratch[NETWORK_BYTES + p] = 0.0
         scratch[NETWORK + p] = 0.0

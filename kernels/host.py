@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from math import ceil
 
-from roofline.kernels._jit import kernel
+from roofline.kernels._jit import inner, kernel
 from roofline.kernels.lookups import lookups_missed
 from roofline.kernels.quantities import Quantities
 
 
-@kernel
-def host_lookup(
+@inner
+def fetched_from(
     batch: float,
     tables: float,
     rows: float,
@@ -21,38 +21,17 @@ def host_lookup(
     out_width: float,
     gathers: float,
     kept_bytes: float,
+    row_s: float,
     launches: float,
-    host_bandwidth: float,
-    host_latency: float,
+    link_bandwidth: float,
+    link_latency: float,
     memory_bandwidth: float,
     launch_s: float,
     host_fraction: float,
     memory_fraction: float,
-    row_s: float,
     transaction_bytes: float,
 ) -> Quantities:
-    """Cost of `tables` embedding bags whose tables lie in the host's memory.
-
-    Parameters
-    ----------
-    batch, tables, rows, dim, pooling : samples, tables, rows of each table, elements of a row, lookups a bag.
-    skew : Zipf exponent of the indices.
-    width, out_width : bytes per element of the tables and of the pooled result.
-    gathers : 1.0 where the host's cores gather and sum, and pooled vectors cross the link; 0.0 where rows do.
-    kept_bytes : B of the chip's memory in which rows of these tables are kept, the last used ones.
-    launches : kernels that it takes: 1.0, 0.0 for a part of a kernel that another one starts.
-    host_bandwidth : B/s of the link, per direction.
-    host_latency : s.
-    memory_bandwidth : B/s of the chip's memory.
-    launch_s : s, the start of it on host and chip.
-    host_fraction, memory_fraction : sustained share of either bandwidth, in (0, 1].
-    row_s : s that a row costs the host, all of its cores at work: found, read and written where the link takes it.
-    transaction_bytes : B, the unit in which rows cross the link.
-
-    Returns
-    -------
-    The 14 quantities of a cost. What the host takes counts as network.
-    """
+    """Cost of lookups in tables behind a link: see :func:`host_lookup`."""
     draws = batch * pooling
     row_bytes = dim * width
     kept_rows = kept_bytes / (tables * row_bytes)
@@ -64,10 +43,10 @@ def host_lookup(
     least_bytes = gathers * out_bytes
     least_bytes += (1.0 - gathers) * max(0.0, tables * unique * row_bytes - kept_bytes)
     memory_bytes = (1.0 - gathers) * tables * draws * row_bytes + out_bytes  # rows that are here, results
-    ideal_s = max(least_bytes / host_bandwidth, out_bytes / memory_bandwidth)
-    network_s = fetched * row_s + link_bytes / (host_bandwidth * host_fraction)
+    ideal_s = max(least_bytes / link_bandwidth, out_bytes / memory_bandwidth)
+    network_s = fetched * row_s + link_bytes / (link_bandwidth * host_fraction)
     memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
-    overhead_s = launches * (launch_s + host_latency)
+    overhead_s = launches * (launch_s + link_latency)
     time_s = max(ideal_s, overhead_s + network_s + memory_s)
     return Quantities(
         0.0,
@@ -85,3 +64,110 @@ def host_lookup(
         network_s,
         overhead_s,
     )
+
+
+@kernel("batch")
+def host_lookup(
+    batch: float,
+    tables: float,
+    rows: float,
+    dim: float,
+    pooling: float,
+    skew: float,
+    width: float,
+    out_width: float,
+    gathers: float,
+    kept_bytes: float,
+    row_s: float,
+    launches: float,
+    host_bandwidth: float,
+    host_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
+    host_fraction: float,
+    memory_fraction: float,
+    transaction_bytes: float,
+) -> Quantities:
+    """Cost of `tables` embedding bags whose tables lie in the host's memory.
+
+    Parameters
+    ----------
+    batch, tables, rows, dim, pooling : samples, tables, rows of each table, elements of a row, lookups a bag.
+    skew : Zipf exponent of the indices.
+    width, out_width : bytes per element of the tables and of the pooled result.
+    gathers : 1.0 where the host's cores gather and sum, and pooled vectors cross the link; 0.0 where rows do.
+    kept_bytes : B of the chip's memory in which rows of these tables are kept, the last used ones.
+    row_s : s that a row costs the host, all of its cores at work: found, read and written where the link takes it.
+    launches : kernels that it takes: 1.0, 0.0 for a part of a kernel that another one starts.
+    host_bandwidth : B/s of the link, per direction.
+    host_latency : s.
+    memory_bandwidth : B/s of the chip's memory.
+    launch_s : s, the start of it on host and chip.
+    host_fraction, memory_fraction : sustained share of either bandwidth, in (0, 1].
+    transaction_bytes : B, the unit in which rows cross the link.
+
+    Returns
+    -------
+    The 14 quantities of a cost. What the host takes counts as network.
+    """
+    return fetched_from(
+        batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
+        host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+    )  # fmt: skip
+
+
+@kernel("batch")
+def remote_lookup(
+    batch: float,
+    tables: float,
+    rows: float,
+    dim: float,
+    pooling: float,
+    skew: float,
+    width: float,
+    out_width: float,
+    gathers: float,
+    kept_bytes: float,
+    row_s: float,
+    launches: float,
+    network_bandwidth: float,
+    network_latency: float,
+    memory_bandwidth: float,
+    launch_s: float,
+    host_fraction: float,
+    memory_fraction: float,
+    transaction_bytes: float,
+) -> Quantities:
+    """The same for tables in the memory of a server behind the network.
+
+    Parameters
+    ----------
+    network_bandwidth : B/s.
+    network_latency : s.
+    The others: as for :func:`host_lookup`.
+
+    Returns
+    -------
+    The 14 quantities of a cost.
+    """
+    return fetched_from(
+        batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+    )  # fmt: skip
+
+
+@kernel("fixed_s")
+def serving(
+    fixed_s: float,
+) -> Quantities:
+    """Cost of a serving process's own work on a batch: all of it is overhead.
+
+    Parameters
+    ----------
+    fixed_s : s.
+
+    Returns
+    -------
+    The 14 quantities of a cost.
+    """
+    return Quantities(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, fixed_s, fixed_s, 0.0, 0.0, 0.0, 0.0, fixed_s)

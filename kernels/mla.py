@@ -9,7 +9,7 @@ from roofline.kernels.quantities import Quantities
 MLA_TILE = 64.0  # query rows, and keys, of a prefill tile: half of attention's, for keys three times as long
 
 
-@kernel
+@kernel("batch", "q_len", "kv_len")
 def mla_attention(
     batch: float,
     heads: float,

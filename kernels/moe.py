@@ -159,7 +159,7 @@ def traffic(
     )  # fmt: skip
 
 
-@kernel
+@kernel("tokens")
 def moe(
     tokens: float,
     hidden: float,

@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from roofline.serving.steady import serve as serve
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
+        plot_comparison as plot_comparison,
+        plot_indices as plot_indices,
+        plot_odds as plot_odds,
         plot_roofline as plot_roofline,
+        plot_sensitivity as plot_sensitivity,
     )
     from roofline.study.comparing import compare as compare
     from roofline.study.explaining import explain as explain
@@ -117,7 +121,11 @@ _MODULE_OF = {
     "silu_mul": "work.op",
     "softmax": "work.op",
     "plot_breakdown": "show.plot",
+    "plot_comparison": "show.plot",
+    "plot_indices": "show.plot",
+    "plot_odds": "show.plot",
     "plot_roofline": "show.plot",
+    "plot_sensitivity": "show.plot",
     "serve": "serving.steady",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
@@ -150,6 +158,7 @@ def __getattr__(name: str) -> Any:
 
 
 _questions.ANSWERS["explain"] = lambda: __getattr__("explain")
+_questions.ANSWERS["accessor"] = lambda: importlib.import_module("roofline.show.accessor").GridAccessor
 
 
 def __dir__() -> list[str]:

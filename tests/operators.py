@@ -102,6 +102,7 @@ _HOSTED = st.fixed_dictionaries(
         "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
         "gathers": st.booleans(),
         "kept_bytes": st.sampled_from([0, 10**6, 10**10]),
+        "remote": st.just(False),
     }
 )
 _SHAPE = {"rows": sizes(1, 10**6), "cols": sizes(1, 131072)}
@@ -136,6 +137,7 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
     **dict.fromkeys((op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all, op.send), _BYTES),
     op.host_copy: st.fixed_dictionaries({"bytes": sizes(1, 10**10)}),
     op.host_lookup: _HOSTED,
+    op.serving: st.fixed_dictionaries({"seconds": st.floats(0.0, 1e-3)}),
     op.step_overhead: st.just({}),
 }
 

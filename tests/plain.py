@@ -75,6 +75,9 @@ latency = {VALUE "0 s"}
 step = {VALUE "0 s"}
 engine_spread = {VALUE 0}
 
+[channels]
+memory = {VALUE 1}
+
 [power]
 idle_share = {VALUE 0.1}
 typical_load = {VALUE 1}
@@ -140,7 +143,8 @@ PARAMETERS = {
     **dict.fromkeys(("all_gather", "reduce_scatter", "all_to_all"), _RING),
     "send": "launch_s 0 hop_s 0 link_fraction 1 network_fraction 1 chunk_s 0",
     "host_copy": "launch_s 0 host_fraction 1",
-    "host_lookup": "launch_s 0 host_fraction 1 memory_fraction 1 row_s 0 transaction_bytes 128",
+    **dict.fromkeys(("host_lookup", "remote_lookup"), "launch_s 0 host_fraction 1 memory_fraction 1 transaction_bytes 128"),
+    "serving": "",
     "step_overhead": "",
 }
 

@@ -189,6 +189,8 @@ REGIMES: dict[str, Regime] = {
             ("rows kept", {"gathers": False, "kept_bytes": st.sampled_from([10**6, 10**9]), "rows": sizes(10**6, 10**9)}),
         )
     },
+    "remote_lookup": Regime(op.host_lookup, _with(op.host_lookup, remote=True), **_LINKED),
+    "serving": Regime(op.serving, ARGUMENTS[op.serving]),
     "step_overhead": Regime(op.step_overhead, ARGUMENTS[op.step_overhead]),
 }  # fmt: skip
 

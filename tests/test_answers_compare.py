@@ -102,7 +102,7 @@ def test_what_two_variants_share_decides_nothing_between_them() -> None:
     assert drawn.max() > 1.5 * drawn.min()
     assert found.odds["odds"].tolist() == [1.0, 0.0]
     # The error weighs on the classes by their shares of the time, which are nearly the same.
-    assert rl.compare([faster, plain], WORKLOADS[:1], draws=DRAWS).odds["odds"][0] > 0.95
+    assert rl.compare([faster, plain], WORKLOADS[:1], draws=DRAWS).odds["odds"][0] > 0.85
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.5, 1.0])
@@ -285,10 +285,12 @@ def test_scenarios_come_as_often_as_they_weigh() -> None:
 
 def test_a_what_if_settles_what_scenarios_differ_in() -> None:
     chip = rl.load_chip("artemis").what_if({"memory.main.bandwidth": "1 TB/s"})
-    assert set(chip.scenarios["hbm"].numbers) == {"memory.dram.capacity"}
+    assert "memory.dram.bandwidth" not in chip.scenarios["hbm"].numbers
+    assert "memory.dram.capacity" in chip.scenarios["hbm"].numbers
     settled_ = sample(chip, 64, scenarios=True)
     assert settled_["memory.main.bandwidth"] == 1e12
-    assert not chip.what_if({"memory.main.capacity": "64 GB"}).scenarios
+    left = {path: chip[path] for path in chip.scenarios["hbm"].numbers}
+    assert not chip.what_if(left).scenarios
 
 
 def test_scenarios_survive_writing_and_reading(tmp_path: Path) -> None:
@@ -307,7 +309,7 @@ SCENARIOS: list[tuple[str, str]] = [
      "scenario.a.figures.clok: no figure of the chip is called 'clok'; did you mean 'clock'"),
     ("[scenario.a]\nweight = 1\n[scenario.a.figures]\nclock = {value = '1 GB', source = 's', kind = 'derived'}",
      "scenario.a.figures.clock.*expected a frequency"),
-    ("[scenario.a]\nweight = 1\n[scenario.a.figures.memory.dram]\nbandwidth = {value = '1 ZB/s', source = 's', kind = 'x'}",
+    ("[scenario.a]\nweight = 1\n[scenario.a.figures.memory.dram]\nbandwidth = {value = '1 B', source = 's', kind = ''}",
      "scenario.a.figures.memory.dram.bandwidth"),
 ]  # fmt: skip
 

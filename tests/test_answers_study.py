@@ -60,7 +60,7 @@ def test_the_sentences_say_what_bounds_and_what_would_help(explained: Any) -> No
 def test_a_recommendation_model_is_explained_too() -> None:
     found = rl.explain(rl.estimate("rm2", "mtia-v1", dtype="int8", batch=1024))
     assert str(found).startswith("Batch is bound by ")
-    assert "latency.memory halved" in str(found)
+    assert found.changes[0].change in str(found)
 
 
 def test_what_no_change_helps_is_said() -> None:
@@ -69,7 +69,7 @@ def test_what_no_change_helps_is_said() -> None:
     assert "halved" in str(rl.explain(rl.estimate("rm1", chip, dtype="int8", batch=1)))
     with pytest.raises(rl.BadWorkload, match="the estimate of one point"):
         rl.explain(rl.estimate("rm1", "mtia-v1", dtype="int8", batch=np.array([1.0, 2.0])))
-    with pytest.raises(rl.BadWorkload, match="expected what roofline.estimate returns"):
+    with pytest.raises(rl.BadWorkload, match=r"expected what roofline\.estimate returns"):
         rl.explain("rm1")
     with pytest.raises(rl.BadWorkload, match="no figure 'speed'"):
         est.explain("speed")
@@ -219,6 +219,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"vary": {"batch": (1, 4)}, "subject_to": {"latency_s": (2, 1)}}, "expected least <= most"),
     ({"vary": {"batch": (1, 4)}, "subject_to": {"x": (lambda est: "y", None, 1)}}, "expected a number of the estimate"),
     ({"vary": {"batch": (1, 4)}, "subject_to": {"x": (lambda est: 1 / 0, None, 1)}}, "the function failed"),
+    ({"vary": {"batch": (1, 4)}, "subject_to": {"latency_s": (None, 10**400)}}, r"expected \(least, most\)"),
     ({"vary": {"batch": (1, 4)}, "seed": -1}, "seed: expected a whole number"),
 ]
 

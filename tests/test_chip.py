@@ -153,7 +153,8 @@ def test_a_change_changes_that_figure_and_nothing_else(drawn: tuple[Chip, str, N
     if path.endswith(".channels"):
         followers = (path.replace("channels", "bandwidth"),)
     others = {p for p in before if p != path and not p.startswith(followers)} - under_stacks(path, chip)
-    assert {p: values(changed)[p] for p in others} == {p: before[p] for p in others}
+    after = values(changed)
+    assert {p: after[p] for p in others} == {p: before[p] for p in others}
     assert values(chip) == before  # the chip itself is as it was
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import roofline as rl
 from roofline.base import face
+from roofline.study.comparing import Comparison
 
 MODEL, CHIP = "llama-3.1-8b", "h100-sxm"
 
@@ -65,8 +66,10 @@ LANGUAGE = {
 }  # fmt: skip
 RECOMMENDATION = {
     "batch": (10, SIZE), "devices": (1, SIZE), "dtype": ("int8", MAYBE), "table_dtype": (None, MAYBE),
-    "skew": (0, ok()), "compiled": (False, FLAG), "usable_memory": (0.9, ok()),
+    "skew": (0, ok(None)), "compiled": (False, FLAG), "placement": ("even", ok(None)), "usable_memory": (0.9, ok()),
 }  # fmt: skip
+SWEPT = {name: value for name, value in RECOMMENDATION.items() if name != "placement"}  # which is no axis
+SWEPT["skew"] = (0, ok())
 SERVING = {
     "concurrency": (3, MAYBE_NUMBER), "prompt_sd": (0, NUMBER), "output_sd": (0, NUMBER), "chunk": (10, SIZE),
     "beams": (1, SIZE), "reserve": (False, FLAG), "whole_cache": (False, FLAG), "check": (True, FLAG),
@@ -158,18 +161,49 @@ def _axes(options: dict[str, tuple[Any, set[str]]]) -> dict[str, tuple[Any, set[
 
 TITLES = ok(None, "", "x", "\0")
 _PHASE = pd.DataFrame({"op": ["gemm", "norm"], "time_s": [2e-4, 1e-4], "share": [0.6, 0.4], "bound": ["compute"] * 2})
+_MOVES = pd.DataFrame({"elasticity": [1.0]}, index=["clock"])
+_INDICES = pd.DataFrame({name: [0.5] for name in ("first", "first_error", "total", "total_error")}, index=["clock"])
+_ODDS = {"workload": ["rm1"] * 2, "chip": ["a", "b"], "other": ["b", "a"], "odds": [0.7, 0.3], "by": 1.0, "error": 0.1}
+_COMPARED = Comparison(
+    pd.DataFrame({"workload": "rm1", "chip": ["a", "b"], "fits": 1.0, "unit": "samples/s", "per_chip": [1.0, 2.0]}),
+    pd.DataFrame(_ODDS), pd.DataFrame(), {},
+)  # fmt: skip
+_RANKED = rl.estimate("rm1", CHIP, dtype="int8")
 
 CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
     ("load_chip", rl.load_chip, {"name": (CHIP, ok())}),
     ("load_model", rl.load_model, {"name": (MODEL, ok())}),
     ("estimate", rl.estimate, {"model": (MODEL, ok()), "chip": (CHIP, ok()), "check": (True, FLAG), **LANGUAGE}),
     ("estimate recommendation", rl.estimate, {"model": ("rm1", ok()), "chip": (CHIP, ok()), **RECOMMENDATION}),
+    ("place", rl.place, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "devices": (2, SIZE), "batch": (8, SIZE),
+                         "how": ("auto", ok()), "dtype": ("fp16", MAYBE), "table_dtype": ("fp16", MAYBE),
+                         "skew": (0, ok(None)), "tiers": (("memory",), ok()), "kept_share": (0.1, ok()),
+                         "usable_memory": (0.9, ok())}),
     ("sweep", rl.sweep, {"models": (MODEL, ok()), "chips": (CHIP, ok()), **_axes(LANGUAGE)}),
-    ("sweep recommendation", rl.sweep, {"models": ("rm1", ok()), "chips": (CHIP, ok()), **_axes(RECOMMENDATION)}),
+    ("sweep recommendation", rl.sweep, {"models": ("rm1", ok()), "chips": (CHIP, ok()), **_axes(SWEPT)}),
     ("serve", rl.serve, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **SERVING}),
     ("fewest_chips", rl.fewest_chips, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **CAPACITY}),
     ("sensitivity", rl.sensitivity, {"model": (MODEL, ok()), "chip": (CHIP, ok()), "figure": ("tpot_s", MAYBE),
                                      "step": (0.1, ok())}),
+    ("solve", rl.solve, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "figure": ("latency_s", ok()),
+                         "target": (1e-3, NUMBER), "vary": ("batch", ok()), "low": (None, MAYBE_NUMBER),
+                         "high": (64, MAYBE_NUMBER), "check": (True, FLAG)}),
+    ("solve figure", lambda low, high: rl.solve("rm1", CHIP, "latency_s", 1e-3, vary="clock", low=low, high=high), {
+        "low": ("x0.5", MAYBE), "high": ("x2", MAYBE)}),
+    ("takeovers", rl.takeovers, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "vary": ("batch", ok()),
+                                 "low": (None, MAYBE_NUMBER), "high": (64, MAYBE_NUMBER)}),
+    ("explain", lambda est, figure: rl.explain(est, figure), {"est": (_RANKED, ok()), "figure": (None, MAYBE)}),
+    ("compare", rl.compare, {"chips": ("mtia-v1", ok()), "models": ("rm1", ok()), "draws": (16, ok()),
+                             "seed": (0, NUMBER), "level": (0.9, ok()), "by": (1.0, NUMBER), "figure": (None, MAYBE),
+                             "targets": (None, ok(None, {})), "model_error": (False, FLAG), "scenarios": (True, FLAG),
+                             "shared_error": (0.5, ok())}),
+    ("indices", rl.indices, {"model": ("rm1", ok()), "chip": ("artemis", ok()), "figure": (None, MAYBE),
+                             "draws": (8, NUMBER), "seed": (0, NUMBER), "model_error": (True, FLAG),
+                             "scenarios": (True, FLAG)}),
+    ("search", rl.search, {"model": ("rm1", ok()), "chip": (CHIP, ok()), "vary": ({"batch": (1, 4)}, ok()),
+                           "maximise": (None, MAYBE), "minimise": (None, MAYBE), "subject_to": (None, ok(None, {})),
+                           "check": (True, FLAG), "seed": (0, NUMBER), "population": (8, SIZE),
+                           "generations": (1, SIZE)}),
     ("pareto", _pareto, {"data": (THINGS, ok()), "maximise": (["tokens_per_s"], ok([], ())),
                          "minimise": (["tpot_s"], ok([], ()))}),
     ("cost", rl.cost, {"op": (rl.gemm(m=1, n=1, k=1), ok()), "chip": (CHIP, ok())}),
@@ -185,11 +219,23 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
     ("plot_breakdown", lambda phase, **given: rl.plot_breakdown(phase, **given), {
         "phase": (_PHASE, ok()), "labels": (None, ok(None)), "smallest": (0.1, SIZE),
         "title": ("x", TITLES), "size": (None, MAYBE), "ax": (None, MAYBE)}),
+    ("plot_sensitivity", rl.plot_sensitivity, {
+        "table": (_MOVES, ok()), "figure": ("x", ok("", "x", "\0")), "most": (3, NUMBER), "title": ("x", TITLES),
+        "size": (None, MAYBE), "ax": (None, MAYBE)}),
+    ("plot_indices", rl.plot_indices, {
+        "table": (_INDICES, ok()), "most": (3, NUMBER), "title": ("x", TITLES), "size": (None, MAYBE),
+        "ax": (None, MAYBE)}),
+    ("plot_comparison", rl.plot_comparison, {
+        "found": (_COMPARED, ok()), "figure": ("per_chip", ok()), "title": ("x", TITLES), "size": (None, MAYBE),
+        "ax": (None, MAYBE)}),
+    ("plot_odds", rl.plot_odds, {
+        "found": (_COMPARED, ok()), "title": ("x", TITLES), "size": (None, MAYBE), "ax": (None, MAYBE)}),
     ("Estimate.interval", lambda **given: _estimate().interval(**given), {"level": (0.9, ok()),
                                                                           "figure": ("tpot_s", MAYBE)}),
     ("Chip.what_if", lambda changes: _chip().what_if(changes), {"changes": ({"clock": 1e9}, ok())}),
     ("Chip.what_if value", lambda value: _chip().what_if({"clock": value}), {"value": (1e9, ok())}),
     ("Chip.on_stack", lambda name: _chip().on_stack(name), {"name": ("vllm", ok())}),
+    ("Chip.scenario", lambda name: rl.load_chip("artemis").scenario(name), {"name": ("hbm", ok())}),
     ("Chip.number", lambda path: _chip().number(path), {"path": ("clock", ok())}),
     ("Chip.get", lambda path: _chip().get(path), {"path": ("clock", ok("", "x", "\0"))}),
     ("Chip.peak", lambda **given: _chip().peak(**given), {"dtype": ("bf16", ok()), "sparse": (False, FLAG)}),

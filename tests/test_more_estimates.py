@@ -109,7 +109,7 @@ def test_more_chips_are_advised_in_doublings_of_the_plan() -> None:
     ]
     narrow = dense(weight_dtype="int8")
     assert narrow.changes()[1] == [("weight_dtype='int4' on the same 1 chip", {"weight_dtype": "int4"})]
-    assert (narrow.held_in, dense().held_in) == ("in int8", "in bf16")
+    assert (narrow.stored_as, dense().stored_as) == ("in int8", "in bf16")
 
 
 # Grids --------------------------------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def test_what_is_advised_for_tables_that_do_not_fit() -> None:
     assert [words for words, _ in ranker(table_dtype="fp32").changes()[1]] == [
         "table_dtype='fp16'", "table_dtype='int8'", "table_dtype='int4'"
     ]  # fmt: skip
-    assert (ranker().held_in, ranker(table_dtype=None).held_in) == ("with int8 tables", "with bf16 tables")
+    assert (ranker().stored_as, ranker(table_dtype=None).stored_as) == ("with int8 tables", "with bf16 tables")
     with pytest.raises(rl.DoesNotFit) as error:
         ranker(capacity(100e6))  # 256 MB of tables
     assert error.value.suggestions[0] == "devices=3"

@@ -132,6 +132,10 @@ def test_a_doubt_is_looked_up_from_the_special_to_the_general() -> None:
     assert chip.spreads(("gemm",), "bf16") == (0.2,) * 5
     assert chip.spreads(("gemm",), "fp8") == (0.3, 0.4, 0.4, 0.4, 0.4)
     assert chip.spreads(("bmm", "gemm"), "fp8") == (0.3, 0.4, 0.4, 0.4, 0.4)
+    # The family's doubt is its own, however much of the hardware is the chip's.
+    family = replace(plain(), numbers=base | {"clock": plain().numbers["clock"]}, defaults={spread: replace(
+        one, value=0.3, inherited="gpu")})  # fmt: skip
+    assert family.spreads(("gemm",), "bf16") == (0.3,) * 5
     # Nobody knows: neither the chip nor its family.
     nothing = replace(plain(), numbers=base, defaults={})
     assert nothing.spreads(("gemm",), "bf16") == (UNKNOWN_SPREAD,) * 5 == (0.5,) * 5
@@ -174,10 +178,10 @@ def test_what_follows_the_cores_and_the_clock() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("factor", "fine"), [("x1e4", True), ("x1.01e9", False), ("x0.99e-9", False)])
-def test_a_slip_of_units_is_no_what_if(factor: str, fine: bool) -> None:
+@pytest.mark.parametrize(("factor", "allowed"), [("x1e4", True), ("x1.01e9", False), ("x0.99e-9", False)])
+def test_a_slip_of_units_is_no_what_if(factor: str, allowed: bool) -> None:
     path = "efficiency.embedding_bag.inflight_bytes"
-    if fine:
+    if allowed:
         assert plain().what_if({path: factor})[path] == pytest.approx(1e10)
         return
     with pytest.raises(rl.BadWorkload):

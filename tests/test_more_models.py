@@ -121,7 +121,7 @@ def test_a_step_of_decoding_sees_the_mean_of_its_contexts() -> None:
     assert (Span(8).name, Span(8, chunked=True).name, Span().name) == (
         "sliding_attention", "chunked_attention", "attention"
     )  # fmt: skip
-    assert (Span(8).held(20), Span(8).held(3), Span().held(20)) == (8, 3, 20)
+    assert (Span(8).resident(20), Span(8).resident(3), Span().resident(20)) == (8, 3, 20)
 
 
 #: Ranks of 24 and 16; heads of 8 + 4 and values of 6.
@@ -300,6 +300,35 @@ def test_hstu_layers() -> None:
     pairs = 2 * 3 // 2 + 1 * 3
     assert model.flops_per_sample == 2 * 3 * (3 * (8 * 36 + 10 * 8) + pairs * 2 * (4 + 5))
     assert model.outputs == 8
+
+
+def test_sequences_of_lengths_that_vary() -> None:
+    """12 vectors +- 3/4 of that: a mean square of 12^2 (1 + 9/16) = 15^2, so 15 x 16 / 2 pairs; without a mask 15 x 15.
+    A candidate sees the 12 and itself."""
+    seen = SequenceAttention("a", 2, 4, 5, 12, candidates=3, jagged=0.75)
+    assert seen.macs == (15 * 16 // 2 + 3 * 13) * 2 * (4 + 5)
+    own, others = seen.ops(10, "bf16", True)
+    assert [one.args["q_len"] for one in (own, others)] == [15, 3]
+    assert [one.args["kv_len"] for one in (own, others)] == [15, 13]
+    both_ways = replace(seen, candidates=0, causal=False)
+    assert both_ways.macs == 15 * 15 * 2 * 9
+    assert both_ways.ops(10, "bf16", True)[0].args["causal"] == 0
+
+
+def test_behaviours_that_a_query_weighs() -> None:
+    """For each of 3 behaviours of 8 numbers itself, the query and their sum: 24 are written, a third of them read."""
+    block = {"type": "local_attention", "input": "t", "query": "q", "layers": [24, 6, 1]}
+    tables = [{"name": "t", "rows": 1000, "count": 3, "dim": 8}, {"name": "q", "rows": 50, "dim": 8}]
+    model = described(block, tables=tables, dense=0)
+    name = "local_attention"
+    assert dense_part(model) == {
+        f"{name}.pair": (24, 3, 1 / 3, 1 / 3), f"{name}.0": (24, 6, 3, 1), f"{name}.1": (6, 1, 3, 1),
+        f"{name}.sum": (8, 3, 2, 2),
+    }  # fmt: skip
+    assert (model.outputs, model.steps[-1].writes, model.steps[-1].follows) == (8, 1 / 3, False)
+    assert described({**block, "layers": [24, 8]}, tables=tables, dense=0).steps[-1].follows
+    with pytest.raises(rl.BadModel, match="expected 1 or 8, found 2"):
+        described({**block, "layers": [24, 2]}, tables=tables, dense=0)
 
 
 TABLES: list[dict[str, Any]] = [

@@ -22,7 +22,7 @@ from tests.small import DENSE, ROUTED
 
 
 @pytest.mark.parametrize(
-    ("check", "fine", "wrong"),
+    ("check", "allowed", "wrong"),
     [
         (whole, (1, 10**15, 4.0), (0, 10**15 + 1, 1.5)),
         (mean, (1, 1.0, 1.5, 10**15), (0.999, 0, 10**15 + 1)),
@@ -32,14 +32,14 @@ from tests.small import DENSE, ROUTED
     ],
 )
 def test_the_edges_of_sizes(
-    check: Callable[..., dict[str, Any]], fine: tuple[float, ...], wrong: tuple[float, ...]
+    check: Callable[..., dict[str, Any]], allowed: tuple[float, ...], wrong: tuple[float, ...]
 ) -> None:
     """Plain numbers and arrays alike; an array is refused for one of its numbers."""
-    for value in fine:
+    for value in allowed:
         assert check("it", size=value) == {"size": value}
-        assert check("it", size=np.array([value, fine[0]]))["size"].tolist() == [value, fine[0]]
+        assert check("it", size=np.array([value, allowed[0]]))["size"].tolist() == [value, allowed[0]]
     for value in (*wrong, np.nan, np.inf):
-        for given in (value, np.array([fine[0], value])):
+        for given in (value, np.array([allowed[0], value])):
             with pytest.raises(rl.BadWorkload, match=r"it: size must be a .*number from"):
                 check("it", size=given)
 
@@ -56,6 +56,15 @@ def test_the_edges_of_sizes(
         (lambda: op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4, skew=1001), "skew must be a number"),
         (lambda: op.embedding_bag(batch=1, tables=1, rows=9, dim=8, pooling=4, together=5), "at most pooling=4"),
         (lambda: op.embedding_bag(batch=1, tables=1, rows=9, dim=8, pooling=1, skew=5.1), "skew must be a number"),
+        (lambda: op.attention(batch=[1, 2], heads=4, head_dim=8, q_len=[1, 1, 1], kv_len=2), "do not broadcast"),
+        (
+            lambda: op.mla_attention(batch=[1, 2], heads=[4] * 3, q_len=1, kv_len=2, kv_lora_rank=8, rope_dim=4),
+            "do not broadcast",
+        ),
+        (lambda: op.moe(tokens=[1, 2], hidden=[8] * 3, inter=8, topk=1, experts=4), "do not broadcast"),
+        (lambda: op.embedding_bag(batch=[1, 2], tables=[1] * 3, rows=9, dim=8, pooling=1), "do not broadcast"),
+        (lambda: op.gemm(m=1, n=1, k=1, count=-1), "count"),
+        (lambda: op.gemm(m=1, n=1, k=1, dtype="float7"), "float7"),
     ],
 )  # fmt: skip
 def test_operators_that_cannot_be(make: Callable[[], Op], words: str) -> None:
@@ -97,6 +106,29 @@ def test_widths_of_operators() -> None:
     assert op.token_embedding(rows=3, cols=5).args["cold_reads"] == 1
     assert (op.quantize(rows=1, cols=1).args["width"], op.quantize(rows=1, cols=1).args["out_width"]) == (2, 1)
     assert (op.dequantize(rows=1, cols=1).args["width"], op.dequantize(rows=1, cols=1).args["out_width"]) == (1, 2)
+
+
+def test_dtypes_by_other_names_and_what_is_wide() -> None:
+    sizes: dict[str, Any] = {"batch": 1, "heads": 2, "q_len": 1, "kv_len": 1, "dtype": "bfloat16"}
+    for one in (
+        op.gemm(m=1, n=1, k=1, dtype="bfloat16"),
+        op.attention(**sizes, head_dim=8),
+        op.mla_attention(**sizes, kv_lora_rank=8, rope_dim=4),
+        op.copy(rows=1, cols=1, dtype="bfloat16"),
+        op.embedding_bag(batch=1, tables=1, rows=9, dim=8, pooling=1, dtype="bfloat16"),
+        op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4, dtype="bfloat16"),
+    ):
+        assert (one.dtype, one.args["width"]) == ("bf16", 2)
+    found = [op.wide(dtype) for dtype in ("fp4", "int8", "fp16", "bf16", "fp32")]
+    assert found == ["bf16", "bf16", "fp16", "bf16", "fp32"]
+
+
+def test_workloads_of_operators_and_of_lists_of_them() -> None:
+    one, two = op.copy(rows=1, cols=1), op.copy(rows=2, cols=1)
+    assert workload(one, [two, one], workload(two)).ops == (one, two, one, two)
+    assert len(workload()) == 0
+    assert [each.count for each in workload(one, two).times(3)] == [3, 3]
+    assert workload(one, two).map(lambda each: [each, each] if each is one else each).ops == (one, one, two)
 
 
 def test_values_of_another_size_are_scattered_where_they_are_stored() -> None:
@@ -197,8 +229,8 @@ def test_the_nearest_degrees_are_named() -> None:
         with pytest.raises(rl.BadWorkload, match=words):
             Plan(**plan).check(model)
         assert not Plan(**plan).suits(model)
-    for fine in ({"tp": 4, "pp": 2}, {"ep": 8, "dp": 8}, {"tp": 4, "ep": 2}, {"tp": 2, "ep": 4, "dp": 2}):
-        assert Plan(**fine).suits(ROUTED)
+    for allowed in ({"tp": 4, "pp": 2}, {"ep": 8, "dp": 8}, {"tp": 4, "ep": 2}, {"tp": 2, "ep": 4, "dp": 2}):
+        assert Plan(**allowed).suits(ROUTED)
     assert not Plan(tp=np.array([1, 3])).suits(DENSE)
     assert (Plan(tp=4, pp=2, dp=3, ep=2).devices, Plan(tp=4, ep=2).moe_tp, Plan(tp=2, ep=4).moe_tp) == (24, 2, 1)
 

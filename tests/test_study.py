@@ -109,8 +109,8 @@ def test_recommendation_sweeps_have_their_own_figures() -> None:
 
 def test_decode_is_most_sensitive_to_memory_bandwidth() -> None:
     table = rl.sensitivity("llama-3.1-70b", "h100-sxm", figure="tpot_s", tp=8, batch=1, prompt=512)
-    assert table.index[0] == "memory.hbm.bandwidth"
-    assert -1.0 <= table["elasticity"].iloc[0] < -0.2
+    assert set(table.index[:2]) == {"memory.hbm.bandwidth", "memory.hbm.channels"}  # which take it with them
+    assert -1.0 <= table["elasticity"]["memory.hbm.bandwidth"] < -0.2
     with pytest.raises(rl.BadWorkload, match="no figure"):
         rl.sensitivity("llama-3.1-70b", "h100-sxm", figure="speed", tp=8)
 
@@ -162,13 +162,13 @@ def test_sensitivities_are_those_of_one_what_if_each(
 
 
 def test_sensitivity_knows_what_a_chip_inherits() -> None:
-    # Lookups that wait: MTIA v1 has no latency of its own, and nothing moves them more.
+    # Lookups that wait: no rate moves them more than the memory's latency and the requests in flight.
     table = rl.sensitivity("rm2", "mtia-v1", figure="latency_s", dtype="int8", batch=4096)
-    assert "latency.memory" not in rl.load_chip("mtia-v1").numbers
-    rates = table[table.index.str.contains("bandwidth|engines|clock|cores")]["elasticity"].abs()
-    assert table["elasticity"]["latency.memory"] > rates.max()
-    assert table["elasticity"]["latency.memory"] > 0.3
-    assert table["elasticity"]["efficiency.embedding_bag.inflight_bytes"] < -0.3
+    rates = table[table.index.str.contains("bandwidth|engines|clock")]["elasticity"].abs()
+    assert table["elasticity"]["memory.dram.latency"] > max(rates.max(), 0.3)
+    assert table["elasticity"]["efficiency.embedding_bag.inflight_rows"] < -0.3
+    inherited = set(table.index) - set(rl.load_chip("mtia-v1").numbers)
+    assert {"efficiency.embedding_bag.overlap_share", "overheads.step"} <= inherited
 
 
 def test_what_is_whole_or_full_moves_as_it_can() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import roofline as rl
 from roofline.base.errors import BadWorkload, UnknownName
@@ -49,6 +49,7 @@ def test_medians_by_hand(shape: str, median: float) -> None:
     assert quantile(belief, np.array([0.5]))[0] == pytest.approx(median)
 
 
+@settings(max_examples=50)
 @given(chip_names, st.integers(1, 300), st.integers(0, 2**32))
 def test_samples_stay_in_their_ranges_and_come_back_by_seed(name: str, count: int, seed: int) -> None:
     chip = rl.load_chip(name)

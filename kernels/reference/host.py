@@ -8,8 +8,8 @@ from roofline.kernels.reference.embedding import lookups_missed
 
 
 def host_lookup(
-    batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, launches,
-    host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, row_s, transaction_bytes,
+    batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
+    host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
 ):  # fmt: skip
     """Pooled lookups in tables of the host: it gathers, then vectors cross the link; or rows do that are not kept here.
 
@@ -37,3 +37,21 @@ def host_lookup(
             network_s, overhead_s,
         )
     )  # fmt: skip
+
+
+def remote_lookup(
+    batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
+    network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+):  # fmt: skip
+    """The same over the network."""
+    return host_lookup(
+        batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+        transaction_bytes,
+    )  # fmt: skip
+
+
+def serving(fixed_s):
+    """A process's own work: overhead."""
+    zero = 0.0 * fixed_s
+    return zero, zero, zero, zero, zero, zero, zero, fixed_s, fixed_s, zero, zero, zero, zero, fixed_s

@@ -84,9 +84,10 @@ def _between(name: str, text: str) -> list[Any]:
     between = np.geomspace(low, high, count) if rest[1:] == ["log"] else np.linspace(low, high, count)
     if name in _COUNTED:
         return list(dict.fromkeys(np.rint(between).astype(int).tolist()))
+    values = [float(f"{value:.12g}") for value in between]  # 1.1 and not 1.0999999999999999
     if not marks[0] and not units[0].strip():
-        return between.tolist()  # type: ignore[no-any-return]
-    return [f"{marks[0]}{value!r}{units[0]}" for value in between.tolist()]
+        return values
+    return [f"{marks[0]}{value:.12g}{units[0]}" for value in values]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline.command.options import WORKLOAD, Csv, Json, asking, chip_with, complete_chip, complete_model
-from roofline.command.output import print_csv, print_json, print_table
+from roofline.command.options import WORKLOAD, Csv, Json, Size, asking, chip_with, complete_chip, complete_model, inches
+from roofline.command.output import print_csv, print_json, print_table, wrote
 
 if TYPE_CHECKING:
     from roofline.show.report import Table
@@ -38,12 +39,17 @@ def compare(
     seed: Annotated[int, typer.Option(help="The same seed draws the same.")] = 0,
     level: Annotated[float, typer.Option(help="Probability of the intervals.")] = 0.9,
     by: Annotated[float, typer.Option(help="What beating means: by this factor at least.")] = 1.0,
-    figure: Annotated[str, typer.Option(help="What the odds are on. [default: the rate per chip]")] = "",
+    figure: Annotated[str | None, typer.Option(help="What the odds are on. [default: the rate per chip]")] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="FIGURE=VALUE", help="Odds that it holds: --target tpot_s=0.05. Repeat for several."),
     ] = None,
     model_error: Annotated[bool, typer.Option(help="Draw the model's own error too.")] = True,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the rates per chip with their intervals: a .png, .svg or .pdf.")
+    ] = None,
+    plot_odds: Annotated[Path | None, typer.Option(help="Draw the odds: a .png, .svg or .pdf.")] = None,
+    size: Size = None,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -57,12 +63,29 @@ def compare(
         [chip_with(name, None) for name in chips], [_workload(text) for text in model], draws=draws, seed=seed,
         level=level, by=by, figure=figure, targets=_targets(target or []), model_error=model_error, **options,
     )  # fmt: skip
+    _draw(found, level, plot, plot_odds, inches(size))
     if as_json:
         return print_json({"table": _plain(found.table), "odds": _plain(found.odds), "targets": _plain(found.targets)})
     if as_csv:
         return print_csv(_plain(found.table), columns=[*found.table.columns])
     tables = [_figures(found, level), _odds(found, by)]
     return print_table(*tables, *([_held(found)] if len(found.targets) else []))
+
+
+def _draw(
+    found: Comparison, level: float, plot: Path | None, plot_odds: Path | None, size: tuple[float, float] | None
+) -> None:
+    if plot is None and plot_odds is None:
+        return
+    from roofline.show import plot as drawing
+
+    if plot is not None:
+        title = f"Chips side by side, {level:.0%} intervals"
+        drawing.save(drawing.plot_comparison(found, title=title, size=size), plot)
+        wrote(plot)
+    if plot_odds is not None:
+        drawing.save(drawing.plot_odds(found, size=size), plot_odds)
+        wrote(plot_odds)
 
 
 def _workload(text: str) -> tuple[str, dict[str, Any]]:

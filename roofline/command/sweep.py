@@ -52,6 +52,13 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the grid: .csv, .json or .nc (netCDF).")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the first --figure: lines, a heat map of two axes, bands of draws; .png, .svg or .pdf."
+        ),
+    ] = None,
+    size: Size = None,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -66,6 +73,11 @@ def sweep(
     more: dict[str, Any] = {"draws": draws, "seed": seed, "figures": figure, "to": to}
     with _cluster(workers) as client:
         data = _grid(model, chip, axis, changes, **more, client=client)
+    if plot is not None:
+        from roofline.show import plot as drawing
+
+        drawing.save(drawing.plot_grid(data, figure[0] if figure else None, size=inches(size)), plot)
+        wrote(plot)
     if to is not None:
         wrote(to)
         return typer.echo(_summary(data))
@@ -101,13 +113,11 @@ def pareto(
     Example: `roofline pareto llama-3.1-70b -c h100 -a tp=2,4,8 -a batch=1,8,64,256 --plot frontier.png`
     """
     from roofline.base.errors import DoesNotFit
-    from roofline.study.frontiers import pareto as run
+    from roofline.study.frontiers import pareto as run, usual_objectives
 
     data = _grid(model, chip, axis, changes)
     if not maximise and not minimise:
-        tokens = "tokens_per_s_per_chip" in data
-        maximise = ["tokens_per_s_per_chip" if tokens else "samples_per_s_per_chip"]
-        minimise = ["tpot_s" if tokens else "latency_s"]
+        maximise, minimise = usual_objectives(data)
     best = run(data, maximise=maximise or [], minimise=minimise or [])
     if best.empty:
         raise DoesNotFit("no point of the grid fits; `roofline sweep` shows them all", 0.0, 0.0, [])
@@ -115,7 +125,11 @@ def pareto(
     axes = [str(c) for c in data.coords if str(c) in best.columns]
     best = best[[*axes, *wanted, *(c for c in best.columns if c not in (*axes, *wanted, "fits"))]]
     if plot is not None:
-        _draw(data, best, wanted, plot, inches(size))
+        from roofline.show import plot as drawing
+
+        if len(wanted) < 2:
+            raise typer.BadParameter(f"--plot: expected two figures to draw against each other, found {wanted[0]}")
+        drawing.save(drawing.plot_pareto(data, maximise or [], minimise or [], size=inches(size)), plot)
         wrote(plot)
     if as_json:
         return print_json(_records(best))
@@ -126,25 +140,6 @@ def pareto(
     goals = [*(f"much {name}" for name in maximise or []), *(f"little {name}" for name in minimise or [])]
     table.notes.append(f"Wanted: {', '.join(goals)}.")
     return print_table(table)
-
-
-def _draw(
-    data: xr.Dataset, best: pd.DataFrame, wanted: list[str], path: Path, size: tuple[float, float] | None
-) -> None:
-    from roofline.show import plot as drawing, report
-
-    if len(wanted) < 2:
-        raise typer.BadParameter(f"--plot: expected two figures to draw against each other, found {', '.join(wanted)}")
-    every = _frame(data)
-    y, x = wanted[0], next((w for w in wanted[1:] if w.endswith("_s") and "per_s" not in w), wanted[1])
-    axes = [name for name in map(str, data.dims) if data.sizes[name] > 1]
-    labels = {}
-    for name in (x, y):
-        unit = data[name].attrs.get("units", "s")  # seconds stand at the ticks
-        labels[name] = report.LABELS.get(name, name) + (f" ({unit})" if unit != "s" else "")
-    fixed = [str(every[name].iloc[0]) for name in ("model", "chip") if name not in axes and name in every]
-    drawing.save(drawing.plot_frontier(every[every["fits"].astype(bool)], best, x, y, names=axes, labels=labels,
-                                       title=" on ".join(fixed) or None, size=size), path)  # fmt: skip
 
 
 def _grid(

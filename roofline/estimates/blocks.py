@@ -4,16 +4,19 @@ A phase of arrays asks for sums over its operators, not for the cost of each. So
 on a block of points go into a scratch that fits a core's own cache, are added to the sums there, and the next operator
 overwrites them. Operators are grouped by the axes that they vary along: one that varies along a single axis of a grid
 is costed on that axis alone, and its sums are spread over the others.
+
+In a block only some arguments of a kernel vary, its columns (batch, tokens, lengths); the others (widths, figures of
+the chip) are one number, and what they alone make is computed once. So axes along which others vary go outside.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,12 +28,17 @@ from roofline.kernels import _jit, _loops, sums
 #: Points from which on more than one thread is worth starting; below, whoever asks may run threads of its own.
 MANY = 2**18
 
-#: Points in a row that do not share the figures of a varied chip, from which on a block has only one set of them.
-LONG = _loops.POINTS // 4
+#: Points in a row along which only columns vary, from which on a block is made of such points alone.
+LONG = _loops.POINTS // 8
 
-_LOWER, _TIME, _UPPER = range(_loops.SUMS, _loops.SUMS + 3)
-_TIMES = range(_loops.SUMS, _loops.FREE)
+_TIMES = _loops.FREE - _loops.SUMS
 _COSTS = slice(_loops.COST, _loops.TEMP)
+
+#: A figure of the chip -> what it is at the points at hand.
+At: TypeAlias = Callable[[Any], Any]
+
+#: What an operator adds to a further sum: from its costs, and the figures of the chip, at the points at hand.
+Extra: TypeAlias = Callable[[np.ndarray, At], Any]
 
 
 @dataclass
@@ -41,132 +49,29 @@ class Job:
     ----------
     function : callable
         Its kernel.
-    own, others : tuple
-        The kernel's arguments: the operator's own, and those of the chip. Floats and float64 arrays.
+    arguments : tuple
+        The kernel's arguments: floats and float64 arrays.
     count : float or ndarray
         How often it runs.
-    extras : sequence of (int, callable)
-        Further sums: which one, and what the operator adds to it, given its costs on a part of the grid.
+    extras : list of (int, callable)
+        Further sums: which one, and what the operator adds to it, once.
     """
 
     function: Callable[..., Any]
-    own: tuple[Any, ...]
-    others: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     count: Any
-    extras: Sequence[tuple[int, Callable[[np.ndarray, Part], Any]]] = ()
-    shape: tuple[int, ...] = field(init=False)
+    extras: list[tuple[int, Extra]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.shape = np.broadcast_shapes(*(a.shape for a in self.arrays()))
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What arguments and count broadcast to."""
+        arrays = (a for a in (*self.arguments, self.count) if isinstance(a, np.ndarray))
+        return np.broadcast_shapes(*(a.shape for a in arrays))
 
-    def arrays(self) -> list[np.ndarray]:
-        """The arrays among the arguments and the count."""
-        return [a for a in (*self.own, *self.others, self.count) if isinstance(a, np.ndarray)]
-
-
-class _Scratch(threading.local):
-    """A thread's own scratch, kept from block to block and from phase to phase."""
-
-    flat = np.empty(0)
-
-    def rows(self, count: int) -> np.ndarray:
-        """At least so many rows of points; what they hold is left over from before."""
-        if self.flat.size < count * _loops.ROW:
-            self.flat = np.zeros(count * _loops.ROW)
-        return self.flat.reshape(-1, _loops.ROW)
-
-
-_SCRATCH = _Scratch()
-
-
-class _Group:
-    """Operators that vary along the same axes, ready to be costed on any part of them."""
-
-    def __init__(self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, merged: bool) -> None:
-        self.jobs, self.shape, self.extras, self.merged = jobs, shape, extras, merged
-        self.first = _loops.FREE + extras  # row of the first column
-        self.columns: list[np.ndarray] = []
-        known: dict[int, int] = {}
-        size = math.prod(shape)
-        self.inner = self._inner()
-        self.plans = [self._plan(job, known, size) for job in jobs]
-        self.add = sums.add if not _jit.worth_compiling(sums.add, "step", size * len(jobs)) else _jit.step(sums.add)
-
-    def _row(self, value: Any, known: dict[int, int]) -> int:
-        """Row of the scratch that an array is copied to, -1 for a number."""
-        if not isinstance(value, np.ndarray):
-            return -1
-        if id(value) not in known:
-            known[id(value)] = self.first + len(self.columns)
-            self.columns.append(value)
-        return known[id(value)]
-
-    def _plan(self, job: Job, known: dict[int, int], size: int) -> tuple[Any, ...]:
-        rows = np.array([self._row(a, known) for a in job.own], dtype=np.int64)
-        values = np.array([0.0 if isinstance(a, np.ndarray) else a for a in job.own], dtype=float)
-        varied = [i for i, a in enumerate(job.others) if isinstance(a, np.ndarray)]
-        numbers = np.array([0.0 if isinstance(a, np.ndarray) else a for a in job.others], dtype=float)
-        count = -1.0 if isinstance(job.count, np.ndarray) else float(job.count)
-        alike = not varied or self.inner >= LONG or size == 1
-        loop = _jit.block(job.function, len(job.own), size) if alike else None
-        return job, loop, numbers, values, rows, varied, count, self._row(job.count, known)
-
-    def parts(self) -> Iterable[Part]:
-        """The grid in blocks, in each of which a varied chip has one set of figures if its rows of points are long."""
-        return grids.parts(self.shape, min(_loops.POINTS, self.inner) if self.inner >= LONG else _loops.POINTS)
-
-    def _inner(self) -> int:
-        """Points in a row that share the figures of the chip."""
-        figures = [a.shape for job in self.jobs for a in job.others if isinstance(a, np.ndarray)]
-        varied = np.broadcast_shapes(*figures)[::-1]
-        apart = next((i for i, n in enumerate(varied) if n > 1), len(self.shape))
-        return math.prod(self.shape[len(self.shape) - apart :])
-
-    def cost(self, part: Part, start: Iterable[Any], summed: bool = True) -> np.ndarray:
-        """The scratch with the sums of all operators on a part, from what others begin with; or the last one's cost."""
-        scratch = _SCRATCH.rows(self.first + len(self.columns))
-        shape = tuple(s.stop - s.start for s in part)
-        size = math.prod(shape)
-        for row, column in enumerate(self.columns, self.first):
-            scratch[row, :size].reshape(shape)[...] = column[grids.place(column, part)]
-        begin = scratch[_loops.SUMS : self.first, :size].reshape(-1, *shape)
-        begin[...] = 0.0
-        for values in start:
-            begin += values[(slice(None), *grids.place(values[0], part))]
-        for plan in self.plans:
-            self._cost(plan, scratch, part, shape, size)
-            if summed:
-                self._add(plan, scratch, part, shape, size)
-        return scratch
-
-    def _cost(self, plan: tuple[Any, ...], scratch: np.ndarray, part: Part, shape: tuple[int, ...], size: int) -> None:
-        job, loop, numbers, values, rows, varied, *_ = plan
-        figures = [job.others[i][grids.place(job.others[i], part)] for i in varied]
-        alike = all(figure.size == 1 for figure in figures)
-        if figures and alike:
-            numbers = numbers.copy()
-            numbers[varied] = [figure.item() for figure in figures]
-        if loop is not None and alike:
-            loop(scratch.reshape(-1), numbers, values, rows, size)
-        else:
-            own = [value if row < 0 else scratch[row, :size] for row, value in zip(rows, values.tolist(), strict=True)]
-            others = numbers.tolist()
-            if not alike:
-                for i, figure in zip(varied, figures, strict=True):
-                    others[i] = np.broadcast_to(figure, shape).reshape(-1)
-            run = _jit.plainly if alike else _jit.evaluate
-            scratch[_COSTS, :size] = run(job.function, [*own, *others], size)
-
-    def _add(self, plan: tuple[Any, ...], scratch: np.ndarray, part: Part, shape: tuple[int, ...], size: int) -> None:
-        job, *_, count, counts = plan
-        if self.add is sums.add:
-            _add_plainly(scratch, count if counts < 0 else scratch[counts, :size], size)
-        else:
-            self.add(scratch.reshape(-1), count, counts, size)
-        for row, extra in job.extras:
-            costs = scratch[_COSTS, :size].reshape(-1, *shape)
-            times = count if counts < 0 else scratch[counts, :size].reshape(shape)
-            scratch[_loops.FREE + row, :size].reshape(shape)[...] += times * extra(costs, part)
+    @property
+    def alone(self) -> list[Any]:
+        """The arguments that are no columns of a block."""
+        return [a for a, column in zip(self.arguments, _jit.are_columns(self.function), strict=True) if not column]
 
 
 @dataclass
@@ -197,68 +102,250 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
         Whether cache and main memory are one level.
     """
     shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
+    axes = _Axes(jobs, shape)
+    shape, scale = axes.shape, axes.of(scale)
     groups: dict[tuple[int, ...], list[Job]] = {}
-    for job in jobs:
+    for job in (axes.moved(job) for job in jobs):
         groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
-    whole = _Group(groups.pop(shape, []), shape, extras, merged)
-    start = [_apart(own, size, extras, merged) for size, own in groups.items()]
-    rows = len(_TIMES) + extras
+    whole = _Group(groups.pop(shape, []), shape, extras, axes)
+    start = _together([_apart(_Group(own, size, extras, axes)) for size, own in groups.items()])
 
-    out = Sums(
-        np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape, np.uint8),
-        np.empty((sums.BOUNDS, *shape)) if by_bound else None, np.empty((extras, *shape)),
-    )  # fmt: skip
-    lead = _jit.step(sums.lead) if _jit.worth_compiling(sums.lead, "step", out.lower_s.size) else None
+    lower, time, upper = (np.empty(shape) for _ in range(3))
+    codes = np.empty(shape, np.uint8)
+    times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
+    others = np.empty((extras, *shape))
+    flat = [array.reshape(-1) for array in (lower, time, upper, codes)]
+    finish = _jit.step(sums.finish) if _jit.worth_compiling(sums.finish, "step", lower.size) else _finish_plainly
+    factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
+    factors = whole.place(scale)
 
     def fill(part: Part) -> None:
-        scratch = whole.cost(part, start)
-        size_of = tuple(s.stop - s.start for s in part)
-        size = math.prod(size_of)
-        found = scratch[_loops.SUMS : _loops.SUMS + rows, :size].reshape(rows, *size_of)
-        factor = scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
-        np.multiply(found[0], factor, out=out.lower_s[part])
-        np.multiply(found[1], factor, out=out.time_s[part])
-        np.multiply(found[2], factor, out=out.upper_s[part])
-        if lead is None:
-            codes = _lead_plainly(scratch, merged, size)
-        else:
-            codes = np.empty(size, np.uint8)
-            lead(scratch.reshape(-1), codes, int(merged), size)
-        out.bound_codes[part] = codes.reshape(size_of)
-        if out.time_by_bound is not None:
-            np.multiply(found[3:8], factor, out=out.time_by_bound[(slice(None), *part)])
-        out.extras[(slice(None), *part)] = found[8:]
+        scratch, found = whole.summed(part, start)
+        first = sum(axis.start * step for axis, step in zip(part, lower.strides, strict=True)) // lower.itemsize
+        finish(scratch, factor, factors, int(merged), flat[0], flat[1], flat[2], flat[3], first, found[0].size)
+        if by_bound:
+            times[(slice(None), *part)] = found[3:_TIMES] * (
+                scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
+            )
+        others[(slice(None), *part)] = found[_TIMES:]
 
-    _each(list(whole.parts()), fill, out.lower_s.size)
-    return out
+    _each(whole.parts(), fill, lower.size)
+    back = axes.back
+    return Sums(back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others))
 
 
 def costs(job: Job) -> np.ndarray:
     """The quantities of one operator that varies, [quantity, *shape]."""
-    out = np.empty((_loops.TEMP - _loops.COST, *job.shape))
-    group = _Group([job], job.shape, 0, merged=False)
+    axes = _Axes([job], job.shape)
+    group = _Group([axes.moved(job)], axes.shape, 0, axes, summed=False)
+    out = np.empty((_loops.TEMP - _loops.COST, *axes.shape))
 
     def fill(part: Part) -> None:
-        scratch = group.cost(part, (), summed=False)
         here = out[(slice(None), *part)]
-        here[...] = scratch[_COSTS, : here[0].size].reshape(here.shape)
+        here[...] = group.only(part)
 
-    _each(list(group.parts()), fill, out[0].size)
-    return out
+    _each(group.parts(), fill, out[0].size)
+    return axes.back(out)
 
 
-def _apart(jobs: Sequence[Job], shape: tuple[int, ...], extras: int, merged: bool) -> np.ndarray:
-    """All sums of operators that vary along some of the axes only, [sum, *shape]."""
-    group = _Group(jobs, shape, extras, merged)
-    rows = len(_TIMES) + extras
-    out = np.empty((rows, *shape))
-    for part in group.parts():
-        size_of = tuple(s.stop - s.start for s in part)
-        scratch = group.cost(part, ())
-        out[(slice(None), *part)] = scratch[_loops.SUMS : _loops.SUMS + rows, : math.prod(size_of)].reshape(
-            rows, *size_of
+class _Axes:
+    """The axes of a grid in another order: first those along which more than columns vary."""
+
+    def __init__(self, jobs: Sequence[Job], shape: tuple[int, ...]) -> None:
+        alone = [a.shape for job in jobs for a in job.alone if isinstance(a, np.ndarray)]
+        varied = np.broadcast_shapes((1,) * len(shape), *alone)
+        self.order = sorted(range(len(shape)), key=lambda axis: varied[axis] == 1)
+        self.shape = tuple(shape[axis] for axis in self.order)
+        self._same = self.order == list(range(len(shape)))
+        self._moved: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def of(self, value: Any) -> Any:
+        """A number as it is, an array with its axes in this order."""
+        if self._same or not isinstance(value, np.ndarray):
+            return value
+        if id(value) not in self._moved:
+            full = value.reshape((1,) * (len(self.order) - value.ndim) + value.shape)
+            self._moved[id(value)] = value, full.transpose(self.order)
+        return self._moved[id(value)][1]
+
+    def moved(self, job: Job) -> Job:
+        """A job with all its arrays in this order."""
+        return Job(job.function, tuple(self.of(a) for a in job.arguments), self.of(job.count), job.extras)
+
+    def back(self, array: np.ndarray) -> np.ndarray:
+        """An array whose last axes are in this order, with them in the order of the grid."""
+        if self._same:
+            return array
+        before = array.ndim - len(self.order)
+        return array.transpose([*range(before), *(before + int(axis) for axis in np.argsort(self.order))])
+
+
+class _Scratch(threading.local):
+    """A thread's own scratch, kept from block to block and from phase to phase."""
+
+    flat = np.empty(0)
+
+    def rows(self, count: int) -> np.ndarray:
+        """At least so many rows of points; what they hold is left over from before."""
+        if self.flat.size < count * _loops.ROW:
+            self.flat = np.zeros(count * _loops.ROW)
+        return self.flat.reshape(-1, _loops.ROW)
+
+
+_SCRATCH = _Scratch()
+
+
+class _Plan(NamedTuple):
+    """How to cost a job on a block."""
+
+    job: Job
+    loop: Any  # compiled, or None
+    adds: bool  # whether that adds up the costs
+    alone: list[Any]  # the arguments that are no columns
+    numbers: np.ndarray  # the same as numbers
+    varied: list[int]  # which of them are arrays after all
+    values: np.ndarray  # the columns where they are constant
+    places: np.ndarray  # their rows in the scratch, -1 where constant
+    times: float  # how often it runs
+    times_place: int
+
+
+class _Group:
+    """Operators that vary along the same axes, ready to be costed on any part of them."""
+
+    def __init__(
+        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, summed: bool = True
+    ) -> None:
+        self.shape, self.axes, self.sums = shape, axes, summed
+        self.first = _loops.FREE + extras  # row of the first column
+        self.columns: list[np.ndarray] = []
+        alone = np.broadcast_shapes(*(a.shape for job in jobs for a in job.alone if isinstance(a, np.ndarray)))
+        apart = next((i for i, n in enumerate(alone[::-1]) if n > 1), len(shape))
+        self.inner = math.prod(shape[len(shape) - apart :])  # points in a row along which only columns vary
+        self._known: dict[int, int] = {}
+        size = math.prod(shape)
+        self.plans = [self._plan(job, size) for job in jobs]
+        compiled = _jit.worth_compiling(sums.add, "step", size * len(jobs))
+        self.add = _jit.step(sums.add) if compiled else _add_plainly
+
+    def place(self, value: Any) -> int:
+        """Row of the scratch that an array is copied to, -1 for a number."""
+        if not isinstance(value, np.ndarray):
+            return -1
+        if id(value) not in self._known:
+            self._known[id(value)] = self.first + len(self.columns)
+            self.columns.append(value)
+        return self._known[id(value)]
+
+    def _plan(self, job: Job, size: int) -> _Plan:
+        columns = [a for a, own in zip(job.arguments, _jit.are_columns(job.function), strict=True) if own]
+        alone = job.alone
+        varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
+        vectors = not varied or self.inner >= LONG or size == 1
+        form = "summed" if self.sums and not job.extras else "block"
+        return _Plan(
+            job=job,
+            loop=_jit.block(job.function, form, size) if vectors else None,
+            adds=form == "summed",
+            alone=alone,
+            numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in alone], dtype=float),
+            varied=varied,
+            values=np.array([0.0 if isinstance(a, np.ndarray) else a for a in columns], dtype=float),
+            places=np.array([self.place(a) for a in columns], dtype=np.int64),
+            times=0.0 if isinstance(job.count, np.ndarray) else job.count,
+            times_place=self.place(job.count),
         )
+
+    def parts(self) -> list[Part]:
+        """The grid in blocks, along each of which only columns vary where such rows of points are long."""
+        most = min(_loops.POINTS, self.inner) if self.inner >= LONG else _loops.POINTS
+        return list(grids.parts(self.shape, most))
+
+    def summed(self, part: Part, start: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The sums of all operators on a part, from what others begin with: as the flat scratch, and [sum, *shape]."""
+        rows, shape, size = self._begin(part)
+        flat = rows.reshape(-1)
+        found = rows[_loops.SUMS : self.first, :size].reshape(-1, *shape)
+        found[...] = 0.0 if not start else start[0][(slice(None), *grids.place(start[0][0], part))]
+        for values in start[1:]:
+            found += values[(slice(None), *grids.place(values[0], part))]
+        for plan in self.plans:
+            if not self._cost(part, plan, rows, shape, size):
+                self.add(flat, plan.times, plan.times_place, size)
+            if plan.job.extras:
+                cost = rows[_COSTS, :size].reshape(-1, *shape)
+                times = plan.times if plan.times_place < 0 else rows[plan.times_place, :size].reshape(shape)
+                for row, extra in plan.job.extras:
+                    found[_TIMES + row] += times * extra(cost, self._at(part))
+        return flat, found
+
+    def only(self, part: Part) -> np.ndarray:
+        """The quantities of the only operator on a part, [quantity, *shape]."""
+        rows, shape, size = self._begin(part)
+        self._cost(part, self.plans[0], rows, shape, size)
+        return rows[_COSTS, :size].reshape(-1, *shape)
+
+    def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> bool:
+        """Leave the cost of an operator in the scratch, or add it up there: then True."""
+        numbers, alike, figures = plan.numbers, True, []
+        if plan.varied:
+            figures = [plan.alone[i][grids.place(plan.alone[i], part)] for i in plan.varied]
+            alike = all(figure.size == 1 for figure in figures)
+            if alike:
+                numbers = numbers.copy()
+                numbers[plan.varied] = [figure.item() for figure in figures]
+        if plan.loop is not None and alike:
+            plan.loop(rows.reshape(-1), numbers, plan.values, plan.places, plan.times, plan.times_place, size)
+            return plan.adds
+        others: list[Any] = numbers.tolist()
+        if not alike:
+            for i, figure in zip(plan.varied, figures, strict=True):
+                others[i] = np.broadcast_to(figure, shape).reshape(-1)
+        columns = [
+            value if place < 0 else rows[place, :size]
+            for value, place in zip(plan.values.tolist(), plan.places.tolist(), strict=True)
+        ]
+        sources = [columns if own else others for own in _jit.are_columns(plan.job.function)]
+        run = _jit.plainly if alike else _jit.evaluate
+        rows[_COSTS, :size] = run(plan.job.function, [source.pop(0) for source in sources], size)
+        return False
+
+    def _begin(self, part: Part) -> tuple[np.ndarray, tuple[int, ...], int]:
+        """The scratch with all columns of a part, the part's shape and its size."""
+        shape = tuple([axis.stop - axis.start for axis in part])
+        size = math.prod(shape)
+        rows = _SCRATCH.rows(self.first + len(self.columns))
+        for row, column in enumerate(self.columns, self.first):
+            rows[row, :size].reshape(shape)[...] = column[grids.place(column, part)]
+        return rows, shape, size
+
+    def _at(self, part: Part) -> At:
+        def at(figure: Any) -> Any:
+            figure = self.axes.of(figure)
+            return figure[grids.place(figure, part)] if isinstance(figure, np.ndarray) else figure
+
+        return at
+
+
+def _apart(group: _Group) -> np.ndarray:
+    """All sums of operators that vary along some of the axes only, [sum, *shape]."""
+    out = np.empty((group.first - _loops.SUMS, *group.shape))
+    for part in group.parts():
+        out[(slice(None), *part)] = group.summed(part, ())[1]
     return out
+
+
+def _together(sums_apart: list[np.ndarray]) -> list[np.ndarray]:
+    """Those that vary along some of the axes of others added to these: what is left has to be spread point by point."""
+    left: list[np.ndarray] = []
+    for values in sorted(sums_apart, key=lambda values: -values.size):
+        for i, larger in enumerate(left):
+            if np.broadcast_shapes(larger.shape, values.shape) == larger.shape:
+                left[i] = larger + values
+                break
+        else:
+            left.append(values)
+    return left
 
 
 def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
@@ -281,15 +368,16 @@ def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
 # In plain numpy, where compiling would take longer -------------------------------------------------------------------
 
 
-def _add_plainly(scratch: np.ndarray, times: Any, size: int) -> None:
+def _add_plainly(scratch: np.ndarray, count: float, place: int, size: int) -> None:
     """What :func:`roofline.kernels.sums.add` does."""
-    cost = scratch[_COSTS, :size]
-    total = scratch[_loops.SUMS : _loops.FREE, :size]
+    rows = scratch.reshape(-1, _loops.ROW)[:, :size]
+    cost, found = rows[_COSTS], rows[_loops.SUMS : _loops.FREE]
+    times = count if place < 0 else rows[place]
     time_s = times * cost[7]
-    total[0] += times * cost[6]
-    total[1] += time_s
-    total[2] += times * cost[8]
-    total[3:] += np.where(np.arange(sums.BOUNDS)[:, None] == np.argmax(busy(cost), axis=0), time_s, 0.0)
+    found[0] += times * cost[6]
+    found[1] += time_s
+    found[2] += times * cost[8]
+    found[3:] += np.where(np.arange(sums.BOUNDS)[:, None] == np.argmax(busy(cost), axis=0), time_s, 0.0)
 
 
 def busy(cost: Any) -> Any:
@@ -304,10 +392,24 @@ def busy(cost: Any) -> Any:
     return np.stack(np.broadcast_arrays(np.where(without, 0.0, compute), memory, cache, network, starting))
 
 
-def _lead_plainly(scratch: np.ndarray, merged: bool, size: int) -> np.ndarray:
-    """What :func:`roofline.kernels.sums.lead` does."""
-    times = scratch[_loops.SUMS + 3 : _loops.FREE, :size]
+def _finish_plainly(
+    scratch: np.ndarray,
+    scale: float,
+    place: int,
+    merged: int,
+    lower: np.ndarray,
+    time: np.ndarray,
+    upper: np.ndarray,
+    codes: np.ndarray,
+    first: int,
+    size: int,
+) -> None:
+    """What :func:`roofline.kernels.sums.finish` does."""
+    rows = scratch.reshape(-1, _loops.ROW)[:, :size]
+    found, here = rows[_loops.SUMS : _loops.FREE], slice(first, first + size)
     if merged:
-        times[1] += times[2]
-        times[2] = 0.0
-    return np.asarray(np.argmax(times, axis=0))
+        found[4] += found[5]
+        found[5] = 0.0
+    for row, out in enumerate((lower, time, upper)):
+        out[here] = found[row] * (scale if place < 0 else rows[place])
+    codes[here] = np.argmax(found[3:], axis=0)

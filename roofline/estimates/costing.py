@@ -103,7 +103,7 @@ def job(op: Op, chip: Chip, same: Callable[[Any], Any] = lambda value: value) ->
     broadcastable(op.name, {**op.args, **{str(i): v for i, v in enumerate(bound.others)}, "count": op.count})
     own = tuple(same(np.asarray(a, float)) if isinstance(a, np.ndarray) else float(a) for a in bound.own(op.args))
     count = same(np.asarray(op.count, float)) if isinstance(op.count, np.ndarray) else float(op.count)
-    return blocks.Job(bound.function, own, bound.others, count)
+    return blocks.Job(bound.function, own + bound.others, count)
 
 
 def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ def estimate(
         table's own, 0 where the model gives none), `compiled` (the dense part as one
         engine, activations in `dtype`, as TensorRT builds it; False), `placement` (of the tables: ``"even"``, 1/devices
         of every table and lookup on each chip, the default; ``"auto"``, what :func:`roofline.place` finds; or a
-        placement).
+        placement), `host` (the serving process, such as ``"triton-tensorflow"``; see :mod:`roofline.estimates.hosts`).
         For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
         figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
         say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9), and

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from roofline.base.errors import RooflineError
 from roofline.base.face import NUMBER, Kind, takes
 from roofline.base.numeric import MOST, anywhere, broadcastable, everywhere
 from roofline.catalog.load import CHIP, as_chip
-from roofline.estimates import blocks, grids
+from roofline.estimates import blocks
 from roofline.estimates.costing import (
     COST,
     OPERATOR,
@@ -148,10 +148,14 @@ class Phase:
         jobs: dict[Any, tuple[Op, blocks.Job]] = {}
         for op in self.workload:
             one = job(op, self.chip, same)
-            key = (op.kind, op.kernel, op.dtype, *(id(a) if isinstance(a, np.ndarray) else ("", a) for a in one.own))
+            key = (
+                op.kind,
+                op.kernel,
+                op.dtype,
+                *(id(a) if isinstance(a, np.ndarray) else ("", a) for a in one.arguments),
+            )
             if key in jobs:
-                first = jobs[key][1]
-                one = blocks.Job(first.function, first.own, first.others, first.count + one.count)
+                one = blocks.Job(one.function, one.arguments, jobs[key][1].count + one.count)
             jobs[key] = (op, one)
         return list(jobs.values())
 
@@ -171,7 +175,7 @@ class Phase:
             for part in parts:
                 for (_, one), extra in zip(jobs, part, strict=True):
                     if extra is not None:
-                        one.extras = (*one.extras, (rows, extra))
+                        one.extras.append((rows, extra))
                 places[name].append(rows)
                 rows += 1
         names = bound_names(self.chip)
@@ -185,10 +189,10 @@ class Phase:
             if own:
                 self._found[name] = total.extras[own]
 
-    def _extras(self, name: str, jobs: list[tuple[Op, blocks.Job]]) -> list[list[_Extra | None]]:
+    def _extras(self, name: str, jobs: list[tuple[Op, blocks.Job]]) -> list[list[blocks.Extra | None]]:
         """What each operator adds to each of the further sums of a name."""
         if name == "work":
-            plain: list[list[_Extra | None]] = [
+            plain: list[list[blocks.Extra | None]] = [
                 [_quantity(_FIELD[n]) for _ in jobs] for n in ("flops", "bytes", "memory_bytes")
             ]
             rates = [bind(op, self.chip).rate for op, _ in jobs]
@@ -354,25 +358,16 @@ class Phase:
         return pd.DataFrame.from_records(self.records)
 
 
-#: What an operator adds to a further sum: given its costs on a part of the grid.
-_Extra: TypeAlias = Callable[[np.ndarray, grids.Part], Any]
+def _quantity(index: int) -> blocks.Extra:
+    return lambda costs, at: costs[index]
 
 
-def _at(part: grids.Part) -> Callable[[Any], Any]:
-    """A part of a chip's figure."""
-    return lambda figure: figure[grids.place(figure, part)] if isinstance(figure, np.ndarray) else figure
+def _ideal(rate: Any) -> blocks.Extra:
+    return lambda costs, at: costs[0] / at(rate)
 
 
-def _quantity(index: int) -> _Extra:
-    return lambda costs, part: costs[index]
-
-
-def _ideal(rate: Any) -> _Extra:
-    return lambda costs, part: costs[0] / _at(part)(rate)
-
-
-def _spread(op: Op, chip: Chip) -> _Extra:
-    return lambda costs, part: op_spread(op, costs, chip, _at(part)) * costs[_TIME]
+def _spread(op: Op, chip: Chip) -> blocks.Extra:
+    return lambda costs, at: op_spread(op, costs, chip, at) * costs[_TIME]
 
 
 class _Same:

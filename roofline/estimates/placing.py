@@ -21,14 +21,17 @@ from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.base.units import dtype_bytes, dtype_name, text
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
 from roofline.estimates.inference import evaluate_op
-from roofline.estimates.placement import ALL, Placement, Shard
-from roofline.estimates.request import USABLE_MEMORY, Request, usable_share, whole, zipf
+from roofline.estimates.placement import ALL, TIERS, Placement, Shard
+from roofline.estimates.request import USABLE_MEMORY, Request, between, usable_share, whole, zipf
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
 from roofline.work import op
 
 #: Plans up to which all of them are tried.
 MOST_TRIED = 4000
+
+#: Power of the chips' times that a search makes the sum of less.
+POWER = 8
 
 #: Rounds over all tables in search of a better place.
 MOST_ROUNDS = 20
@@ -155,12 +158,26 @@ class _Search:
 
     def __init__(self, costs: _Costs, choices: list[list[_Choice]], room: float) -> None:
         self.costs, self.choices, self.room = costs, choices, room
+        self._seconds = [np.array([one.seconds for one in own]) for own in choices]
+        self._sizes = [np.array([one.size for one in own]) for own in choices]
+
+    def sums(self, plan: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds and bytes of each chip."""
+        chosen = [self.choices[t][c] for t, c in enumerate(plan)]
+        return np.sum([one.seconds for one in chosen], axis=0), np.sum([one.size for one in chosen], axis=0)
 
     def value(self, plan: Sequence[int]) -> tuple[float, float, float]:
         """Bytes too many, time of the busiest chip, and of all of them."""
-        seconds = sum(self.choices[t][c].seconds for t, c in enumerate(plan))
-        size = sum(self.choices[t][c].size for t, c in enumerate(plan))
+        seconds, size = self.sums(plan)
         return float(np.maximum(size - self.room, 0.0).sum()), float(seconds.max()), float(seconds.sum())
+
+    def weight(self, seconds: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a search makes less of: bytes too many, and times to a high power.
+
+        By the busiest chip alone a step that takes much from one and gives a little to all would seem to be of no use.
+        """
+        over = np.maximum(size - self.room, 0.0).sum(axis=-1)
+        return over, (seconds**POWER).sum(axis=-1) ** (1 / POWER)
 
     def first(self, by_size: bool) -> list[int]:
         """Whole tables, the dearest first (or the largest), each where least is to do and where it fits."""
@@ -186,34 +203,30 @@ class _Search:
 
     def improved(self, plan: list[int]) -> list[int]:
         """Moves of one table, then exchanges of two, as long as they help."""
-        value = self.value(plan)
+        plan = list(plan)
+        seconds, size = self.sums(plan)
+        value = tuple(map(float, self.weight(seconds, size)))
         for _ in range(MOST_ROUNDS):
             before = value
-            seconds = sum(self.choices[t][c].seconds for t, c in enumerate(plan))
-            size = sum(self.choices[t][c].size for t, c in enumerate(plan))
             for t in sorted(range(len(plan)), key=lambda t: -float(self.choices[t][plan[t]].seconds.max())):
-                old = self.choices[t][plan[t]]
-                rest_s, rest = seconds - old.seconds, size - old.size
-                all_s = np.array([one.seconds for one in self.choices[t]]) + rest_s
-                over = np.maximum(np.array([one.size for one in self.choices[t]]) + rest - self.room, 0.0).sum(axis=1)
-                order = np.lexsort((all_s.sum(axis=1), all_s.max(axis=1), over))
-                best = int(order[0])
-                new = (float(over[best]), float(all_s[best].max()), float(all_s[best].sum()))
-                if new < value and _less(new, value):
-                    plan[t], value = best, new
-                    seconds, size = rest_s + self.choices[t][best].seconds, rest + self.choices[t][best].size
-            value = self._exchanged(plan, value)
+                own = self.choices[t]
+                rest_s, rest = seconds - own[plan[t]].seconds, size - own[plan[t]].size
+                all_s, all_size = self._seconds[t] + rest_s, self._sizes[t] + rest
+                over, norm = self.weight(all_s, all_size)
+                best = int(np.lexsort((norm, over))[0])
+                new = (float(over[best]), float(norm[best]))
+                if _less(new, value):
+                    plan[t], value, seconds, size = best, new, all_s[best], all_size[best]
+            value, seconds, size = self._exchanged(plan, value, seconds, size)
             if not _less(value, before):
                 break
         return plan
 
-    def _exchanged(self, plan: list[int], value: tuple[float, float, float]) -> tuple[float, float, float]:
-        """The same after whole tables of the busiest chip and of the others have changed places where that helps."""
-        seconds = sum(self.choices[t][c].seconds for t, c in enumerate(plan))
+    def _exchanged(self, plan: list[int], value: Any, seconds: np.ndarray, size: np.ndarray) -> tuple[Any, Any, Any]:
+        """The same after two whole tables, one of the busiest chip, have changed places, if that helps."""
         busiest = int(np.argmax(seconds))
         mine = [t for t, c in enumerate(plan) if self.choices[t][c].devices == (busiest,)]
         others = [t for t, c in enumerate(plan) if len(self.choices[t][c].devices) == 1 and t not in mine]
-        size = sum(self.choices[t][c].size for t, c in enumerate(plan))
         for one, other in itertools.islice(itertools.product(mine, others), MOST_EXCHANGES):
             first, second = self.choices[one][plan[one]], self.choices[other][plan[other]]
             if first.seconds.max() <= second.seconds.max():  # the busiest chip would get no less to do
@@ -221,12 +234,12 @@ class _Search:
             there, back = self._whole(one, second.devices, plan), self._whole(other, first.devices, plan)
             gain = [self.choices[one][there], self.choices[other][back]]
             all_s = seconds - first.seconds - second.seconds + gain[0].seconds + gain[1].seconds
-            over = np.maximum(size - first.size - second.size + gain[0].size + gain[1].size - self.room, 0.0).sum()
-            new = (float(over), float(all_s.max()), float(all_s.sum()))
+            all_size = size - first.size - second.size + gain[0].size + gain[1].size
+            new = tuple(map(float, self.weight(all_s, all_size)))
             if _less(new, value):
                 plan[one], plan[other] = there, back
-                return new
-        return value
+                return new, all_s, all_size
+        return value, seconds, size
 
     def _whole(self, t: int, where: tuple[int, ...], plan: Sequence[int]) -> int:
         tier = self.choices[t][plan[t]].tier
@@ -237,8 +250,8 @@ class _Search:
         if math.prod(len(one) for one in self.choices) <= MOST_TRIED:
             plans = itertools.product(*(range(len(one)) for one in self.choices))
             return list(min(plans, key=self.value))
-        found = [self.improved(self.first(by_size)) for by_size in (False, True)]
-        return min(found, key=self.value)
+        firsts = [self.first(by_size) for by_size in (False, True)]
+        return min([*firsts, *map(self.improved, firsts)], key=self.value)
 
 
 def _less(new: tuple[float, ...], old: tuple[float, ...]) -> bool:
@@ -309,13 +322,15 @@ def place(
     devices, batch, usable = whole("devices", devices), whole("batch", batch), usable_share(usable_memory)
     if how not in WAYS:
         raise UnknownName("way to place tables", how, WAYS)
-    if not tiers or any(tier not in ("memory", "host", "kept", "remote") for tier in tiers):
+    known = isinstance(tiers, list | tuple) and all(isinstance(tier, str) and tier in TIERS for tier in tiers)
+    if not known or not tiers:
         raise BadWorkload(f"tiers: expected some of memory, host, kept and remote, found {shown(tiers)}")
     if devices > 1 and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
-    dtype = dtype_name(dtype or chip.widest_matrix)
-    table_dtype = dtype_name(table_dtype or dtype)
+    dtype = dtype_name(chip.widest_matrix if dtype is None else dtype)
+    table_dtype = dtype if table_dtype is None else dtype_name(table_dtype)
     skew = None if skew is None else float(zipf(skew))
+    kept_share = between("kept_share", kept_share, "a fraction from 0 to 1", lambda v: (v >= 0) & (v <= 1))
     capacity = float(np.mean(chip.level(chip.main_level, "capacity"))) * float(np.mean(usable))
     room = capacity - one.dense_bytes(dtype)
     kept = kept_share * capacity if "kept" in tiers else 0.0

@@ -1,7 +1,7 @@
-"""Questions about an estimate that rooms further along the arrow answer.
+"""Questions about a result that rooms further along the arrow answer.
 
-An estimate offers the method, and looks its answer up here by name; the face of the package says where each answer
-lives, without loading it. So nothing before ``study`` knows of it.
+A result offers the method, and looks its answer up here by name; the face of the package says where each answer
+lives, without loading it. So no room knows of one further along: an estimate of no study, a study of no picture.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-#: Question -> what loads the function that answers it, whose first argument is the estimate.
+#: Question -> what loads the function that answers it, whose first argument is the result.
 ANSWERS: dict[str, Callable[[], Callable[..., Any]]] = {}

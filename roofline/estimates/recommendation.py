@@ -12,6 +12,7 @@ from roofline.base.numeric import Label, Numeric, Truth, ceil_div, maximum
 from roofline.base.units import DTYPE_BYTES, text
 from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
+from roofline.estimates.hosts import HostProcess
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import SamplesPowered
@@ -19,8 +20,8 @@ from roofline.estimates.residence import residence, shared
 from roofline.models.recommender import Recommender
 from roofline.models.tables import Share
 from roofline.work.engine import compiled, resident
-from roofline.work.op import step_overhead, wide
-from roofline.work.workload import workload
+from roofline.work.op import copy, serving, step_overhead, wide
+from roofline.work.workload import Workload, workload
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,15 +67,21 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         ops = compiled(ops) if r.compiled else ops
         held = residence(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip)
         ops = shared(resident(ops, held.weights_share), self.chip, held)
-        remote = {"host_bandwidth": "network_bandwidth", "host_latency": "network_latency"}
-        ops = ops.map(
-            lambda one: (
-                one
-                if one.kind != "remote_lookup"
-                else one.with_args(**{name: self.chip.machine[other] for name, other in remote.items()})
-            )
-        )
-        return inference.run(workload(step_overhead()) + ops, self.chip, also=("on_chip",))
+        ops = self._served(ops, r.host) if r.host else workload(step_overhead()) + ops
+        return inference.run(ops, self.chip, also=("on_chip",))
+
+    def _served(self, ops: Workload, process: HostProcess) -> Workload:
+        """A batch in a serving process: its fixed cost instead of a framework's, and vectors handed between parts."""
+        r = self.request
+        hosted = any(one.kind == "host_lookup" for one in ops)
+        vectors = ceil_div(r.batch, r.devices)
+        handed = copy(
+            rows=vectors, cols=max(1, round(self.model.embedding_width)), dtype=wide(r.table_dtype or r.dtype),
+            name="handoff", count=process.handoffs, scope="model",
+        )  # fmt: skip
+        own = serving(seconds=process.fixed_s + hosted * process.hosted_s, name=process.name)
+        rows = ops.map(lambda one: one.with_args(row_s=process.row_s) if one.kind == "host_lookup" else one)
+        return workload(own, handed, rows)
 
     @property
     def imbalance(self) -> float:

@@ -12,6 +12,7 @@ from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import Numeric, NumericLike, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.estimates import rules
+from roofline.estimates.hosts import HostProcess, process
 from roofline.estimates.terms import TermOptions, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -56,6 +57,7 @@ class RecommendationOptions(TermOptions, total=False):
     skew: NumericLike
     compiled: bool
     placement: Any
+    host: str | None
     stack: str | None
     usable_memory: NumericLike
 
@@ -96,6 +98,7 @@ class Request:
     skew: Numeric | None = None
     compiled: bool = False
     placement: Any = None
+    host: HostProcess | None = None
     usable_memory: Numeric = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
@@ -108,7 +111,7 @@ def refuse_unknown(options: Iterable[str], known: tuple[str, ...], what: str) ->
             raise UnknownName(f"option for {what}", name, known)
 
 
-def _between(where: str, value: object, expected: str, holds: Callable[[np.ndarray], np.ndarray]) -> Numeric:
+def between(where: str, value: object, expected: str, holds: Callable[[np.ndarray], np.ndarray]) -> Numeric:
     """A number, or an array of numbers, for which `holds` is true everywhere; else an error: what is expected."""
     found = as_numeric(value, where)
     array = np.asarray(found)
@@ -120,12 +123,12 @@ def _between(where: str, value: object, expected: str, holds: Callable[[np.ndarr
 
 def usable_share(value: object) -> Numeric:
     """The share of the memory that the model may fill, above 0."""
-    return _between("usable_memory", value, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
+    return between("usable_memory", value, "a fraction above 0 and at most 1", lambda v: (v > 0) & (v <= 1))
 
 
 def zipf(value: object) -> Numeric:
     """A Zipf exponent: from 0 (uniform) to the most (nearly every index the same)."""
-    return _between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
+    return between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
 
 
 def flag(where: str, value: object) -> bool:
@@ -231,6 +234,7 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
         table_dtype=_dtype(options, "table_dtype"),
         skew=skew,
         compiled=flag("compiled", options.get("compiled", False)),
+        host=process(options.get("host")),
         usable_memory=usable,
         terms=terms,
     )

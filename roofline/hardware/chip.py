@@ -88,7 +88,7 @@ class Chip(Machine):
         below, unfit = variants.under_stacks(paths, self.numbers)
         new |= below
         numbers = {**self.numbers, **new}
-        for driver in ("clock", "cores.count", f"memory.{self.main_level}.channels"):
+        for driver in self.drivers:
             if driver in paths and driver in self.numbers:
                 ratio = new[driver].value / self.numbers[driver].value
                 for path in self._follows(driver):
@@ -226,6 +226,11 @@ class Chip(Machine):
         if self.stack or not self.default_stack:
             return self
         return self._variant(dict(self.numbers), {variants.STACK: variants.PLAIN})
+
+    @property
+    def drivers(self) -> tuple[str, ...]:
+        """The figures that others follow in a what-if."""
+        return ("clock", "cores.count", f"memory.{self.main_level}.channels")
 
     def _follows(self, driver: str) -> list[str]:
         """The figures that follow the clock (engines, on-chip bandwidth; on-chip latency the other way), the number of

@@ -69,7 +69,7 @@ PARAMETERS: dict[str, Range] = {
         "quantize_s", "scatter_s", "sort_s", "split_s", "throttle_s", "widen_s",
     ), _FIXED),
     **dict.fromkeys((
-        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "row_s", "sequence_s", "token_write_s",
+        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_write_s",
     ), _ITEM),
     **dict.fromkeys(("scatter_element_s", "score_s", "widen_element_s"), _ELEMENT),
     # Cycles of a core.

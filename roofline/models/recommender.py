@@ -18,7 +18,7 @@ one it is what the block before hands on. A file is data: nothing in it is evalu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -258,5 +258,6 @@ class _Lookups:
     def hosted(self, bag: Bag, where: str, kept_bytes: float = 0.0) -> Op:
         """In the host's memory, or behind the network."""
         name = bag.name.replace("embedding", f"embedding.{where}", 1)
-        one = op.host_lookup(**self._sizes(bag), gathers=where != "kept", kept_bytes=kept_bytes, name=name)
-        return replace(one, kind="remote_lookup") if where == "remote" else one
+        return op.host_lookup(
+            **self._sizes(bag), gathers=where != "kept", kept_bytes=kept_bytes, remote=where == "remote", name=name
+        )

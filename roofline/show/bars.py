@@ -154,6 +154,7 @@ def _name_segments(ax: Axes, row: int, segments: Sequence[tuple[str, float, str]
 
 
 @canvas.picture
+@takes(figure=TEXT, most=canvas.COUNT, title=optional(TEXT), ax=optional(canvas.AXES))
 def plot_sensitivity(
     table: pd.DataFrame,
     figure: str = "the result",
@@ -230,4 +231,70 @@ def plot_sensitivity(
     page.spines[["top", "right"]].set_visible(False)
     if title:
         canvas.title(page, title, 10 * scale, share=0.66, beside=True)
+    return page
+
+
+@canvas.picture
+@takes(most=canvas.COUNT, title=optional(TEXT), ax=optional(canvas.AXES))
+def plot_indices(
+    table: pd.DataFrame,
+    *,
+    most: int = 16,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Sobol indices: how much of the doubt of a result each thing in doubt accounts for, the largest on top.
+
+    Dark bars are the indices of the first order, light ones the total indices; lines are their 95 % confidence
+    intervals. What the estimate of an index has below 0 is drawn from 0.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From :func:`roofline.indices`: `first`, `first_error`, `total`, `total_error`, indexed by what is in doubt.
+    most : int, optional
+        Things to draw at most.
+    title : str, optional
+    size : (float, float), optional
+        Width and height (inches) of a new figure; text goes with it.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    BadWorkload
+        For a table without indices, or without rows.
+    """
+    missing = {"first", "first_error", "total", "total_error"} - set(getattr(table, "columns", ()))
+    if missing:
+        raise BadWorkload(f"plot_indices: expected a table from indices, found {shown(table)}")
+    rows = table.head(most)
+    rows = rows[rows["total"] >= _VISIBLE * rows["total"].max()] if len(rows) else rows
+    if rows.empty:
+        raise BadWorkload("plot_indices: nothing in doubt moves the result: there is nothing to draw")
+    page = canvas.axes(ax, canvas.sized(size, (canvas.USUAL[0], 1.4 + 0.3 * len(rows))))
+    scale = canvas.scale(page) if ax is not None or size is not None else 1.0
+    entries: list[tuple[Any, str]] = []
+    for name, says, shift, colour in (("total", "total", -0.17, "#9CC7E4"), ("first", "first order", 0.17, "")):
+        places, values, errors = np.arange(len(rows)) + shift, rows[name].clip(lower=0), rows[f"{name}_error"]
+        bars = page.barh(places, values, height=0.34, color=colour or canvas.COLOURS[0])
+        page.hlines(places, (values - errors).clip(lower=0), values + errors, color="0.25", linewidth=0.9 * scale)
+        entries.insert(0, (bars, says))
+    page.set_yticks(range(len(rows)), [canvas.plain(name) for name in rows.index], fontsize=8 * scale, parse_math=False)
+    page.set_ylim(len(rows) - 0.4, -0.6)
+    page.set_xlim(0, None)
+    page.xaxis.set_major_formatter(lambda v, _: f"{v:.0%}")
+    page.tick_params(axis="x", labelsize=8.5 * scale)
+    page.tick_params(axis="y", left=False)
+    page.spines[["top", "right"]].set_visible(False)
+    if title:
+        canvas.title(page, title, 10 * scale, share=0.66, beside=True)
+    canvas.name_below(
+        page, f"share of the variance of {canvas.plain(table.attrs.get('figure', 'the result'))}", 9 * scale
+    )
+    canvas.key(page, entries, 7.5 * scale, None)  # in the corner where the bars are short
     return page

@@ -34,6 +34,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 #: What arguments of pictures may be.
 NAMES = Kind("text, or a list of text", lambda value: TEXT.holds(value) or (several(TEXT).holds(value) and bool(value)))
 AXES = Kind("the Axes of matplotlib", lambda value: hasattr(value, "plot") and hasattr(value, "get_figure"))
+COUNT = Kind(
+    "a whole number from 1", lambda v: isinstance(v, int | np.integer) and not isinstance(v, bool) and 1 <= v <= 1000
+)
 SHARE = Kind("a share from 0; above 1 for none", lambda value: NUMBER.holds(value) and 0 <= value <= 100)
 
 #: Inches of a picture for which text has its usual size.
@@ -201,6 +204,23 @@ def title(ax: Axes, text: str, size: float, share: float = 0.83, *, beside: bool
     if alone:
         across = blended_transform_factory(figure.transFigure, ax.transAxes)
         written.set_transform(across + ax.titleOffsetTrans)  # type: ignore[attr-defined]
+
+
+def name_below(ax: Axes, text: str, size: float) -> None:
+    """Name the axis below, folded where the page is narrow, in the middle of the page: names of bars stand on one side
+    alone. Lays the page out.
+    """
+    import textwrap
+
+    across = 72 * float(ax.figure.get_size_inches()[0])  # type: ignore[union-attr]
+    wide = extent(ax, text, fontsize=size)[0]
+    lines = textwrap.wrap(plain(text, 400), max(12, int(len(text) * min(1.0, 0.9 * across / wide))))
+    ax.set_xlabel("\n".join(" " for _ in lines), fontsize=size)
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # with the height of that name, not its width
+    ax.set_xlabel("\n".join(lines), parse_math=False)
+    points = 72 / ax.figure.dpi
+    if len(ax.figure.axes) == 1:
+        ax.xaxis.label.set_x((across / 2 - ax.bbox.x0 * points) / (ax.bbox.width * points))
 
 
 def key(ax: Axes, entries: Sequence[tuple[Any, str]], size: float, below: float | None) -> None:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base import units
 from roofline.base.errors import BadWorkload
-from roofline.show import canvas
-from roofline.show.quantities import ratio, si
+from roofline.base.face import TEXT, optional, takes
+from roofline.show import canvas, scales, views
+from roofline.study import frontiers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+    import xarray as xr
     from matplotlib.axes import Axes
 
 
@@ -93,7 +96,7 @@ def plot_frontier(
     Parameters
     ----------
     points : DataFrame
-        The grid, one row a point, with columns `x` and `y`.
+        The grid, one row a point, with columns `x` and `y`; those that have `fits` False are hollow.
     best : DataFrame
         Its frontier, from :func:`roofline.pareto`.
     x, y : str
@@ -126,36 +129,87 @@ def plot_frontier(
         raise BadWorkload("plot_frontier: the frontier has no points: nothing in the grid fits")
     page = canvas.axes(ax, canvas.sized(size, canvas.USUAL))
     scale = canvas.scale(page)
-    cloud = page.scatter(
-        points[x], points[y], s=9 * scale**2, color="0.72", linewidths=0, rasterized=len(points) > 2000
-    )
+    fits = points["fits"].to_numpy(bool) if "fits" in points else np.ones(len(points), dtype=bool)
+    dots = {"s": 9 * scale**2, "rasterized": len(points) > 2000}
+    cloud = page.scatter(points[x][fits], points[y][fits], color="0.72", linewidths=0, **dots)
+    entries = [(cloud, "the other points")]
+    if not fits.all():
+        hollow = {"facecolors": "white", "edgecolors": "0.72", "linewidths": 0.8 * scale, "zorder": 0.5}
+        entries.append((page.scatter(points[x][~fits], points[y][~fits], **hollow, **dots), "does not fit"))
     ordered = best.sort_values([x, y], kind="stable")
     (line,) = page.plot(
         ordered[x], ordered[y], "o-", color=canvas.COLOURS[0], linewidth=1.4 * scale, markersize=4 * scale, zorder=4
     )
     for axis, name in ((page.xaxis, x), (page.yaxis, y)):
-        seconds = name.endswith("_s") and "per_s" not in name
-        values = points[name].to_numpy(float)
-        if values.min() > 0 and values.max() > 30 * values.min():
-            page.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_formatter(
-            (lambda v, _: units.text(v, "s", 3)) if seconds else (lambda v, _: si(v) if v >= 1e4 else ratio(v))
-        )
-        axis.set_label_text((labels or {}).get(name, name), fontsize=9 * scale, parse_math=False)
-    page.tick_params(labelsize=8.5 * scale)
+        scales.figure_axis(axis, name, (labels or {}).get(name, name), points[name].to_numpy(float), scale)
     page.grid(True, which="major", color="0.9", linewidth=0.7)
     page.set_axisbelow(True)
     if title:
         canvas.title(page, title, 10 * scale)
     canvas.key(
         page,
-        [(line, "no other point beats it"), (cloud, "the other points")],
+        [(line, "no other point beats it"), *entries],
         7.5 * scale,
         33 * scale if ax is None else None,
     )
     page.figure.draw_without_rendering()  # type: ignore[union-attr]
     _name_points(page, ordered, x, y, names or [], scale)
     return page
+
+
+@canvas.picture
+@takes(title=optional(TEXT), ax=optional(canvas.AXES))
+def plot_pareto(
+    data: xr.Dataset,
+    maximise: str | Sequence[str] = (),
+    minimise: str | Sequence[str] = (),
+    *,
+    title: str | None = None,
+    size: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The points of a sweep that no other beats, joined and named, among all that are possible.
+
+    The first two objectives are drawn against each other, a time across; points that do not fit are hollow and no part
+    of the frontier.
+
+    Parameters
+    ----------
+    data : Dataset
+        From :func:`roofline.sweep`.
+    maximise, minimise : str or sequence of str
+        Objectives, as for :func:`roofline.pareto`. Default: the rate per chip, and the latency.
+    title : str, optional
+        Default: what is the same at all points.
+    size : (float, float), optional
+        Width and height (inches) of a new figure; text goes with it.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    BadWorkload
+        As :func:`roofline.pareto`, for fewer than two objectives, and where nothing fits.
+    """
+    views.figure_of("pareto", data, None)
+    much, little = ([given] if isinstance(given, str) else list(given) for given in (maximise, minimise))
+    if not much and not little:
+        much, little = frontiers.usual_objectives(data)
+    best = frontiers.pareto(data, maximise=much, minimise=little)
+    wanted = [*much, *little]
+    if len(wanted) < 2:
+        raise BadWorkload(f"pareto: expected two figures to draw against each other, found {', '.join(wanted)}")
+    y, x = wanted[0], next((name for name in wanted[1:] if views.is_time(name)), wanted[1])
+    axes = [str(name) for name in data.dims if data.sizes[name] > 1]
+    every = data[list({x: 0, y: 0, "fits": 0, "possible": 0} & data.data_vars.keys())]
+    frame = every.to_dataframe().reset_index() if data.dims else best
+    frame = frame[frame["possible"] != np.False_] if "possible" in frame else frame
+    labels = {name: views.label_of(data, name) for name in (x, y)}
+    title = title if title is not None else views.common(data, axes)
+    return plot_frontier(frame, best, x, y, names=axes, labels=labels, title=title, size=size, ax=ax)
 
 
 def _name_points(ax: Axes, best: pd.DataFrame, x: str, y: str, names: list[str], scale: float) -> None:

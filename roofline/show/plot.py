@@ -1,8 +1,27 @@
 """Every picture: rooflines, bars, grids. This room alone knows matplotlib; it draws results, it computes none."""
 
-from roofline.show.bars import plot_breakdown, plot_sensitivity
+from roofline.show.bars import plot_breakdown, plot_indices, plot_sensitivity
 from roofline.show.canvas import save
-from roofline.show.grids import plot_frontier, plot_validation
+from roofline.show.choice import plot_grid
+from roofline.show.grids import plot_frontier, plot_pareto, plot_validation
+from roofline.show.heatmaps import plot_heatmap
+from roofline.show.lines import plot_band, plot_line
+from roofline.show.odds import plot_comparison, plot_odds
 from roofline.show.rooflines import plot_roofline
 
-__all__ = ["plot_breakdown", "plot_frontier", "plot_roofline", "plot_sensitivity", "plot_validation", "save"]
+__all__ = [
+    "plot_band",
+    "plot_breakdown",
+    "plot_comparison",
+    "plot_frontier",
+    "plot_grid",
+    "plot_heatmap",
+    "plot_indices",
+    "plot_line",
+    "plot_odds",
+    "plot_pareto",
+    "plot_roofline",
+    "plot_sensitivity",
+    "plot_validation",
+    "save",
+]

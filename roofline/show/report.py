@@ -14,7 +14,7 @@ from roofline.show.words import Estimate, heading, occurring, phases, words
 if TYPE_CHECKING:
     from roofline.estimates.inference import Phase
     from roofline.hardware.chip import Chip
-    from roofline.hardware.number import Number
+    from roofline.hardware.number import Number, Scenario
 
 
 LABELS = {
@@ -182,6 +182,9 @@ def chip_table(chip: Chip, sources: bool = False, everything: bool = False) -> T
         table.notes.append(_software(chip))
     if chip.aliases:
         table.notes.append("Also called: " + ", ".join(chip.aliases) + ".")
+    if chip.scenarios:
+        ways = "; ".join(_scenario(name, one) for name, one in chip.scenarios.items())
+        table.notes.append(f"Scenarios: {ways}.")
     if chip.note:
         table.notes.append(chip.note)
     return table
@@ -193,6 +196,12 @@ def _software(chip: Chip) -> str:
     taken = [f"{kinds[kind]} {one['value']}" for kind, one in chip.default_stack.items()]
     where = f"; taken where none is named, one upon the other: for {', for '.join(taken)}" if taken else ""
     return f"Software stacks: {', '.join(chip.stacks)}{where}."
+
+
+def _scenario(name: str, one: Scenario) -> str:
+    """A scenario with its probability and what is other then."""
+    figures = ", ".join(f"{path} {_figure(n, n.value)}" for path, n in one.numbers.items())
+    return f"{name} ({one.weight:.0%}): {figures or 'as above'}"
 
 
 def figure_text(chip: Chip, path: str, value: Any) -> str:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload, NotKnown, RooflineError, UnknownName, shown
-from roofline.base.face import FLAG, NUMBER, takes
-from roofline.base.numeric import quantiles
+from roofline.base.face import FLAG, NUMBER, TEXT, optional, takes
+from roofline.base.numeric import MOST, quantiles
 from roofline.catalog.load import Model, as_chip, as_model
 from roofline.estimates.estimate import estimate
 from roofline.hardware import uncertainty
@@ -70,7 +70,27 @@ class Comparison:
     def __repr__(self) -> str:
         return f"{self.table.to_string()}\n\n{self.odds.to_string()}"
 
-    def beats(self, workload: str, chip: str, other: str, by: float = 1.0, figure: str = "") -> tuple[float, float]:
+    def probability(self, holds: np.ndarray) -> tuple[float, float]:
+        """The share of the draws in which something holds that is made of :attr:`draws`, and its standard error.
+
+        Parameters
+        ----------
+        holds : ndarray of bool
+            One a draw, such as ``(drawn["ttft_s"] <= 2) & (drawn["tpot_s"] <= 0.2)``.
+
+        Raises
+        ------
+        BadWorkload
+            For any other length.
+        """
+        count = len(next(iter(next(iter(self.draws.values())).values())))
+        if np.shape(holds) != (count,):
+            raise BadWorkload(f"probability: expected {count} values, one a draw, found the shape {np.shape(holds)}")
+        return chance.probability(np.asarray(holds, dtype=bool))
+
+    def beats(
+        self, workload: str, chip: str, other: str, by: float = 1.0, figure: str | None = None
+    ) -> tuple[float, float]:
         """The probability that one chip beats another on a workload, and its standard error.
 
         Parameters
@@ -81,6 +101,11 @@ class Comparison:
             By which factor: 1.5 is one and a half times the rate, or the time over one and a half.
         figure : str, optional
             Default: the rate per chip.
+
+        Returns
+        -------
+        tuple of float
+            Probability and standard error.
 
         Raises
         ------
@@ -102,7 +127,7 @@ class Comparison:
         return self.draws[workload, chip]
 
 
-@takes(model_error=FLAG, scenarios=FLAG)
+@takes(model_error=FLAG, scenarios=FLAG, figure=optional(TEXT))
 def compare(
     chips: Chip | str | os.PathLike[str] | Sequence[Chip | str | os.PathLike[str]],
     models: Any,
@@ -111,7 +136,7 @@ def compare(
     seed: int = 0,
     level: float = 0.9,
     by: float = 1.0,
-    figure: str = "",
+    figure: str | None = None,
     targets: Mapping[str, float] | None = None,
     model_error: bool = True,
     scenarios: bool = True,
@@ -143,7 +168,7 @@ def compare(
         Let each draw choose one of a chip's scenarios by their weights; otherwise the chips are as they stand.
     shared_error : float
         Share, from 0 to 1, of the variance of the model's error on a class of operators that chips of one family have
-        in common. Variants of one chip on one software stack have all of it in common, chips of different families none.
+        in common. Variants of one chip on one software stack have all of it in common, chips of two families none.
     **options
         As for :func:`roofline.estimate`, for every model that knows them. Where no plan is asked for (`tp`, `pp`, `ep`,
         `dp`; `devices`), a model that does not fit on one chip is split over the fewest that hold it, a power of two.
@@ -175,6 +200,9 @@ def compare(
     on = _chips(chips)
     asked = _workloads(models, options)
     cases = {(workload, chip.name): _case(model, chip, own) for workload, (model, own) in asked.items() for chip in on}
+    known = {name for est in cases.values() for name in (*est.FIGURES, *est.EXTRA)}
+    if figure is not None and figure not in known:
+        raise UnknownName("figure of the models compared", figure, known)
     weights = {key: chance.error_weights(est) if model_error else {} for key, est in cases.items()}
     names = [name for est in cases.values() for name in uncertainty.chances(est.chip, scenarios=scenarios)]
     names += [name for key, est in cases.items() for name in chance.error_names(est, weights[key])]
@@ -216,7 +244,7 @@ def _check(draws: Any, seed: Any, level: Any, by: Any, shared: Any, targets: Map
 
     whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in (draws, seed))
     need(whole and 16 <= draws <= 2**20, "draws", "a whole number from 16 to 1,048,576", draws)
-    need(whole and seed >= 0, "seed", "a whole number that is not negative", seed)
+    need(whole and 0 <= seed < 2**63, "seed", "a whole number that is not negative", seed)
     need(NUMBER.holds(level) and 0 < level < 1, "level", "a number between 0 and 1, such as 0.9", level)
     need(NUMBER.holds(by) and 0 < by < 1e9, "by", "a positive factor, such as 1.5", by)
     need(NUMBER.holds(shared) and 0 <= shared <= 1, "shared_error", "a share from 0 to 1", shared)
@@ -225,7 +253,7 @@ def _check(draws: Any, seed: Any, level: Any, by: Any, shared: Any, targets: Map
         known = {one for pair in _COLUMNS.values() for one in pair if one} | {"time_s", "power_w"}
         if name not in known:
             raise UnknownName("figure with a target", str(name), known)
-        need(NUMBER.holds(target) and target > 0, f"targets: {name}", "a positive number (SI)", target)
+        need(NUMBER.holds(target) and 0 < target < MOST, f"targets: {name}", "a positive number (SI)", target)
 
 
 def _chips(given: Any) -> list[Chip]:
@@ -336,11 +364,16 @@ def _figure(est: Any, name: str) -> float | None:
 
 
 def _odds(
-    workload: str, one: str, two: str, drawn: Mapping[tuple[str, str], Mapping[str, np.ndarray]], figure: str, by: float
+    workload: str,
+    one: str,
+    two: str,
+    drawn: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
+    figure: str | None,
+    by: float,
 ) -> dict[str, Any]:
     mine, others = drawn[workload, one], drawn[workload, two]
     usual = next(name for name in _COLUMNS["per_chip"] if name in mine)
-    name = figure if figure in mine and figure in others else usual
+    name = figure if figure is not None and figure in mine and figure in others else usual
     share, error = _beats(mine, others, name, by)
     return {"workload": workload, "chip": one, "other": two, "figure": name, "by": by, "odds": share, "error": error}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload
+from roofline.estimates import questions
 from roofline.study.definition import Grid
 from roofline.study.slabs import WHY
 
@@ -117,8 +118,9 @@ class RooflineAccessor:
 
 
 def register() -> None:
-    """Give every Dataset the accessor ``.roofline``; once a process."""
+    """Give every Dataset the accessor ``.roofline``, that with the pictures; once a process."""
     import xarray as xr
 
     if not hasattr(xr.Dataset, "roofline"):
-        xr.register_dataset_accessor("roofline")(RooflineAccessor)  # type: ignore[no-untyped-call]
+        accessor = questions.ANSWERS["accessor"]()
+        xr.register_dataset_accessor("roofline")(accessor)  # type: ignore[no-untyped-call]

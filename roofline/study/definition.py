@@ -96,6 +96,12 @@ class Grid:
             room //= found[i]
         return tuple(found)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The axes as a slab has them: the workload's last, so that points that share a chip lie side by side."""
+        places = range(len(self.axes))
+        return tuple(sorted(places, key=lambda i: (self.axes[i].kind == "size", i)))
+
     def _depth(self, i: int) -> tuple[int, int]:
         axis = self.axes[i]
         if axis.name in _INNER:

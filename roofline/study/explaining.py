@@ -105,8 +105,9 @@ def explain(est: Any, figure: str | None = None) -> Explanation:
 
     Tried are: each rate, bandwidth and capacity of the chip doubled, each latency and overhead halved, one at a time;
     twice the chips, in every way of splitting the model that there is, and the same chips split otherwise; and each
-    narrower dtype that the chip computes in, or that weights, KV cache or tables can be held in. ``clock`` and
-    ``cores.count`` move several of these at once and are left to :func:`roofline.sensitivity`.
+    narrower dtype that the chip computes in, or that weights, KV cache or tables can be held in. What
+    other figures follow (``clock``, ``cores.count``, memory channels) moves several of these at once and is left to
+    :func:`roofline.sensitivity`.
 
     Parameters
     ----------
@@ -146,7 +147,9 @@ def _options(est: Any) -> dict[str, Any]:
         kept |= {"prompt": r.prompt, "output": r.output, "prefix": r.prefix}
         kept |= {name: getattr(r.plan, name) for name in variables.PLAN}
         return kept | {"weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
-    return kept | {"devices": r.devices, "skew": r.skew, "compiled": r.compiled, "table_dtype": r.table_dtype}
+    kept |= {"devices": r.devices, "skew": r.skew, "compiled": r.compiled, "table_dtype": r.table_dtype}
+    # A placement is of so many chips and such rows: for others the tables are placed anew.
+    return kept | ({} if r.placement is None else {"placement": "auto"})
 
 
 def _of_chip(est: Any, figure: str) -> Iterator[Change]:
@@ -154,7 +157,7 @@ def _of_chip(est: Any, figure: str) -> Iterator[Change]:
     chip, changes = est.chip, {}
     for path in {**chip.defaults, **chip.numbers}:
         value, number = chip[path], chip.number(path)
-        if not path.startswith(_HARDWARE) or "spread" in path or not value:
+        if not path.startswith(_HARDWARE) or path in chip.drivers or "spread" in path or not value:
             continue
         new = value / _FACTOR if number.dimension == "time" else value * _FACTOR
         if variables.allowed(chip, path, new):

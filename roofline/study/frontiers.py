@@ -71,6 +71,12 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
     return _rows(data, counted[unbeaten(columns[counted] * signs)])
 
 
+def usual_objectives(data: xr.Dataset) -> tuple[list[str], list[str]]:
+    """What is maximised and minimised where nothing is named: the rate per chip, and the latency."""
+    tokens = "tokens_per_s_per_chip" in data
+    return ["tokens_per_s_per_chip" if tokens else "samples_per_s_per_chip"], ["tpot_s" if tokens else "latency_s"]
+
+
 def _flat(data: xr.Dataset, name: str) -> np.ndarray:
     """A variable at every point of the grid, one after the other."""
     values = data[name].broadcast_like(data).transpose(*data.dims).to_numpy()

@@ -82,7 +82,7 @@ def indices(
 
     if isinstance(draws, bool) or not isinstance(draws, int) or not 8 <= draws <= 2**16 or draws & (draws - 1):
         raise BadWorkload(f"indices: draws: expected a power of two from 8 to 65,536, found {shown(draws)}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise BadWorkload(f"indices: seed: expected a whole number that is not negative, found {shown(seed)}")
     base = estimate(as_model(model), as_chip(chip), check=False, **options)
     if np.shape(base.time_s):

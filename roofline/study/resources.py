@@ -1,30 +1,11 @@
-"""What this process may use of the machine: processors and memory, as its affinity and its control group allow."""
+"""How much memory this process may use."""
 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
-
-
-def cpus() -> int:
-    """Processors that this process may use: its affinity, its control group's quota, ``NUMBA_NUM_THREADS``."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("NUMBA_NUM_THREADS", "")
-    return max(1, min(usable, _quota(), int(asked) if asked.isdecimal() and int(asked) else usable))
-
-
-def _quota() -> int:
-    """Whole processors of the control group's quota; very many where it has none."""
-    for group in _own_groups():
-        quota, _, period = _text(group / "cpu.max").partition(" ")
-        if not quota:
-            quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
-        if quota.isdecimal() and period.isdecimal() and int(period):
-            return max(1, math.ceil(int(quota) / int(period)))
-    return 1 << 20
 
 
 def memory_bytes() -> float:

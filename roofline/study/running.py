@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any
 
+from roofline.base import cpus
 from roofline.study.definition import Cut, Grid, size_of
-from roofline.study.resources import cpus
 from roofline.study.slabs import Slabs
 
 #: What takes the answer of a slab: its index among the slabs, and its variables.
@@ -46,7 +46,7 @@ def in_threads(grid: Grid, cut: Cut, todo: Iterable[int], put: Put, told: Told) 
         return size_of(slab)
 
     waiting = list(todo)
-    threads = min(cpus(), len(waiting))
+    threads = min(cpus.available(), len(waiting))
     if threads < 2 or size_of(cut.slab(0)) < _LEAST:
         for index in waiting:
             told(one(index))

@@ -21,6 +21,9 @@ from roofline.study.variables import Variable
 if TYPE_CHECKING:
     import pandas as pd
 
+#: No limit is so large.
+_LARGEST = 1e30
+
 #: What stands for a point that breaks a limit: above every logarithm of a figure.
 _BROKEN = 1e6
 
@@ -186,7 +189,7 @@ def _limit(base: Any, name: Any, given: Any) -> _Limit:
     ends = tuple(given) if isinstance(given, tuple | list) else ()
     function = ends[0] if len(ends) == 3 else None
     least, most = ends[-2:] if len(ends) in (2, 3) else ("?", "?")
-    fine = (end is None or (NUMBER.holds(end) and math.isfinite(end)) for end in (least, most))
+    fine = (end is None or (NUMBER.holds(end) and abs(end) < _LARGEST) for end in (least, most))
     if not isinstance(name, str) or not all(fine) or (least is None and most is None):
         raise BadWorkload(
             f"search: subject_to: expected (least, most) for {shown(name)}, at most one of them None, found "

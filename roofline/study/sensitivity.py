@@ -17,12 +17,10 @@ from roofline.estimates.estimate import estimate
 from roofline.estimates.request import Options
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.study.variables import allowed
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: Figures that other figures follow in a what-if: each is changed by itself.
-_DRIVERS = ("clock", "cores.count")
 
 #: Figures that are changed in one estimate; each adds a value to every array.
 _TOGETHER = 64
@@ -85,7 +83,7 @@ def sensitivity(
         raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
     before = float(getattr(base, figure))
     rows = []
-    for block in _blocks(_changes(on, float(step))):
+    for block in _blocks(on, _changes(on, float(step))):
         after = getattr(estimate(loaded, varied(on, block), **asked), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
@@ -105,26 +103,18 @@ def _changes(chip: Chip, step: float) -> dict[str, float]:
         # Where it can be no part of a whole, the next whole one; and the other way where this one is closed.
         nearest = math.ceil if step > 0 else math.floor
         for new in (value * (1 + step), nearest(value * (1 + step)), value / (1 + step), value + 1):
-            if new != value and _allowed(chip, path, new):
+            if new != value and allowed(chip, path, new):
                 found[path] = new
                 break
     return found
 
 
-def _allowed(chip: Chip, path: str, value: float) -> bool:
-    try:
-        chip.what_if({path: value})
-    except BadWorkload:
-        return False
-    return True
-
-
-def _blocks(changes: dict[str, float]) -> Iterator[dict[str, float]]:
+def _blocks(chip: Chip, changes: dict[str, float]) -> Iterator[dict[str, float]]:
     """The changes in groups that no figure follows another in, small enough for memory."""
-    for path in _DRIVERS:
+    for path in chip.drivers:
         if path in changes:
             yield {path: changes[path]}
-    others = [path for path in changes if path not in _DRIVERS]
+    others = [path for path in changes if path not in chip.drivers]
     for start in range(0, len(others), _TOGETHER):
         yield {path: changes[path] for path in others[start : start + _TOGETHER]}
 

@@ -48,6 +48,7 @@ class Slabs:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
+        self._places = {i: place for place, i in enumerate(grid.order)}
         self._chips: dict[Any, Chip | str] = {}
         self._draws: dict[str, Chip] = {}
 
@@ -63,8 +64,9 @@ class Slabs:
         model, chip, options = self._asked(slab)
         if isinstance(chip, str):
             return self._hole(_CODES[chip])
-        shape = tuple(side.stop - side.start for side in slab)
-        return self._part(model, chip, options, self._why(model, chip, options), shape)
+        shape = tuple(slab[i].stop - slab[i].start for i in self.grid.order)
+        found = self._part(model, chip, options, self._why(model, chip, options), shape)
+        return {name: self._back(value) for name, value in found.items()}
 
     def anything_possible(self, slab: Slab) -> bool:
         """Whether the rules let any point of a slab pass."""
@@ -108,7 +110,7 @@ class Slabs:
 
     def _sizes(self, slab: Slab) -> dict[str, Any]:
         """The numeric options in the slab, each an array along its own axis, or a number."""
-        return {axis.name: _along(axis.values[slab[i]], i, len(slab))
+        return {axis.name: self._along(axis.values[slab[i]], i)
                 for i, axis in enumerate(self.grid.axes) if axis.kind == "size"}  # fmt: skip
 
     def _chip(self, model: Any, chip: Chip, options: dict[str, Any], slab: Slab, strict: bool) -> Chip | str:
@@ -122,7 +124,7 @@ class Slabs:
         found = self._chips.get(key)
         if found is None or strict:
             try:
-                found = self._variant(model, chip, software, sides, len(slab))
+                found = self._variant(model, chip, software, sides)
             except _Lacking as lacking:
                 if strict:
                     raise lacking.error from None
@@ -132,9 +134,7 @@ class Slabs:
             self._chips[key] = found
         return found
 
-    def _variant(
-        self, model: Any, chip: Chip, software: dict[str, Any], sides: list[tuple[int, Axis, slice]], axes: int
-    ) -> Chip:
+    def _variant(self, model: Any, chip: Chip, software: dict[str, Any], sides: list[tuple[int, Axis, slice]]) -> Chip:
         if self.grid.draws:
             chip = _drawn(self._settled(chip), sides[-1][2])
         try:
@@ -145,13 +145,13 @@ class Slabs:
         try:
             for i, axis, side in sides:
                 if axis.kind == "figure":
-                    changes[axis.name] = self._value(chip[axis.name], axis, side, i, axes)
+                    changes[axis.name] = self._value(chip[axis.name], axis, side, i)
             return chip.what_if(changes) if changes else chip
         except UnknownName as error:
             raise _Lacking("figure", error) from None
 
     def _settled(self, chip: Chip) -> Chip:
-        """The chip with every draw of what is uncertain about it, along the last axis.
+        """The chip with every draw of what is uncertain about it.
 
         The draws are points of one scrambled Sobol sequence over all that is uncertain about any of the chips, so that
         what two of them have in common is drawn in common.
@@ -160,17 +160,32 @@ class Slabs:
         if found is None:
             names = sorted({name for one in self.grid.chips for name in uncertainty.chances(one)})
             points = uncertainty.sobol(len(names), self.grid.draws, self.grid.seed) if names else np.zeros((0, 0))
-            found = uncertainty.settled(chip, dict(zip(names, points.T, strict=True))) if names else chip
+            after = len(self._places) - 1 - self._places[len(self._places) - 1]  # axes that follow that of the draws
+            found = uncertainty.settled(chip, dict(zip(names, points.T, strict=True)), after) if names else chip
             self._draws[chip.name] = found
         return found
 
-    def _value(self, own: Any, axis: Axis, side: slice, i: int, axes: int) -> Any:
+    def _value(self, own: Any, axis: Axis, side: slice, i: int) -> Any:
         """What a figure is in the slab: the values of its axis, or as many times the chip's own."""
         assert axis.relative is not None
-        values, relative = _along(axis.values[side], i, axes), _along(axis.relative[side], i, axes)
+        values, relative = self._along(axis.values[side], i), self._along(axis.relative[side], i)
         if np.ndim(relative) == 0:
             return values * own if relative else values
         return np.where(relative, values * own, values)
+
+    def _along(self, values: np.ndarray, i: int) -> Any:
+        """The values along the grid's i-th axis, where a slab has it; a plain number of one value."""
+        if len(values) == 1:
+            return _whole(values[0].item())
+        return values.reshape([-1 if place == self._places[i] else 1 for place in range(len(self._places))])
+
+    def _back(self, value: Any) -> Any:
+        """A variable of a slab with the axes in the grid's order."""
+        axes = len(self._places)
+        if not np.ndim(value) or axes < 2:
+            return value
+        whole = np.reshape(value, (1,) * (axes - np.ndim(value)) + np.shape(value))
+        return whole.transpose([self._places[i] for i in range(axes)])
 
     # What no plan can do ----------------------------------------------------------------------------------------
 
@@ -273,13 +288,6 @@ def _figure(est: Any, name: str) -> Any:
         return np.nan
 
 
-def _along(values: np.ndarray, i: int, axes: int) -> Any:
-    """An array along the i-th of so many axes; a plain number of one value."""
-    if len(values) == 1:
-        return _whole(values[0].item())
-    return values.reshape([-1 if i == j else 1 for j in range(axes)])
-
-
 def _whole(value: Any) -> Any:
     """A float that is whole as an int: 8 and 8.0 are one degree."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
@@ -289,8 +297,9 @@ def _drawn(chip: Chip, side: slice) -> Chip:
     """Some draws of a chip that was sampled; one of them is plain numbers."""
     if not varied(chip):
         return chip
-    own = (lambda value: value[side]) if side.stop - side.start > 1 else (lambda value: float(value[side.start]))
-    return _changed(chip, own)
+    if side.stop - side.start > 1:
+        return _changed(chip, lambda value: value[side])
+    return _changed(chip, lambda value: float(value[side].item()))
 
 
 def _changed(chip: Chip, change: Callable[[np.ndarray], Any]) -> Chip:

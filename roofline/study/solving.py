@@ -12,6 +12,7 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import FLAG, NUMBER, TEXT, takes
+from roofline.base.numeric import MOST
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
 from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
@@ -128,7 +129,7 @@ def solve(
     (``scipy.optimize.brentq``) refines on a logarithmic scale; the answer stands on the side that reaches it, at a
     step (the end of a tile) on its far edge. A dip narrower than a step of the scan can be missed.
     """
-    if not NUMBER.holds(target) or not 0 < target < math.inf:
+    if not NUMBER.holds(target) or not 0 < target < MOST:
         raise BadWorkload(f"solve: expected a positive, finite target for {shown(figure)}, found {shown(target)}")
     loaded, on = as_model(model), as_chip(chip)
     options = {name: value for name, value in options.items() if name != vary or value is not None}

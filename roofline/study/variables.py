@@ -112,7 +112,7 @@ def variable(
     if np.shape(base.time_s):
         raise BadWorkload(f"{what}: expected one point, found arrays: sweep and estimate do arrays")
     known = _LANGUAGE if isinstance(base.model, LanguageModel) else _RECOMMENDATION
-    found = _option(base, name) if name in known else _figure(base.chip, name, known, what)
+    found = _option(base, name, what) if name in known else _figure(base.chip, name, known, what)
     ends = [_end(what, base.chip, found, end, given) for end, given in (("low", low), ("high", high))]
     least, most = (own if end is None else end for own, end in zip((found.low, found.high), ends, strict=True))
     if not least <= most:
@@ -122,9 +122,14 @@ def variable(
     return Variable(found.name, found.present, least, most, found.whole, found.unit, found.of_chip)
 
 
-def _option(base: Any, name: str) -> Variable:
+def _option(base: Any, name: str, what: str) -> Variable:
     r = base.request
-    present = float(getattr(r.plan if name in PLAN else r, name))
+    given = getattr(r.plan if name in PLAN else r, name)
+    if given is None:
+        raise BadWorkload(
+            f"{what}: each table of {base.model.name} has a {name} of its own; give {name}= to begin with"
+        )
+    present = float(given)
     least, most = 1.0, float(_MOST_CHIPS)
     if name == "batch":
         least = float(max(r.plan.dp, r.devices))
@@ -192,7 +197,10 @@ def _end(what: str, chip: Chip, found: Variable, end: str, given: Any) -> float 
             return None
         raise BadWorkload(f"{what}: {found.name} is 0 on {chip.name}: give {end}=, and both above 0")
     if found.of_chip:
-        value = float(chip.what_if({found.name: given})[found.name])
+        changed = chip.what_if({found.name: given})[found.name]
+        if np.ndim(changed):
+            raise BadWorkload(f"{what}: {end}: expected one {found.unit or 'number'}, found {shown(given)}")
+        value = float(changed)
         if value == 0:
             raise BadWorkload(f"{what}: {end}: expected a positive {found.unit or 'number'} for {found.name}, found 0")
         return value
@@ -211,11 +219,13 @@ def _end(what: str, chip: Chip, found: Variable, end: str, given: Any) -> float 
 def varied(base: Any, options: Mapping[str, Any], values: Mapping[Variable, Any]) -> Any:
     """The estimate with other values of some variables: numbers, or arrays that broadcast.
 
-    Points that do not fit are marked in ``fits``.
+    Points that do not fit are marked in ``fits``. Tables that were placed stay where they are, on as many chips.
     """
     changes = {one.name: value for one, value in values.items() if one.of_chip}
     asked = {one.name: _whole(value) if one.whole else value for one, value in values.items() if not one.of_chip}
     chip = base.chip.what_if(changes) if changes else base.chip
+    if base.request.placement is not None and "devices" not in asked:
+        asked["placement"] = base.request.placement
     return estimate(base.model, chip, check=False, **{**options, **asked})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from roofline.base.numeric import Numeric, NumericLike
+from roofline.base.numeric import Numeric, NumericLike, not_negative
 from roofline.work.operator import Op
 from roofline.work.sizes import amount, whole
 
@@ -60,3 +60,8 @@ def host_copy(*, bytes: NumericLike, name: str = "host_copy", count: Numeric = 1
 def step_overhead(*, name: str = "framework", count: Numeric = 1, scope: str = "model") -> Op:
     """The fixed cost of one inference step (scheduler, launch of the graph): the chip's ``overheads.step``."""
     return Op("step_overhead", name, "", {}, count, "", scope)
+
+
+def serving(*, seconds: Numeric, name: str = "serving", count: Numeric = 1, scope: str = "model") -> Op:
+    """The fixed work of a serving process on a batch, in seconds."""
+    return Op("serving", name, "", not_negative(name, fixed_s=seconds), count, "", scope)

@@ -8,6 +8,9 @@ from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
 
+#: What a row in a host's memory costs it (s): a miss of its caches of some 100 ns, some ten of them at a time. Judgement.
+ROW_S = 1e-8
+
 #: A bag that shares neither the cache nor its launch with another.
 _ALONE: dict[str, Numeric] = {"room_share": 1.0, "warm_share": 0.0, "launches": 1.0}
 
@@ -91,6 +94,8 @@ def host_lookup(
     out_dtype: str | None = None,
     gathers: bool = True,
     kept_bytes: Numeric = 0,
+    row_s: Numeric = ROW_S,
+    remote: bool = False,
     name: str = "host_lookup",
     count: Numeric = 1,
     shard: str = "tables",
@@ -104,6 +109,10 @@ def host_lookup(
         Whether the host gathers and sums, so that pooled vectors cross the link; else rows do.
     kept_bytes : number or array
         Bytes of the chip's memory in which the rows that were used last are kept; for ``gathers=False``.
+    row_s : number or array
+        What a row costs the host (s), all of its cores at work.
+    remote : bool
+        Whether the host is a server behind the network, and not the chip's own.
 
     Raises
     ------
@@ -115,7 +124,7 @@ def host_lookup(
         **mean(name, batch=batch), **whole(name, tables=tables), **mean(name, rows=rows), **whole(name, dim=dim),
         **amount(name, pooling=pooling), **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],
         "out_width": width(out_dtype, wide(dtype)), **flags(name, gathers=gathers),
-        **not_negative(name, kept_bytes=kept_bytes), "launches": 1.0,
+        **not_negative(name, kept_bytes=kept_bytes, row_s=row_s), "launches": 1.0,
     }  # fmt: skip
     broadcastable(name, args)
-    return Op("host_lookup", name, dtype, args, count, shard, scope)
+    return Op("remote_lookup" if remote else "host_lookup", name, dtype, args, count, shard, scope)

@@ -17,6 +17,7 @@ from roofline.work.collective import (
     host_copy,
     reduce_scatter,
     send,
+    serving,
     step_overhead,
 )
 from roofline.work.elementwise import (
@@ -64,6 +65,7 @@ __all__ = [
     "rope",
     "sampling",
     "send",
+    "serving",
     "silu_mul",
     "softmax",
     "step_overhead",

@@ -1,0 +1,122 @@
+"""Kills sweeps and workers at random moments and compares bytes: ``python benchmarks/kills.py --kills 50``.
+
+Half of the kills hit a process that sweeps into a store: it is started again until the store is whole. The other half
+hit workers of a cluster on this machine while a sweep runs on it. Every store has to end with the bytes of one that
+nobody disturbed; the script says so, or exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import roofline as rl
+from roofline.study import definition
+
+MODELS, CHIPS = ["llama-3.1-8b", "dlrm-v2"], ["h100-sxm", "artemis"]
+AXES: dict[str, Any] = {
+    "batch": range(1, 65),
+    "tp": [1, 2, 3],  # the last is impossible
+    "dtype": [None, "int8"],
+    "stack": ["", "vllm"],
+    "draws": 8,
+    "memory.main.bandwidth": ["x0.5", "x1", "x1.5", "x2"],
+}
+
+
+def sweep(path: Path, client: Any = None) -> None:
+    """The sweep that is disturbed, in slabs of a few thousand points."""
+    definition.MOST = 1024
+    rl.sweep(MODELS, CHIPS, to=path, client=client, progress=False, **AXES)
+
+
+def bytes_of(path: Path) -> dict[str, str]:
+    """A digest of every file of a store."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def kill_sweeps(kills: int, folder: Path, straight: dict[str, str], luck: random.Random) -> tuple[int, int]:
+    """Kill the process that sweeps, so many times; stores that became whole, and those of them that differ."""
+    path, whole, wrong, longest = folder / "killed.zarr", 0, 0, 8.0
+    while kills:
+        start = time.monotonic()
+        child = subprocess.Popen([sys.executable, __file__, "--child", str(path)])
+        try:
+            child.wait(timeout=luck.uniform(0.2, longest))
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            kills -= 1
+            continue
+        if child.returncode:
+            raise SystemExit(f"the sweep failed by itself: {child.returncode}")
+        longest = max(2.0, time.monotonic() - start)
+        whole, wrong = whole + 1, wrong + (bytes_of(path) != straight)
+        shutil.rmtree(path)
+    sweep(path)  # the last one to its end, undisturbed
+    return whole + 1, wrong + (bytes_of(path) != straight)
+
+
+def kill_workers(kills: int, folder: Path, straight: dict[str, str], luck: random.Random) -> tuple[int, int]:
+    """Kill workers while a sweep runs on them, so many times; stores that became whole, and those that differ."""
+    from distributed import Client, LocalCluster
+
+    path, whole, wrong = folder / "workers.zarr", 0, 0
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=60) as cluster,
+        Client(cluster) as client,
+    ):
+        while kills:
+            running = threading.Thread(target=sweep, args=(path, client))
+            running.start()
+            while kills and running.is_alive():
+                running.join(timeout=luck.uniform(0.2, 3.0))
+                alive = [worker.pid for worker in cluster.workers.values() if worker.pid]
+                if running.is_alive() and alive:
+                    os.kill(luck.choice(alive), signal.SIGKILL)
+                    kills -= 1
+            running.join()
+            whole, wrong = whole + 1, wrong + (bytes_of(path) != straight)
+            shutil.rmtree(path)
+    return whole, wrong
+
+
+def main() -> None:
+    """Kill, compare, say what came of it."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--kills", type=int, default=50)
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.child:
+        return sweep(given.child)
+    luck, bad = random.Random(given.seed), 0
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        sweep(folder / "straight.zarr")
+        straight = bytes_of(folder / "straight.zarr")
+        print(f"undisturbed: {len(straight)} files")
+        for what, kill, count in (
+            ("the sweep's process", kill_sweeps, given.kills - given.kills // 2),
+            ("workers", kill_workers, given.kills // 2),
+        ):
+            whole, wrong = kill(count, folder, straight, luck)
+            print(f"{count} kills of {what}: {whole} stores became whole, {wrong} of them with other bytes", flush=True)
+            bad += wrong
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
