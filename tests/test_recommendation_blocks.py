@@ -12,7 +12,6 @@ from roofline.catalog.load import load_model
 from roofline.models import description
 from roofline.models.recommender import Recommender
 
-
 # Linear and causal attention FLOP a token, over all layers: 2 d h (4 dqk + d) and, at length N, 2 h (dqk + dv) N / 2.
 HSTU = {
     "hstu-ml-1m": (200, 50_000, 40_000),
@@ -114,7 +113,7 @@ def test_a_measured_popularity_is_tables_of_equal_rows() -> None:
     assert one.lookups == 10
     even = model(top, tables=[{**sizes, "pooling": 10}])
     assert rl.estimate(one, "mtia-2i", batch=512).time_s < rl.estimate(even, "mtia-2i", batch=512).time_s
-    with pytest.raises(BadModel, match="shares of the rows that sum to 1, found 0.9"):
+    with pytest.raises(BadModel, match=r"shares of the rows that sum to 1, found 0\.9"):
         model(top, tables=[{**sizes, "popularity": [[0.5, 0.5], [0.4, 0.5]]}])
     with pytest.raises(BadModel, match="skew or popularity"):
         model(top, tables=[{**sizes, "skew": 1.0, "popularity": [[0.5, 0.5], [0.5, 0.5]]}])
