@@ -404,10 +404,12 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> R
     if isinstance(asked, Placement):
         found = (asked.model.name, asked.devices, asked.table_dtype)
         wanted = (model.name, request.devices, table_dtype)
-        if np.ndim(request.devices) or found != wanted:
-            names = ("model", "devices", "table dtype")
-            wrong = ", ".join(f"{n} {w}, found {f}" for n, w, f in zip(names, wanted, found, strict=True) if w != f)
-            raise BadWorkload(f"placement: expected one for {wrong or 'one number of devices'}")
+        if isinstance(request.devices, np.ndarray):
+            raise BadWorkload("placement: expected one number of devices, found several; estimate them one by one")
+        names = ("model", "devices", "table dtype")
+        wrong = ", ".join(f"{n} {w}, found {f}" for n, w, f in zip(names, wanted, found, strict=True) if w != f)
+        if wrong:
+            raise BadWorkload(f"placement: expected one for {wrong}")
         return replace(request, placement=asked)
     if not isinstance(asked, str):
         raise BadWorkload(f"placement: expected 'even', 'auto' or a placement of rl.place, found {shown(asked)}")
