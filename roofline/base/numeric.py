@@ -80,10 +80,8 @@ def number(where: str, name: str, value: object) -> Numeric:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MOST:
         return math.inf if value > 0 else -math.inf
     # What comes from another operator is as it should be: in a sweep, copies cost as much as the costs themselves.
-    if type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= MOST_AXES:
-        found: Numeric = value
-    else:
-        found = as_numeric(value, f"{where}: {name}")
+    ready = type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= MOST_AXES
+    found = cast("Numeric", value) if ready else as_numeric(value, f"{where}: {name}")
     array = np.asarray(found)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {shown(value)}")
