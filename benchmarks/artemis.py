@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import roofline as rl
 from roofline.base import units
+from roofline.fidelity import recommendation
 
 SAME = [
     ("clock", "clock"),
@@ -91,8 +92,31 @@ def throughput() -> list[str]:
     return rows
 
 
+WORTH = """
+## What HBM and SRAM are worth to each class of model
+
+Throughput (fp16, batches in a pipeline) over that of the estimate as it is, by class of Meta's models (`roofline models
+meta-retrieval` and so on; shapes ours), DLRM-v2 and RM2. Lookups wait for their latency: v1's software keeps few rows under
+way, the estimate some more, so that SRAM (rows found nearer), cores and rows under way move the ranking models, and
+bandwidth hardly does. Bandwidth is for long rows and for weights that the SRAM does not hold: the HSTU classes.
+"""
+
+
+def worth() -> list[str]:
+    rows = [WORTH]
+    lpddr, hbm = (recommendation.worth(name) for name in ("artemis", "artemis-hbm"))
+    gain = hbm["samples/s"] / lpddr["samples/s"]
+    changes = list(recommendation.CHANGES)
+    rows.append("| class | samples/s | HBM for LPDDR | " + " | ".join(changes) + " |")
+    rows.append("| --- | ---: | ---: |" + " ---: |" * len(changes))
+    for name, line in lpddr.iterrows():
+        cells = " | ".join(f"{line[words]:.2f}" for words in changes)
+        rows.append(f"| {name} | {line['samples/s']:,.0f} | {gain[name]:.2f} | {cells} |")
+    return rows
+
+
 def main() -> None:
-    print("\n".join([TEXT, *figures("artemis"), *figures("artemis-hbm"), *throughput()]))
+    print("\n".join([TEXT, *figures("artemis"), *figures("artemis-hbm"), *throughput(), *worth()]))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ all chips and workloads; in each draw every chip takes its best plan; what is to
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from pages import compared, odds, ratio, save, spread, table, within, write
+from pages import chequer, chip_of, compared, intervals, odds, ratio, run, save, spread, table, within, write
 
 import roofline as rl
 
@@ -40,13 +39,10 @@ LANGUAGE = {
     "llama-3.1-70b": {"ttft_s": 2.0, "tpot_s": 0.2},
 }
 PROMPT, OUTPUT = 1024, 256
-SEQUENCES = (1, 8, 32)
+SEQUENCES = (1, 8, 32, 128)
 
-#: The most chips that one copy of a model is split over: two of a module, or eight of a server.
-MOST = {"recommendation": 2, "language": 8}
-
-#: Chips of a server: Yosemite V3 with MTIA v1 (a summary of ISCA 2023), Grand Teton with MTIA 2i (ISCA 2025), HGX.
-SERVER = {"mtia-v1": 12, "mtia-2i": 24, "h100-sxm": 8}
+#: The most chips that one copy of a model is split over.
+MOST = {"recommendation": 4, "language": 8}
 
 LPDDR, HBM = "artemis[scenario=lpddr]", "artemis[scenario=hbm]"
 TITLES = {
@@ -55,17 +51,12 @@ TITLES = {
 }  # fmt: skip
 
 
-def chips() -> list[Any]:
-    """The chips, Artemis as it is (in each draw one of its scenarios) and in each scenario."""
-    artemis = rl.load_chip("artemis")
-    return ["mtia-v1", artemis, artemis.scenario("lpddr"), artemis.scenario("hbm"), "mtia-2i", "h100-sxm"]
-
-
 def plans(small: bool) -> dict[str, list[dict[str, Any]]]:
     """Every plan that a chip may choose from, of each model; fp16 throughout."""
     models = ["meta-lc1", "meta-hc4"] if small else RECOMMENDATION
     batches = BATCHES[:1] if small else BATCHES
-    found = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in (1, 2) for b in batches] for m in models}
+    counts = (1,) if small else (1, 2, 4)
+    found = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in counts for b in batches] for m in models}
     shape = {"dtype": "fp16", "prompt": PROMPT, "output": OUTPUT}
     for model in ["llama-2-7b"] if small else LANGUAGE:
         widths, batches = ((1,), SEQUENCES[:1]) if small else ((1, 2, 4, 8), SEQUENCES)
@@ -84,9 +75,9 @@ def limits(model: str) -> dict[str, float]:
 def study(small: bool = False) -> dict[str, Any]:
     """All that the page tells; of each model and chip the rate per chip and per watt in each draw."""
     asked = plans(small)
-    found = compared(chips(), asked, 16 if small else 512)
+    found = compared([chip_of(c) for c in TITLES], asked, 16 if small else 512)
     pairs = [(model, chip) for model in asked for chip in TITLES]
-    lpddr = rl.load_chip("artemis").scenario("lpddr")
+    lpddr = chip_of(LPDDR)
     language = {m: limit["tpot_s"] for m, limit in LANGUAGE.items() if m in asked and m != "llama-3.1-70b"}
     options = {"batch": 1, "prompt": PROMPT, "output": OUTPUT, "dtype": "fp16"}
     bandwidths = {"memory.main.bandwidth": np.geomspace(150e9, 3.5e12, 6 if small else 48)}
@@ -122,45 +113,52 @@ def share(holds: np.ndarray) -> str:
     return f"{100 * float(np.mean(holds)):.0f} %"
 
 
-def span(values: list[float], form: str) -> str:
-    """The least and the most."""
-    return f"{min(values):{form}} to {max(values):{form}}"
-
-
 def in_short(f: dict[str, Any]) -> str:
     """The findings, a line each."""
     best, alone, room = f["best"], f["alone"], f["room"]
     models = [m for m in f["asked"] if m in RECOMMENDATION]
-    language = [m for m in f["asked"] if m in LANGUAGE]
-    on_one = [100 * float(np.mean(alone[m, "artemis"])) for m in models]
-    on_two = [100 * float(np.mean(best[m, "artemis"][0] > 0)) for m in models]
-    where_room = [
-        100 * float(np.mean(alone[m, "artemis"][room[m, "artemis"]])) for m in models if room[m, "artemis"].any()
-    ]
-    per_chip = [float(np.median(ratio(best[m, "artemis"][0], best[m, "h100-sxm"][0]))) for m in models]
-    per_watt = [float(np.median(ratio(best[m, "artemis"][1], best[m, "h100-sxm"][1]))) for m in models]
-    by_hbm = [float(np.median(ratio(best[m, HBM][0], best[m, LPDDR][0]))) for m in models]
+
+    def percent(chip: str, split: bool) -> str:
+        shares = [float(np.mean(best[m, chip][0] > 0 if split else alone[m, chip])) for m in models]
+        return f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %"
+
+    def times(one: str, other: str, which: int) -> str:
+        medians = [np.median(r) for m in models if len(r := ratio(best[m, one][which], best[m, other][which]))]
+        return f"{min(medians):.2g} to {max(medians):.2g}"
+
+    where_room = [np.mean(alone[m, "artemis"][room[m, "artemis"]]) for m in models if room[m, "artemis"].any()]
     lines = [
-        f"- **Recommendation.** One Artemis serves the models with a probability of {span(on_one, '.0f')} %, one or two "
-        f"of them with {span(on_two, '.0f')} %. What is in doubt is the room for the tables, not the speed: where they "
-        f"fit one chip, it meets the target in {span(where_room, '.0f')} % of the draws.",
-        f"- **Against the H100.** An Artemis does {span(per_chip, '.2f')} of the work of an H100, and for a watt at the "
-        f"wall {span(per_watt, '.1f')} times as much (medians, from model to model; intervals below).",
-        f"- **LPDDR or HBM.** HBM makes the recommendation models {span(by_hbm, '.2f')} times as fast a chip, and holds "
-        f"less: on one chip it serves them with {span([100 * float(np.mean(alone[m, HBM])) for m in models], '.0f')} %, "
-        f"LPDDR with {span([100 * float(np.mean(alone[m, LPDDR])) for m in models], '.0f')} %. For language it decides.",
+        f"- **Recommendation.** One Artemis serves these models with a probability of {percent('artemis', False)} "
+        f"(from model to model), one to {MOST['recommendation']} chips with {percent('artemis', True)}. In doubt is "
+        f"the room for the tables, not the speed: where they fit one chip, the target is met in "
+        f"{100 * min(where_room):.0f} to {100 * max(where_room):.0f} % of the draws.",
+        f"- **Against the H100 and MTIA v1.** An Artemis does {times('artemis', 'h100-sxm', 0)} of the work of an H100, "
+        f"and for a watt {times('artemis', 'h100-sxm', 1)} times as much; of MTIA v1 {times('artemis', 'mtia-v1', 0)} "
+        f"times a chip and {times('artemis', 'mtia-v1', 1)} times a watt (medians of each model).",
+        f"- **LPDDR or HBM.** For recommendation HBM is {times(HBM, LPDDR, 0)} times as fast a chip, and has less room: "
+        f"one chip serves with {percent(HBM, False)}, with LPDDR {percent(LPDDR, False)}. For language it is what decides.",
     ]
-    for m in language:
+    for m in (m for m in f["asked"] if m in LANGUAGE):
         lines.append(
-            f"- **{name(m)}**, on one chip or up to {MOST['language']}: Artemis {odds(f['comparison'], best[m, 'artemis'][0] > 0)} "
-            f"(LPDDR {share(best[m, LPDDR][0] > 0)}, HBM {share(best[m, HBM][0] > 0)}); on one alone "
-            f"{share(alone[m, 'artemis'])} (LPDDR {share(alone[m, LPDDR])}, HBM {share(alone[m, HBM])})."
+            f"- **{name(m)}.** One chip alone meets {targets(m)} with {share(alone[m, LPDDR])} if it has LPDDR, "
+            f"{share(alone[m, HBM])} if it has HBM, {odds(f['comparison'], alone[m, 'artemis'])} as things stood; up to "
+            f"{MOST['language']} chips together with {odds(f['comparison'], best[m, 'artemis'][0] > 0)}, at "
+            f"{float(np.median(ratio(best[m, 'artemis'][0], best[m, 'h100-sxm'][0]))):.2g} of an H100's tokens a chip "
+            f"(median). MTIA 2i: alone {share(alone[m, 'mtia-2i'])}, together {share(best[m, 'mtia-2i'][0] > 0)}."
         )
+    came = rl.load_chip("mtia-2i")["memory.dram.bandwidth"]
     for m, found in f["needed"].items():
         lines.append(
-            f"- {name(m)} on one chip with one request, as expected: {found.text} of memory bandwidth for {1e3 * found.target:g} ms a token."
+            f"- For 60 ms a token of {name(m)}, one request at a time, a chip needs {found.text} of memory bandwidth. The "
+            f"estimate of LPDDR is 293 GB/s (165 to 400); MTIA 2i came with {came / 1e9:.1f} GB/s, and misses it."
         )
     return "\n".join(lines)
+
+
+def targets(model: str) -> str:
+    """Latency targets in words."""
+    limit = LANGUAGE[model]
+    return f"{1e3 * limit['ttft_s']:,.0f} ms to the first token and {1e3 * limit['tpot_s']:.0f} ms a token"
 
 
 def served(f: dict[str, Any]) -> str:
@@ -227,62 +225,41 @@ def doubts(f: dict[str, Any]) -> str:
 
 
 def draw_served(f: dict[str, Any], folder: Path) -> None:
-    """The probabilities as a chequered page."""
-    models, shown = list(f["asked"]), list(TITLES)
-    figure, panels = plt.subplots(1, 2, figsize=(11, 0.42 * len(models) + 1.6), sharey=True, layout="constrained")
-    for panel, title, of in (
-        (panels[0], "on one chip", lambda m, c: np.mean(f["alone"][m, c])),
-        (
-            panels[1],
-            "split over up to two chips (recommendation) or eight",
-            lambda m, c: np.mean(f["best"][m, c][0] > 0),
-        ),
-    ):
-        shares = np.array([[of(m, c) for c in shown] for m in models])
-        panel.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-        for (row, column), value in np.ndenumerate(shares):
-            colour = "white" if value > 0.6 else "black"
-            panel.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
-        panel.set_xticks(range(len(shown)), [TITLES[c] for c in shown], rotation=30, ha="right")
-        panel.set_yticks(range(len(models)), [name(m) for m in models])
-        panel.set_title(title, fontsize=10)
+    """The probabilities, alone and split."""
+    rows, columns = [name(m) for m in f["asked"]], list(TITLES.values())
+    figure, panels = plt.subplots(1, 2, figsize=(11, 0.42 * len(rows) + 1.6), sharey=True, layout="constrained")
+    alone = np.array([[np.mean(f["alone"][m, c]) for c in TITLES] for m in f["asked"]])
+    split = np.array([[np.mean(f["best"][m, c][0] > 0) for c in TITLES] for m in f["asked"]])
+    chequer(panels[0], alone, rows, columns, "on one chip")
+    chequer(panels[1], split, rows, columns, "split over up to four chips (recommendation) or eight")
     figure.suptitle("Probability that the targets are met", fontsize=11)
     save(folder, "served.png", figure)
 
 
 def draw_against(f: dict[str, Any], folder: Path) -> None:
-    """Rates per chip and per watt over the H100's: medians and 90 % of the draws."""
-    models, shown = list(f["asked"]), ["mtia-v1", LPDDR, HBM, "mtia-2i"]
-    figure, panels = plt.subplots(1, 2, figsize=(11, 0.5 * len(models) + 1.6), sharey=True, layout="constrained")
-    for which, panel, title in ((0, panels[0], "per chip"), (1, panels[1], "per watt at the wall")):
-        for place, (chip, mark) in enumerate(zip(shown, "vosD", strict=True)):
-            for row, m in enumerate(models):
-                found = ratio(f["best"][m, chip][which], f["best"][m, "h100-sxm"][which])
-                if len(found):
-                    low, middle, high = np.percentile(found, [5, 50, 95])
-                    label = f"Artemis {TITLES[chip]}" if "artemis" in chip else TITLES[chip]
-                    panel.errorbar(
-                        middle, row + 0.18 * (place - 1.5), xerr=[[middle - low], [high - middle]], fmt=mark,
-                        color=f"C{place}", markersize=4, linewidth=1.2, label=label if row == 0 else None,
-                    )  # fmt: skip
-        panel.axvline(1, color="0.4", linewidth=0.9)
-        panel.set_xscale("log")
-        panel.set_yticks(range(len(models)), [name(m) for m in models])
-        panel.set_xlabel(f"{title}, H100 = 1; where both serve")
-        panel.grid(axis="x", alpha=0.3)
+    """Rates per chip and per watt over the H100's."""
+    rows = [name(m) for m in f["asked"]]
+    labels = {"mtia-v1": "MTIA v1", LPDDR: "Artemis with LPDDR", HBM: "Artemis with HBM", "mtia-2i": "MTIA 2i"}
+    figure, panels = plt.subplots(1, 2, figsize=(11, 0.5 * len(rows) + 1.6), sharey=True, layout="constrained")
+    for which, title in ((0, "per chip, H100 = 1; where both serve"), (1, "per watt at the wall, H100 = 1")):
+        found = {
+            label: [ratio(f["best"][m, chip][which], f["best"][m, "h100-sxm"][which]) for m in f["asked"]]
+            for chip, label in labels.items()
+        }
+        intervals(panels[which], found, rows, title)
     panels[0].invert_yaxis()
-    panels[0].legend(fontsize=8, loc="upper left")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
     save(folder, "against_h100.png", figure)
 
 
 def draw_bandwidth(f: dict[str, Any], folder: Path) -> None:
     """Time per token over memory bandwidth, and where LPDDR, HBM and MTIA 2i lie."""
     axes = f["grid"].roofline.band("memory.main.bandwidth", "model", title="One request on one Artemis, any memory")
-    for chip, words in ((LPDDR, "LPDDR"), (HBM, "HBM")):
-        number = rl.load_chip("artemis").scenario(words.lower()).numbers["memory.dram.bandwidth"]
+    for words, chip in (("LPDDR", LPDDR), ("HBM", HBM)):
+        number = chip_of(chip).numbers["memory.dram.bandwidth"]
         axes.axvspan(number.low, number.high, color="0.5", alpha=0.15, zorder=0)
         axes.text(
-            np.sqrt(number.low * number.high), axes.get_ylim()[1], f"{words}\\n", ha="center", va="top", fontsize=9
+            np.sqrt(number.low * number.high), axes.get_ylim()[1], f"{words}\n", ha="center", va="top", fontsize=9
         )
     axes.axvline(rl.load_chip("mtia-2i")["memory.dram.bandwidth"], color="C3", linewidth=1, linestyle="--")
     axes.axhline(LANGUAGE["llama-2-7b"]["tpot_s"], color="0.2", linewidth=1, linestyle=":")
@@ -305,15 +282,7 @@ def write_page(f: dict[str, Any], folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> Path:
     """Run the study and write its page; returns the folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--small", action="store_true", help="a small grid, in seconds; the page is then not the real one"
-    )
-    parser.add_argument("--out", type=Path, help="where to write the page (default: beside this file)")
-    asked = parser.parse_args(arguments)
-    folder: Path = asked.out or HERE / ("artemis-small" if asked.small else "artemis")
-    write_page(study(asked.small), folder)
-    return folder
+    return run(study, write_page, __file__, __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""What both studies need to say what they found: the best plan in every draw, and tables, numbers and pictures of a page."""
+"""What both studies need: the best plan in every draw; tables, pictures and the page of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import pyplot as plt
 
 import roofline as rl
 
@@ -15,6 +17,13 @@ matplotlib.use("Agg")
 
 #: Batches of a recommendation model follow each other in a pipeline (copy, compute, answer); tokens are output tokens.
 RATE = {"recommendation": "pipelined_samples_per_s", "language": "tokens_per_s"}
+
+
+def chip_of(name: str) -> Any:
+    """A chip by its name, also in one of its scenarios: ``artemis[scenario=hbm]``."""
+    plain, _, scenario = name.rstrip("]").partition("[scenario=")
+    chip = rl.load_chip(plain)
+    return chip.scenario(scenario) if scenario else chip
 
 
 def compared(chips: Sequence[Any], plans: Mapping[str, Sequence[dict[str, Any]]], draws: int) -> dict[str, Any]:
@@ -62,6 +71,27 @@ def spread(values: np.ndarray, form: str = ".2g") -> str:
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
+def enough(values: np.ndarray) -> tuple[float, float]:
+    """The median, and what is enough in nine draws of ten."""
+    middle, high = np.quantile(values, [0.5, 0.9], method="higher")
+    return float(middle), float(high)
+
+
+def count(number: float) -> str:
+    """A number to three digits; a dash for what cannot be."""
+    return f"{float(f'{number:.3g}'):,.0f}" if np.isfinite(number) else "–"
+
+
+def pair(values: np.ndarray, form: Any = count) -> str:
+    """What is expected, and in brackets what is enough nine times in ten."""
+    return f"{form(values[0])} ({form(values[1])})" if np.isfinite(values[0]) else "not served"
+
+
+def mega(value: float) -> str:
+    """Millions."""
+    return f"{value / 1e6:,.2g}" if value < 1e8 else count(value / 1e6)
+
+
 def odds(comparison: Any, holds: np.ndarray) -> str:
     """A probability and its Monte-Carlo standard error, in percent."""
     share, error = comparison.probability(holds)
@@ -82,8 +112,75 @@ def write(folder: Path, text: str) -> None:
 
 def save(folder: Path, name: str, figure: Any) -> None:
     """A picture of the page; without the version of what drew it, so that the same picture has the same bytes."""
-    from matplotlib import pyplot as plt
-
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
+
+
+def chequer(panel: Any, shares: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str) -> None:
+    """Probabilities as a page of shaded squares."""
+    panel.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    for (row, column), value in np.ndenumerate(shares):
+        colour = "white" if value > 0.6 else "black"
+        panel.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=9)
+    panel.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_title(title, fontsize=10)
+
+
+def intervals(panel: Any, found: Mapping[str, Sequence[np.ndarray]], rows: Sequence[str], title: str) -> None:
+    """Medians and 90 % of the draws over a logarithmic axis: label -> the draws of each row."""
+    for place, (label, several) in enumerate(found.items()):
+        named: str | None = label
+        for row, values in enumerate(several):
+            if len(values):
+                low, middle, high = np.percentile(values, [5, 50, 95])
+                panel.errorbar(
+                    middle, row + 0.18 * (place - (len(found) - 1) / 2), xerr=[[middle - low], [high - middle]],
+                    fmt="vosD"[place], color=f"C{place}", markersize=4, linewidth=1.2, label=named,
+                )  # fmt: skip
+                named = None
+    panel.axvline(1, color="0.4", linewidth=0.9)
+    panel.set_xscale("log")
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_xlabel(title)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def bars(panel: Any, parts: Mapping[str, Sequence[np.ndarray]], rows: Sequence[str], title: str) -> None:
+    """Bars end to end: label -> of each row what is expected and what is enough, to which a whisker leads."""
+    ends = np.zeros((len(rows), 2))
+    for place, (label, several) in enumerate(parts.items()):
+        colour = f"C{place}" if label else "0.6"
+        panel.barh(range(len(rows)), [values[0] for values in several], left=ends[:, 0], color=colour, label=label)
+        ends = ends + np.array(several)
+    for row, (expected, sure) in enumerate(ends):
+        last = sure if np.isfinite(sure) else expected
+        panel.plot([expected, last], [row, row], color="0.2", linewidth=1.2, marker="|")
+        panel.text(last, row, f"  {count(expected) if expected > 1000 else f'{expected:.2g}'}", va="center")
+    panel.set(yticks=range(len(rows)), yticklabels=rows, xlabel=title, xlim=(0, 1.2 * panel.get_xlim()[1]))
+
+
+def frontiers(panel: Any, grids: Mapping[str, Any], limit: float, title: str) -> None:
+    """Tokens a second and chip over time per token: the best plans of each chip, and the target."""
+    for place, (label, grid) in enumerate(grids.items()):
+        best = rl.pareto(grid, maximise="tokens_per_s_per_chip", minimise="tpot_s").sort_values("tpot_s")
+        panel.plot(best["tpot_s"], best["tokens_per_s_per_chip"], color=f"C{place}", label=label)
+    panel.axvline(limit, color="0.3", linestyle=":", linewidth=1)
+    panel.set(xscale="log", yscale="log", xlabel="time per output token (s)", title=title)
+    panel.grid(alpha=0.3)
+
+
+def run(
+    study: Callable[[bool], Any], write_page: Callable[[Any, Path], None], script: str, said: str | None,
+    arguments: Sequence[str] | None,
+) -> Path:  # fmt: skip
+    """The command of a study: make it and write its page; returns the folder."""
+    parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="a small grid, in seconds: to see that it runs")
+    parser.add_argument("--out", type=Path, help="folder for the page (default: beside the script)")
+    asked = parser.parse_args(arguments)
+    beside = Path(script).with_suffix("")
+    folder: Path = asked.out or beside.with_name(beside.name + ("-small" if asked.small else ""))
+    write_page(study(asked.small), folder)
+    return folder

@@ -156,7 +156,10 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text, file: str) -> Any:
-    namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function)
+    from roofline.kernels import sums
+
+    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost, sums.add)
+    namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, file, "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
 
@@ -224,8 +227,8 @@ def _tell(what: str, message: str) -> None:
 _TOLD: set[str] = set()
 
 
-def _jitted_globals(function: Callable[..., Any]) -> dict[str, Any]:
-    """The kernel and every helper it can reach, each compiled, under the names its module calls them by.
+def _jitted_globals(function: Callable[..., Any], *others: Callable[..., Any]) -> dict[str, Any]:
+    """Functions and every helper they can reach, each compiled, under the names that their modules call them by.
 
     Rounding gives floats: Python's integers have no bound, compiled ones have 64 bits and no vector instructions.
     """
@@ -247,7 +250,8 @@ def _jitted_globals(function: Callable[..., Any]) -> dict[str, Any]:
         return done[f]
 
     # numba imports the module of a cached function by name when it loads it.
-    return {function.__name__: compiled(function), "__builtins__": __builtins__, "__name__": function.__module__}
+    called = {f.__name__: compiled(f) for f in (function, *others)}
+    return {**called, "__builtins__": __builtins__, "__name__": function.__module__}
 
 
 def _known(value: Any) -> bool:
@@ -290,13 +294,15 @@ def plainly(function: Callable[..., Any], arguments: Sequence[Any], size: int) -
     return np.array([function(*point) for point in points], dtype=np.float64).T.reshape(-1, size)
 
 
-def block(function: Callable[..., Any], size: int) -> Any:
+def block(function: Callable[..., Any], form: str, size: int) -> Any:
     """The compiled loop of a kernel over a block of points; None where plain Python is sooner done with `size` points.
 
-    It is called with the scratch, the arguments that are no columns, the columns' values where they are constant, their
-    places in the scratch (-1 where constant), and the number of points; see :mod:`roofline.kernels._loops`.
+    ``block`` leaves the costs in the scratch, ``summed`` adds them up. It is called with the scratch, the arguments
+    that are no columns, the columns' values where they are constant, their places in the scratch (-1 where constant),
+    how often the operator runs (a number, and the place of a column or -1), and the number of points; see
+    :mod:`roofline.kernels._loops`.
     """
-    return _compile(function, "block") if worth_compiling(function, "block", size) else None
+    return _compile(function, form) if worth_compiling(function, form, size) else None
 
 
 def step(function: Callable[..., Any]) -> Any:

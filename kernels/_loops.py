@@ -38,18 +38,19 @@ class Text(NamedTuple):
     source: str
     signature: Callable[[], tuple[Any, ...]]  # made where numba is there
     custom: bool  # whether it is around a block form, not around the scalar kernel
+    form: str
 
 
 def text(
     function: Callable[..., Any], form: str, columns: tuple[str, ...], block_form: Callable[..., Any] | None
 ) -> Text:
-    """The loop of a form around a function: ``points``, ``block`` or ``step``."""
+    """The loop of a form around a function: ``points``, ``block``, ``summed`` or ``step``."""
     name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_{form}"
     if form == "points":
         return _points(function, name)
     if form == "step":
         return _step(function, name)
-    return _block(function, name, columns, block_form)
+    return _block(function, name, columns, block_form, form == "summed")
 
 
 def _stores(target: str) -> str:
@@ -73,17 +74,21 @@ def _points(function: Callable[..., Any], name: str) -> Text:
 
         return (float64[:, ::1], int64[::1], *[float64[::1]] * count)
 
-    return Text(name, source, signature, False)
+    return Text(name, source, signature, False, "points")
 
 
 def _block(
-    function: Callable[..., Any], name: str, columns: tuple[str, ...], block_form: Callable[..., Any] | None
+    function: Callable[..., Any],
+    name: str,
+    columns: tuple[str, ...],
+    block_form: Callable[..., Any] | None,
+    summed: bool,
 ) -> Text:
-    """Arguments that are columns are rows of the scratch, the others are numbers."""
+    """Arguments that are columns are rows of the scratch, the others are numbers. `summed`: the costs are added up."""
     names = list(inspect.signature(function).parameters)
     alone = [n for n in names if n not in columns]
     source = (
-        f"def {name}(scratch, numbers, values, places, size):\n"
+        f"def {name}(scratch, numbers, values, places, times, times_place, size):\n"
         f"    for i in range({len(columns)}):\n"
         f"        if places[i] < 0:\n"
         f"            value = values[i]\n"
@@ -97,20 +102,20 @@ def _block(
     source += "".join(f"    {n} = numbers[{i}]\n" for i, n in enumerate(alone))
     if block_form is not None:
         source += f"    {block_form.__name__}({', '.join(['scratch', 'size', *alone])})\n"
+        source += "    add(scratch, times, times_place, size)\n" if summed else ""
     else:
         rows = {n: f"scratch[{i * ROW} + p]" for i, n in enumerate(n for n in names if n in columns)}
         point = ", ".join(rows.get(n, n) for n in names)
+        source += "    set_times(scratch, times, times_place, size)\n" if summed else ""
         source += f"    for p in range(size):\n        cost = {function.__name__}({point})\n"
-        source += "".join(
-            f"        scratch[{(COST + q) * ROW} + p] = cost[{q}]\n" for q in range(len(Quantities._fields))
-        )
+        source += f"        {'add_cost' if summed else 'store'}(scratch, p, cost)\n"
 
     def signature() -> tuple[Any, ...]:
         from numba import float64, int64
 
-        return (float64[::1], float64[::1], float64[::1], int64[::1], int64)
+        return (float64[::1], float64[::1], float64[::1], int64[::1], float64, int64, int64)
 
-    return Text(name, source, signature, block_form is not None)
+    return Text(name, source, signature, block_form is not None, "summed" if summed else "block")
 
 
 def _step(function: Callable[..., Any], name: str) -> Text:
@@ -125,4 +130,4 @@ def _step(function: Callable[..., Any], name: str) -> Text:
         types = {"Scratch": float64[::1], "Codes": uint8[::1], "int": int64, "float": float64}
         return tuple(types[kind] for kind in kinds)
 
-    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", signature, False)
+    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", signature, False, "step")

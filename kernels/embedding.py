@@ -9,7 +9,7 @@ from roofline.kernels.lookups import INDEX_BYTES, lookup_s, lookups_missed
 from roofline.kernels.quantities import Quantities
 
 
-@kernel("batch")
+@kernel("batch", "room_share", "warm_share")
 def embedding_bag(
     batch: float,
     tables: float,

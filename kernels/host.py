@@ -66,7 +66,7 @@ def fetched_from(
     )
 
 
-@kernel
+@kernel("batch")
 def host_lookup(
     batch: float,
     tables: float,
@@ -116,7 +116,7 @@ def host_lookup(
     )  # fmt: skip
 
 
-@kernel
+@kernel("batch")
 def remote_lookup(
     batch: float,
     tables: float,
@@ -156,7 +156,7 @@ def remote_lookup(
     )  # fmt: skip
 
 
-@kernel
+@kernel("fixed_s")
 def serving(
     fixed_s: float,
 ) -> Quantities:

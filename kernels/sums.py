@@ -56,52 +56,103 @@ def store(scratch: Scratch, p: int, cost: Quantities) -> None:
 
 
 @inner
-def add(scratch: Scratch, count: float, column: int, size: int) -> None:
-    """Add the times of an operator that runs `count` times, or as often as a column says where that is not negative.
+def set_times(scratch: Scratch, times: float, place: int, size: int) -> None:
+    """How often an operator runs at each point: a number, or the column at a place that is not negative."""
+    if place < 0:
+        for p in range(size):
+            scratch[N + p] = times
+    else:
+        for p in range(size):
+            scratch[N + p] = scratch[place * ROW + p]
+
+
+@inner
+def add_cost(scratch: Scratch, p: int, cost: Quantities) -> None:
+    """Add an operator's times at one point, as often as it runs there, and give them to what it waits for longest.
 
     Without FLOP there is nothing to compute: cycles that cores spend all the same (to begin a row) are overhead, and so
     is, for want of another word, what takes no time at all.
     """
-    for p in range(size):
-        scratch[N + p] = count
-    if column >= 0:
-        for p in range(size):
-            scratch[N + p] = scratch[column * ROW + p]
-    for p in range(size):
-        times = scratch[N + p]
-        time_s = times * scratch[TIME + p]
-        scratch[SUMS + p] += times * scratch[LOWER + p]
-        scratch[SUMS + ROW + p] += time_s
-        scratch[SUMS + 2 * ROW + p] += times * scratch[UPPER + p]
+    times = scratch[N + p]
+    time_s = times * cost.time_s
+    scratch[SUMS + p] += times * cost.lower_s
+    scratch[SUMS + ROW + p] += time_s
+    scratch[SUMS + 2 * ROW + p] += times * cost.upper_s
 
-        idle = scratch[FLOPS + p] + scratch[VECTOR_FLOPS + p] == 0.0
-        compute, overhead = scratch[COMPUTE + p], scratch[OVERHEAD + p]
-        starting = max(overhead + compute, INSTANT) if idle else overhead
-        busy = 0.0 if idle else compute
-        memory, cache, network = scratch[MEMORY + p], scratch[CACHE + p], scratch[NETWORK + p]
-        longest = max(max(max(max(busy, memory), cache), network), starting)
-        # The first of the longest gets all of the time.
-        scratch[BY_BOUND + p] += time_s if busy == longest else 0.0
-        left = 0.0 if busy == longest else time_s
-        scratch[BY_BOUND + ROW + p] += left if memory == longest else 0.0
-        left = 0.0 if memory == longest else left
-        scratch[BY_BOUND + 2 * ROW + p] += left if cache == longest else 0.0
-        left = 0.0 if cache == longest else left
-        scratch[BY_BOUND + 3 * ROW + p] += left if network == longest else 0.0
-        left = 0.0 if network == longest else left
-        scratch[BY_BOUND + 4 * ROW + p] += left
+    idle = cost.flops + cost.vector_flops == 0.0
+    starting = max(cost.overhead_s + cost.compute_s, INSTANT) if idle else cost.overhead_s
+    busy = 0.0 if idle else cost.compute_s
+    longest = max(max(max(max(busy, cost.memory_s), cost.cache_s), cost.network_s), starting)
+    # The first of the longest gets all of the time.
+    scratch[BY_BOUND + p] += time_s if busy == longest else 0.0
+    left = 0.0 if busy == longest else time_s
+    scratch[BY_BOUND + ROW + p] += left if cost.memory_s == longest else 0.0
+    left = 0.0 if cost.memory_s == longest else left
+    scratch[BY_BOUND + 2 * ROW + p] += left if cost.cache_s == longest else 0.0
+    left = 0.0 if cost.cache_s == longest else left
+    scratch[BY_BOUND + 3 * ROW + p] += left if cost.network_s == longest else 0.0
+    left = 0.0 if cost.network_s == longest else left
+    scratch[BY_BOUND + 4 * ROW + p] += left
 
 
 @inner
-def lead(scratch: Scratch, codes: Codes, merged: int, size: int) -> None:
-    """Which of the five bounds has most of the time, the first of equal ones.
+def cost_at(scratch: Scratch, p: int) -> Quantities:
+    """The cost that an operator left at one point."""
+    return Quantities(
+        scratch[FLOPS + p],
+        scratch[VECTOR_FLOPS + p],
+        scratch[FLOPS + 2 * ROW + p],
+        scratch[FLOPS + 3 * ROW + p],
+        scratch[FLOPS + 4 * ROW + p],
+        scratch[FLOPS + 5 * ROW + p],
+        scratch[LOWER + p],
+        scratch[TIME + p],
+        scratch[UPPER + p],
+        scratch[COMPUTE + p],
+        scratch[MEMORY + p],
+        scratch[CACHE + p],
+        scratch[NETWORK + p],
+        scratch[OVERHEAD + p],
+    )
 
-    `merged` is 1 where cache and main memory are the same level, whose times then count together.
+
+@inner
+def add(scratch: Scratch, times: float, place: int, size: int) -> None:
+    """Add the costs of an operator that stand in the scratch; `times` and `place` as for :func:`set_times`."""
+    set_times(scratch, times, place, size)
+    for p in range(size):
+        add_cost(scratch, p, cost_at(scratch, p))
+
+
+@inner
+def finish(
+    scratch: Scratch,
+    scale: float,
+    place: int,
+    merged: int,
+    lower: Scratch,
+    time: Scratch,
+    upper: Scratch,
+    codes: Codes,
+    first: int,
+    size: int,
+) -> None:
+    """Write the sums of a block, `scale` times or as a column says, and what bounds most of the time, from `first` on.
+
+    Of equal bounds the first leads. `merged` is 1 where cache and main memory are the same level, whose times then
+    count together.
     """
+    set_times(scratch, scale, place, size)
     if merged > 0:
         for p in range(size):
             scratch[BY_BOUND + ROW + p] += scratch[BY_BOUND + 2 * ROW + p]
             scratch[BY_BOUND + 2 * ROW + p] = 0.0
+    for p in range(size):
+        lower[first + p] = scratch[SUMS + p] * scratch[N + p]
+    for p in range(size):
+        time[first + p] = scratch[SUMS + ROW + p] * scratch[N + p]
+    for p in range(size):
+        upper[first + p] = scratch[SUMS + 2 * ROW + p] * scratch[N + p]
     for p in range(size):
         most = scratch[BY_BOUND + p]
         code = 0
@@ -109,4 +160,4 @@ def lead(scratch: Scratch, codes: Codes, merged: int, size: int) -> None:
             time_s = scratch[BY_BOUND + bound * ROW + p]
             code = bound if time_s > most else code
             most = time_s if time_s > most else most
-        codes[p] = code
+        codes[first + p] = code

@@ -13,6 +13,7 @@ import pytest
 
 import roofline as rl
 from roofline.base import face
+from roofline.study.comparing import Comparison
 
 MODEL, CHIP = "llama-3.1-8b", "h100-sxm"
 
@@ -160,7 +161,13 @@ def _axes(options: dict[str, tuple[Any, set[str]]]) -> dict[str, tuple[Any, set[
 
 TITLES = ok(None, "", "x", "\0")
 _PHASE = pd.DataFrame({"op": ["gemm", "norm"], "time_s": [2e-4, 1e-4], "share": [0.6, 0.4], "bound": ["compute"] * 2})
-
+_MOVES = pd.DataFrame({"elasticity": [1.0]}, index=["clock"])
+_INDICES = pd.DataFrame({name: [0.5] for name in ("first", "first_error", "total", "total_error")}, index=["clock"])
+_ODDS = {"workload": ["rm1"] * 2, "chip": ["a", "b"], "other": ["b", "a"], "odds": [0.7, 0.3], "by": 1.0, "error": 0.1}
+_COMPARED = Comparison(
+    pd.DataFrame({"workload": "rm1", "chip": ["a", "b"], "fits": 1.0, "unit": "samples/s", "per_chip": [1.0, 2.0]}),
+    pd.DataFrame(_ODDS), pd.DataFrame(), {},
+)  # fmt: skip
 _RANKED = rl.estimate("rm1", CHIP, dtype="int8")
 
 CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
@@ -212,6 +219,17 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
     ("plot_breakdown", lambda phase, **given: rl.plot_breakdown(phase, **given), {
         "phase": (_PHASE, ok()), "labels": (None, ok(None)), "smallest": (0.1, SIZE),
         "title": ("x", TITLES), "size": (None, MAYBE), "ax": (None, MAYBE)}),
+    ("plot_sensitivity", rl.plot_sensitivity, {
+        "table": (_MOVES, ok()), "figure": ("x", ok("", "x", "\0")), "most": (3, NUMBER), "title": ("x", TITLES),
+        "size": (None, MAYBE), "ax": (None, MAYBE)}),
+    ("plot_indices", rl.plot_indices, {
+        "table": (_INDICES, ok()), "most": (3, NUMBER), "title": ("x", TITLES), "size": (None, MAYBE),
+        "ax": (None, MAYBE)}),
+    ("plot_comparison", rl.plot_comparison, {
+        "found": (_COMPARED, ok()), "figure": ("per_chip", ok()), "title": ("x", TITLES), "size": (None, MAYBE),
+        "ax": (None, MAYBE)}),
+    ("plot_odds", rl.plot_odds, {
+        "found": (_COMPARED, ok()), "title": ("x", TITLES), "size": (None, MAYBE), "ax": (None, MAYBE)}),
     ("Estimate.interval", lambda **given: _estimate().interval(**given), {"level": (0.9, ok()),
                                                                           "figure": ("tpot_s", MAYBE)}),
     ("Chip.what_if", lambda changes: _chip().what_if(changes), {"changes": ({"clock": 1e9}, ok())}),

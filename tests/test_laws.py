@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import assume, given, strategies as st
 import roofline as rl
 from roofline import kernels
 from roofline.catalog.load import chip_records
+from roofline.estimates.costing import bind
 from roofline.estimates.inference import COST, evaluate_op
 from roofline.hardware.chip import Chip
 from roofline.work import op
@@ -124,9 +126,9 @@ def test_an_array_equals_its_points(one: Op, chip_name: str) -> None:
 
 
 def arguments_of(one: Op, chip: Chip) -> dict[str, Any]:
-    from roofline.estimates.inference import _bind
-
-    return {name: float(value) for name, value in ({**_bind(one, chip).values, **one.args}).items()}
+    bound = bind(one, chip)
+    values = (*bound.own(one.args), *bound.others)
+    return {name: float(value) for name, value in zip(signature(bound.function).parameters, values, strict=True)}
 
 
 @given(operators(), chips)

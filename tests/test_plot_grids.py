@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +68,6 @@ def test_a_line_for_each_value_of_a_second_axis() -> None:
     assert ax.get_ylabel() == "output tokens (tokens/s)"
     assert ax.get_title() == "llama on h100\nprompt=512"
     assert ax.get_ylim()[0] == 0
-    assert data.roofline.line("tp", figure="tpot_s").get_yscale() == "linear"
 
 
 def test_what_does_not_fit_is_hollow_and_what_is_impossible_no_part_of_a_line() -> None:
@@ -96,7 +94,7 @@ def test_what_does_not_fit_is_hollow_and_what_is_impossible_no_part_of_a_line() 
 def test_bands_hold_half_and_nine_in_ten_of_the_draws() -> None:
     data = grid(batch=[1, 4, 16], draw=range(40))
     data["fits"][2, :30] = False
-    for ax in (data.roofline.band(), data.roofline.line("batch"), data.roofline.plot()):
+    for ax in (data.roofline.band(), data.roofline.plot()):
         low, upper, middle = quantiles(data["tokens_per_s"].to_numpy().T, 0.05, 0.75, 0.5)
         (solid,) = of(ax, "-", "o")
         np.testing.assert_allclose(solid.get_ydata()[:2], middle[:2])
@@ -126,26 +124,24 @@ def test_regions_of_a_heat_map_are_those_of_the_bounds() -> None:
     data["fits"][5, :] = False
     data["possible"][:, 0] = False
     data["tokens_per_s"][:, 0] = np.nan
-    for size, named in ((None, {"compute", "memory:hbm"}), ((3.3, 2.6), {"compute", "memory:hbm"})):
-        ax = data.roofline.heatmap(x="batch", y="prompt", size=size)
-        mesh = next(c for c in ax.collections if isinstance(c, QuadMesh))
-        np.testing.assert_array_equal(mesh.get_array(), np.ma.masked_invalid(data["tokens_per_s"].T))
-        assert {t.get_text().replace("\n", "") for t in ax.texts} == named
-        for text in ax.texts:
-            near = data.isel(
-                {
-                    name: int(np.abs(np.log(data[name].to_numpy() / at)).argmin())
-                    for name, at in zip(("batch", "prompt"), text.xy, strict=True)
-                }
-            )
-            assert WORDS[int(near["bound"])] == text.get_text().replace("\n", "")
-            assert bool(near["possible"])
-        bands = [c for c in ax.collections if isinstance(c, PolyCollection) and c.get_hatch()]
-        assert [len(c.get_paths()) for c in bands] == [4, 1]  # a band a row that does not fit, and one impossible row
-        assert key(ax) == ["does not fit into the memory", "impossible"]
-        bar = ax.figure.axes[1]
-        assert bar.get_ylabel() == "output tokens (tokens/s)"
-    assert not [c for c in data.roofline.heatmap(bounds=False).collections if isinstance(c, LineCollection)]
+    ax = data.roofline.heatmap(x="batch", y="prompt", size=(5.0, 4.0))
+    mesh = next(c for c in ax.collections if isinstance(c, QuadMesh))
+    np.testing.assert_array_equal(mesh.get_array(), np.ma.masked_invalid(data["tokens_per_s"].T))
+    assert {t.get_text().replace("\n", "") for t in ax.texts} == {"compute", "memory:hbm"}
+    for text in ax.texts:
+        near = data.isel(
+            {
+                name: int(np.abs(np.log(data[name].to_numpy() / at)).argmin())
+                for name, at in zip(("batch", "prompt"), text.xy, strict=True)
+            }
+        )
+        assert WORDS[int(near["bound"])] == text.get_text().replace("\n", "")
+        assert bool(near["possible"])
+    bands = [c for c in ax.collections if isinstance(c, PolyCollection) and c.get_hatch()]
+    assert [len(c.get_paths()) for c in bands] == [4, 1]  # a band a row that does not fit, and one impossible row
+    assert key(ax) == ["does not fit into the memory", "impossible"]
+    bar = ax.figure.axes[1]
+    assert bar.get_ylabel() == "output tokens (tokens/s)"
 
 
 def test_lines_run_wherever_the_bound_changes_and_nowhere_else() -> None:
@@ -167,9 +163,10 @@ def test_a_region_without_room_has_a_number_that_the_key_explains() -> None:
 
 def test_the_picture_goes_by_the_axes() -> None:
     numbers = grid(batch=[1, 2, 4, 8, 16], prompt=[1, 2, 4, 8, 16])
-    assert any(isinstance(c, QuadMesh) for c in numbers.roofline.plot().collections)
+    drawn = numbers.drop_vars("bound").roofline.plot().collections  # of what has no bound there are no regions
+    assert [type(one) for one in drawn[:1]] == [QuadMesh]
+    assert not [one for one in drawn if isinstance(one, LineCollection)]
     assert key(numbers.isel(prompt=slice(2)).roofline.plot()) == ["prompt=1", "prompt=2"]
-    assert not key(numbers.isel(prompt=0).roofline.plot("tpot_s"))
 
 
 def test_a_frontier_is_drawn_from_its_grid() -> None:
@@ -248,7 +245,7 @@ def test_what_is_not_there_is_told_with_the_nearest() -> None:
     with pytest.raises(rl.UnknownName, match="no figure of the grid is called 'tpot'; did you mean 'tpot_s'"):
         data.roofline.heatmap(figure="tpot")
     with pytest.raises(
-        rl.BadWorkload, match=r"beside: prompt \(2 values\)\. Fix them: grid\.sel\(prompt=512\), or -a prompt=512"
+        rl.BadWorkload, match=r"prompt \(2 values\)\. Fix them: grid\.sel\(prompt=512\), or -a prompt=512"
     ):
         data.roofline.line(x="batch", hue="tp")
     with pytest.raises(rl.BadWorkload, match=r"draw \(3 values\)\. Fix them: grid\.sel\(draw=0\)$"):
@@ -265,17 +262,22 @@ def test_what_is_not_there_is_told_with_the_nearest() -> None:
         data[["fits"]].roofline.line()
 
 
-def test_everything_stays_on_a_narrow_page(tmp_path: Path) -> None:
+def test_everything_stays_on_a_narrow_page() -> None:
     hostile = r"$\frac{a}$ $x_{ 5$"
     data = grid(batch=[2**i for i in range(12)], chip=[hostile, "a-chip-of-a-very-long-name", "c"])
     data = data.assign_coords(batch=data["batch"].assign_attrs(units="tokens", long_name=hostile))
-    for ax in (data.roofline.line(size=(3.3, 2.6)), data.roofline.heatmap(size=(3.3, 2.6)),
-               rl.plot_comparison(comparison(), size=(3.3, 2.6)), rl.plot_odds(comparison(), size=(3.3, 2.6))):  # fmt: skip
-        ax.figure.savefig(tmp_path / "picture.svg")
+    made = [
+        data.roofline.line(size=(3.3, 2.6)), data.roofline.heatmap(size=(3.3, 2.6)),
+        rl.plot_comparison(comparison(), size=(3.3, 2.6)), rl.plot_odds(comparison(), size=(3.3, 2.6)),
+    ]  # fmt: skip
+    for ax in made:
+        ax.figure.draw_without_rendering()
         page = ax.figure.bbox.padded(1)
-        shown = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts, *ax.get_xticklabels(), *ax.get_yticklabels()]
+        low, high = ax.get_xlim()
+        ticks = [t for t in ax.get_xticklabels() if t.get_text() and low <= t.get_position()[0] <= high]
+        shown = [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts, *ticks, *ax.get_yticklabels()]
         for text in shown:
             box = text.get_window_extent()
             assert not text.get_text() or page.x0 <= box.x0 <= box.x1 <= page.x1, text
-        ticks = [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
-        assert not any(one.overlaps(other) for one, other in itertools.pairwise(ticks))
+        boxes = [label.get_window_extent() for label in ticks]
+        assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from roofline.base.errors import BadDescriptor, shown
+from roofline.base.kept import digest
 
 #: What TOML calls a table: keys, and what they hold.
 Table: TypeAlias = dict[str, Any]
@@ -34,13 +34,28 @@ def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE
     BadDescriptor
         When it is no file, too large, not text, not TOML (with the line), or nested too deeply.
     """
-    text = _text(path, most_bytes)
+    return _parsed(content(path, most_bytes), path, most_line)
+
+
+def read_with_digest(path: Path) -> tuple[Table, str]:
+    """A parsed TOML file, as :func:`read` gives it, and the digest of the very bytes that it was parsed from."""
+    data = content(path)
+    return _parsed(data, path, MAX_LINE), digest(data)
+
+
+def _parsed(data: bytes, path: Path, most_line: int) -> Table:
+    try:
+        text = data.decode("utf-8-sig")  # Windows editors write the mark that this drops
+    except UnicodeDecodeError as error:
+        raise BadDescriptor(str(path), [f"cannot be read: expected UTF-8 text, found other bytes ({error})"]) from None
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > most_line:
             found = f"expected at most {most_line:,} characters, found {len(line):,}"
             raise BadDescriptor(str(path), [f"line {number}: {found}"])
         if _DEEP.match(line):
             raise BadDescriptor(str(path), [f"line {number}: nested too deeply"])
+    import tomllib
+
     try:
         raw = tomllib.loads(text)
     except RecursionError:
@@ -53,8 +68,14 @@ def read(path: Path, most_bytes: int = MAX_FILE_BYTES, most_line: int = MAX_LINE
     return raw
 
 
-def _text(path: Path, most_bytes: int) -> str:
-    """What stands in a file of at most so many bytes."""
+def content(path: Path, most_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """What stands in a file of at most so many bytes.
+
+    Raises
+    ------
+    BadDescriptor
+        When it is no file, too large, or cannot be read.
+    """
     try:
         if path.is_dir():
             raise BadDescriptor(str(path), ["cannot be read: expected a file, found a folder"])
@@ -65,9 +86,7 @@ def _text(path: Path, most_bytes: int) -> str:
         if len(data) > most_bytes:
             size = path.stat().st_size
             raise BadDescriptor(str(path), [f"expected at most {most_bytes:,} bytes, found {size:,}"])
-        return data.decode("utf-8-sig")  # Windows editors write the mark that this drops
-    except UnicodeDecodeError as error:
-        raise BadDescriptor(str(path), [f"cannot be read: expected UTF-8 text, found other bytes ({error})"]) from None
+        return data
     except BadDescriptor:  # a ValueError, as a path that holds a NUL gives
         raise
     except ValueError as error:

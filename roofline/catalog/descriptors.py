@@ -6,10 +6,9 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, closest
 from roofline.catalog import extends
-from roofline.catalog.places import HERE, Stamp
+from roofline.catalog.places import HERE, Stamp, stamp_of
 from roofline.hardware import variants
 from roofline.hardware.chip import Chip
 from roofline.hardware.machine import SPREADS
@@ -27,18 +26,20 @@ def read_chip(path: Path) -> Chip:
     BadDescriptor
         For anything wrong with it or with what it extends.
     """
-    return read_with_files(path, {})
+    return read_with_sources(path, extends.Sources())
 
 
-def read_with_files(path: Path, files: dict[Path, Stamp]) -> Chip:
-    """Read one descriptor as :func:`read_chip`; `files` is told every file that went into it, as it stands."""
+def read_with_sources(path: Path, sources: extends.Sources) -> Chip:
+    """Read one descriptor as :func:`read_chip`; `sources` is told every file that went into it, as it stands."""
     from roofline.hardware import descriptor
 
-    raw, inherited = extends.merged(path, files)
+    raw, inherited = extends.merged(path, sources)
     numbers = descriptor.validate(raw, str(path))
     own = {p: n.of(inherited[p]) if p in inherited else n for p, n in numbers.items()}
     scenarios = descriptor.scenarios(raw, str(path), numbers)
-    defaults = _family(raw["family"])
+    family = _family_file(raw["family"])
+    stamp = sources.files[family] = stamp_of(family)
+    defaults = _read_family(raw["family"], family, stamp)
     problems = _unknown_parameters(own, defaults)
     if problems:
         raise BadDescriptor(str(path), problems)
@@ -109,13 +110,21 @@ def _unknown_parameters(own: dict[str, Number], defaults: dict[str, Number]) -> 
     return problems
 
 
-@functools.cache
+def _family_file(family: str) -> Path:
+    return HERE / "chips" / "families" / f"{family}.toml"
+
+
 def _family(family: str) -> dict[str, Number]:
     """The figures that every chip of a family inherits."""
+    path = _family_file(family)
+    return _read_family(family, path, stamp_of(path))
+
+
+@functools.lru_cache(maxsize=32)
+def _read_family(family: str, path: Path, stamp: Stamp) -> dict[str, Number]:
     from roofline.hardware import descriptor, provenance
     from roofline.hardware.schema import FamilyDefaults
 
-    path = HERE / "chips" / "families" / f"{family}.toml"
-    raw = provenance.filled(tomlfile.read(path), str(path), FamilyDefaults)
+    raw = provenance.filled(extends.parsed(path, stamp), str(path), FamilyDefaults)
     numbers = descriptor.validate(raw, str(path), FamilyDefaults)
     return {p: n.of(f"family {family}") for p, n in numbers.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,31 @@ _NOT_INHERITED = ("name", "title", "aliases", "extends", "without", "note", "sta
 _LONGEST_CHAIN = 8
 
 
+@dataclass
+class Sources:
+    """What a chip was made of.
+
+    Attributes
+    ----------
+    files : dict of Path to Stamp
+        Every file that was read, as it stood.
+    parents : list of (Path, str, Path)
+        A file, the name of the chip that it extends, and where that was found.
+    """
+
+    files: dict[Path, Stamp] = field(default_factory=dict)
+    parents: list[tuple[Path, str, Path]] = field(default_factory=list)
+
+
 @functools.lru_cache(maxsize=256)
+def read(path: Path, stamp: Stamp) -> tuple[Table, str]:
+    """A parsed file, which several others may extend (not to be changed), and the digest of its content."""
+    return tomlfile.read_with_digest(path)
+
+
 def parsed(path: Path, stamp: Stamp) -> Table:
     """A parsed file, which several others may extend: not to be changed."""
-    return tomlfile.read(path)
+    return read(path, stamp)[0]
 
 
 @functools.lru_cache(maxsize=256)
@@ -34,14 +56,14 @@ def _filled(path: Path, stamp: Stamp) -> Table:
     return provenance.filled(parsed(path, stamp), str(path))
 
 
-def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> tuple[Table, dict[str, str]]:
+def merged(path: Path, sources: Sources, seen: tuple[str, ...] = ()) -> tuple[Table, dict[str, str]]:
     """The table of a file with its parents' merged in, and which figures came from which parent.
 
     Parameters
     ----------
     path : Path
-    files : dict
-        Is told every file that was read, as it stands.
+    sources : Sources
+        Is told every file that was read, and what it extends.
     seen : tuple of str
         The chips that were extended on the way here.
 
@@ -50,8 +72,8 @@ def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> 
     BadDescriptor
         When a file cannot be read, or what it extends or leaves out does not exist.
     """
-    files[path] = stamp_of(path)
-    raw = _filled(path, files[path])
+    stamp = sources.files[path] = stamp_of(path)
+    raw = _filled(path, stamp)
     parent: str = raw.get("extends", "")
     without = raw.get("without", [])
     if not isinstance(without, list) or not all(isinstance(key, str) for key in without):
@@ -61,7 +83,8 @@ def merged(path: Path, files: dict[Path, Stamp], seen: tuple[str, ...] = ()) -> 
             raise BadDescriptor(str(path), ["without: only a chip that extends another can leave something out"])
         return raw, {}
     source = _parent_file(path, parent, seen)
-    base, inherited = merged(source, files, (*seen, parent))
+    sources.parents.append((path, parent, source))
+    base, inherited = merged(source, sources, (*seen, parent))
     kept = {k: v for k, v in base.items() if k not in _NOT_INHERITED}
     for dropped in without:
         known = set(_tables_and_figures(kept))

@@ -17,10 +17,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from roofline.base.errors import BadDescriptor, BadModel, BadWorkload, UnknownName
+from roofline.base.errors import BadModel, BadWorkload, UnknownName
 from roofline.base.face import NAME, of, takes
-from roofline.catalog.descriptors import read_chip as read_chip, read_with_files
-from roofline.catalog.extends import parsed
+from roofline.catalog import chips
+from roofline.catalog.chips import records as chip_records, squash
+from roofline.catalog.descriptors import read_chip as read_chip
 from roofline.catalog.places import MODEL_ENDINGS, Stamp, existing, files_of, missing_folders, stamp_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -61,80 +62,7 @@ def load_chip(name: Name) -> Chip:
     text = os.fspath(name)
     if text.lower().endswith(".toml") or os.sep in text:
         return read_chip(existing(text, "descriptor file", "*.toml"))
-    files = files_of("chips")
-    key = text.strip().lower()
-    if key not in files:
-        aliases = _chip_aliases(tuple((k, str(p), stamp_of(p)) for k, (_, p) in files.items()))
-        key = aliases.get(_squash(text), ("", ""))[0]
-        if not key:
-            known = [*files, *(alias for _, alias in aliases.values())]
-            raise UnknownName("chip", text, known, f"(roofline chips lists them){missing_folders('chips')}")
-    return _cached_chip(files[key][1])
-
-
-_loaded: dict[Path, tuple[Chip, dict[Path, Stamp]]] = {}
-
-
-def _cached_chip(path: Path) -> Chip:
-    """The chip of a file, read again when it or one that it extends has changed."""
-    known = _loaded.get(path)
-    if known is None or any(stamp_of(file) != stamp for file, stamp in known[1].items()):
-        files: dict[Path, Stamp] = {}
-        known = _loaded[path] = (read_with_files(path, files), files)
-    return known[0]
-
-
-@functools.lru_cache(maxsize=4)
-def _chip_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple[str, str]]:
-    """Every spelling of every chip -> its file stem, and the spelling as it is written."""
-    spellings: dict[str, tuple[str, str]] = {}
-    for stem, path, stamp in files:
-        try:
-            raw = parsed(Path(path), stamp)
-        except BadDescriptor:
-            continue  # a broken file of the user's must not hide the other chips; loading it by name says why
-        aliases, title, vendor = raw.get("aliases", []), raw.get("title", ""), raw.get("vendor", "")
-        named = [stem, raw.get("name", ""), *(aliases if isinstance(aliases, list) else [])]
-        if isinstance(title, str) and isinstance(vendor, str):
-            named += [title, title.removeprefix(vendor)]
-        for spelling in named:
-            if isinstance(spelling, str) and _squash(spelling):
-                spellings.setdefault(_squash(spelling), (stem, spelling.strip()))
-    return spellings
-
-
-def _squash(text: str) -> str:
-    return "".join(c for c in text.lower() if c.isalnum())
-
-
-def chip_records() -> list[dict[str, Any]]:
-    """All chips that can be loaded by name, as plain records; see :func:`list_chips`."""
-    rows: list[dict[str, Any]] = []
-    for stem, (origin, path) in sorted(files_of("chips").items()):
-        try:
-            chip = _cached_chip(path)
-        except BadDescriptor as error:
-            rows.append({"name": stem, "error": str(error), "origin": origin})
-            continue
-        eight = [chip.peak(d) for d in ("fp8", "int8") if d in chip.dtypes]
-        sixteen = [chip.peak(d) for d in ("bf16", "fp16") if d in chip.dtypes]
-        rows.append(
-            {
-                "name": stem,
-                "title": chip.title,
-                "vendor": chip.vendor,
-                "family": chip.family,
-                "year": chip.year,
-                "status": chip.status,
-                "flops_16bit": max(sixteen, default=None),
-                "flops_8bit": max(eight, default=None),
-                "memory_bytes": chip.level(chip.main_level, "capacity"),
-                "memory_Bps": chip.level(chip.main_level, "bandwidth"),
-                "tdp_W": chip.get("power.tdp"),
-                "origin": origin,
-            }
-        )
-    return rows
+    return chips.named(text)
 
 
 def as_chip(chip: Chip | str | os.PathLike[str]) -> Chip:
@@ -218,7 +146,7 @@ def load_model(name: Name) -> Any:
     key = text.strip().lower()
     if key not in files:
         aliases = _model_aliases(tuple((k, str(p), stamp_of(p)) for k, (_, p) in files.items()))
-        key = aliases.get(_squash(text), ("", ""))[0]
+        key = aliases.get(squash(text), ("", ""))[0]
         if not key:
             known = [*files, *(alias for _, alias in aliases.values())]
             raise UnknownName("model", text, known, f"(roofline models lists them){missing_folders('models')}")
@@ -232,9 +160,13 @@ def _cached_model(path: str, stamp: Stamp) -> Model:
 
 
 def _read_model(path: Path) -> Model:
-    from roofline.models import description, huggingface
+    if path.suffix == ".toml":
+        from roofline.models import description
 
-    return description.load(path) if path.suffix == ".toml" else huggingface.load(path)
+        return description.load(path)
+    from roofline.models import huggingface
+
+    return huggingface.load(path)
 
 
 @functools.lru_cache(maxsize=4)
@@ -247,8 +179,8 @@ def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple
         except BadModel:
             continue  # a broken file of the user's must not hide the other models; loading it by name says why
         for spelling in (stem, model.title, *model.aliases):
-            if _squash(spelling):
-                spellings.setdefault(_squash(spelling), (stem, spelling))
+            if squash(spelling):
+                spellings.setdefault(squash(spelling), (stem, spelling))
     return spellings
 
 

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import os
-import sys
 import time
-import warnings
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from roofline.base.errors import UnknownName, closest, shown
+from roofline.base.errors import UnknownName, closest
+from roofline.catalog import plugins
+from roofline.catalog.plugins import CLOCK_STEP_NS, Plugin
 
 HERE = Path(__file__).parents[1]
 MODEL_ENDINGS = (".json", ".toml")
 
-#: The coarsest clock of a file system: a folder that changed less long ago may change again unseen.
-CLOCK_STEP_NS = 3_000_000_000
+_BUILT_IN = {
+    "chips": [HERE / "chips"],
+    "models": [HERE / "models" / "configs", HERE / "models" / "recommenders"],
+}
 
 Stamp = tuple[int, int]
 
+#: Where files come from, and those of each folder, by name.
+_Listed = list[tuple[str, dict[str, Path]]]
+
 _listed: dict[tuple[Path, tuple[str, ...]], tuple[tuple[int, ...], dict[str, Path]]] = {}
+_found: dict[str, tuple[_Listed, dict[str, tuple[str, Path]]]] = {}
+
+_NO_FILES: dict[str, Path] = {}
 
 
 def stamp_of(path: Path) -> Stamp:
     """What changes when a file does."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return (0, 0)
     return (status.st_mtime_ns, status.st_size)
@@ -42,71 +47,42 @@ def _folders(what: str) -> Iterator[tuple[str, Path]]:
     import platformdirs
 
     yield "user", Path(platformdirs.user_data_dir("roofline", appauthor=False)) / what
-    for entry in _plugins(f"roofline.{what}"):
-        for folder in _plugin_folders(entry, what):
-            yield f"plug-in {entry.name}", folder
-    if what == "chips":
-        yield "built in", HERE / "chips"
-    else:
-        yield "built in", HERE / "models" / "configs"
-        yield "built in", HERE / "models" / "recommenders"
+    for plugin in _plugins(f"roofline.{what}"):
+        for folder in plugins.folders(plugin, what):
+            yield f"plug-in {plugin.name}", folder
+    for folder in _BUILT_IN[what]:
+        yield "built in", folder
 
 
-def _plugin_folders(entry: EntryPoint, what: str) -> list[Path]:
-    """The folders of a plug-in; none, and a warning, where it is broken or half removed: the others go on."""
-    try:
-        spec = importlib.util.find_spec(entry.value.partition(":")[0])  # imports the packages around it
-        if spec is None:
-            raise ModuleNotFoundError(f"there is no {entry.value!r}")
-        named = list(spec.submodule_search_locations or ())
-        if not named and spec.has_location and spec.origin:
-            named = [os.path.dirname(spec.origin)]
-        folders = [Path(place) for place in named]
-        if not any(folder.is_dir() for folder in folders):
-            raise FileNotFoundError(f"{entry.value!r} has no folder")
-    except (Exception, SystemExit) as error:
-        _warn(f"plug-in {entry.name} ({entry.value})", what, error)
-        return []
-    return folders
-
-
-def _warn(whose: str, what: str, error: BaseException) -> None:
-    _warn_once(whose, what, " ".join(f"{type(error).__name__}: {error}".split()))
-
-
-@functools.cache
-def _warn_once(whose: str, what: str, why: str) -> None:
-    warnings.warn(f"the {what} of {whose} are left out: {shown(why)[1:-1]}", stacklevel=3)
-
-
-def _plugins(group: str) -> tuple[EntryPoint, ...]:
-    """The entry points of a group; looked for again only when a folder that Python imports from has changed."""
-    return _entry_points(group, tuple((place, stamp_of(Path(place))) for place in sys.path))
-
-
-@functools.lru_cache(maxsize=8)
-def _entry_points(group: str, places: tuple[tuple[str, Stamp], ...]) -> tuple[EntryPoint, ...]:
-    try:
-        return tuple(entry_points(group=group))
-    except Exception as error:  # a package whose list of entry points cannot be read
-        _warn("all plug-ins", group.rpartition(".")[2], error)
-        return ()
+def _plugins(group: str) -> tuple[Plugin, ...]:
+    """The plug-ins of a group; looked for again only when a folder that Python imports from has changed."""
+    return plugins.found(group, plugins.environment())
 
 
 def files_of(what: str) -> dict[str, tuple[str, Path]]:
     """Name (file stem, lower case) -> (origin, path); the first folder that has a name wins."""
     endings = (".toml",) if what == "chips" else MODEL_ENDINGS
+    listed = [(origin, _files_in(folder, endings)) for origin, folder in _folders(what)]
+    known = _found.get(what)
+    if known is not None and _same(known[0], listed):
+        return known[1]
     found: dict[str, tuple[str, Path]] = {}
-    for origin, folder in _folders(what):
-        for name, path in _files_in(folder, endings).items():
+    for origin, files in listed:
+        for name, path in files.items():
             found.setdefault(name, (origin, path))
+    _found[what] = (listed, found)
     return found
+
+
+def _same(known: _Listed, listed: _Listed) -> bool:
+    """Whether they are the very lists: a folder that has not changed gives the same one again."""
+    return len(known) == len(listed) and all(a[0] == b[0] and a[1] is b[1] for a, b in zip(known, listed, strict=True))
 
 
 def _files_in(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """Name -> path of a folder's files; the folder is read again only when it is another one or has changed."""
     try:
-        status = folder.stat()
+        status = os.stat(folder)
         state = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
         known = _listed.get((folder, endings))
         if known is not None and known[0] == state:
@@ -116,7 +92,7 @@ def _files_in(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
         names = sorted(entry.name for entry in entries if entry.is_file())
         linked = any(entry.is_symlink() for entry in entries)  # what a link leads to changes unseen
     except OSError:
-        return {}  # no such folder, or not for us to read
+        return _NO_FILES  # no such folder, or not for us to read
     files: dict[str, Path] = {}
     for name in names:
         stem, ending = os.path.splitext(name)

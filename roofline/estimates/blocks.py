@@ -114,19 +114,19 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
     codes = np.empty(shape, np.uint8)
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
     others = np.empty((extras, *shape))
-    lead = _jit.step(sums.lead) if _jit.worth_compiling(sums.lead, "step", lower.size) else _lead_plainly
+    flat = [array.reshape(-1) for array in (lower, time, upper, codes)]
+    finish = _jit.step(sums.finish) if _jit.worth_compiling(sums.finish, "step", lower.size) else _finish_plainly
+    factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
+    factors = whole.place(scale)
 
     def fill(part: Part) -> None:
         scratch, found = whole.summed(part, start)
-        factor = scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
-        for row, out in enumerate((lower, time, upper)):
-            np.multiply(found[row], factor, out=out[part])
-        here = codes[part]
-        found_codes = np.empty(here.size, np.uint8)
-        lead(scratch, found_codes, int(merged), here.size)
-        here[...] = found_codes.reshape(here.shape)
+        first = sum(axis.start * step for axis, step in zip(part, lower.strides, strict=True)) // lower.itemsize
+        finish(scratch, factor, factors, int(merged), flat[0], flat[1], flat[2], flat[3], first, found[0].size)
         if by_bound:
-            np.multiply(found[3:_TIMES], factor, out=times[(slice(None), *part)])
+            times[(slice(None), *part)] = found[3:_TIMES] * (
+                scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
+            )
         others[(slice(None), *part)] = found[_TIMES:]
 
     _each(whole.parts(), fill, lower.size)
@@ -137,7 +137,7 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
 def costs(job: Job) -> np.ndarray:
     """The quantities of one operator that varies, [quantity, *shape]."""
     axes = _Axes([job], job.shape)
-    group = _Group([axes.moved(job)], axes.shape, 0, axes)
+    group = _Group([axes.moved(job)], axes.shape, 0, axes, summed=False)
     out = np.empty((_loops.TEMP - _loops.COST, *axes.shape))
 
     def fill(part: Part) -> None:
@@ -200,6 +200,7 @@ class _Plan(NamedTuple):
 
     job: Job
     loop: Any  # compiled, or None
+    adds: bool  # whether that adds up the costs
     alone: list[Any]  # the arguments that are no columns
     numbers: np.ndarray  # the same as numbers
     varied: list[int]  # which of them are arrays after all
@@ -212,43 +213,47 @@ class _Plan(NamedTuple):
 class _Group:
     """Operators that vary along the same axes, ready to be costed on any part of them."""
 
-    def __init__(self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes) -> None:
-        self.shape, self.axes = shape, axes
+    def __init__(
+        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, summed: bool = True
+    ) -> None:
+        self.shape, self.axes, self.sums = shape, axes, summed
         self.first = _loops.FREE + extras  # row of the first column
         self.columns: list[np.ndarray] = []
         alone = np.broadcast_shapes(*(a.shape for job in jobs for a in job.alone if isinstance(a, np.ndarray)))
         apart = next((i for i, n in enumerate(alone[::-1]) if n > 1), len(shape))
         self.inner = math.prod(shape[len(shape) - apart :])  # points in a row along which only columns vary
-        known: dict[int, int] = {}
+        self._known: dict[int, int] = {}
         size = math.prod(shape)
-        self.plans = [self._plan(job, known, size) for job in jobs]
-        compiled = _jit.worth_compiling(sums.add, "step", size * len(jobs))
+        self.plans = [self._plan(job, size) for job in jobs]
+        compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
         self.add = _jit.step(sums.add) if compiled else _add_plainly
 
-    def _place(self, value: Any, known: dict[int, int]) -> int:
+    def place(self, value: Any) -> int:
         """Row of the scratch that an array is copied to, -1 for a number."""
         if not isinstance(value, np.ndarray):
             return -1
-        if id(value) not in known:
-            known[id(value)] = self.first + len(self.columns)
+        if id(value) not in self._known:
+            self._known[id(value)] = self.first + len(self.columns)
             self.columns.append(value)
-        return known[id(value)]
+        return self._known[id(value)]
 
-    def _plan(self, job: Job, known: dict[int, int], size: int) -> _Plan:
+    def _plan(self, job: Job, size: int) -> _Plan:
         columns = [a for a, own in zip(job.arguments, _jit.are_columns(job.function), strict=True) if own]
         alone = job.alone
         varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
         vectors = not varied or self.inner >= LONG or size == 1
+        form = "summed" if self.sums and not job.extras else "block"
         return _Plan(
             job=job,
-            loop=_jit.block(job.function, size) if vectors else None,
+            loop=_jit.block(job.function, form, size) if vectors else None,
+            adds=form == "summed",
             alone=alone,
             numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in alone], dtype=float),
             varied=varied,
             values=np.array([0.0 if isinstance(a, np.ndarray) else a for a in columns], dtype=float),
-            places=np.array([self._place(a, known) for a in columns], dtype=np.int64),
+            places=np.array([self.place(a) for a in columns], dtype=np.int64),
             times=0.0 if isinstance(job.count, np.ndarray) else job.count,
-            times_place=self._place(job.count, known),
+            times_place=self.place(job.count),
         )
 
     def parts(self) -> list[Part]:
@@ -265,11 +270,8 @@ class _Group:
         for values in start[1:]:
             found += values[(slice(None), *grids.place(values[0], part))]
         for plan in self.plans:
-            if plan.loop is None or plan.varied:
-                self._cost(part, plan, rows, shape, size)
-            else:
-                plan.loop(flat, plan.numbers, plan.values, plan.places, size)
-            self.add(flat, plan.times, plan.times_place, size)
+            if not self._cost(part, plan, rows, shape, size):
+                self.add(flat, plan.times, plan.times_place, size)
             if plan.job.extras:
                 cost = rows[_COSTS, :size].reshape(-1, *shape)
                 times = plan.times if plan.times_place < 0 else rows[plan.times_place, :size].reshape(shape)
@@ -283,17 +285,18 @@ class _Group:
         self._cost(part, self.plans[0], rows, shape, size)
         return rows[_COSTS, :size].reshape(-1, *shape)
 
-    def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> None:
-        """Leave the cost of an operator in the scratch, also where more than its columns may vary."""
-        figures = [plan.alone[i][grids.place(plan.alone[i], part)] for i in plan.varied]
-        alike = all(figure.size == 1 for figure in figures)
-        numbers = plan.numbers
-        if figures and alike:
-            numbers = numbers.copy()
-            numbers[plan.varied] = [figure.item() for figure in figures]
+    def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> bool:
+        """Leave the cost of an operator in the scratch, or add it up there: then True."""
+        numbers, alike, figures = plan.numbers, True, []
+        if plan.varied:
+            figures = [plan.alone[i][grids.place(plan.alone[i], part)] for i in plan.varied]
+            alike = all(figure.size == 1 for figure in figures)
+            if alike:
+                numbers = numbers.copy()
+                numbers[plan.varied] = [figure.item() for figure in figures]
         if plan.loop is not None and alike:
-            plan.loop(rows.reshape(-1), numbers, plan.values, plan.places, size)
-            return
+            plan.loop(rows.reshape(-1), numbers, plan.values, plan.places, plan.times, plan.times_place, size)
+            return plan.adds
         others: list[Any] = numbers.tolist()
         if not alike:
             for i, figure in zip(plan.varied, figures, strict=True):
@@ -305,6 +308,7 @@ class _Group:
         sources = [columns if own else others for own in _jit.are_columns(plan.job.function)]
         run = _jit.plainly if alike else _jit.evaluate
         rows[_COSTS, :size] = run(plan.job.function, [source.pop(0) for source in sources], size)
+        return False
 
     def _begin(self, part: Part) -> tuple[np.ndarray, tuple[int, ...], int]:
         """The scratch with all columns of a part, the part's shape and its size."""
@@ -388,10 +392,24 @@ def busy(cost: Any) -> Any:
     return np.stack(np.broadcast_arrays(np.where(without, 0.0, compute), memory, cache, network, starting))
 
 
-def _lead_plainly(scratch: np.ndarray, codes: np.ndarray, merged: int, size: int) -> None:
-    """What :func:`roofline.kernels.sums.lead` does."""
-    times = scratch.reshape(-1, _loops.ROW)[_loops.SUMS + 3 : _loops.FREE, :size]
+def _finish_plainly(
+    scratch: np.ndarray,
+    scale: float,
+    place: int,
+    merged: int,
+    lower: np.ndarray,
+    time: np.ndarray,
+    upper: np.ndarray,
+    codes: np.ndarray,
+    first: int,
+    size: int,
+) -> None:
+    """What :func:`roofline.kernels.sums.finish` does."""
+    rows = scratch.reshape(-1, _loops.ROW)[:, :size]
+    found, here = rows[_loops.SUMS : _loops.FREE], slice(first, first + size)
     if merged:
-        times[1] += times[2]
-        times[2] = 0.0
-    codes[...] = np.argmax(times, axis=0)
+        found[4] += found[5]
+        found[5] = 0.0
+    for row, out in enumerate((lower, time, upper)):
+        out[here] = found[row] * (scale if place < 0 else rows[place])
+    codes[here] = np.argmax(found[3:], axis=0)

@@ -312,6 +312,9 @@ def page(found: Validation, picture: str = "") -> str:
         "Repeated measurements of one shape differ by 0.4-0.7 % in the median and 3-5 % at the 90th percentile, and "
         "frameworks by 3-5 %: below about 5 % one fits a software stack.",
         "",
+        "Served models are held against published results in [end-to-end.md](end-to-end.md), recommendation models and "
+        "Meta's accelerators in [recommendation.md](recommendation.md).",
+        "",
     ]
     if picture:
         head += [f"![predicted against measured]({picture})", ""]

@@ -9,7 +9,7 @@ import numpy as np
 
 from roofline.base import units
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.face import NUMBER, TEXT, optional, takes
+from roofline.base.face import TEXT, optional, takes
 from roofline.show import canvas, frames
 from roofline.show.quantities import ratio
 
@@ -154,6 +154,7 @@ def _name_segments(ax: Axes, row: int, segments: Sequence[tuple[str, float, str]
 
 
 @canvas.picture
+@takes(figure=TEXT, most=canvas.COUNT, title=optional(TEXT), ax=optional(canvas.AXES))
 def plot_sensitivity(
     table: pd.DataFrame,
     figure: str = "the result",
@@ -234,7 +235,7 @@ def plot_sensitivity(
 
 
 @canvas.picture
-@takes(most=NUMBER, title=optional(TEXT), ax=optional(canvas.AXES))
+@takes(most=canvas.COUNT, title=optional(TEXT), ax=optional(canvas.AXES))
 def plot_indices(
     table: pd.DataFrame,
     *,
@@ -271,7 +272,7 @@ def plot_indices(
     missing = {"first", "first_error", "total", "total_error"} - set(getattr(table, "columns", ()))
     if missing:
         raise BadWorkload(f"plot_indices: expected a table from indices, found {shown(table)}")
-    rows = table.head(int(most))
+    rows = table.head(most)
     rows = rows[rows["total"] >= _VISIBLE * rows["total"].max()] if len(rows) else rows
     if rows.empty:
         raise BadWorkload("plot_indices: nothing in doubt moves the result: there is nothing to draw")

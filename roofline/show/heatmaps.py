@@ -78,9 +78,8 @@ def plot_heatmap(
     scales.grid_axis(page, True, across, scale)
     scales.grid_axis(page, False, up, scale)
     corners = (across.edges(), up.edges())
-    entries = [*_cells(page, seen, corners, scale)]
-    if title is None:
-        title = seen.title
+    entries = _cells(page, seen, corners, scale)
+    title = seen.title if title is None else title
     if title:
         canvas.title(page, title, 10 * scale)
     below = 33 * scale if ax is None else None
@@ -91,7 +90,6 @@ def plot_heatmap(
         numbered = regions.draw(page, corners, codes, seen.bounds, scale)
         if numbered:
             canvas.key(page, [*entries, *numbered], 7.5 * scale, below)
-            _settle(page, seen)
     return page
 
 
@@ -139,8 +137,7 @@ def _hatched(where: np.ndarray, corners: tuple[np.ndarray, np.ndarray], style: d
 
 def _settle(page: Axes, seen: View) -> None:
     """Lay the page out, and give its axes the ticks that there is room for."""
-    for _ in range(2):  # what the ticks take from the page is known after the first time
-        page.figure.draw_without_rendering()  # type: ignore[union-attr]
-        scales.settle(page, True, seen.axes[0])
-        scales.settle(page, False, seen.axes[1])
     page.figure.draw_without_rendering()  # type: ignore[union-attr]
+    scales.settle(page, True, seen.axes[0])
+    scales.settle(page, False, seen.axes[1])
+    page.figure.draw_without_rendering()  # type: ignore[union-attr]  # with these ticks

@@ -106,9 +106,7 @@ def plot_band(
         As :func:`plot_line`, and for a grid without draws.
     """
     if getattr(data, "sizes", {}).get(DRAW, 1) < 2:
-        raise BadWorkload(
-            "band: expected a grid with draws of its uncertain figures, found none: sweep(..., draws=256)"
-        )
+        raise BadWorkload("band: expected a grid with draws of uncertain figures, found none: sweep(..., draws=256)")
     seen = view("band", data, figure, {"x": x, "hue": hue}, draws=True)
     return _draw(seen, title, size, ax)
 
@@ -117,8 +115,9 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
     across, hue = seen.axes[0], seen.axes[1] if len(seen.axes) > 1 else None
     lines = 1 if hue is None else len(hue)
     if hue is not None and lines > _MOST_LINES:
-        raise BadWorkload(f"line: expected at most {_MOST_LINES} lines, found {lines} values of {hue.name}: take fewer, "
-                          f"such as grid.isel({hue.name}=slice(None, None, {-(-lines // 8)})), or heatmap")  # fmt: skip
+        fewer = f"grid.isel({hue.name}=slice(None, None, {-(-lines // 8)}))"
+        raise BadWorkload(f"line: expected at most {_MOST_LINES} lines, found {lines} values of {hue.name}: "
+                          f"take fewer, such as {fewer}, or a heat map")  # fmt: skip
     shape = (len(across), lines)
     drawn = seen.values.ndim > len(seen.axes)
     samples, known, fits, possible = (

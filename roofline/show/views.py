@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, UnknownName, shown
+from roofline.base.errors import BadWorkload, UnknownName
 from roofline.show.report import LABELS
 from roofline.show.scales import Scale, coordinate, scale_of, tick
 
@@ -182,7 +182,7 @@ def _axes(what: str, data: xr.Dataset, asked: dict[str, str | None], needs: int,
     known = [str(name) for name in data.coords if name != DRAW]
     for role, name in asked.items():
         if name is not None and name not in known:
-            raise UnknownName(f"axis of the grid ({role}=)", shown(name) if name == DRAW else str(name), known)
+            raise UnknownName(f"axis of the grid ({role}=)", str(name), known)
     given = [name for name in asked.values() if name is not None]
     if len(set(given)) < len(given):
         raise BadWorkload(f"{what}: expected an axis of its own for each of {' and '.join(asked)}, found {given[0]!r} "
@@ -201,8 +201,8 @@ def _axes(what: str, data: xr.Dataset, asked: dict[str, str | None], needs: int,
     while len(names) < needs:
         single = [name for name in known if name not in names]
         if needs > 1 or not single:
-            raise BadWorkload(f"{what}: expected a grid with {needs} axes of several values, found "
-                              f"{', '.join(free(data)) or 'none'}" + ("; line draws one" if needs > 1 else ""))  # fmt: skip
+            found, instead = ", ".join(free(data)) or "none", "; line draws one" if needs > 1 else ""
+            raise BadWorkload(f"{what}: expected {needs} axes of several values, found {found}{instead}")
         names.append("chip" if "chip" in single else single[0])
     return names
 
