@@ -53,7 +53,7 @@ TITLES = {
 
 def plans(small: bool) -> dict[str, list[dict[str, Any]]]:
     """Every plan that a chip may choose from, of each model; fp16 throughout."""
-    models = ["meta-lc1", "meta-lc5"] if small else RECOMMENDATION
+    models = ["meta-lc1"] if small else RECOMMENDATION
     batches = BATCHES[:1] if small else BATCHES
     counts = (1,) if small else (1, 2, 4)
     found = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in counts for b in batches] for m in models}
