@@ -144,6 +144,8 @@ def in_short(f: dict[str, Any]) -> str:
         f"- **LPDDR or HBM.** For recommendation HBM is {times(HBM, LPDDR, 0)} times as fast a chip: it has less room, "
         f"so that tables are split over more of them. One chip serves with {percent(HBM, False)}, with LPDDR "
         f"{percent(LPDDR, False)}. For language it is what decides.",
+        f"- **Where MTIA 2i fell.** For recommendation it does {times('mtia-2i', 'artemis', 0)} times the work of the "
+        f"estimate a chip, and {times('mtia-2i', 'artemis', 1)} times a watt (medians): faster, and hungrier.",
     ]
     for m in (m for m in f["asked"] if m in LANGUAGE):
         lines.append(
