@@ -77,7 +77,8 @@ def tiling(
     cache = operands / operand_rate
     cache = (cache if cache > once_s else once_s) + write_s - after_s
     hidden = cache if cache > memory_s else memory_s
-    return tiles, compute, cache, hidden, waves * prologue_s, operands
+    fixed = waves * prologue_s
+    return tiles, compute, cache, hidden, fixed, operands
 
 
 @inner

@@ -152,7 +152,8 @@ def remote_lookup(
     """
     return fetched_from(
         batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+        transaction_bytes,
     )  # fmt: skip
 
 

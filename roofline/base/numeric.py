@@ -53,6 +53,8 @@ def not_negative(where: str, **values: NumericLike) -> dict[str, Numeric]:
 def flags(where: str, **values: object) -> dict[str, Numeric]:
     """Flags as kernels take them, 1.0 or 0.0; refuse what is neither true nor false."""
     for name, value in values.items():
+        if type(value) is bool:
+            continue
         if not isinstance(value, bool | np.bool_) and not (isinstance(value, int | float) and value in (0, 1)):
             raise BadWorkload(f"{where}: {name} is True or False, found {shown(value)}")
     return {name: 1.0 if value else 0.0 for name, value in values.items()}

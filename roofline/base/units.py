@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import math
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roofline.base.errors import BadWorkload, closest, shown
-from roofline.base.numeric import Numeric
+
+if TYPE_CHECKING:
+    from roofline.base.numeric import Numeric
 
 #: Bytes of one element. Four-bit formats pack two elements a byte; their block scales are not counted.
 DTYPE_BYTES: dict[str, float] = {

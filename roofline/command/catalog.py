@@ -12,7 +12,7 @@ from roofline.command.output import err_console, print_csv, print_json, print_ta
 
 if TYPE_CHECKING:
     from roofline.hardware.chip import Chip
-    from roofline.show.report import Table
+    from roofline.show.table import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -34,15 +34,17 @@ def chips(
 
     Example: `roofline chips mtia-v1 --sources`
     """
-    from roofline.catalog import load as catalog
-    from roofline.show import report
-
     if name is None:
-        records = catalog.chip_records()
+        from roofline.catalog.chips import records as chip_records
+
+        records = chip_records()
         if as_json:
             return print_json(records)
         return print_csv(records) if as_csv else print_table(_chips_table(records))
-    chip = catalog.load_chip(name)
+    from roofline.catalog.load import load_chip
+    from roofline.show import report
+
+    chip = load_chip(name)
     table = report.chip_table(chip, sources, everything)
     if as_json:
         return print_json({"name": chip.name, "title": chip.title, "figures": _figures(chip, everything)})
@@ -51,10 +53,10 @@ def chips(
 
 def _chips_table(records: list[dict[str, Any]]) -> Table:
     from roofline.base import units
-    from roofline.show import report
+    from roofline.show.table import Table
 
     columns = ["name", "vendor", ">year", "status", ">16-bit", ">8-bit", ">memory", ">bandwidth", ">TDP"]
-    table = report.Table("Chips (dense peaks)", columns, expendable=["year", "status", "TDP", "vendor", "8-bit"])
+    table = Table("Chips (dense peaks)", columns, expendable=["year", "status", "TDP", "vendor", "8-bit"])
     shown = {"flops_16bit": "FLOP/s", "flops_8bit": "FLOP/s", "memory_bytes": "B", "memory_Bps": "B/s", "tdp_W": "W"}
     for r in records:
         if "error" in r:
@@ -99,7 +101,7 @@ def models(
     Example: `roofline models llama-3.1-70b`
     """
     from roofline.catalog import load as catalog
-    from roofline.show import report
+    from roofline.show.table import Table
 
     if name is None:
         records = catalog.model_records()
@@ -113,13 +115,13 @@ def models(
     if as_csv:
         return print_csv([summary])
     told = [[key, _say(value)] for key, value in summary.items() if value not in ("", None)]
-    return print_table(report.Table(f"{model.title} ({model.name})", ["property", "value"], told))
+    return print_table(Table(f"{model.title} ({model.name})", ["property", "value"], told))
 
 
 def _models_table(records: list[dict[str, Any]]) -> Table:
-    from roofline.show import report
+    from roofline.show.table import Table
 
-    table = report.Table("Models", ["name", "kind", "title", ">parameters", ">active or dense"], expendable=["kind"])
+    table = Table("Models", ["name", "kind", "title", ">parameters", ">active or dense"], expendable=["kind"])
     for r in records:
         if "error" in r:
             table.rows.append([r["name"], "unreadable", r["error"], "", ""])

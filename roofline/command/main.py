@@ -6,30 +6,42 @@ input). Each file of this room registers its commands here.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from roofline.base.errors import DoesNotFit, RooflineError
-from roofline.command import (
-    catalog,
-    compare,
-    data,
-    estimate,
-    explain,
-    measure,
-    new,
-    plot,
-    search,
-    sensitivity,
-    serve,
-    solve,
-    sweep,
-)
+from roofline.command.coercion import read_plainly
 from roofline.command.output import err_console, leave_pipe, settle_streams
+
+#: The commands, in the order of the help, and the file of this room that each is in.
+FILES = {
+    "chips": "catalog",
+    "models": "catalog",
+    "check": "catalog",
+    "schema": "catalog",
+    "new": "new",
+    "estimate": "estimate",
+    "explain": "explain",
+    "serve": "serve",
+    "plot": "plot",
+    "sweep": "sweep",
+    "pareto": "sweep",
+    "sensitivity": "sensitivity",
+    "solve": "solve",
+    "takeovers": "solve",
+    "search": "search",
+    "indices": "search",
+    "compare": "compare",
+    "calibrate": "data",
+    "validate": "data",
+    "measure": "measure",
+}
 
 
 class _Commands(TyperGroup):
@@ -44,18 +56,15 @@ class _Commands(TyperGroup):
             raise typer.Exit(0) from None
         return result
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        read_plainly(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
-app = typer.Typer(
-    cls=_Commands,
-    help=(
-        "How fast inference runs on a chip, why, and how sure that is.\n\n"
-        "Example: `roofline estimate llama-3.1-70b --chip h100-sxm --tp 8 --batch 64`"
-    ),
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            read_plainly(command.get_params(ctx))
+        return command
 
 
 def _version(asked: bool) -> None:
@@ -66,7 +75,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -75,23 +83,33 @@ def _common(
     """What stands before a command."""
 
 
-_ROOMS = (
-    catalog,
-    new,
-    estimate,
-    explain,
-    serve,
-    plot,
-    sweep,
-    sensitivity,
-    solve,
-    search,
-    compare,
-    data,
-    measure,
-)  # in the order of the help
-for _room in _ROOMS:
-    _room.register(app)
+def application(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The application with the commands of the file that the first argument names; with all of them where it is none.
+
+    Each file imported, and each command built, takes time that a short command would wait for.
+    """
+    made = typer.Typer(
+        cls=_Commands,
+        help=(
+            "How fast inference runs on a chip, why, and how sure that is.\n\n"
+            "Example: `roofline estimate llama-3.1-70b --chip h100-sxm --tp 8 --batch 64`"
+        ),
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+    made.callback()(_common)
+    asked = FILES.get(arguments[0]) if arguments else None
+    for file in [asked] if asked else dict.fromkeys(FILES.values()):
+        importlib.import_module(f"roofline.command.{file}").register(made)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return application()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _warn(message: Any, *_: Any) -> None:
@@ -104,7 +122,7 @@ def run() -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:
-            app(prog_name="roofline")
+            application(sys.argv[1:])(prog_name="roofline")
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
         except DoesNotFit as error:

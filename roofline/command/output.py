@@ -7,26 +7,31 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 
-
-class _Console(Console):
-    """A console that tells when the reader of a pipe has gone, and does not end the program by itself."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def out_console(width: int = 200) -> Console:
     """Where results go; off a terminal `width` columns wide, so that no table is folded."""
-    return _Console(soft_wrap=False, width=None if sys.stdout.isatty() else width, highlight=False)
+    from rich.console import Console
+
+    class Results(Console):
+        """A console that tells when the reader of a pipe has gone, and does not end the program by itself."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Results(soft_wrap=False, width=None if sys.stdout.isatty() else width, highlight=False)
 
 
 def err_console() -> Console:
     """Where progress, warnings and errors go."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
@@ -75,13 +80,23 @@ def print_json(value: Any) -> None:
 
 def print_table(*tables: Any, width: int = 200) -> None:
     """Tables on stdout, an empty line between them."""
-    from roofline.show import report
+    from roofline.show.table import lines, show
 
+    if _is_plain():  # a program or a file reads this: no styles, and no wait for the library that sets them
+        encoding = sys.stdout.encoding or "utf-8"
+        texts = ("\n".join(line for line, _ in lines(table, width, encoding)) for table in tables)
+        print("\n\n".join(texts))
+        return
     console = out_console(width)
     for i, table in enumerate(tables):
         if i:
             console.print()
-        report.show(console, table)
+        show(console, table)
+
+
+def _is_plain() -> bool:
+    """Whether stdout is no terminal, and nobody asks for what is written there to look as if it were one."""
+    return not sys.stdout.isatty() and not any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
 
 
 def print_estimate(est: Any, ops: bool, as_json: bool, as_csv: bool) -> None:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from roofline.hardware.chip import Chip
 
-#: The nine models of figure 6 of the MTIA 2i paper, by their FLOP a sample, and their batches: those of LC1, LC2 and HC1
-#: are published, the others ours. Shapes are ours (see the models' notes).
+#: The nine models of figure 6 of the MTIA 2i paper, by their FLOP a sample, and their batches: those of LC1, LC2 and
+#: HC1 are published, the others ours. Shapes are ours (see the models' notes).
 _BATCHES = {
     "meta-lc1": 4096, "meta-lc2": 512, "meta-lc3": 1024, "meta-lc4": 1024, "meta-lc5": 1024, "meta-hc1": 2048,
     "meta-hc2": 1024, "meta-hc3": 1024, "meta-hc4": 1024, "meta-late-stage": 1024,

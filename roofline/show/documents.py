@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -37,6 +36,8 @@ th, td { padding: .18rem .7rem; border-bottom: 1px solid #ddd; text-align: left;
 
 def html_page(title: str, tables: Iterable[Table], pictures: Sequence[Any] = ()) -> str:
     """One self-contained page: tables, and matplotlib Axes as inline SVG. Nothing is loaded from elsewhere."""
+    import html
+
     body = []
     for table in tables:
         heading, _, under = table.title.partition("\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,32 +49,53 @@ def show(console: Console, table: Table) -> None:
     """
     from rich.text import Text
 
+    for line, is_heading in lines(table, console.width, console.encoding):
+        console.print(Text(line, style="bold" if is_heading else ""), soft_wrap=True)
+
+
+def lines(table: Table, width: int, encoding: str) -> Iterator[tuple[str, bool]]:
+    """The lines of a table as :func:`show` prints them, each with whether it is a heading.
+
+    Parameters
+    ----------
+    table : Table
+    width : int
+        Of the terminal, in characters.
+    encoding : str
+        What the terminal or pipe can write.
+    """
     title, _, under = table.title.partition("\n")
-    if title:
-        console.print(Text(title, style="bold"))
-    if under:
-        console.print(Text(under))
-    widths, below, left_out = _fitting(table, console.width)
+    widths, below, left_out = _fitting(table, width)
     names = [c.lstrip(">") for c in table.columns]
-    for line in _set(table, names, widths) if any(names) else []:
-        console.print(Text(line, style="bold"), soft_wrap=True)
-    console.print(_rule(console) * (sum(widths.values()) + _GAP * (len(widths) - 1)), soft_wrap=True)
+    yield from ((line, True) for line in _wrapped(title, width))
+    yield from ((line, False) for line in _wrapped(under, width))
+    yield from ((line, True) for line in (_set(table, names, widths) if any(names) else []))
+    yield _rule(encoding) * (sum(widths.values()) + _GAP * (len(widths) - 1)), False
     for row in table.rows:
-        for line in _set(table, row, widths):
-            console.print(Text(line), soft_wrap=True)
+        yield from ((line, False) for line in _set(table, row, widths))
         for i in (i for i in below if row[i]):
-            wrapped = textwrap.wrap(row[i], max(_WORDS, console.width - 4), break_on_hyphens=False)
-            console.print(Text(textwrap.indent("\n".join(wrapped), "    ")), soft_wrap=True)
+            inner = textwrap.wrap(row[i], max(_WORDS, width - 4), break_on_hyphens=False)
+            yield textwrap.indent("\n".join(inner), "    "), False
     for note in table.notes:
-        console.print(Text(note))
+        yield from ((line, False) for line in _wrapped(note, width) or [""])
     if any(left_out):
-        console.print(Text(f"Left out for width: {', '.join(filter(None, left_out))}."))
+        left = f"Left out for width: {', '.join(filter(None, left_out))}."
+        yield from ((line, False) for line in _wrapped(left, width))
 
 
-def _rule(console: Console) -> str:
+def _wrapped(text: str, width: int) -> list[str]:
+    """Text in lines of at most `width` characters, broken between words; its own line breaks stay."""
+    return [
+        line
+        for part in text.split("\n")
+        for line in (textwrap.wrap(part, max(width, 1), break_on_hyphens=False) or ([""] if text else []))
+    ]
+
+
+def _rule(encoding: str) -> str:
     """The character of a line below the headings: a plain dash where the terminal or pipe cannot write a better one."""
     try:
-        "\u2500".encode(console.encoding)
+        "\u2500".encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return "-"
     return "\u2500"
