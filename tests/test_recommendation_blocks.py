@@ -12,7 +12,6 @@ from roofline.catalog.load import load_model
 from roofline.models import description
 from roofline.models.recommender import Recommender
 
-
 # Linear and causal attention FLOP a token, over all layers: 2 d h (4 dqk + d) and, at length N, 2 h (dqk + dv) N / 2.
 HSTU = {
     "hstu-ml-1m": (200, 50_000, 40_000),
