@@ -143,7 +143,9 @@ PARAMETERS = {
     **dict.fromkeys(("all_gather", "reduce_scatter", "all_to_all"), _RING),
     "send": "launch_s 0 hop_s 0 link_fraction 1 network_fraction 1 chunk_s 0",
     "host_copy": "launch_s 0 host_fraction 1",
-    **dict.fromkeys(("host_lookup", "remote_lookup"), "launch_s 0 host_fraction 1 memory_fraction 1 transaction_bytes 128"),
+    **dict.fromkeys(
+        ("host_lookup", "remote_lookup"), "launch_s 0 host_fraction 1 memory_fraction 1 transaction_bytes 128"
+    ),
     "serving": "",
     "step_overhead": "",
 }
