@@ -94,13 +94,13 @@ def test_a_full_device_is_told() -> None:
 
 
 def test_warnings_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from roofline.catalog import load
+    from roofline.catalog import chips
 
     def records() -> list[dict[str, Any]]:
         warnings.warn("the plug-in 'x' cannot be loaded", RuntimeWarning, stacklevel=2)
         return []
 
-    monkeypatch.setattr(load, "chip_records", records)
+    monkeypatch.setattr(chips, "records", records)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         code, out, err = run("chips", "--json")
