@@ -96,6 +96,15 @@ def add_cost(scratch: Scratch, p: int, cost: Quantities) -> None:
 
 
 @inner
+def leave(scratch: Scratch, p: int, cost: Quantities, summed: int) -> None:
+    """Add a cost up at once, or leave it where it is looked for: `summed` is a constant where this is compiled."""
+    if summed > 0:
+        add_cost(scratch, p, cost)
+    else:
+        store(scratch, p, cost)
+
+
+@inner
 def cost_at(scratch: Scratch, p: int) -> Quantities:
     """The cost that an operator left at one point."""
     return Quantities(

@@ -12,6 +12,14 @@ from roofline.catalog.load import load_model
 from roofline.models import description
 from roofline.models.recommender import Recommender
 
+# Linear and causal attention FLOP a token, over all layers: 2 d h (4 dqk + d) and, at length N, 2 h (dqk + dv) N / 2.
+HSTU = {
+    "hstu-ml-1m": (200, 50_000, 40_000),
+    "hstu-ml-20m-large": (200, 10_485_760, 1_638_400),
+    "hstu-amzn-books-large": (50, 655_360, 102_400),
+    "hstu-ml-3b-large": (500, 10_485_760, 4_096_000),
+}
+
 
 def model(*blocks: dict[str, Any], tables: list[dict[str, Any]] | None = None, **more: Any) -> Recommender:
     raw = {"title": "Blocks", "source": "here", "block": list(blocks),
@@ -59,6 +67,14 @@ def test_dhen_sums_what_its_modules_make() -> None:
 def test_blocks_that_do_not_fit_are_told(block: dict[str, Any], says: str) -> None:
     with pytest.raises(BadModel, match=says):
         model({**block, "input": "embedding"}, pairs_per_request=10)
+
+
+@pytest.mark.parametrize("name", HSTU)
+def test_hstu_counts_the_published_shapes(name: str) -> None:
+    one, (tokens, linear, attention) = load_model(name), HSTU[name]
+    assert isinstance(one, Recommender)
+    # The published count halves the square; a token also sees itself: (N + 1) / N of it.
+    assert one.flops_per_sample == linear * tokens + attention * (tokens + 1)
 
 
 def test_jagged_histories_cost_their_mean_square() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from roofline.base.numeric import anywhere, choose, maximum, minimum
 from roofline.hardware.chip import Chip
 from roofline.kernels import lookups
-from roofline.kernels.reference import embedding as arrays
+from roofline.kernels.reference import lookups as arrays
 from roofline.work.op import Op
 from roofline.work.workload import Workload
 
