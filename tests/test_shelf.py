@@ -107,7 +107,7 @@ def test_a_shelf_that_cannot_be_trusted_is_as_good_as_none(
     path = kept_file(folder)
     data = path.read_bytes()
     if damage == "figure":
-        assert data.count(b"600.0") == 1
+        assert b"600.0" in data
         path.write_bytes(data.replace(b"600.0", b"900.0"))
     elif damage == "writable":
         path.chmod(0o666)
