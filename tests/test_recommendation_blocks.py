@@ -113,7 +113,7 @@ def test_a_measured_popularity_is_tables_of_equal_rows() -> None:
     assert one.lookups == 10
     even = model(top, tables=[{**sizes, "pooling": 10}])
     assert rl.estimate(one, "mtia-2i", batch=512).time_s < rl.estimate(even, "mtia-2i", batch=512).time_s
-    with pytest.raises(BadModel, match="shares of the rows that sum to 1, found 0.9"):
+    with pytest.raises(BadModel, match=r"shares of the rows that sum to 1, found 0\.9"):
         model(top, tables=[{**sizes, "popularity": [[0.5, 0.5], [0.4, 0.5]]}])
     with pytest.raises(BadModel, match="skew or popularity"):
         model(top, tables=[{**sizes, "skew": 1.0, "popularity": [[0.5, 0.5], [0.5, 0.5]]}])
