@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from roofline.kernels import _loops
+from roofline.kernels import _loops, sums
 from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,6 +51,9 @@ def inner(function: Function) -> Function:
     _INNER[function] = None
     return function
 
+
+for _helper in sums.HELPERS:
+    inner(_helper)
 
 #: Every public kernel by name, and which of its arguments are columns of a block.
 KERNELS: dict[str, Callable[..., Any]] = {}
@@ -157,8 +160,6 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text, file: str) -> Any:
-    from roofline.kernels import sums
-
     helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost)
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, file, "exec"), namespace)  # our own text, made of argument names
