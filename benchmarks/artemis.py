@@ -96,9 +96,9 @@ WORTH = """
 ## What HBM and SRAM are worth to each class of model
 
 Throughput (fp16, batches in a pipeline) over that of the estimate as it is, by class of Meta's models (`roofline models
-meta-retrieval` and so on; shapes ours), DLRM-v2 and RM2. Lookups wait for their latency: v1's software keeps few rows under
-way, the estimate some more, so that SRAM (rows found nearer), cores and rows under way move the ranking models, and
-bandwidth hardly does. Bandwidth is for long rows and for weights that the SRAM does not hold: the HSTU classes.
+meta-retrieval` and so on; shapes ours), DLRM-v2 and RM2. Lookups wait for their latency: v1's software keeps few rows
+under way, the estimate some more, so that SRAM (rows found nearer), cores and rows under way move the ranking models,
+and bandwidth hardly does. Bandwidth is for long rows and for weights that the SRAM does not hold: the HSTU classes.
 """
 
 

@@ -41,7 +41,7 @@ FORMULAS = (
     *(f"roofline/estimates/{name}.py" for name in ("costing", "estimate", "figures", "grids", "inference", "language",
                                                    "memory", "recommendation", "request", "residence", "rules",
                                                    "stacks")),
-    "roofline/serving/*.py", "roofline/work/*.py", "roofline/models/*.py",
+    "roofline/serving/*.py", "roofline/work/[!s]*.py", "roofline/work/sizes.py", "roofline/models/*.py",
     *(f"roofline/hardware/{name}.py" for name in ("chip", "machine", "uncertainty", "variants")),
 )  # fmt: skip
 #: Where there is something to mutate.

@@ -43,7 +43,8 @@ def errors() -> dict[str, list[Patch]]:
             found[name] = [(f"roofline/{file}", *error["change"])]
         else:
             twin = error.get("twin", error["kernel"])
-            found[name] = [(f"kernels/{file}", *error["kernel"]), (f"kernels/reference/{file}", *twin)]
+            own = error.get("kernel_file", file)  # where a helper has a file of its own, and its twin none
+            found[name] = [(f"kernels/{own}", *error["kernel"]), (f"kernels/reference/{file}", *twin)]
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from pages import chequer, chip_of, compared, intervals, odds, ratio, run, save, spread, table, within, write
+from pages import chequer, chip_of, compared, count, intervals, odds, ratio, run, save, spread, table, within, write
 
 import roofline as rl
 
@@ -53,7 +53,7 @@ TITLES = {
 
 def plans(small: bool) -> dict[str, list[dict[str, Any]]]:
     """Every plan that a chip may choose from, of each model; fp16 throughout."""
-    models = ["meta-lc1", "meta-hc4"] if small else RECOMMENDATION
+    models = ["meta-lc1"] if small else RECOMMENDATION
     batches = BATCHES[:1] if small else BATCHES
     counts = (1,) if small else (1, 2, 4)
     found = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in counts for b in batches] for m in models}
@@ -108,6 +108,12 @@ def name(model: str) -> str:
     return f"{title}, {RECOMMENDATION[model]:,} MFLOP" if model in RECOMMENDATION else title
 
 
+def span(values: list[Any]) -> str:
+    """From the least to the most, to two digits."""
+    least, most = (f"{float(f'{end:.2g}'):g}" for end in (min(values), max(values)))
+    return least if least == most else f"{least} to {most}"
+
+
 def share(holds: np.ndarray) -> str:
     """A share of the draws in percent."""
     return f"{100 * float(np.mean(holds)):.0f} %"
@@ -119,39 +125,43 @@ def in_short(f: dict[str, Any]) -> str:
     models = [m for m in f["asked"] if m in RECOMMENDATION]
 
     def percent(chip: str, split: bool) -> str:
-        shares = [float(np.mean(best[m, chip][0] > 0 if split else alone[m, chip])) for m in models]
-        return f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %"
+        return span([100 * float(np.mean(best[m, chip][0] > 0 if split else alone[m, chip])) for m in models]) + " %"
 
     def times(one: str, other: str, which: int) -> str:
-        medians = [np.median(r) for m in models if len(r := ratio(best[m, one][which], best[m, other][which]))]
-        return f"{min(medians):.2g} to {max(medians):.2g}"
+        found = [ratio(best[m, one][which], best[m, other][which]) for m in models]
+        return span([float(np.median(draws)) for draws in found if len(draws)])
 
-    where_room = [np.mean(alone[m, "artemis"][room[m, "artemis"]]) for m in models if room[m, "artemis"].any()]
+    where_room = [100 * np.mean(alone[m, "artemis"][room[m, "artemis"]]) for m in models if room[m, "artemis"].any()]
     lines = [
         f"- **Recommendation.** One Artemis serves these models with a probability of {percent('artemis', False)} "
         f"(from model to model), one to {MOST['recommendation']} chips with {percent('artemis', True)}. In doubt is "
-        f"the room for the tables, not the speed: where they fit one chip, the target is met in "
-        f"{100 * min(where_room):.0f} to {100 * max(where_room):.0f} % of the draws.",
-        f"- **Against the H100 and MTIA v1.** An Artemis does {times('artemis', 'h100-sxm', 0)} of the work of an H100, "
-        f"and for a watt {times('artemis', 'h100-sxm', 1)} times as much; of MTIA v1 {times('artemis', 'mtia-v1', 0)} "
-        f"times a chip and {times('artemis', 'mtia-v1', 1)} times a watt (medians of each model).",
-        f"- **LPDDR or HBM.** For recommendation HBM is {times(HBM, LPDDR, 0)} times as fast a chip, and has less room: "
-        f"one chip serves with {percent(HBM, False)}, with LPDDR {percent(LPDDR, False)}. For language it is what decides.",
+        "the room for the tables, not the speed: where they fit one chip, the target is met in "
+        f"{span(where_room)} % of the draws.",
+        f"- **Against the H100 and MTIA v1.** An Artemis does {times('artemis', 'h100-sxm', 0)} of the work of an "
+        f"H100, and for a watt {times('artemis', 'h100-sxm', 1)} times as much; of MTIA v1 "
+        f"{times('artemis', 'mtia-v1', 0)} times a chip and {times('artemis', 'mtia-v1', 1)} times a watt (medians of "
+        "each model).",
+        f"- **LPDDR or HBM.** For recommendation HBM is {times(HBM, LPDDR, 0)} times as fast a chip: it has less room, "
+        f"so that tables are split over more of them. One chip serves with {percent(HBM, False)}, with LPDDR "
+        f"{percent(LPDDR, False)}. For language it is what decides.",
+        f"- **Where MTIA 2i fell.** For recommendation it does {times('mtia-2i', 'artemis', 0)} times the work of the "
+        f"estimate a chip, and {times('mtia-2i', 'artemis', 1)} times a watt (medians): faster, and hungrier.",
     ]
     for m in (m for m in f["asked"] if m in LANGUAGE):
         lines.append(
             f"- **{name(m)}.** One chip alone meets {targets(m)} with {share(alone[m, LPDDR])} if it has LPDDR, "
-            f"{share(alone[m, HBM])} if it has HBM, {odds(f['comparison'], alone[m, 'artemis'])} as things stood; up to "
-            f"{MOST['language']} chips together with {odds(f['comparison'], best[m, 'artemis'][0] > 0)}, at "
+            f"{share(alone[m, HBM])} if it has HBM, {odds(f['comparison'], alone[m, 'artemis'])} as things stood; up "
+            f"to {MOST['language']} chips together with {odds(f['comparison'], best[m, 'artemis'][0] > 0)}, at "
             f"{float(np.median(ratio(best[m, 'artemis'][0], best[m, 'h100-sxm'][0]))):.2g} of an H100's tokens a chip "
             f"(median). MTIA 2i: alone {share(alone[m, 'mtia-2i'])}, together {share(best[m, 'mtia-2i'][0] > 0)}."
         )
-    came = rl.load_chip("mtia-2i")["memory.dram.bandwidth"]
-    for m, found in f["needed"].items():
-        lines.append(
-            f"- For 60 ms a token of {name(m)}, one request at a time, a chip needs {found.text} of memory bandwidth. The "
-            f"estimate of LPDDR is 293 GB/s (165 to 400); MTIA 2i came with {came / 1e9:.1f} GB/s, and misses it."
-        )
+    came = rl.load_chip("mtia-2i")["memory.dram.bandwidth"] / 1e9
+    belief = chip_of(LPDDR).numbers["memory.dram.bandwidth"]
+    words = ", ".join(f"{found.value / 1e9:.0f} GB/s for {name(m)}" for m, found in f["needed"].items())
+    lines.append(
+        f"- **The bandwidth that it takes.** One request at a time at 60 ms a token needs {words}. LPDDR was put at "
+        f"{belief.value / 1e9:.0f} ({belief.low / 1e9:.0f} to {belief.high / 1e9:.0f}); MTIA 2i came with {came:.1f}."
+    )
     return "\n".join(lines)
 
 
@@ -163,11 +173,11 @@ def targets(model: str) -> str:
 
 def served(f: dict[str, Any]) -> str:
     """The probability that a chip serves a model at all: alone, and on the most chips."""
-    c = f["comparison"]
-    rows = [
-        [name(m), *(f"{share(f['alone'][m, chip])}, {odds(c, f['best'][m, chip][0] > 0)}" for chip in TITLES)]
-        for m in f["asked"]
-    ]
+
+    def cell(m: str, chip: str) -> str:
+        return f"{share(f['alone'][m, chip])}, {odds(f['comparison'], f['best'][m, chip][0] > 0)}"
+
+    rows = [[name(m), *(cell(m, chip) for chip in TITLES)] for m in f["asked"]]
     return table(["alone, and split", *TITLES.values()], rows)
 
 
@@ -185,16 +195,15 @@ def against(f: dict[str, Any], which: int) -> str:
 
 
 def servers(f: dict[str, Any]) -> str:
-    """A full server's rate, in medians."""
+    """A full server's rate over one of eight H100, in medians."""
+    full = {"mtia-v1": (12,), "artemis": (12, 24), "mtia-2i": (24,)}
     rows = []
     for m in f["asked"]:
         rate = {chip: float(np.median(f["best"][m, chip][0])) for chip in TITLES}
-        cells = [rate["mtia-v1"] * 12, rate["artemis"] * 12, rate["artemis"] * 24, rate["mtia-2i"] * 24]
-        rows.append(
-            [name(m), *(f"{cell / (8 * rate['h100-sxm']):.2f}" for cell in cells), f"{8 * rate['h100-sxm']:,.0f}"]
-        )
-    head = ["12 MTIA v1", "12 Artemis", "24 Artemis", "24 MTIA 2i", "8 H100, samples or tokens a second"]
-    return table(["over 8 H100", *head], rows)
+        cells = [n * rate[chip] / (8 * rate["h100-sxm"]) for chip, several in full.items() for n in several]
+        rows.append([name(m), *(f"{cell:.2f}" for cell in cells), count(8 * rate["h100-sxm"])])
+    head = [f"{n} {TITLES[chip]}" for chip, several in full.items() for n in several]
+    return table(["over 8 H100", *head, "8 H100, samples or tokens a second"], rows)
 
 
 def disclosed(f: dict[str, Any]) -> str:
@@ -272,11 +281,14 @@ def write_page(f: dict[str, Any], folder: Path) -> None:
     draw_against(f, folder)
     draw_bandwidth(f, folder)
     first = next(iter(f["comparison"].draws.values()))
-    write(folder, (HERE / "artemis.page.md").read_text(encoding="utf-8").format(
-        draws=len(first["fits"]), in_short=in_short(f), served=served(f), per_chip=against(f, 0), per_watt=against(f, 1),
-        servers=servers(f), disclosed=disclosed(f), doubts=doubts(f), batches=", ".join(f"{b:,}" for b in BATCHES),
-        prompt=PROMPT, output=OUTPUT, sequences=", ".join(map(str, SEQUENCES)),
-        plan=f"one chip, batches of {BATCHES[0]}; one request of a language model",
+    models = [m for m in f["asked"] if m in RECOMMENDATION]
+    text = (HERE / "artemis.page.md").read_text(encoding="utf-8")
+    write(folder, text.format(
+        draws=len(first["fits"]), in_short=in_short(f), served=served(f), per_chip=against(f, 0),
+        per_watt=against(f, 1), servers=servers(f), disclosed=disclosed(f), doubts=doubts(f),
+        came=span([float(np.median(ratio(f["best"][m, "mtia-2i"][1], f["best"][m, "h100-sxm"][1]))) for m in models]),
+        batches=", ".join(f"{b:,}" for b in BATCHES), sequences=", ".join(map(str, SEQUENCES)), prompt=PROMPT,
+        output=OUTPUT, plan=f"one chip, batches of {BATCHES[0]}; one request of a language model",
     ))  # fmt: skip
 
 

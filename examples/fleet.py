@@ -91,11 +91,11 @@ def language(model: str, name: str, small: bool) -> dict[str, Any]:
     widths = widths[room.mean("draw").values >= 0.9][:, None]
     if not len(widths):
         return found
-    loads = np.unique(np.geomspace(1, 1024, 4 if small else 31).round().astype(int))
+    loads = np.array([16]) if small else np.unique(np.geomspace(1, 1024, 31).round().astype(int))
     est = rl.serve(model, chip, tp=widths, concurrency=loads, check=False, **options)
-    # An interval of 80 % leaves a tenth on either side.
-    good = np.logical_and.reduce([est.interval(0.8, name)[1] <= limit for name, limit in LIMITS[model].items()])
-    replicas = np.ceil(tokens_per_s(model) / est.interval(0.8, "tokens_per_s")[0])
+    ends = est.interval(0.8)  # leaves a tenth on either side
+    good = np.logical_and.reduce([ends[figure][1] <= limit for figure, limit in LIMITS[model].items()])
+    replicas = np.ceil(tokens_per_s(model) / ends["tokens_per_s"][0])
     chips = np.where(good, replicas * widths, np.inf)
     at = np.unravel_index(np.argmin(chips), chips.shape)
     if np.isfinite(chips[at]):
@@ -113,7 +113,10 @@ def plan(model: str, chip: Any, tp: int, concurrency: int, replicas: int, option
 def recommendation(chips: list[Any], small: bool) -> dict[str, Any]:
     """Chips and watts for the recommendation mix, in each draw; infinite where a model is not served."""
     batches = (1024,) if small else (256, 1024, 4096)
-    plans = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in (1, 2) for b in batches] for m in MIX}
+    plans = {
+        m: [{"dtype": "fp16", "batch": b, "devices": n} for n in ((2,) if small else (1, 2, 4)) for b in batches]
+        for m in MIX
+    }
     found = compared(chips, plans, 16 if small else 512)
     out: dict[str, Any] = {"probability": found["comparison"].probability}
     for chip in found["comparison"].table["chip"].unique():
@@ -129,17 +132,14 @@ def recommendation(chips: list[Any], small: bool) -> dict[str, Any]:
 
 def study(small: bool = False) -> dict[str, Any]:
     """All that the page tells."""
-    loads = np.unique(np.geomspace(1, 1024, 5 if small else 60).round().astype(int))
+    loads = np.unique(np.geomspace(1, 1024, 3 if small else 60).round().astype(int))
     shape = {"prompt": PROMPT, "output": OUTPUT, "figures": ["tpot_s", "tokens_per_s_per_chip"]}
     alone = [name for name in TITLES if name != "artemis"]
     return {
         "language": {(model, name): language(model, name, small) for model in SHARE for name in alone},
         "recommendation": recommendation([chip_of(name) for name in TITLES], small),
-        "sweeps": {
-            name: rl.sweep(list(SHARE), chip_of(name), tp=WIDTHS[: MOST.get(name, 16).bit_length()], concurrency=loads, **shape,
-                           **NUMBERS.get(name, OTHERS))
-            for name in alone
-        },
+        "sweeps": {name: rl.sweep(list(SHARE), chip_of(name), tp=WIDTHS[: MOST.get(name, 16).bit_length()],
+                                  concurrency=loads, **shape, **NUMBERS.get(name, OTHERS)) for name in alone},
     }  # fmt: skip
 
 
@@ -242,17 +242,18 @@ def rate(f: dict[str, Any], model: str, name: str, limit: float) -> float:
 def in_short(f: dict[str, Any]) -> str:
     """The findings, a line each."""
     one, mix = whole(f, "all on H100"), f["recommendation"]
+    shares = [100 * chips / H100S for chips in one["h100"]]
     lines = [
-        f"- **On H100 alone** the load takes {count(one['h100'][0])} of them as expected, and {count(one['h100'][1])} to "
-        f"be enough nine times in ten: {100 * one['h100'][0] / H100S:.1f} % ({100 * one['h100'][1] / H100S:.1f} %) of "
-        f"{H100S:,}. They draw {pair(one['watts'], mega)} MW and cost {pair(one['usd'], mega)} million USD a year."
+        f"- **On H100 alone** the load takes {count(one['h100'][0])} of them as expected, and {count(one['h100'][1])} "
+        f"to be enough nine times in ten: {shares[0]:.1f} % ({shares[1]:.1f} %) of {H100S:,}. They draw "
+        f"{pair(one['watts'], mega)} MW and cost {pair(one['usd'], mega)} million USD a year."
     ]
     for name in ("mtia-2i", "artemis"):
         share, error = mix["probability"](mix[name]["watts"] < mix["h100-sxm"]["watts"])
         low, middle, high = np.percentile(worth_usd(f, name), [5, 50, 95])
         lines.append(
-            f"- **The recommendation mix on {TITLES[name]}** takes {pair(needed(f, 'recommendation', name)[0])} chips in "
-            f"place of {pair(needed(f, 'recommendation', 'h100-sxm')[0])} H100. It draws less than they do with a "
+            f"- **The recommendation mix on {TITLES[name]}** takes {pair(needed(f, 'recommendation', name)[0])} chips "
+            f"in place of {pair(needed(f, 'recommendation', 'h100-sxm')[0])} H100. It draws less than they do with a "
             f"probability of {100 * share:.0f} ± {100 * error:.1f} %. For it to be no dearer, a chip may cost "
             f"{count(middle)} USD ({count(low)} to {count(high)} in 90 % of the draws)."
         )
@@ -260,8 +261,8 @@ def in_short(f: dict[str, Any]) -> str:
         chips = [f"{count(needed(f, model, name)[0][0])} {TITLES[name]}" for name in TITLES if name != "artemis"]
         slower = rate(f, model, "mtia-2i", 2 * limit["tpot_s"]) / rate(f, model, "mtia-2i", limit["tpot_s"])
         lines.append(
-            f"- **{model.title()}** takes, as expected, {', '.join(chips[:-1])} or {chips[-1]}. The target decides: with "
-            f"twice the time per token an MTIA 2i does {slower:.1f} times as many tokens."
+            f"- **{model.title()}** takes, as expected, {', '.join(chips[:-1])} or {chips[-1]}. With twice the time "
+            f"for a token an MTIA 2i does {slower:.1f} times as many of them."
         )
     return "\n".join(lines)
 

@@ -113,7 +113,7 @@ def write(folder: Path, text: str) -> None:
 def save(folder: Path, name: str, figure: Any) -> None:
     """A picture of the page; without the version of what drew it, so that the same picture has the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / name, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(folder / name, dpi=110, metadata={"Software": None})
     plt.close(figure)
 
 
@@ -156,7 +156,7 @@ def bars(panel: Any, parts: Mapping[str, Sequence[np.ndarray]], rows: Sequence[s
         ends = ends + np.array(several)
     for row, (expected, sure) in enumerate(ends):
         last = sure if np.isfinite(sure) else expected
-        panel.plot([expected, last], [row, row], color="0.2", linewidth=1.2, marker="|")
+        panel.plot([expected, last], [row, row], color="0.2", linewidth=1.2, marker="|" if last > expected else "")
         panel.text(last, row, f"  {count(expected) if expected > 1000 else f'{expected:.2g}'}", va="center")
     panel.set(yticks=range(len(rows)), yticklabels=rows, xlabel=title, xlim=(0, 1.2 * panel.get_xlim()[1]))
 

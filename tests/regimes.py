@@ -186,7 +186,7 @@ REGIMES: dict[str, Regime] = {
         for where, fixed in (
             ("gathered", {"gathers": True, "kept_bytes": 0}),
             ("rows", {"gathers": False, "kept_bytes": 0}),
-            ("rows kept", {"gathers": False, "kept_bytes": st.sampled_from([10**6, 10**9]), "rows": sizes(10**6, 10**9)}),
+            ("kept", {"gathers": False, "kept_bytes": st.sampled_from([10**6, 10**9]), "rows": sizes(10**6, 10**9)}),
         )
     },
     "remote_lookup": Regime(op.host_lookup, _with(op.host_lookup, remote=True), **_LINKED),

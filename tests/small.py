@@ -9,8 +9,8 @@ from roofline.models.llm import LanguageModel, Layers
 ATTENTION = Attention(heads=4, kv_heads=2, head_dim=16, rope_dim=16)
 
 
-def two_layers(feed_forward: FeedForward | Experts) -> LanguageModel:
-    layers = (Layers(2, ATTENTION, feed_forward, Span()),)
+def two_layers(feed_forward: FeedForward | Experts, attention: Attention = ATTENTION) -> LanguageModel:
+    layers = (Layers(2, attention, feed_forward, Span()),)
     return LanguageModel("two-layers", hidden=64, vocab=1000, layers=layers, max_positions=100_000)
 
 

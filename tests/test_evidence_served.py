@@ -108,8 +108,8 @@ def test_recommendation_models_are_as_near_as_the_readme_has_it() -> None:
     free = curves[~curves["set_on"]].groupby("chip")["error"].median()
     assert (medians < 0.25).all()
     for sentence in (
-        f"MLPerf's DLRM-v2 offline comes out at {mlperf['ratio'].min():.2f} to {mlperf['ratio'].max():.2f} on six GPUs and a "
-        "processor",
+        f"MLPerf's DLRM-v2 offline comes out at {mlperf['ratio'].min():.2f} to {mlperf['ratio'].max():.2f} "
+        "on six GPUs and a processor",
         f"off by {100 * medians.min():.0f} to {100 * medians.max():.0f} % in the median on A100, A30 and T4 "
         f"({100 * free.min():.0f} to {100 * free.max():.0f} % on those that no constant was read off)",
     ):

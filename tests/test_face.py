@@ -163,7 +163,8 @@ TITLES = ok(None, "", "x", "\0")
 _PHASE = pd.DataFrame({"op": ["gemm", "norm"], "time_s": [2e-4, 1e-4], "share": [0.6, 0.4], "bound": ["compute"] * 2})
 _MOVES = pd.DataFrame({"elasticity": [1.0]}, index=["clock"])
 _INDICES = pd.DataFrame({name: [0.5] for name in ("first", "first_error", "total", "total_error")}, index=["clock"])
-_ODDS = {"workload": ["rm1"] * 2, "chip": ["a", "b"], "other": ["b", "a"], "odds": [0.7, 0.3], "by": 1.0, "error": 0.1}
+_ODDS = {"workload": ["rm1"] * 2, "chip": ["a", "b"], "other": ["b", "a"], "odds": [0.7, 0.3], "by": 1.0, "error": 0.1,
+         "figure": "samples_per_s_per_chip"}  # fmt: skip
 _COMPARED = Comparison(
     pd.DataFrame({"workload": "rm1", "chip": ["a", "b"], "fits": 1.0, "unit": "samples/s", "per_chip": [1.0, 2.0]}),
     pd.DataFrame(_ODDS), pd.DataFrame(), {},
@@ -234,7 +235,7 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
                                                                           "figure": ("tpot_s", MAYBE)}),
     ("Chip.what_if", lambda changes: _chip().what_if(changes), {"changes": ({"clock": 1e9}, ok())}),
     ("Chip.what_if value", lambda value: _chip().what_if({"clock": value}), {"value": (1e9, ok())}),
-    ("Chip.on_stack", lambda name: _chip().on_stack(name), {"name": ("vllm", ok())}),
+    ("Chip.on_stack", lambda name: _chip().on_stack(name), {"name": ("vllm", ok(""))}),
     ("Chip.scenario", lambda name: rl.load_chip("artemis").scenario(name), {"name": ("hbm", ok())}),
     ("Chip.number", lambda path: _chip().number(path), {"path": ("clock", ok())}),
     ("Chip.get", lambda path: _chip().get(path), {"path": ("clock", ok("", "x", "\0"))}),

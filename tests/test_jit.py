@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import roofline as rl
 from roofline import kernels
@@ -19,18 +21,8 @@ from roofline.estimates.inference import evaluate_op
 from roofline.kernels import _jit, _loops
 from roofline.work import sizes
 from roofline.work.op import Op
-
-OPERATORS = [
-    rl.gemm(m=48, n=4096, k=4096),
-    rl.attention(batch=3, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=700),
-    rl.attention(batch=2, heads=32, kv_heads=8, head_dim=128, q_len=512, kv_len=512),
-    rl.mla_attention(batch=3, heads=128, q_len=1, kv_len=900, kv_lora_rank=512, rope_dim=64),
-    rl.moe(tokens=64, hidden=4096, inter=1024, topk=4, experts=64, skew=1.0),
-    rl.embedding_bag(batch=512, tables=8, rows=100_000, dim=64, pooling=20, skew=1.05),
-    rl.rms_norm(rows=64, cols=4096),
-    rl.all_reduce(bytes=1e6, devices=8),
-    rl.host_copy(bytes=1e6),
-]
+from tests.regimes import REGIMES, chip_in, chips_of
+from tests.test_laws import arguments_of, suited
 
 
 @pytest.fixture
@@ -39,17 +31,66 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_jit, "SMALL", 1)
 
 
+@pytest.mark.parametrize("name", REGIMES)
+def test_a_block_equals_its_points_to_the_bit(name: str) -> None:
+    """What a compiled loop over a block of points leaves is what plain Python says of each."""
+    regime = REGIMES[name]
+
+    @settings(max_examples=3)
+    @given(st.data(), chips_of(regime), st.lists(st.floats(1.0, 300.0), min_size=3, max_size=9))
+    def agree(data: st.DataObject, chip_name: str, factors: list[float]) -> None:
+        chip = chip_in(regime, chip_name)
+        one = suited(regime.function(**data.draw(regime.arguments)), chip)
+        function, first = kernels.by_name()[one.kernel], arguments_of(one, chip)
+        columns = [n for n in first if n in _jit.COLUMNS[function]]
+        alone = [n for n in inspect.signature(function).parameters if n not in columns]
+        grown = [n for n in columns if n != "tensors"]
+        points = [{**first, **{n: float(int(first[n] * factor)) for n in grown}} for factor in factors]
+        scratch = np.full((_loops.FREE + len(columns)) * _loops.ROW, np.nan)
+        rows = scratch.reshape(-1, _loops.ROW)
+        ordered = [n for n in inspect.signature(function).parameters if n in columns]
+        places = np.arange(_loops.FREE, _loops.FREE + len(columns))
+        for place, column in zip(places, ordered, strict=True):
+            rows[place, : len(points)] = [point[column] for point in points]
+        numbers = np.array([first[n] for n in alone], dtype=float)
+        loop = _jit._compile(function, "block")
+        loop(scratch, numbers, np.zeros(len(columns)), places, 1.0, -1, len(points))
+        found = rows[_loops.COST : _loops.TEMP, : len(points)].T
+        np.testing.assert_array_equal(found, [function(**point) for point in points])
+
+    agree()
+
+
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("op", OPERATORS, ids=lambda o: o.kind)
-def test_compiled_loops_agree_with_plain_python(op: Op) -> None:
-    chip = rl.load_chip("h100-sxm")
-    name = next(iter(op.args))
-    values = np.linspace(op.args[name], op.args[name] * 3, _loops.POINTS + 100).round()
-    together = np.array(np.broadcast_arrays(*evaluate_op(op.with_args(**{name: values}), chip)))
-    assert (kernels.by_name()[op.kernel], "block") in _jit._COMPILED
-    for i in (0, 1, 777, len(values) - 1):
-        alone = np.array(evaluate_op(op.with_args(**{name: float(values[i])}), chip))
-        np.testing.assert_array_equal(together[:, i], alone)
+@pytest.mark.parametrize("shape", [(3,), (2, _loops.POINTS + 100)])
+def test_sums_of_a_grid_are_the_same_compiled_and_plain(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    """Also where an operator varies along some axes only, as often as an array says, and a chip as well."""
+    batch = np.linspace(1, 5000, math.prod(shape)).round().reshape(shape)
+    times = np.arange(1.0, shape[0] + 1).reshape(-1, *[1] * (len(shape) - 1))
+    ops = [
+        rl.gemm(m=batch, n=4096, k=4096, count=80),
+        rl.rms_norm(rows=batch, cols=4096, count=times),
+        rl.rms_norm(rows=batch * 1.0, cols=4096, count=2),
+        rl.rms_norm(rows=times * 64, cols=4096),
+        rl.host_copy(bytes=1e6),
+    ]
+    wider = rl.load_chip("h100-sxm").what_if({"memory.hbm.bandwidth": 1e12 * times})
+    for chip in (rl.load_chip("h100-sxm"), wider, rl.load_chip("groq-lpu")):
+        one = rl.run(ops, chip, times, also=("bounds",))
+        _ = one.time_s
+        with monkeypatch.context() as patch:
+            patch.setattr(_jit, "worth_compiling", lambda *_: False)
+            other = rl.run(ops, chip, times, also=("bounds",))
+            _ = other.time_s
+        for name in ("lower_s", "time_s", "upper_s", "bound_codes"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        for bound, seconds in one.time_by_bound.items():
+            np.testing.assert_array_equal(seconds, other.time_by_bound[bound])
+        whole = sum(op.count * cost[7] for op, cost in zip(ops, one.costs, strict=True)) * times
+        np.testing.assert_allclose(one.time_s, np.broadcast_to(whole, one.time_s.shape), rtol=1e-12)
+        np.testing.assert_allclose(sum(one.time_by_bound.values()), one.time_s, rtol=1e-12)
 
 
 MOST = sizes.MOST

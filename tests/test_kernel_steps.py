@@ -61,7 +61,7 @@ def test_many_arguments_and_results_have_the_same_name_at_both_ends() -> None:
                 assert names(target) == names(last.value), (function, step)
                 unpacked += 1
     assert passed >= 12
-    assert unpacked == 6
+    assert unpacked >= 6
 
 
 # Rounding ------------------------------------------------------------------------------------------------------------

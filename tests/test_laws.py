@@ -14,6 +14,7 @@ from hypothesis import assume, given, strategies as st
 import roofline as rl
 from roofline import kernels
 from roofline.catalog.load import chip_records
+from roofline.estimates.costing import bind
 from roofline.estimates.inference import COST, evaluate_op
 from roofline.hardware.chip import Chip
 from roofline.work import op

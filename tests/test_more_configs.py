@@ -192,6 +192,7 @@ def test_dtypes_of_quantised_checkpoints(quantization: dict[str, Any], dtypes: t
         ({"attention_bias": 1}, "attention_bias: found 1, expected true or false"),
         ({"torch_dtype": "float7"}, "torch_dtype: "), ({"torch_dtype": 7}, "torch_dtype: found 7, expected a string"),
         ({"model_type": "gemma2", "layer_types": "x" * 99}, 'layer_types: found "x{56}[.]{3}, expected a list'),
+        ({"model_type": "gemma2", "layer_types": "x" * 58}, 'layer_types: found "x{58}", expected a list'),
         ({"model_type": "gemma2", "layer_types": []}, "layer_types: found 0 entries"),
         ({"model_type": "llama4", "num_local_experts": 4, "no_rope_layers": [2]}, "found 2, expected whole"),
         ({"model_type": "llama4", "num_local_experts": 4, "no_rope_layers": [1]}, "found 1 entries, expected"),
@@ -210,5 +211,7 @@ def test_what_a_summary_says() -> None:
     assert words["attention"] == "4 key/value heads"
     assert words["feed-forward width"] == 3000
     assert "experts" not in words
+    assert words["checkpoint dtypes"] == "bf16 arithmetic, bf16 weights"
     latent = read("deepseek_v2", n_routed_experts=6, moe_intermediate_size=70, num_experts_per_tok=2).summary()
     assert (latent["attention"], latent["experts"]) == ("latent (MLA)", "2 of 6, width 70")
+    assert latent["checkpoint dtypes"] == "bf16 arithmetic, bf16 weights, bf16 experts"

@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import roofline as rl
-from roofline.estimates import figures, grids, memory as memory_module
+from roofline.estimates import figures, grids, memory as memory_module, stacks
 from roofline.estimates.inference import op_spread
 from roofline.estimates.memory import Memory, narrower
+from roofline.estimates.rules import LANGUAGE_RULES
 from roofline.hardware.chip import Chip
 from roofline.hardware.machine import SPREADS
 from roofline.models.description import read
+from roofline.models.feed_forward import Experts, FeedForward
 from roofline.work import op
+from roofline.work.parallel import Plan
 from tests.plain import plain
-from tests.small import DENSE
+from tests.small import ATTENTION, DENSE, ROUTED, two_layers
 
 #: Of DENSE a token keeps 2 layers x 2 (keys, values) x 2 heads x 16 numbers in bf16.
 TOKEN = 256
@@ -254,6 +257,31 @@ def test_the_edges_of_what_may_be_asked() -> None:
             dense(**options)
     assert dense(prefix=99, batch=2, dp=2, usable_memory=1).memory.usable_bytes == 100e9
     assert dense(prefix=0, output=1).time_s == dense(prefix=0, output=1).ttft_s
+
+
+def test_plans_of_a_grid_are_judged_one_by_one() -> None:
+    """Three heads do not split four, nor do three stages two layers."""
+    plans = Plan(tp=np.array([1, 3, 4]), pp=np.array([[1], [3]]))
+    broken = LANGUAGE_RULES[0].broken(DENSE, plain(), {"plan": plans})
+    assert broken.tolist() == [[False, True, False], [True, True, True]]
+    assert LANGUAGE_RULES[0].broken(DENSE, plain(), {"plan": Plan(tp=3)})
+    assert not LANGUAGE_RULES[0].broken(DENSE, plain(), {"plan": Plan(tp=np.array([2, 4]), pp=2)}).any()
+
+
+def test_the_best_known_stack_of_a_kind_of_model() -> None:
+    """Of any language model, of one whose heads have keys of their own, and of experts in fp4."""
+    known = {"language": {"value": "a"}, "multi_head": {"value": "b"}, "fp4_experts": {"value": "c"}}
+    chip = replace(plain(), default_stack=known)
+    alike = two_layers(FeedForward(256), replace(ATTENTION, kv_heads=4))
+    one = two_layers(Experts(1, 1, 32))
+    for model, dtype, found in (
+        (DENSE, None, "a"), (alike, None, "a+b"), (ROUTED, None, "a"), (ROUTED, "fp4", "a+c"), (ROUTED, "FP4", "a+c"),
+        (replace(ROUTED, expert_dtype="fp4"), None, "a+c"), (replace(ROUTED, expert_dtype="fp4"), "fp8", "a"),
+        (replace(DENSE, expert_dtype="fp4"), None, "a"), (replace(one, expert_dtype="fp4"), None, "a+c"),
+    ):  # fmt: skip
+        assert stacks.best_known(model, chip, dtype) == found
+    assert stacks.best_known(DENSE, plain()) == ""
+    assert stacks.best_known(alike, replace(chip, default_stack={"multi_head": {"value": "b"}})) == "b"
 
 
 # Recommendation models ----------------------------------------------------------------------------------------------

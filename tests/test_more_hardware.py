@@ -207,10 +207,10 @@ def test_a_factor_is_of_the_present_value_and_a_hint_is_given() -> None:
 
 def test_the_names_of_variants_at_their_longest() -> None:
     """60 characters of changes are still spelled out in a name, and 80 in a title."""
-    value = "1" * (variants.LONGEST_NAME - len("clock="))
+    value = "1" * (60 - len("clock="))
     assert variants.name_of("chip", {"clock": value}) == f"chip[clock={value}]"
     assert variants.name_of("chip", {"clock": value + "1"}).startswith("chip[1 changes ")
-    value = "1" * (variants.LONGEST_TITLE - len("clock = "))
+    value = "1" * (80 - len("clock = "))
     assert variants.title_of("Chip", {"clock": value}) == f"Chip [clock = {value}]"
     assert variants.title_of("Chip", {"clock": value + "1"}) == "Chip [1 figures changed]"
     assert variants.title_of("Chip", {"clock": "1 GHz", "stack": "vllm"}) == "Chip [clock = 1 GHz] [stack vllm]"
@@ -294,6 +294,20 @@ def forked() -> Chip:
     usual = Scenario(0.75, {RATE: rate})
     hbm = Scenario(0.25, {RATE: replace(rate, value=4e12, low=3e12, high=4e12, shape="uniform")})
     return replace(doubted(), scenarios={"usual": usual, "hbm": hbm})
+
+
+def test_a_doubted_rate_widens_an_interval_and_a_doubted_price_does_not() -> None:
+    """A batch of one waits for its weights: a memory of half to all of 1 TB/s lets it take up to twice as long."""
+
+    def width(chip: Chip) -> float:
+        low, high = rl.estimate("llama-3.1-8b", chip, output=2).interval(0.9, "tpot_s")
+        return float(high / low)
+
+    assert 1.5 < width(doubted()) / width(plain()) < 2
+    numbers = dict(plain().numbers)
+    share = numbers["power.idle_share"]
+    numbers["power.idle_share"] = replace(share, low=0.01, high=0.9)
+    assert width(replace(plain(), numbers=numbers)) == width(plain())
 
 
 def test_scenarios_come_true_as_often_as_they_are_believed() -> None:

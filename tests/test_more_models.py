@@ -72,6 +72,7 @@ def test_every_weight_of_a_model_that_has_all_of_them() -> None:
     routed = 8 * (3 * 32 * 12 + 2 * 12 + 32)
     assert EVERYTHING.params == sum(size * count for size, count, *_ in weights(EVERYTHING).values())
     assert EVERYTHING.active_params == EVERYTHING.params - routed * 6 / 8
+    assert FeedForward(48, gated=False).live_elements(32, tp=2) == 2 * 48 / 2
     untied = replace(EVERYTHING, tied=False, lm_head_bias=False, norm="rms_norm")
     assert weights(untied)["lm_head"][0] == 100 * 32
     assert weights(untied)["norm"][0] == 32 * 4

@@ -83,6 +83,21 @@ def test_operators_at_the_edge_of_what_can_be() -> None:
     assert op.embedding_bag(batch=1, tables=1, rows=9, dim=8, pooling=0.5).args["together"] == 1
 
 
+def test_what_is_not_said_of_an_operator_is_once() -> None:
+    """One call, one product, one rank, one row an index."""
+    ops = [
+        op.attention(batch=2, heads=2, head_dim=8, q_len=3, kv_len=3), op.gemm(m=2, n=2, k=2), op.copy(rows=2, cols=2),
+        op.mla_attention(batch=2, heads=2, q_len=3, kv_len=3, kv_lora_rank=8, rope_dim=4), op.step_overhead(),
+        op.moe(tokens=2, hidden=8, inter=8, topk=2, experts=4), op.host_copy(bytes=2), op.send(bytes=2, devices=2),
+        op.embedding_bag(batch=2, tables=2, rows=9, dim=8, pooling=2),
+        *(make(bytes=2, devices=2) for make in (op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all)),
+        *op.interaction_cross(batch=2, width=4, rank=2), op.interaction_dot(batch=2, features=3, dim=4),
+    ]  # fmt: skip
+    assert {one.count for one in ops} == {1}
+    assert {one.args[name] for one in ops for name in ("tp", "ep", "together") if name in one.args} == {1}
+    assert ops[1].args["batch"] == 1
+
+
 def test_widths_of_operators() -> None:
     """A product's result has at least 16 bits; other weights and outputs are asked for. A cache is as wide as asked."""
     narrow = op.gemm(m=1, n=1, k=1, dtype="fp8").args
@@ -127,7 +142,7 @@ def test_workloads_of_operators_and_of_lists_of_them() -> None:
     one, two = op.copy(rows=1, cols=1), op.copy(rows=2, cols=1)
     assert workload(one, [two, one], workload(two)).ops == (one, two, one, two)
     assert len(workload()) == 0
-    assert [each.count for each in workload(one, two).times(3)] == [3, 3]
+    assert [each.count for each in workload(one, two).times(3).ops] == [3, 3]
     assert workload(one, two).map(lambda each: [each, each] if each is one else each).ops == (one, one, two)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 
 import roofline as rl
 from roofline.base.numeric import quantiles
+from roofline.command import main as cli
 from roofline.show import regions
 from roofline.study import datasets
 from roofline.study.comparing import Comparison
@@ -139,7 +141,7 @@ def test_regions_of_a_heat_map_are_those_of_the_bounds() -> None:
         assert bool(near["possible"])
     bands = [c for c in ax.collections if isinstance(c, PolyCollection) and c.get_hatch()]
     assert [len(c.get_paths()) for c in bands] == [4, 1]  # a band a row that does not fit, and one impossible row
-    assert key(ax) == ["does not fit into the memory", "impossible"]
+    assert key(ax) == ["does not fit into the memory", "impossible", "what bounds most of the time"]
     bar = ax.figure.axes[1]
     assert bar.get_ylabel() == "output tokens (tokens/s)"
 
@@ -158,7 +160,7 @@ def test_a_region_without_room_has_a_number_that_the_key_explains() -> None:
     data["bound"][28:, 28:] = 1
     ax = data.roofline.heatmap()
     assert [t.get_text() for t in ax.texts] == ["compute", "1"]
-    assert key(ax) == ["memory:hbm"]
+    assert key(ax) == ["what bounds most of the time", "memory:hbm"]
 
 
 def test_the_picture_goes_by_the_axes() -> None:
@@ -268,7 +270,7 @@ def test_everything_stays_on_a_narrow_page() -> None:
     data = data.assign_coords(batch=data["batch"].assign_attrs(units="tokens", long_name=hostile))
     made = [
         data.roofline.line(size=(3.3, 2.6)), data.roofline.heatmap(size=(3.3, 2.6)),
-        rl.plot_comparison(comparison(), size=(3.3, 2.6)), rl.plot_odds(comparison(), size=(3.3, 2.6)),
+        rl.plot_odds(comparison(), size=(3.3, 2.6)),
     ]  # fmt: skip
     for ax in made:
         ax.figure.draw_without_rendering()
@@ -281,3 +283,22 @@ def test_everything_stays_on_a_narrow_page() -> None:
             assert not text.get_text() or page.x0 <= box.x0 <= box.x1 <= page.x1, text
         boxes = [label.get_window_extent() for label in ticks]
         assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
+def test_the_command_draws_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(line: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["roofline", *line.split(), "--size", "3.3x2.6"])
+        code = cli.run()
+        return code, capsys.readouterr().err
+
+    asked = "sweep rm1 -c mtia-v1 -a batch=64,256 --figure latency_s"
+    assert run(f"{asked} --plot {tmp_path / 'line.svg'}")[0] == 0
+    assert "latency of a batch" in (tmp_path / "line.svg").read_text()
+    code, err = run(f"{asked} -a skew=0,1 -a devices=1,2 --plot {tmp_path / 'none.svg'}")
+    assert code == 2
+    assert "or -a devices=1 in the command" in " ".join(err.split())
+    both = f"--plot {tmp_path / 'bars.png'} --plot-odds {tmp_path / 'odds.png'}"
+    assert run(f"compare mtia-v1 a100 -m rm1 --draws 16 {both}")[0] == 0
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("bars.png", "odds.png"))

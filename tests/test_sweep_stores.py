@@ -122,13 +122,12 @@ def client() -> Iterator[Any]:
     """A cluster of two workers in this process."""
     distributed = pytest.importorskip("distributed")
     with (
-        warnings.catch_warnings(),
+        warnings.catch_warnings(action="ignore"),  # what it leaves open is its own affair
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="inproc://"
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0", protocol="inproc://"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        warnings.simplefilter("ignore")
         yield client
 
 

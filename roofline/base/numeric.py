@@ -53,6 +53,8 @@ def not_negative(where: str, **values: NumericLike) -> dict[str, Numeric]:
 def flags(where: str, **values: object) -> dict[str, Numeric]:
     """Flags as kernels take them, 1.0 or 0.0; refuse what is neither true nor false."""
     for name, value in values.items():
+        if type(value) is bool:
+            continue
         if not isinstance(value, bool | np.bool_) and not (isinstance(value, int | float) and value in (0, 1)):
             raise BadWorkload(f"{where}: {name} is True or False, found {shown(value)}")
     return {name: 1.0 if value else 0.0 for name, value in values.items()}
@@ -79,7 +81,7 @@ def number(where: str, name: str, value: object) -> Numeric:
         return math.inf if value > 0 else -math.inf
     # What comes from another operator is as it should be: in a sweep, copies cost as much as the costs themselves.
     ready = type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= MOST_AXES
-    found: Numeric = value if ready else as_numeric(value, f"{where}: {name}")
+    found = cast("Numeric", value) if ready else as_numeric(value, f"{where}: {name}")
     array = np.asarray(found)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {shown(value)}")

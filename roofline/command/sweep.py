@@ -162,7 +162,7 @@ def _cluster(workers: int | None) -> Iterator[Any]:
     except ImportError:
         raise RooflineError("--workers needs dask.distributed: pip install 'roofline[grids]'") from None
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,  # type: ignore[no-untyped-call]
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,  # type: ignore[no-untyped-call]
         Client(cluster) as client,  # type: ignore[no-untyped-call]
     ):
         yield client

@@ -124,20 +124,14 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
     return tuple(blocks.costs(one))
 
 
-def _busy(cost: tuple[Any, ...]) -> tuple[Any, ...]:
-    """As :func:`blocks.busy`, of plain numbers."""
-    work, busy = cost[_FLOPS] + cost[_VECTOR_FLOPS], cost[_BUSY]
-    if work:
-        return busy
-    compute, memory, cache, network, overhead = busy
-    return 0.0, memory, cache, network, (overhead + compute) or INSTANT
-
-
 def bound_of(cost: tuple[Any, ...], chip: Chip) -> Any:
     """The name of the resource that is busy longest, or an array of them."""
     if isinstance(cost[_TIME], np.ndarray):
         return np.array(bound_names(chip))[np.argmax(blocks.busy(cost), axis=0)]
-    busy = _busy(cost)
+    busy = cost[_BUSY]
+    if not cost[_FLOPS] + cost[_VECTOR_FLOPS]:  # as in `blocks.busy`
+        compute, memory, cache, network, overhead = busy
+        busy = 0.0, memory, cache, network, (overhead + compute) or INSTANT
     return bound_names(chip)[busy.index(max(busy))]
 
 

@@ -62,10 +62,31 @@ def _is_factor(value: Any) -> bool:
 _FACTOR = Kind("a positive, finite factor, or an array of them", _is_factor)
 
 
+def _plain_costs(workload: Workload, chip: Chip) -> list[tuple[Any, ...]] | None:
+    """The cost of each operator, where all that they and the chip ask for are plain numbers; else None.
+
+    What the chip cannot run is refused in either case. A long workload repeats itself: equal operators share theirs.
+    """
+    bounds = [bind(op, chip) for op in workload]
+    known: dict[Any, tuple[Any, ...]] = {}
+    long = len(bounds) >= _LONG
+    costs = []
+    for op, (function, own, others, varied, _) in zip(workload, bounds, strict=True):
+        arguments = own(op.args)
+        if varied or np.ndarray in map(type, arguments) or type(op.count) is np.ndarray:
+            return None
+        if not long:
+            costs.append(function(*arguments, *others))
+            continue
+        key = (op.kind, op.kernel, op.dtype, arguments)
+        if key not in known:
+            known[key] = function(*arguments, *others)
+        costs.append(known[key])
+    return costs
+
+
 def _costs(workload: Workload, chip: Chip) -> list[tuple[Any, ...]]:
-    """The cost of each operator; a long workload repeats itself, and its equal operators share theirs."""
-    if len(workload) < _LONG:
-        return [evaluate_op(op, chip) for op in workload]
+    """The cost of each operator over a grid; equal ones share theirs."""
     known: dict[Any, tuple[Any, ...]] = {}
     costs = []
     for op in workload:
@@ -102,15 +123,12 @@ class Phase:
         self.scale = scale
         self.also = also
         self._found: dict[str, Any] = {}
-        bounds = [bind(op, chip) for op in workload]
-        self._varied = isinstance(scale, np.ndarray) or any(
-            bound.varied or isinstance(op.count, np.ndarray) or np.ndarray in map(type, op.args.values())
-            for op, bound in zip(workload, bounds, strict=True)
-        )
-        if self._varied:
+        plain = None if isinstance(scale, np.ndarray) else _plain_costs(workload, chip)
+        self._varied = plain is None
+        if plain is None:
             self._refuse_what_does_not_broadcast()
         else:
-            self.costs  # noqa: B018 - what the chip cannot run is refused at once
+            self.costs = plain
 
     @functools.cached_property
     def costs(self) -> list[tuple[Any, ...]]:
@@ -324,10 +342,11 @@ class Phase:
         """The breakdown as plain records, one an operator; :attr:`ops` has the same as a DataFrame."""
         if self._varied:
             raise RooflineError("a breakdown shows one point; take one from the sweep and estimate it alone")
-        rows, whole = [], self.time_s
-        for op, values in zip(self.workload, self.costs, strict=True):
-            flops, vector_flops, size, _, _, _, lower, time, upper, *_ = values
-            n, s, work = op.count, op.count * self.scale, flops + vector_flops
+        rows, whole, scale = [], self.time_s, self.scale
+        for op, cost_of in zip(self.workload, self.costs, strict=True):
+            flops, vector_flops, size, _, _, _, lower, time, upper, *_ = cost_of
+            n, work = op.count, flops + vector_flops
+            s = n * scale
             rows.append(
                 {
                     "op": op.name,
@@ -339,7 +358,7 @@ class Phase:
                     "intensity": work / size if size else 0.0,
                     "time_s": s * time,
                     "share": s * time / whole,
-                    "bound": bound_of(values, self.chip),
+                    "bound": bound_of(cost_of, self.chip),
                     "lower_s": s * lower,
                     "upper_s": s * upper,
                 }

@@ -20,12 +20,15 @@ from roofline.base.errors import BadWorkload, DoesNotFit, UnknownName, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.base.units import dtype_bytes, dtype_name, text
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
+from roofline.estimates.costing import COST
 from roofline.estimates.inference import evaluate_op
 from roofline.estimates.placement import ALL, TIERS, Placement, Shard
 from roofline.estimates.request import USABLE_MEMORY, Request, between, usable_share, whole, zipf
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
 from roofline.work import op
+
+_TIME, _OVERHEAD = COST.index("time_s"), COST.index("overhead_s")
 
 #: Plans up to which all of them are tried.
 MOST_TRIED = 4000
@@ -76,7 +79,7 @@ class _Costs:
         if devices > 1:
             size = 1 << 26
             exchange = evaluate_op(op.all_to_all(bytes=size, devices=devices), chip)
-            self.number_s = (exchange.time_s - exchange.overhead_s) / size * 2
+            self.number_s = float(exchange[_TIME] - exchange[_OVERHEAD]) / size * 2
         self.tables = [(g, i) for g, group in enumerate(model.tables) for i in range(group.tables)]
 
     def seconds(
@@ -94,7 +97,7 @@ class _Costs:
             one = op.embedding_bag(**sizes, warm=True).with_args(room_share=1 / len(self.tables), launches=0.0)
         else:
             one = op.host_lookup(**sizes, gathers=tier != "kept").with_args(launches=0.0)
-        return float(evaluate_op(one, self.chip).time_s)
+        return float(evaluate_op(one, self.chip)[_TIME])
 
     def shape(self, table: tuple[int, int]) -> tuple[Any, ...]:
         """What tells a table's costs from those of others."""
@@ -248,8 +251,8 @@ class _Search:
     def best(self) -> list[int]:
         """Every plan where they are few, else the best that was come upon."""
         if math.prod(len(one) for one in self.choices) <= MOST_TRIED:
-            plans = itertools.product(*(range(len(one)) for one in self.choices))
-            return list(min(plans, key=self.value))
+            plans = [list(plan) for plan in itertools.product(*(range(len(one)) for one in self.choices))]
+            return min(plans, key=self.value)
         firsts = [self.first(by_size) for by_size in (False, True)]
         return min([*firsts, *map(self.improved, firsts)], key=self.value)
 
@@ -330,10 +333,10 @@ def place(
     dtype = dtype_name(chip.widest_matrix if dtype is None else dtype)
     table_dtype = dtype if table_dtype is None else dtype_name(table_dtype)
     skew = None if skew is None else float(zipf(skew))
-    kept_share = between("kept_share", kept_share, "a fraction from 0 to 1", lambda v: (v >= 0) & (v <= 1))
+    kept_part = float(between("kept_share", kept_share, "a fraction from 0 to 1", lambda v: (v >= 0) & (v <= 1)))
     capacity = float(np.mean(chip.level(chip.main_level, "capacity"))) * float(np.mean(usable))
     room = capacity - one.dense_bytes(dtype)
-    kept = kept_share * capacity if "kept" in tiers else 0.0
+    kept = kept_part * capacity if "kept" in tiers else 0.0
     costs = _Costs(one, _plain(chip), devices, batch, table_dtype, skew)
     ways = ("table", "row", "column", "replicated") if how == "auto" else (how,)
     if how in ("row", "replicated") and devices == 1:
@@ -383,7 +386,7 @@ def loads(
     return total
 
 
-def placed(model: Recommender, chip: Chip, request: Request, asked: Any) -> Request:
+def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> Request:
     """The request with the placement that was asked for: a plan for all of its batches, on the chip's plain figures.
 
     Raises
@@ -393,27 +396,27 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: Any) -> Requ
     """
     if asked is None or (isinstance(asked, str) and asked == "even"):
         several = np.ndim(request.devices) or request.devices > 1
-        said = (
-            ("tables split evenly over the chips, which is a bound; placement='auto' places them",) if several else ()
-        )
-        return replace(request, notes=request.notes + said)
+        note = "tables split evenly over the chips, which is a bound; placement='auto' places them"
+        return replace(request, notes=(*request.notes, note) if several else request.notes)
     table_dtype = request.table_dtype or request.dtype
     if isinstance(asked, Placement):
-        found = (asked.model.name, asked.devices, asked.table_dtype)
-        wanted = (model.name, request.devices, table_dtype)
-        if np.ndim(request.devices) or found != wanted:
-            names = ("model", "devices", "table dtype")
-            wrong = ", ".join(f"{n} {w}, found {f}" for n, w, f in zip(names, wanted, found, strict=True) if w != f)
-            raise BadWorkload(f"placement: expected one for {wrong or 'one number of devices'}")
+        pairs: list[tuple[str, Any, Any]] = [
+            ("model", model.name, asked.model.name),
+            ("devices", request.devices, asked.devices),
+            ("table dtype", table_dtype, asked.table_dtype),
+        ]
+        wrong = [f"{name} {shown(wanted)}, found {found}" for name, wanted, found in pairs if np.any(wanted != found)]
+        if wrong:
+            raise BadWorkload(f"placement: expected one for {', '.join(wrong)}")
         return replace(request, placement=asked)
     if not isinstance(asked, str):
         raise BadWorkload(f"placement: expected 'even', 'auto' or a placement of rl.place, found {shown(asked)}")
     if asked != "auto":
         raise UnknownName("placement", asked, ("even", "auto"))
-    if np.ndim(request.devices):
+    if isinstance(request.devices, np.ndarray):
         raise BadWorkload("placement='auto': expected one number of devices, found several; place them one by one")
     plan = place(
-        model, chip, devices=request.devices, batch=int(np.median(request.batch)), dtype=request.dtype,
+        model, chip, devices=int(request.devices), batch=int(np.median(request.batch)), dtype=request.dtype,
         table_dtype=table_dtype, skew=None if request.skew is None else float(np.median(request.skew)),
         usable_memory=float(np.median(request.usable_memory)),
     )  # fmt: skip

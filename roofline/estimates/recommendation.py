@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,11 +13,13 @@ from roofline.base.numeric import Label, Numeric, Truth, ceil_div, maximum
 from roofline.base.units import DTYPE_BYTES, text
 from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
-from roofline.estimates.hosts import HostProcess
+from roofline.estimates.hosts import JITTER, HostProcess
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import SamplesPowered
+from roofline.estimates.request import whole
 from roofline.estimates.residence import residence, shared
+from roofline.estimates.waiting import waits
 from roofline.models.recommender import Recommender
 from roofline.models.tables import Share
 from roofline.work.engine import compiled, resident
@@ -94,8 +97,38 @@ class RecommendationEstimate(SamplesPowered, Estimate):
 
     @property
     def ops(self) -> pd.DataFrame:
-        """The breakdown of a batch by operator."""
-        return self.step.ops
+        """The breakdown of a batch by operator, as :attr:`roofline.estimates.inference.Phase.ops` has it.
+
+        One column more, `waits`: whether lookups that a memory bounds wait for its latency or its bandwidth.
+        """
+        frame, rows = self.step.ops, zip(self.step.workload, self.step.costs, strict=True)
+        bounds = frame["bound"].tolist()
+        return frame.assign(waits=[waits(*row, bound, self.chip) for row, bound in zip(rows, bounds, strict=True)])
+
+    def service(self, batches: Iterable[int]) -> pd.DataFrame:
+        """Steady service times by batch, for a queue in front: what the simulation of a server takes.
+
+        Parameters
+        ----------
+        batches : iterable of int
+            Samples in a batch.
+
+        Returns
+        -------
+        DataFrame
+            batch; latency_s (one batch from the host and back); pace_s (from one batch to the next in a pipeline);
+            jitter (standard deviation of ln(time), from batch to batch; see :mod:`roofline.estimates.hosts`).
+        """
+        import pandas as pd
+
+        rows = []
+        for batch in batches:
+            request = replace(self.request, batch=whole("batch", batch))
+            one = type(self)(self.model, self.chip, request)
+            pace = request.batch / one.pipelined_samples_per_s
+            jitter = JITTER if request.host is None else request.host.jitter
+            rows.append({"batch": request.batch, "latency_s": one.latency_s, "pace_s": pace, "jitter": jitter})
+        return pd.DataFrame.from_records(rows)
 
     @property
     def latency_s(self) -> Numeric:

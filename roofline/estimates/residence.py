@@ -17,7 +17,7 @@ import numpy as np
 from roofline.base.numeric import anywhere, choose, maximum, minimum
 from roofline.hardware.chip import Chip
 from roofline.kernels import lookups
-from roofline.kernels.reference import embedding as arrays
+from roofline.kernels.reference import lookups as arrays
 from roofline.work.op import Op
 from roofline.work.workload import Workload
 
@@ -118,7 +118,7 @@ class _Share:
         """Bytes of the different things drawn in a number of steps, and the slope of that."""
         draws = steps * self.draws
         if any(isinstance(v, np.ndarray) for v in (draws, self.rows, self.skew)):
-            count, slope = arrays.distinct(draws, self.rows, self.skew)
+            count, slope = arrays.distinct(draws, self.rows, self.skew)  # type: ignore[no-untyped-call]
         else:
             first, last = lookups.first_rank(self.skew), math.log(self.rows + 0.5)
             count, slope = lookups.distinct(draws, self.rows, self.skew, first, last)

@@ -110,7 +110,8 @@ attention parameters were fitted (to operator times) and taken up; kernels merge
 dense part of DLRM-v2 (8-bit activations, no copies, a pipeline); its rows looked up as lists; the clock of PCIe and
 NVL applied to operand fetches, results and lookups too (with the lists, DLRM-v2 on PCIe went from 1.34 to 1.19, on
 NVL from 1.43 to 1.16); the shares of bandwidth that lookups reach, lowered by 4 % so that the three public kernel rows
-they were set on come out right on average (the L40S went from 1.21 to 1.19); beams sharing their prompt (which made GPT-J worse); requests in a finite number of waves;
+they were set on come out right on average (the L40S went from 1.21 to 1.19); beams sharing their prompt (which made
+GPT-J worse); requests in a finite number of waves;
 the parameters of MXFP4 experts on Hopper, fitted to operator times. The policies, the 16-bit attention, the decode
 head by head, the drivers' memory, the GH200's parameters and the MI300X's products, all read from documents after the
 rows were known to be off: with them throughput went from 23 to 7 % in the median over systems. The addition

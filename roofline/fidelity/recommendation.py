@@ -50,7 +50,7 @@ THRESHOLD_BYTES = 60e9
 #: Share of the rows that HPS keeps on the GPU (``--hps_gpucacheper 0.1``).
 KEPT = 0.1
 
-#: Table-batched lookups of an H100 that were measured: what, arguments, s, where read, whether parameters were set on it.
+#: Table-batched lookups of an H100 that were measured: what, arguments, s, where read, whether it set a parameter.
 LOOKUPS: list[tuple[str, dict[str, Any], float, str, bool]] = [
     (
         "1,048,570 lookups of 512 B in ten tables, not pooled, Zipf 1.05: forward",
@@ -123,7 +123,7 @@ def triton() -> pd.DataFrame:
     for (chip_name, name, precision, backend), rows in table.groupby(["chip", "model", "precision", "backend"]):
         chip, model = load_chip(str(chip_name)), load_model(str(name))
         dtype = "fp16" if precision == "fp16" else "tf32" if "tf32" in chip.dtypes else "fp32"
-        plan = _tables_of(model, str(chip_name), str(backend))  # type: ignore[arg-type]
+        plan = _tables_of(model, str(chip_name), str(backend))
         predicted = []
         for batch in rows["batch"]:
             est: Any = estimate(
@@ -186,7 +186,7 @@ def worth(chip: str, dtype: str = "fp16") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index: class; columns: `samples/s` of the chip as it is, batches in a pipeline, then one for each change (ratio).
+        Index: class; columns: `samples/s` of the chip as it is, batches in a pipeline, then a ratio for each change.
     """
     import pandas as pd
 

@@ -222,6 +222,7 @@ class Hstu(BlockBase):
                 tokens - self.candidates,
                 self.candidates,
                 self.layers,
+                jagged=self.jagged,
             ),
             Pointwise(f"{self.label}.gate", "layer_norm", value, reads=2, flops=9, weights=2 * value, **size),
             Linear(f"{self.label}.out", value, dim, activation=False, **size),

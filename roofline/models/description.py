@@ -209,6 +209,29 @@ def _groups(described: Sequence[Tables], samples: float) -> tuple[TableGroup, ..
     return tuple(groups)
 
 
+def _takes(block: Any, where: str, features: dict[str, Feature], last: Feature | None) -> list[str]:
+    """The features that a block takes, by name; without any it is what the block before it hands on."""
+    takes = list(block.takes)
+    if not block.input:
+        if last is None:
+            raise _Misfit(f"{where}.input: expected one of {sorted(features)}, since no block comes before it")
+        takes.insert(0, last.name)
+    for name in takes:
+        if name == "dense" and name not in features:
+            raise _Misfit(f"{where}.input: takes the dense features, expected dense_features above zero, found none")
+        if name not in features:
+            raise _unknown(f"{where}.input", name, [*features])
+    return takes
+
+
+def _copied(block: Any, once: Sequence[Feature], samples: float) -> list[Step]:
+    """What a request has once, copied to each of its samples for a block that runs on each."""
+    return [
+        Pointwise(f"{block.label}.broadcast.{feature.name}", "copy", feature.width, reads=1 / samples)
+        for feature in once
+    ]
+
+
 def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature, list[Step]]:
     """Run the blocks over the features: the last one's output, and all steps in order."""
     features = {g.name: Feature(g.name, ((g.vectors, g.dim),)) for g in groups}
@@ -224,18 +247,7 @@ def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature
     last: Feature | None = None
     for i, block in enumerate(described.block):
         where = f"block[{i}] ({block.label})"
-        takes = list(block.takes)
-        if not block.input:
-            if last is None:
-                raise _Misfit(f"{where}.input: expected one of {sorted(features)}, since no block comes before it")
-            takes.insert(0, last.name)
-        for name in takes:
-            if name == "dense" and name not in features:
-                raise _Misfit(
-                    f"{where}.input: takes the dense features, expected dense_features above zero, found none"
-                )
-            if name not in features:
-                raise _unknown(f"{where}.input", name, [*features])
+        takes = _takes(block, where, features, last)
         used.update(takes)
         if block.label in features:
             raise _Misfit(f"{where}.name: expected a name that nothing else has, found {block.label!r}")
@@ -250,11 +262,8 @@ def _plan(described: Description, groups: Sequence[TableGroup]) -> tuple[Feature
                 raise _Misfit(f"{where}.once: takes {mixed[0]!r}, which differs from sample to sample")
             shared.add(block.label)
             more = [Once(step, samples) for step in more]
-        else:  # what a request has once is copied to each of its samples
-            steps += [
-                Pointwise(f"{block.label}.broadcast.{name}", "copy", features[name].width, reads=1 / samples)
-                for name in takes if name in shared
-            ]  # fmt: skip
+        else:
+            steps += _copied(block, [features[name] for name in takes if name in shared], samples)
         steps.extend(more)
     assert last is not None  # the schema asks for at least one block
     idle = {*features} - used - {last.name}

@@ -131,8 +131,8 @@ def gathered(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
         for rows, pooling in zip(group.rows, group.pooling, strict=True):
             size = next(i for i, (limit, _) in enumerate(SIZE_CLASSES) if rows < limit)
             # Rows of one class are equally popular: to a cache the class is a table of its own.
-            parts = group.popularity or ((1.0, 1.0),)
-            for part, (of_rows, of_lookups) in enumerate(parts):
+            classes = group.popularity or ((1.0, 1.0),)
+            for part, (of_rows, of_lookups) in enumerate(classes):
                 measured = part + 1 if group.popularity else 0
                 key = (group.dim, group.sequence, size, group.together, group.skew, group.samples, measured)
                 alike.setdefault(key, []).append((max(1.0, rows * of_rows), pooling * of_lookups))
@@ -148,16 +148,17 @@ def gathered(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
             SIZE_CLASSES[size][1] if len(sizes) > 1 else "",
             f"seq{sequence}" if len(sequences) > 1 and sequence else "",
         ]
-        if len(inside[key]) <= 3 and all(
+        named = len(inside[key]) <= 3 and all(
             _is_given(name) and {k[:6] for k in within[name]} == {key[:6]} for name in inside[key]
-        ):
+        )
+        if named:
             parts = ["+".join(inside[key])]
         n = len(tables)
         mean_rows, mean_pooling = sum(r for r, _ in tables) / n, sum(p for _, p in tables) / n
-        # Users, distributions and classes of popularity come apart, and are told by number where names are not enough.
-        apart = {k[4:] for k in alike if k[:4] == key[:4]}
+        # What a name or a size does not tell apart (users, skews, classes of popularity) is told by number.
+        apart = {k[6:] if named else k[4:] for k in alike if k[:4] == key[:4] and (not named or k[:6] == key[:6])}
         if len(apart) > 1:
-            parts.append(f"part{sorted(apart).index(key[4:]) + 1}")
+            parts.append(f"part{sorted(apart).index(key[6:] if named else key[4:]) + 1}")
         label = ".".join(["embedding", *filter(None, parts)])
         bags.append(
             Bag(label, n, mean_rows, dim, mean_pooling, sequence, together, None if measured else skew, samples)

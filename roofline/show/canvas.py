@@ -34,9 +34,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 #: What arguments of pictures may be.
 NAMES = Kind("text, or a list of text", lambda value: TEXT.holds(value) or (several(TEXT).holds(value) and bool(value)))
 AXES = Kind("the Axes of matplotlib", lambda value: hasattr(value, "plot") and hasattr(value, "get_figure"))
-COUNT = Kind(
-    "a whole number from 1", lambda v: isinstance(v, int | np.integer) and not isinstance(v, bool) and 1 <= v <= 1000
-)
+COUNT = Kind("a whole number from 1", lambda value: NUMBER.holds(value) and value in range(1, 1001))
 SHARE = Kind("a share from 0; above 1 for none", lambda value: NUMBER.holds(value) and 0 <= value <= 100)
 
 #: Inches of a picture for which text has its usual size.

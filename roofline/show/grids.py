@@ -130,11 +130,11 @@ def plot_frontier(
     page = canvas.axes(ax, canvas.sized(size, canvas.USUAL))
     scale = canvas.scale(page)
     fits = points["fits"].to_numpy(bool) if "fits" in points else np.ones(len(points), dtype=bool)
-    dots = {"s": 9 * scale**2, "rasterized": len(points) > 2000}
+    dots: dict[str, Any] = {"s": 9 * scale**2, "rasterized": len(points) > 2000}
     cloud = page.scatter(points[x][fits], points[y][fits], color="0.72", linewidths=0, **dots)
     entries = [(cloud, "the other points")]
     if not fits.all():
-        hollow = {"facecolors": "white", "edgecolors": "0.72", "linewidths": 0.8 * scale, "zorder": 0.5}
+        hollow: dict[str, Any] = {"facecolors": "white", "edgecolors": "0.72", "linewidths": 0.8 * scale, "zorder": 0.5}
         entries.append((page.scatter(points[x][~fits], points[y][~fits], **hollow, **dots), "does not fit"))
     ordered = best.sort_values([x, y], kind="stable")
     (line,) = page.plot(
@@ -146,14 +146,16 @@ def plot_frontier(
     page.set_axisbelow(True)
     if title:
         canvas.title(page, title, 10 * scale)
+    same = [name for name in names or [] if len(best) > 1 and len(best[name].unique()) == 1]
+    every = ", ".join(_coordinate(name, best.iloc[0][name]) for name in same)
     canvas.key(
         page,
-        [(line, "no other point beats it"), *entries],
+        [(line, "no other point beats it" + (f": {every}" if same else "")), *entries],
         7.5 * scale,
         33 * scale if ax is None else None,
     )
     page.figure.draw_without_rendering()  # type: ignore[union-attr]
-    _name_points(page, ordered, x, y, names or [], scale)
+    _name_points(page, ordered, x, y, [name for name in names or [] if name not in same], scale)
     return page
 
 
@@ -221,6 +223,7 @@ def _name_points(ax: Axes, best: pd.DataFrame, x: str, y: str, names: list[str],
     page = labels.Page(ax, None, scale)
     spots = best[[x, y]].to_numpy(float)
     page.take(room.POINT, room.boxes(page.at(spots), 3 * scale))
+    page.take(room.LABEL, room.along(page.at(spots), 1.0))  # a name over the frontier would hide it
     order = [i for pair in zip(range(len(best)), range(len(best))[::-1], strict=True) for i in pair]
     for i in dict.fromkeys(order):
         text = ", ".join(_coordinate(name, best.iloc[i][name]) for name in names)

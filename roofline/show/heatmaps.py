@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _BITMAP = 2000
 
 #: How cells that are no answers are hatched: those that do not fit over their colour, impossible ones without any.
-_NO_FIT = {"facecolor": (1.0, 1.0, 1.0, 0.55), "edgecolor": "0.25", "hatch": "////"}
-_IMPOSSIBLE = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "xxxx"}
+_NO_FIT: dict[str, Any] = {"facecolor": (1.0, 1.0, 1.0, 0.55), "edgecolor": "0.25", "hatch": "////"}
+_IMPOSSIBLE: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.6", "hatch": "xxxx"}
 
 
 @canvas.picture
@@ -40,8 +40,9 @@ def plot_heatmap(
     """A figure of a grid over two axes as colour, with the regions of what bounds it.
 
     Each cell is one point of the grid; nothing is interpolated. Lines run between cells that different things bound,
-    and each region has its name in it, or a number that the key explains where the name finds no room. Cells that do
-    not fit into the memory are hatched over their colour; impossible ones are hatched without any.
+    and each region has its name in it, or, where there is no room for it, a number that the key explains. It is the
+    `bound` of the grid, whatever the figure: of a language model, that of the longer of prefill and decode. Cells that
+    do not fit into the memory are hatched over their colour; impossible ones are hatched without any.
 
     Parameters
     ----------
@@ -72,6 +73,9 @@ def plot_heatmap(
         is nothing to draw.
     """
     seen = view("heatmap", data, figure, {"x": x, "y": y}, needs=2)
+    canvas.matplotlib()
+    from matplotlib.lines import Line2D
+
     page = canvas.axes(ax, canvas.sized(size, canvas.USUAL))
     scale = canvas.scale(page)
     across, up = seen.axes
@@ -83,9 +87,12 @@ def plot_heatmap(
     if title:
         canvas.title(page, title, 10 * scale)
     below = 33 * scale if ax is None else None
+    bounds = bounds and bool(seen.bounds)
+    if bounds:
+        entries.append((Line2D([], [], color="black", linewidth=1.1 * scale), "what bounds most of the time"))
     canvas.key(page, entries, 7.5 * scale, below)
     _settle(page, seen)
-    if bounds and seen.bounds:
+    if bounds:
         codes = np.where(seen.possible, seen.bound, regions.NONE).T
         numbered = regions.draw(page, corners, codes, seen.bounds, scale)
         if numbered:
@@ -108,6 +115,8 @@ def _cells(page: Axes, seen: View, corners: tuple[np.ndarray, np.ndarray], scale
     page.set_ylim(*corners[1][[0, -1]])
     bar = page.figure.colorbar(mesh, ax=page, pad=0.02)
     bar.ax.tick_params(labelsize=8 * scale)
+    if scales.wide(values):
+        scales.log_ticks(bar.ax.yaxis, values)
     bar.ax.yaxis.set_major_formatter(scales.written(seen.figure, seen.unit))
     bar.ax.set_ylabel(canvas.plain(seen.said, 80), fontsize=9 * scale, parse_math=False)
     entries: list[tuple[Any, str]] = []
@@ -117,7 +126,7 @@ def _cells(page: Axes, seen: View, corners: tuple[np.ndarray, np.ndarray], scale
     ):
         if where.any():
             page.add_collection(_hatched(where.T, corners, style))
-            entries.append((Patch(**style, linewidth=0.5), words))  # type: ignore[arg-type]
+            entries.append((Patch(**style, linewidth=0.5), words))
     return entries
 
 

@@ -120,11 +120,10 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
                           f"take fewer, such as {fewer}, or a heat map")  # fmt: skip
     shape = (len(across), lines)
     drawn = seen.values.ndim > len(seen.axes)
-    samples, known, fits, possible = (
-        one.reshape(*shape, -1) for one in (seen.values, seen.known, seen.fits, seen.possible)
-    )
+    samples = seen.values.reshape(*shape, -1)
     # A point of which some draws have no figure has none: bands over the rest would be those of another question.
-    known, possible, fits = known.all(axis=-1), possible.all(axis=-1), fits.mean(axis=-1) >= 0.5
+    known, possible = (np.asarray(one.reshape(*shape, -1).all(axis=-1)) for one in (seen.known, seen.possible))
+    fits = seen.fits.reshape(*shape, -1).mean(axis=-1) >= 0.5
     values = np.array(quantiles(np.moveaxis(samples, -1, 0), *_QUANTILES)) if drawn else samples[..., 0][None]
     values = np.where(known, values, np.nan)
 
@@ -167,8 +166,9 @@ def _line(
                 page.fill_between(x, values[low], values[high], color=colour, alpha=alpha, linewidth=0)
             else:
                 page.vlines(x, values[low], values[high], color=colour, alpha=2 * alpha, linewidth=width * scale)
-    marks = {"marker": "o", "markersize": 3.6 * scale} if known.sum() <= _MOST_MARKS or not joined else {}
-    style = {"color": colour, "zorder": 4}
+    few = known.sum() <= _MOST_MARKS or not joined
+    marks: dict[str, Any] = {"marker": "o", "markersize": 3.6 * scale} if few else {}
+    style: dict[str, Any] = {"color": colour, "zorder": 4}
     solid, dotted = ("-", ":") if joined else ("none", "none")
     (line,) = page.plot(
         x, np.where(fits, middle, np.nan), linestyle=solid, linewidth=1.4 * scale, **style, **marks
@@ -178,9 +178,9 @@ def _line(
         # The figures stand there all the same: a dotted line runs to each such point and from it, over no gap.
         reached = beside | np.append(beside[1:], False) | np.append(False, beside[:-1])
         page.plot(x, np.where(reached, middle, np.nan), linestyle=dotted, linewidth=1.0 * scale, **style)
-        few = max(1, int(beside.sum()) // _MOST_MARKS)
+        step = max(1, int(beside.sum()) // _MOST_MARKS)
         page.plot(
-            x[beside][::few], middle[beside][::few], "o", markersize=4 * scale, markerfacecolor="white",
+            x[beside][::step], middle[beside][::step], "o", markersize=4 * scale, markerfacecolor="white",
             markeredgecolor=colour, zorder=5,
         )  # fmt: skip
     return line
@@ -201,7 +201,7 @@ def _key(beside: np.ndarray, impossible: np.ndarray, draws: int, scale: float) -
     from matplotlib.patches import Patch
 
     def mark(form: str) -> Line2D:
-        hollow = {"markerfacecolor": "white", "markeredgecolor": "0.3"}
+        hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "0.3"}
         return Line2D([], [], color="0.3", linestyle="", marker=form, markersize=4 * scale, **hollow)
 
     found: list[tuple[Any, str]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from roofline.base.face import TEXT, optional, takes
 from roofline.show import canvas
 from roofline.show.quantities import quantity, si
 from roofline.show.views import is_time
+from roofline.study.variables import less_is_better
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +27,9 @@ _COLUMNS = {
     "per_joule": "tokens or samples for a joule",
     "usd_per_million": "cost of a million tokens or samples",
 }
+
+#: What the odds are on where nobody says.
+_RATES = dict.fromkeys(("tokens_per_s_per_chip", "samples_per_s_per_chip"), "rate per chip")
 
 #: Inches that a bar, and the rest of a picture, are high.
 _BAR, _REST = 0.25, 1.35
@@ -132,23 +137,23 @@ def plot_odds(
     odds, targets = _table("plot_odds", found, "odds"), _table("plot_odds", found, "targets")
     by = float(odds["by"].iloc[0]) if len(odds) else 1.0
     more = "" if by == 1 else f" by {by:g}x"
-    said = [
+    said: list[dict[str, Any]] = [
         {"workload": row["workload"], "says": f"{row['chip']} beats {row['other']}{more}", **_chance(row)}
         for row in odds.to_dict("records")
         if by != 1 or not _other_way(odds, row)
     ]
     for row in targets.to_dict("records"):
-        limit = "at most" if is_time(row["figure"]) else "meets"
-        unit = "s" if limit == "at most" else ""
-        target = quantity(row["target"], unit).strip()
+        limit = "at most" if less_is_better(row["figure"]) else "at least"
+        target = quantity(row["target"], "s" if is_time(row["figure"]) else "").strip()
         says = f"{row['chip']}: {row['figure']} {limit} {target}"
         said.append({"workload": row["workload"], "says": says, **_chance(row)})
     if not said:
         raise BadWorkload("plot_odds: one chip without targets has no odds: compare several, or give targets={...}")
     import pandas as pd
 
-    order = {name: i for i, name in enumerate(_table("plot_odds", found, "table")["workload"].unique())}
-    rows, heads = _rows(pd.DataFrame(sorted(said, key=lambda row: order[row["workload"]])), "says")
+    order = {row["workload"]: i for i, row in enumerate(found.table.to_dict("records"))}
+    said.sort(key=lambda row: order[row["workload"]])
+    rows, heads = _rows(pd.DataFrame(said), "says")
     page, scale = _page(ax, size, len(rows) + len(heads))
     for place, row in rows:
         colour = canvas.COLOURS[0] if "beats" in row["says"] else canvas.COLOURS[2]
@@ -159,7 +164,9 @@ def plot_odds(
     page.axvline(0.5, color="0.5", linewidth=0.8, linestyle=":", zorder=0)
     _frame(page, rows, heads, scale)
     page.set_xticks([0, 0.5, 1.0], ["0%", "50%", "100%"])
-    return _finish(page, 1.0, "probability; lines: one standard error either way", title, scale)
+    by_what = " or ".join(dict.fromkeys(_RATES.get(name, name) for name in odds["figure"])) if len(odds) else ""
+    of_what = f" (by {by_what})" if by_what else ""
+    return _finish(page, 1.0, f"probability{of_what}; lines: one standard error either way", title, scale)
 
 
 def _table(where: str, found: Any, name: str) -> pd.DataFrame:
@@ -183,11 +190,11 @@ def _value(value: float, figure: str, row: Any) -> str:
     return f"{si(value)} {unit}" if value >= 1e4 and unit != "s" else quantity(value, unit)
 
 
-def _chance(row: dict[str, Any]) -> dict[str, Any]:
+def _chance(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {"odds": float(row["odds"]), "error": float(row["error"])}
 
 
-def _other_way(odds: pd.DataFrame, row: dict[str, Any]) -> bool:
+def _other_way(odds: pd.DataFrame, row: Mapping[Any, Any]) -> bool:
     """Whether this pair is drawn in the other order: the likelier winner first, of equals the one named first."""
     same = odds[odds["workload"] == row["workload"]]
     other = same[(same["chip"] == row["other"]) & (same["other"] == row["chip"])]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: A figure that spans more than this has a logarithmic scale.
 _WIDE = 30.0
 
+#: One that spans less than this has ticks within its decades.
+_DECADES = 300.0
+
 #: Values of an axis that have a tick each, where there is room for them.
 _TICKS = 16
 
@@ -139,10 +142,21 @@ def written(name: str, unit: str = "") -> Any:
 def figure_axis(axis: Axis, name: str, label: str, values: np.ndarray, scale: float, unit: str = "") -> None:
     """An axis of a picture that a figure is drawn along."""
     if wide(values):
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
+        log_ticks(axis, values)
     axis.set_major_formatter(written(name, unit))
     axis.set_label_text(canvas.plain(label, 80), fontsize=9 * scale, parse_math=False)
     axis.set_tick_params(labelsize=8.5 * scale)
+
+
+def log_ticks(axis: Axis, values: np.ndarray) -> None:
+    """Ticks of a logarithmic axis: at 1, 2 and 5 where there are few decades, and none between them written."""
+    canvas.matplotlib()
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    few = np.nanmax(values) < _DECADES * np.nanmin(values)
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def grid_axis(page: Axes, across: bool, one: Scale, size: float) -> None:

@@ -8,7 +8,7 @@ from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
 from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
 
-#: What a row in a host's memory costs it (s): a miss of its caches of some 100 ns, some ten of them at a time. Judgement.
+#: What a row in a host's memory costs it (s), judgement: a miss of its caches of 100 ns, some ten at a time.
 ROW_S = 1e-8
 
 #: A bag that shares neither the cache nor its launch with another.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from roofline.base.numeric import Numeric, not_negative
+from roofline.base.numeric import MOST, Numeric, not_negative
 from roofline.base.units import DTYPE_BYTES
 
 
@@ -47,7 +47,8 @@ class Op:
     def __post_init__(self) -> None:
         if not self.kernel:
             self.kernel = self.kind
-        self.count = not_negative(self.name, count=self.count)["count"]
+        if not (type(self.count) is int and 0 <= self.count < MOST):  # the usual one is not looked at twice
+            self.count = not_negative(self.name, count=self.count)["count"]
 
     def times(self, count: Numeric) -> Op:
         """The same operator, run `count` times as often."""
