@@ -25,7 +25,7 @@ def read_plainly(parameters: Iterable[Any]) -> None:
         usual = getattr(parameter, "get_runtime_param", None)
         described: Any = getattr(parameter, "type_descriptor", None)
         about = getattr(described, "parameter_info", None)
-        if callable(usual) and described is not None and about is not None and _is_free(about):
+        if callable(usual) and about is not None and _is_free(about):
             parameter.get_runtime_param = _Reader(described.annotation, usual).itself
 
 
@@ -50,7 +50,7 @@ class _Reader(NamedTuple):
         words = value if many and isinstance(value, list | tuple) else (value,)
         kind: Any = _LISTS.get(self.annotation) if many else self.annotation
         pattern = _PLAIN.get(kind)
-        if kind is not None and pattern is not None and all(isinstance(word, str) and pattern.fullmatch(word) for word in words):
+        if pattern is not None and all(isinstance(word, str) and pattern.fullmatch(word) for word in words):
             read = [kind(word) for word in words]
             return read if many else read[0]
         return self.usual().coerce(value, param=param, ctx=ctx)
