@@ -23,9 +23,9 @@ def read_plainly(parameters: Iterable[Any]) -> None:
     """Have the parameters of a command read plain words by themselves, its option for help among them."""
     for parameter in parameters:
         usual = getattr(parameter, "get_runtime_param", None)
-        described = getattr(parameter, "type_descriptor", None)
+        described: Any = getattr(parameter, "type_descriptor", None)
         about = getattr(described, "parameter_info", None)
-        if callable(usual) and described is not None and about is not None and _is_free(about):
+        if callable(usual) and about is not None and _is_free(about):
             parameter.get_runtime_param = _Reader(described.annotation, usual).itself
 
 
@@ -48,9 +48,9 @@ class _Reader(NamedTuple):
         if value is None:
             return () if many else None
         words = value if many and isinstance(value, list | tuple) else (value,)
-        kind = _LISTS.get(self.annotation) if many else self.annotation
+        kind: Any = _LISTS.get(self.annotation) if many else self.annotation
         pattern = _PLAIN.get(kind)
-        if kind is not None and pattern is not None and all(isinstance(word, str) and pattern.fullmatch(word) for word in words):
+        if pattern is not None and all(isinstance(word, str) and pattern.fullmatch(word) for word in words):
             read = [kind(word) for word in words]
             return read if many else read[0]
         return self.usual().coerce(value, param=param, ctx=ctx)
