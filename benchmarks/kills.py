@@ -78,17 +78,19 @@ def kill_workers(kills: int, folder: Path, straight: dict[str, str], luck: rando
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=60) as cluster,
         Client(cluster) as client,
     ):
+        cluster.adapt(minimum=2, maximum=2, interval="1s")  # a worker that dask gives up is replaced
         while kills:
             running = threading.Thread(target=sweep, args=(path, client))
             running.start()
             while kills and running.is_alive():
                 running.join(timeout=luck.uniform(0.2, 6.0))
-                # Those that have begun to work: dask gives up a worker that dies while it starts.
+                # Those that have begun to work: what dies while it starts does so nowhere near a slab.
                 there = cluster.scheduler.workers
                 alive = [one.pid for one in cluster.workers.values() if one.pid and one.worker_address in there]
                 if running.is_alive() and alive:
                     os.kill(luck.choice(alive), signal.SIGKILL)
                     kills -= 1
+                    print(f"{kills} to go", end="\r", file=sys.stderr)
             running.join()
             whole, wrong = whole + 1, wrong + (bytes_of(path) != straight)
             shutil.rmtree(path)

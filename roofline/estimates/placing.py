@@ -409,10 +409,10 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> R
         if wrong:
             raise BadWorkload(f"placement: expected one for {', '.join(wrong)}")
         return replace(request, placement=asked)
-    if asked != "auto":
-        if isinstance(asked, str):
-            raise UnknownName("placement", asked, ("even", "auto"))
+    if not isinstance(asked, str):
         raise BadWorkload(f"placement: expected 'even', 'auto' or a placement of rl.place, found {shown(asked)}")
+    if asked != "auto":
+        raise UnknownName("placement", asked, ("even", "auto"))
     if isinstance(request.devices, np.ndarray):
         raise BadWorkload("placement='auto': expected one number of devices, found several; place them one by one")
     plan = place(

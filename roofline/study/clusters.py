@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,10 +10,13 @@ from roofline.base.errors import BadWorkload, RooflineError, shown
 from roofline.study.definition import Cut, Grid, size_of
 from roofline.study.running import Put, Told
 from roofline.study.slabs import Slabs
-from roofline.study.stores import Store, describe, differences
+from roofline.study.stores import Store, describe, differences, digest
 
 #: Slabs that wait at a worker's thread while it works on another.
 _AHEAD = 3
+
+#: Seconds after which the scheduler is asked again how many workers there are.
+_OFTEN = 2.0
 
 #: How often a slab is tried whose workers die.
 _TRIES = 25
@@ -50,8 +54,10 @@ def on_cluster(client: Any, grid: Grid, cut: Cut, todo: Iterable[int], put: Put 
     running: dict[Any, int] = {}
     done = as_completed()  # type: ignore[no-untyped-call]
 
+    threads = _Threads(client)
+
     def start() -> None:
-        while waiting and len(running) < _AHEAD * max(1, sum(client.nthreads().values())):
+        while waiting and len(running) < _AHEAD * threads.count():
             index = waiting.pop()
             future = client.submit(work, held, index, pure=False)
             running[future] = index
@@ -81,12 +87,26 @@ def on_cluster(client: Any, grid: Grid, cut: Cut, todo: Iterable[int], put: Put 
         start()
 
 
+class _Threads:
+    """The threads of all workers, which come and go; the scheduler is asked now and then."""
+
+    def __init__(self, client: Any) -> None:
+        self.client, self.known, self.asked = client, 1, -_OFTEN
+
+    def count(self) -> int:
+        """At least one."""
+        if time.monotonic() - self.asked > _OFTEN:
+            self.known, self.asked = max(1, sum(self.client.nthreads().values())), time.monotonic()
+        return self.known
+
+
 class Sweep:
     """What a worker needs to know of a sweep."""
 
     def __init__(self, grid: Grid, cut: Cut, path: str | None) -> None:
         self.grid, self.cut, self.path = grid, cut, path
         self.said = describe(grid, cut)
+        self.key = f"{path} {digest(self.said)}"
 
 
 def _itself(sweep: Sweep) -> Sweep:
@@ -95,15 +115,14 @@ def _itself(sweep: Sweep) -> Sweep:
 
 def work(sweep: Sweep, index: int) -> dict[str, Any] | None:
     """Answer one slab on a worker; what it writes into the store it does not send back."""
-    key = f"{sweep.path} {sweep.said}"
-    if key not in _KNOWN:
+    if sweep.key not in _KNOWN:
         found = differences(sweep.said, describe(sweep.grid, sweep.cut))
         if found:
             raise BadWorkload(f"sweep: a worker has another roofline: {'; '.join(found)}")
         store = None if sweep.path is None else Store(sweep.path, sweep.grid, sweep.cut)
         _KNOWN.clear()
-        _KNOWN[key] = Slabs(sweep.grid), sweep.cut, store
-    slabs, cut, store = _KNOWN[key]
+        _KNOWN[sweep.key] = Slabs(sweep.grid), sweep.cut, store
+    slabs, cut, store = _KNOWN[sweep.key]
     answer = slabs.answer(cut.slab(index))
     if store is None:
         return answer
