@@ -115,7 +115,7 @@ def embedding_bag(
     in_flight = core_count * min(inflight_rows, inflight_bytes / read_bytes)
     channel_s = read_bytes * memory_channels / (memory_bandwidth * memory_fraction) + channel_row_s
     misses = memory_bytes / (lookups * read_bytes)
-    miss_wait_s = misses * memory_latency
+    miss_wait_s = min(1.0, misses) * memory_latency  # above 1 it is the stream that passes through the channels too
     hit_wait_s = max(0.0, 1.0 - misses) * min(cache_latency, memory_latency)
     rows_s = lookups * lookup_s(in_flight, miss_wait_s + hit_wait_s, misses * channel_s, memory_channels)
     stream_s = cache_bytes / (cache_bandwidth * cache_fraction)

@@ -52,7 +52,8 @@ def embedding_bag(
     places = core_count * np.minimum(inflight_rows, inflight_bytes / padded)
     row_s = padded / (memory_fraction * memory_bandwidth / memory_channels) + channel_row_s  # of a channel
     miss = memory_bytes / padded / lookups
-    misses_wait, hits_wait = miss * memory_latency, np.maximum(0, 1 - miss) * np.minimum(cache_latency, memory_latency)
+    misses_wait = np.minimum(1, miss) * memory_latency
+    hits_wait = np.maximum(0, 1 - miss) * np.minimum(cache_latency, memory_latency)
     wait, service = misses_wait + hits_wait, miss * row_s
     met = np.maximum(0.0, 1 - 1 / places) / memory_channels
     a, b, c = service * wait * met, wait + service * (1 + met * places), places
