@@ -53,7 +53,7 @@ TITLES = {
 
 def plans(small: bool) -> dict[str, list[dict[str, Any]]]:
     """Every plan that a chip may choose from, of each model; fp16 throughout."""
-    models = ["meta-lc1", "meta-lc5"] if small else RECOMMENDATION
+    models = ["meta-lc1"] if small else RECOMMENDATION
     batches = BATCHES[:1] if small else BATCHES
     counts = (1,) if small else (1, 2, 4)
     found = {m: [{"dtype": "fp16", "batch": b, "devices": n} for n in counts for b in batches] for m in models}
@@ -144,6 +144,8 @@ def in_short(f: dict[str, Any]) -> str:
         f"- **LPDDR or HBM.** For recommendation HBM is {times(HBM, LPDDR, 0)} times as fast a chip: it has less room, "
         f"so that tables are split over more of them. One chip serves with {percent(HBM, False)}, with LPDDR "
         f"{percent(LPDDR, False)}. For language it is what decides.",
+        f"- **Where MTIA 2i fell.** For recommendation it does {times('mtia-2i', 'artemis', 0)} times the work of the "
+        f"estimate a chip, and {times('mtia-2i', 'artemis', 1)} times a watt (medians): faster, and hungrier.",
     ]
     for m in (m for m in f["asked"] if m in LANGUAGE):
         lines.append(

@@ -91,7 +91,7 @@ def language(model: str, name: str, small: bool) -> dict[str, Any]:
     widths = widths[room.mean("draw").values >= 0.9][:, None]
     if not len(widths):
         return found
-    loads = np.unique(np.geomspace(1, 1024, 4 if small else 31).round().astype(int))
+    loads = np.array([16]) if small else np.unique(np.geomspace(1, 1024, 31).round().astype(int))
     est = rl.serve(model, chip, tp=widths, concurrency=loads, check=False, **options)
     ends = est.interval(0.8)  # leaves a tenth on either side
     good = np.logical_and.reduce([ends[figure][1] <= limit for figure, limit in LIMITS[model].items()])
@@ -114,7 +114,7 @@ def recommendation(chips: list[Any], small: bool) -> dict[str, Any]:
     """Chips and watts for the recommendation mix, in each draw; infinite where a model is not served."""
     batches = (1024,) if small else (256, 1024, 4096)
     plans = {
-        m: [{"dtype": "fp16", "batch": b, "devices": n} for n in ((1, 2) if small else (1, 2, 4)) for b in batches]
+        m: [{"dtype": "fp16", "batch": b, "devices": n} for n in ((2,) if small else (1, 2, 4)) for b in batches]
         for m in MIX
     }
     found = compared(chips, plans, 16 if small else 512)
@@ -132,7 +132,7 @@ def recommendation(chips: list[Any], small: bool) -> dict[str, Any]:
 
 def study(small: bool = False) -> dict[str, Any]:
     """All that the page tells."""
-    loads = np.unique(np.geomspace(1, 1024, 5 if small else 60).round().astype(int))
+    loads = np.unique(np.geomspace(1, 1024, 3 if small else 60).round().astype(int))
     shape = {"prompt": PROMPT, "output": OUTPUT, "figures": ["tpot_s", "tokens_per_s_per_chip"]}
     alone = [name for name in TITLES if name != "artemis"]
     return {

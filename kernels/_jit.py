@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from roofline.kernels import _loops
+from roofline.kernels import _loops, sums
 from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -51,6 +51,9 @@ def inner(function: Function) -> Function:
     _INNER[function] = None
     return function
 
+
+for _helper in sums.HELPERS:
+    inner(_helper)
 
 #: Every public kernel by name, and which of its arguments are columns of a block.
 KERNELS: dict[str, Callable[..., Any]] = {}
@@ -84,8 +87,9 @@ def are_columns(function: Callable[..., Any]) -> tuple[bool, ...]:
 def block_of(scalar: Callable[..., Any]) -> Callable[[Function], Function]:
     """Mark the form of a kernel over a block of points: equal to the scalar one, to the bit, at each of them.
 
-    It takes the scratch, the number of points, and those of the scalar kernel's arguments that are no columns; see
-    :mod:`roofline.kernels._loops` for where it finds the columns, and where it leaves the quantities.
+    It takes the scratch, the number of points, 1 to add the costs up and 0 to leave them (see
+    :func:`roofline.kernels.sums.leave`), and those of the scalar kernel's arguments that are no columns; see
+    :mod:`roofline.kernels._loops` for where it finds the columns.
     """
 
     def mark(function: Function) -> Function:
@@ -156,9 +160,7 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text, file: str) -> Any:
-    from roofline.kernels import sums
-
-    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost, sums.add)
+    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost)
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, file, "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]

@@ -100,13 +100,12 @@ def _block(
         f"                scratch[i * {ROW} + p] = scratch[place + p]\n"
     )
     source += "".join(f"    {n} = numbers[{i}]\n" for i, n in enumerate(alone))
+    source += "    set_times(scratch, times, times_place, size)\n" if summed else ""
     if block_form is not None:
-        source += f"    {block_form.__name__}({', '.join(['scratch', 'size', *alone])})\n"
-        source += "    add(scratch, times, times_place, size)\n" if summed else ""
+        source += f"    {block_form.__name__}({', '.join(['scratch', 'size', str(int(summed)), *alone])})\n"
     else:
         rows = {n: f"scratch[{i * ROW} + p]" for i, n in enumerate(n for n in names if n in columns)}
         point = ", ".join(rows.get(n, n) for n in names)
-        source += "    set_times(scratch, times, times_place, size)\n" if summed else ""
         source += f"    for p in range(size):\n        cost = {function.__name__}({point})\n"
         source += f"        {'add_cost' if summed else 'store'}(scratch, p, cost)\n"
 

@@ -481,9 +481,8 @@ def attention(
     -----
     FLOP are exact: 4 `head_dim` a pair of query and key that attend. `time_s` is overhead + max(compute, memory,
     cache), the least over the schedules considered; `upper_s` the least of their sums. Both grow with every size; with
-    `kv_heads` or `head_dim` alone they need not: groups of another size pack better or worse into tiles, and heads of
-    another width may have other tiles. Keys cut over more cores leave more parts to combine: with twice the cores one
-    call may take a few percent longer.
+    `kv_heads` or `head_dim` alone they need not: other groups pack better or worse, other widths have other tiles. Keys
+    cut over more cores leave more parts to combine: with twice the cores one call may take a few percent longer.
     """
     value_dim = value_dim if value_dim > 0.0 else head_dim
     key_dim, kv_dim, prefilled = head_dim, head_dim + value_dim, 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from roofline.kernels import _loops
 from roofline.kernels._jit import block_of, inner
 from roofline.kernels.attention import NARROW, TILE, attention, attention_cost, many, written
-from roofline.kernels.sums import Scratch, store
+from roofline.kernels.sums import Scratch, leave
 
 Q_LEN, KV_LEN, TENSORS = [i * _loops.ROW for i in (1, 2, 3)]
 
@@ -14,6 +14,7 @@ Q_LEN, KV_LEN, TENSORS = [i * _loops.ROW for i in (1, 2, 3)]
 def at_point(
     scratch: Scratch,
     p: int,
+    summed: int,
     prefilled: float,
     heads: float,
     kv_heads: float,
@@ -69,13 +70,14 @@ def at_point(
         cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
         decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, prefilled,
     )  # fmt: skip
-    store(scratch, p, cost)
+    leave(scratch, p, cost, summed)
 
 
 @block_of(attention)
 def attention_block(
     scratch: Scratch,
     size: int,
+    summed: int,
     heads: float,
     kv_heads: float,
     head_dim: float,
@@ -122,9 +124,9 @@ def attention_block(
         prefilled = 0.0
         for p in range(size):
             at_point(
-                scratch, p, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width, reuse,
-                scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-                launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
+                scratch, p, summed, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width,
+                reuse, scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
+                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
                 memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
                 prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
                 decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
@@ -133,9 +135,9 @@ def attention_block(
         prefilled = 1.0
         for p in range(size):
             at_point(
-                scratch, p, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width, reuse,
-                scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-                launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
+                scratch, p, summed, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width,
+                reuse, scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
+                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
                 memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
                 prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
                 decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,

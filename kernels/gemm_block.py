@@ -11,8 +11,9 @@ from math import ceil, sqrt
 from roofline.kernels import _loops
 from roofline.kernels._jit import block_of, inner
 from roofline.kernels.gemm import FAR, K_STEP, gemm, split_over_cores, traffic
+from roofline.kernels.quantities import Quantities
 from roofline.kernels.rounding import rounded_up
-from roofline.kernels.sums import Scratch
+from roofline.kernels.sums import Scratch, leave
 
 # Where things stand in the scratch.
 ROW = _loops.ROW
@@ -106,10 +107,95 @@ def keep_better(
     scratch[UPPER + p] = serial if offered and serial < scratch[UPPER + p] else scratch[UPPER + p]
 
 
+@inner
+def prepare(
+    scratch: Scratch,
+    size: int,
+    n: float,
+    k: float,
+    width: float,
+    weight_width: float,
+    out_width: float,
+    quantize: float,
+    warm_weights: float,
+    matrix_flops: float,
+    memory_bandwidth: float,
+    memory_latency: float,
+    cache_bandwidth: float,
+    cache_capacity: float,
+    core_count: float,
+    launch_s: float,
+    memory_fraction: float,
+    fetch_share: float,
+    resident_fraction: float,
+    write_rate: float,
+    pack_passes: float,
+    quantize_s: float,
+    quantize_fraction: float,
+) -> None:
+    """What does not depend on the tiling."""
+    starts_s = launch_s + quantize * quantize_s
+    for p in range(size):
+        m, batch = scratch[M + p], scratch[BATCH + p]
+        a_bytes, weight_bytes, c_bytes, total_bytes, memory_bytes, ideal_bytes, lost = traffic(
+            m, n, k, batch, width, weight_width, out_width, quantize, warm_weights, cache_capacity, resident_fraction
+        )
+        scratch[ONCE + p] = (a_bytes + weight_bytes) / cache_bandwidth
+        scratch[WRITE + p] = c_bytes / write_rate
+        memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
+        memory_s += fetch_share * memory_latency * (1.0 - warm_weights * (1.0 - lost))
+        scratch[WAIT + p] = memory_s
+        scratch[CORE_ROWS + p] = batch * m / core_count
+
+        elements = batch * m * k
+        flops = 2.0 * elements * n
+        quantize_bytes = 3.0 * quantize * elements
+        quantize_busy_s = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
+        pack_s = pack_passes * (a_bytes + weight_bytes) / memory_bandwidth if m > 1.0 else 0.0
+        scratch[BEFORE + p] = starts_s + quantize_busy_s + pack_s
+        scratch[QUANTIZED + p] = quantize_busy_s
+        scratch[A_BYTES + p] = a_bytes + weight_bytes
+        scratch[C_BYTES + p] = c_bytes
+        scratch[FLOPS + p] = flops
+        scratch[VECTOR_FLOPS + p] = 2.0 * quantize * elements
+        scratch[BYTES + p] = total_bytes
+        scratch[MEMORY_BYTES + p] = memory_bytes
+        scratch[LOWER + p] = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
+        scratch[TIME + p] = FAR
+        scratch[UPPER + p] = FAR
+        scratch[MEMORY + p] = memory_s + pack_s
+
+
+@inner
+def conclude(scratch: Scratch, size: int, summed: int, starts_s: float) -> None:
+    """The cost at each point, from its best tiling and what does not depend on that."""
+    for p in range(size):
+        before_s, lower_s, work = scratch[BEFORE + p], scratch[LOWER + p], scratch[VECTOR_FLOPS + p]
+        operands = max(scratch[CACHE_BYTES + p], scratch[A_BYTES + p])
+        cost = Quantities(
+            scratch[FLOPS + p],
+            work,
+            scratch[BYTES + p],
+            scratch[MEMORY_BYTES + p],
+            operands + scratch[C_BYTES + p] + 1.5 * work,  # quantising: 2 FLOP an element, and 3 bytes
+            0.0,
+            lower_s,
+            max(before_s + scratch[TIME + p], lower_s),
+            max(before_s + scratch[UPPER + p], lower_s),
+            scratch[COMPUTE + p],
+            scratch[MEMORY + p],
+            scratch[CACHE + p] + scratch[QUANTIZED + p],
+            0.0,
+            scratch[OVERHEAD + p] + starts_s,
+        )
+        leave(scratch, p, cost, summed)
+
+
 @block_of(gemm)
 def gemm_block(
     scratch: Scratch,
     size: int,
+    summed: int,
     n: float,
     k: float,
     width: float,
@@ -149,37 +235,11 @@ def gemm_block(
     core_flops = matrix_flops * compute_fraction / core_count
     operand_rate = cache_bandwidth * operand_share
     steps = ceil(k / K_STEP)
-    starts_s = launch_s + quantize * quantize_s
-    for p in range(size):
-        m, batch = scratch[M + p], scratch[BATCH + p]
-        a_bytes, weight_bytes, c_bytes, total_bytes, memory_bytes, ideal_bytes, lost = traffic(
-            m, n, k, batch, width, weight_width, out_width, quantize, warm_weights, cache_capacity, resident_fraction
-        )
-        scratch[ONCE + p] = (a_bytes + weight_bytes) / cache_bandwidth
-        scratch[WRITE + p] = c_bytes / write_rate
-        memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
-        memory_s += fetch_share * memory_latency * (1.0 - warm_weights * (1.0 - lost))
-        scratch[WAIT + p] = memory_s
-        scratch[CORE_ROWS + p] = batch * m / core_count
-
-        elements = batch * m * k
-        flops = 2.0 * elements * n
-        quantize_bytes = 3.0 * quantize * elements
-        quantize_busy_s = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
-        pack_s = pack_passes * (a_bytes + weight_bytes) / memory_bandwidth if m > 1.0 else 0.0
-        scratch[BEFORE + p] = starts_s + quantize_busy_s + pack_s
-        scratch[QUANTIZED + p] = quantize_busy_s
-        scratch[A_BYTES + p] = a_bytes + weight_bytes
-        scratch[C_BYTES + p] = c_bytes
-        scratch[FLOPS + p] = flops
-        scratch[VECTOR_FLOPS + p] = 2.0 * quantize * elements
-        scratch[BYTES + p] = total_bytes
-        scratch[MEMORY_BYTES + p] = memory_bytes
-        scratch[LOWER + p] = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
-        scratch[TIME + p] = FAR
-        scratch[UPPER + p] = FAR
-        scratch[MEMORY + p] = memory_s + pack_s
-
+    prepare(
+        scratch, size, n, k, width, weight_width, out_width, quantize, warm_weights, matrix_flops, memory_bandwidth,
+        memory_latency, cache_bandwidth, cache_capacity, core_count, launch_s, memory_fraction, fetch_share,
+        resident_fraction, write_rate, pack_passes, quantize_s, quantize_fraction,
+    )  # fmt: skip
     rows = tile_min
     while rows == tile_min or (rows <= tile_max and larger(scratch, rows, size)):
         for p in range(size):
@@ -225,13 +285,4 @@ def gemm_block(
             cols *= 2.0
         rows *= 2.0
 
-    for p in range(size):
-        before_s, lower_s, quantize_bytes = scratch[BEFORE + p], scratch[LOWER + p], 1.5 * scratch[VECTOR_FLOPS + p]
-        scratch[TIME + p] = max(before_s + scratch[TIME + p], lower_s)
-        scratch[UPPER + p] = max(before_s + scratch[UPPER + p], lower_s)
-        scratch[CACHE + p] += scratch[QUANTIZED + p]
-        scratch[OVERHEAD + p] += starts_s
-        operands = max(scratch[CACHE_BYTES + p], scratch[A_BYTES + p])
-        scratch[CACHE_BYTES + p] = operands + scratch[C_BYTES + p] + quantize_bytes
-        scratch[NETWORK_BYTES + p] = 0.0
-        scratch[NETWORK + p] = 0.0
+    conclude(scratch, size, summed, launch_s + quantize * quantize_s)

@@ -110,9 +110,10 @@ def host_lookup(
     -------
     The 14 quantities of a cost. What the host takes counts as network.
     """
+    link_bandwidth, link_latency = host_bandwidth, host_latency
     return fetched_from(
         batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-        host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+        link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
     )  # fmt: skip
 
 
@@ -150,9 +151,10 @@ def remote_lookup(
     -------
     The 14 quantities of a cost.
     """
+    link_bandwidth, link_latency = network_bandwidth, network_latency
     return fetched_from(
         batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+        link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
         transaction_bytes,
     )  # fmt: skip
 

@@ -10,7 +10,6 @@ from typing import TypeAlias
 import numpy as np
 
 from roofline.kernels import _loops
-from roofline.kernels._jit import inner
 from roofline.kernels.quantities import Quantities
 
 Scratch: TypeAlias = np.ndarray  # of float64, flat
@@ -36,7 +35,6 @@ SUMS = _loops.SUMS * ROW
 BY_BOUND = SUMS + 3 * ROW
 
 
-@inner
 def store(scratch: Scratch, p: int, cost: Quantities) -> None:
     """Leave the cost of an operator at one point where it is looked for."""
     scratch[FLOPS + p] = cost.flops
@@ -55,7 +53,6 @@ def store(scratch: Scratch, p: int, cost: Quantities) -> None:
     scratch[OVERHEAD + p] = cost.overhead_s
 
 
-@inner
 def set_times(scratch: Scratch, times: float, place: int, size: int) -> None:
     """How often an operator runs at each point: a number, or the column at a place that is not negative."""
     if place < 0:
@@ -66,7 +63,6 @@ def set_times(scratch: Scratch, times: float, place: int, size: int) -> None:
             scratch[N + p] = scratch[place * ROW + p]
 
 
-@inner
 def add_cost(scratch: Scratch, p: int, cost: Quantities) -> None:
     """Add an operator's times at one point, as often as it runs there, and give them to what it waits for longest.
 
@@ -95,7 +91,14 @@ def add_cost(scratch: Scratch, p: int, cost: Quantities) -> None:
     scratch[BY_BOUND + 4 * ROW + p] += left
 
 
-@inner
+def leave(scratch: Scratch, p: int, cost: Quantities, summed: int) -> None:
+    """Add a cost up at once, or leave it where it is looked for: `summed` is a constant where this is compiled."""
+    if summed > 0:
+        add_cost(scratch, p, cost)
+    else:
+        store(scratch, p, cost)
+
+
 def cost_at(scratch: Scratch, p: int) -> Quantities:
     """The cost that an operator left at one point."""
     return Quantities(
@@ -116,7 +119,6 @@ def cost_at(scratch: Scratch, p: int) -> Quantities:
     )
 
 
-@inner
 def add(scratch: Scratch, times: float, place: int, size: int) -> None:
     """Add the costs of an operator that stand in the scratch; `times` and `place` as for :func:`set_times`."""
     set_times(scratch, times, place, size)
@@ -124,7 +126,6 @@ def add(scratch: Scratch, times: float, place: int, size: int) -> None:
         add_cost(scratch, p, cost_at(scratch, p))
 
 
-@inner
 def finish(
     scratch: Scratch,
     scale: float,
@@ -161,3 +162,7 @@ def finish(
             code = bound if time_s > most else code
             most = time_s if time_s > most else most
         codes[first + p] = code
+
+
+#: What compiled loops may call.
+HELPERS = (store, set_times, add_cost, leave, cost_at, add, finish)

@@ -136,7 +136,7 @@ PARAMETERS = {
     **dict.fromkeys(STREAMS, _STREAM),
     "embedding_bag": """
         launch_s 0 memory_fraction 1 cache_fraction 1 compute_fraction 1 cache_share 1 pinned_share 0
-        inflight_bytes 1e6 inflight_rows 1e9 channel_row_s 0 transaction_bytes 64
+        inflight_bytes 1e12 inflight_rows 1e9 channel_row_s 0 transaction_bytes 64
         issue_cycles 0 bag_cycles 0 page_walk_cycles 0 tlb_reach_bytes 1e15 overlap_share 1
     """,
     "all_reduce": f"{_RING} switch_fraction 1 shot_share 0 peer_s 0",

@@ -59,6 +59,13 @@ def test_targets_hold_as_often_as_the_draws_say(compared: Any) -> None:
     assert set(compared.targets["figure"]) == {"tpot_s", "latency_s"}
 
 
+def test_what_is_made_of_the_draws_has_its_probability(compared: Any) -> None:
+    one, two = (compared.draws["rm1", chip]["samples_per_s_per_chip"] for chip in ("artemis", "mtia-v1"))
+    assert compared.probability(one > two) == compared.beats("rm1", "artemis", "mtia-v1")
+    with pytest.raises(rl.BadWorkload, match=r"probability: expected \d+ values, one a draw, found the shape \(3,\)"):
+        compared.probability(np.ones(3, dtype=bool))
+
+
 def test_the_table_has_both_families_and_what_estimates_say(compared: Any) -> None:
     assert len(compared.table) == 6
     for row in compared.table.itertuples():

@@ -15,7 +15,7 @@ import pytest
 
 import roofline as rl
 from roofline.base.errors import BadDescriptor, BadModel, UnknownName
-from roofline.catalog import load as catalog, places
+from roofline.catalog import chips, load as catalog, places, plugins
 
 CHILD = """\
 schema = 1
@@ -35,14 +35,21 @@ def put(folder: Path, name: str, parent: str = "h100-sxm", watts: float = 650, e
     return path
 
 
+@pytest.fixture(scope="module")
+def shelves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shelves")
+
+
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shelves: Path) -> None:
     """A user without any chips or plug-ins of their own."""
+    monkeypatch.setattr("roofline.base.kept.folder", lambda: shelves)
+    monkeypatch.setattr(chips, "_shelves", {})
     monkeypatch.delenv("ROOFLINE_CHIPS", raising=False)
     monkeypatch.delenv("ROOFLINE_MODELS", raising=False)
     monkeypatch.setattr(platformdirs, "user_data_dir", lambda *args, **options: str(tmp_path / "data"))
     monkeypatch.setattr(places, "_plugins", lambda group: [])
-    places._warn_once.cache_clear()
+    plugins.warn_once.cache_clear()
 
 
 def rows() -> dict[str, dict[str, Any]]:
@@ -319,9 +326,9 @@ def test_a_list_of_plug_ins_that_cannot_be_read_hides_nothing(monkeypatch: pytes
     def fails(group: str) -> None:
         raise TypeError("entry_points.txt: what is that?")
 
-    monkeypatch.setattr(places, "entry_points", fails)
+    monkeypatch.setattr("importlib.metadata.entry_points", fails)
     with pytest.warns(UserWarning, match=r"the chips of all plug-ins are left out: TypeError: entry_points\.txt"):
-        assert places._entry_points("roofline.chips", (("nowhere", (1, 1)),)) == ()
+        assert plugins.found("roofline.chips", (("nowhere", (1, 1)),)) == ()
 
 
 # Models ---------------------------------------------------------------------------------------------------------

@@ -424,7 +424,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"ep": 2}, "has no experts; expected ep=1"),
     ({"dp": 4}, "4 data-parallel replicas need at least one sequence each, found batch=1"),
     ({"dtype": "fp12"}, "unknown dtype 'fp12'; did you mean"),
-    ({"dtype": "int4"}, "h100-sxm has no int4 rate; it has .* weight_dtype='int4', dtype='bf16'"),
+    ({"dtype": "int4"}, r"h100-sxm.* has no int4 rate; it has .* weight_dtype='int4', dtype='bf16'"),
     ({"kv_dtype": "none"}, "unknown dtype 'none'"),
     ({"usable_memory": 1.2}, "usable_memory: expected a fraction"),
     ({"usable_memory": "all"}, "usable_memory: expected a fraction"),

@@ -235,7 +235,7 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
                                                                           "figure": ("tpot_s", MAYBE)}),
     ("Chip.what_if", lambda changes: _chip().what_if(changes), {"changes": ({"clock": 1e9}, ok())}),
     ("Chip.what_if value", lambda value: _chip().what_if({"clock": value}), {"value": (1e9, ok())}),
-    ("Chip.on_stack", lambda name: _chip().on_stack(name), {"name": ("vllm", ok())}),
+    ("Chip.on_stack", lambda name: _chip().on_stack(name), {"name": ("vllm", ok(""))}),
     ("Chip.scenario", lambda name: rl.load_chip("artemis").scenario(name), {"name": ("hbm", ok())}),
     ("Chip.number", lambda path: _chip().number(path), {"path": ("clock", ok())}),
     ("Chip.get", lambda path: _chip().get(path), {"path": ("clock", ok("", "x", "\0"))}),

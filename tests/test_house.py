@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,3 +68,39 @@ def test_files_stay_one_reading_long() -> None:
         if (lines := len(path.read_text().splitlines())) > 500
     }
     assert not long, f"past 500 lines a file wants to be two rooms: {long}"
+
+
+def test_each_command_is_in_the_file_that_the_command_imports_for_it() -> None:
+    from roofline.command.main import FILES, app, application
+
+    def names(application: Any) -> set[str]:
+        return {one.name or one.callback.__name__ for one in application.registered_commands}
+
+    assert names(app) == set(FILES)
+    for name in FILES:
+        assert name in names(application([name, "--help"]))
+
+
+@pytest.mark.parametrize("word", ["8", "-3", "+4", "1e3", "0.5", ".5", "1.", "nan", "1_000", " 7", "", "x", "9" * 30])
+def test_plain_words_are_read_as_typer_reads_them(word: str) -> None:
+    """What the reader of plain words makes of a word for an option, typer's own makes of it too."""
+    import typer
+
+    from roofline.command.coercion import read_plainly
+    from roofline.command.main import application
+
+    command = typer.main.get_command(application(["estimate"])).commands["estimate"]  # type: ignore[attr-defined]
+    options = {one.name: one for one in command.params if one.name in ("batch", "skew", "dtype", "changes")}
+    usual = {name: one.get_runtime_param() for name, one in options.items()}
+    read_plainly(options.values())
+
+    def read(reader: Any, option: Any, value: Any) -> Any:
+        try:
+            return repr(reader.coerce(value, param=option, ctx=None))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    assert len(options) == 4
+    for name, option in options.items():
+        for value in (None, [word] if name == "changes" else word):
+            assert read(option.get_runtime_param(), option, value) == read(usual[name], option, value)

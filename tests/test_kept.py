@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from roofline.base.kept import kept
+from roofline.base.kept import kept, read_lines, write_lines
 
 ONE = np.array([0.25, 1 / 3, 0.5])
 
@@ -54,11 +56,54 @@ def test_without_a_place_it_is_made_each_time(tmp_path: Path, monkeypatch: pytes
     assert (kept("one", "numpy", (3,), lambda: 2 * ONE) == 2 * ONE).all()
 
 
-def test_a_second_first_answer_with_its_interval_loads_no_scipy() -> None:
+def test_a_file_that_others_could_write_is_not_read(folder: Path) -> None:
+    path = folder / "one.json"
+    write_lines(path, "code", ["a", "b"])
+    assert read_lines(path, "code") == ["a", "b"]
+    assert read_lines(path, "other code") is None
+    for place in (path, folder):
+        usual = place.stat().st_mode
+        place.chmod(usual | 0o020)
+        assert read_lines(path, "code") is None
+        place.chmod(usual)
+    path.with_name("two.json").symlink_to(path)
+    assert read_lines(path.with_name("two.json"), "code") is None
+    assert read_lines(path, "code") == ["a", "b"]
+
+
+def test_two_that_write_at_once_leave_one_whole_file(folder: Path) -> None:
+    path = folder / "one.json"
+    texts = [[letter * 50_000] for letter in "ab"]
+    write_lines(path, "code", texts[0])
+    with ThreadPoolExecutor(4) as pool:
+        for text in texts * 20:
+            pool.submit(write_lines, path, "code", text)
+        seen = [read_lines(path, "code") for _ in range(50)]
+    assert all(one in texts for one in seen)
+    assert [one.name for one in folder.iterdir()] == ["one.json"]
+
+
+#: What makes a start slow, and what a second one with the same question does without.
+SLOW = {"pydantic", "pint", "scipy", "pandas", "xarray", "matplotlib", "numba", "rich"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["estimate", "llama-3.1-8b", "--chip", "h100-sxm", "--batch", "4"], ["chips"]], ids=lambda one: one[0]
+)
+def test_a_second_start_loads_nothing_slow(arguments: list[str]) -> None:
     code = (
-        "import sys, roofline as rl\n"
-        "rl.estimate('llama-3.1-8b', 'h100-sxm').interval(0.9)\n"
-        "print(sum(name.startswith('scipy') for name in sys.modules))"
+        "import sys\n"
+        "from roofline.command.main import run\n"
+        f"sys.argv = ['roofline', *{arguments!r}]\n"
+        "code = run()\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+        "sys.exit(code)"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
-    assert runs[1].stdout.strip() == "0"
+    environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+    loaded = set(done.stderr.split())
+    assert "roofline" in loaded
+    assert not loaded & SLOW
+    assert arguments != ["chips"] or "numpy" not in loaded

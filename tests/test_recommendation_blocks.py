@@ -12,6 +12,14 @@ from roofline.catalog.load import load_model
 from roofline.models import description
 from roofline.models.recommender import Recommender
 
+# Linear and causal attention FLOP a token, over all layers: 2 d h (4 dqk + d) and, at length N, 2 h (dqk + dv) N / 2.
+HSTU = {
+    "hstu-ml-1m": (200, 50_000, 40_000),
+    "hstu-ml-20m-large": (200, 10_485_760, 1_638_400),
+    "hstu-amzn-books-large": (50, 655_360, 102_400),
+    "hstu-ml-3b-large": (500, 10_485_760, 4_096_000),
+}
+
 
 def model(*blocks: dict[str, Any], tables: list[dict[str, Any]] | None = None, **more: Any) -> Recommender:
     raw = {"title": "Blocks", "source": "here", "block": list(blocks),
@@ -61,6 +69,14 @@ def test_blocks_that_do_not_fit_are_told(block: dict[str, Any], says: str) -> No
         model({**block, "input": "embedding"}, pairs_per_request=10)
 
 
+@pytest.mark.parametrize("name", HSTU)
+def test_hstu_counts_the_published_shapes(name: str) -> None:
+    one, (tokens, linear, attention) = load_model(name), HSTU[name]
+    assert isinstance(one, Recommender)
+    # The published count halves the square; a token also sees itself: (N + 1) / N of it.
+    assert one.flops_per_sample == linear * tokens + attention * (tokens + 1)
+
+
 def test_jagged_histories_cost_their_mean_square() -> None:
     block = {"type": "hstu", "input": "embedding", "layers": 1, "heads": 2, "qk_dim": 8, "linear_dim": 8}
     tables = [{"rows": 1000, "dim": 16, "sequence": 100}]
@@ -97,7 +113,7 @@ def test_a_measured_popularity_is_tables_of_equal_rows() -> None:
     assert one.lookups == 10
     even = model(top, tables=[{**sizes, "pooling": 10}])
     assert rl.estimate(one, "mtia-2i", batch=512).time_s < rl.estimate(even, "mtia-2i", batch=512).time_s
-    with pytest.raises(BadModel, match="shares of the rows that sum to 1, found 0.9"):
+    with pytest.raises(BadModel, match=r"shares of the rows that sum to 1, found 0\.9"):
         model(top, tables=[{**sizes, "popularity": [[0.5, 0.5], [0.4, 0.5]]}])
     with pytest.raises(BadModel, match="skew or popularity"):
         model(top, tables=[{**sizes, "skew": 1.0, "popularity": [[0.5, 0.5], [0.5, 0.5]]}])

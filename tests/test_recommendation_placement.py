@@ -150,7 +150,7 @@ def test_a_placement_is_read_changed_and_refused() -> None:
     with pytest.raises(rl.BadWorkload, match="every table once"):
         replace(plan, shards=plan.shards[1:])
     other = {"devices": 2, "table_dtype": "int8"}
-    for wrong, says in (({"devices": 4}, "devices 4, found 2"), (other, "table dtype int8")):
+    for wrong, says in (({"devices": 4}, "devices 4, found 2"), (other, "table dtype 'int8'")):
         with pytest.raises(rl.BadWorkload, match=says):
             rl.estimate("rm1", "h100-sxm", placement=plan, **wrong)
     with pytest.raises(rl.UnknownName, match="placement"):

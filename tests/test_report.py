@@ -120,6 +120,7 @@ def test_a_sweep_drops_what_says_the_same_in_every_row(
 ) -> None:
     from roofline.command import main as cli, output
 
+    monkeypatch.setattr(output, "_is_plain", lambda: False)  # as on a terminal of 80 columns
     monkeypatch.setattr(output, "out_console", lambda width: Console(width=80, highlight=False))
     arguments = ["sweep", "dlrm-v2", "-c", "mtia-v1", "-c", "mtia-2i", "-a", "batch=64,4096", "-a", "skew=0,1.05"]
     monkeypatch.setattr("sys.argv", ["roofline", *arguments])

@@ -378,12 +378,12 @@ LARGE = "llama-3.1-70b"
 def test_fewest_chips_are_those_of_a_server():
     """A second to the first token: met by prefilling as requests come, not a batch at once."""
     limits = {"ttft_s": 1.0, "tpot_s": 0.03}
-    table = rl.fewest_chips(LARGE, CHIP, **limits, tokens_per_s=50_000)
+    table = rl.fewest_chips(LARGE, CHIP, **limits, tokens_per_s=50_000, stack="plain")
     best = table.iloc[0]
     assert (best["tp"], best["replicas"], best["chips"]) == (8, 16, 128)
     assert table.attrs["why"] == ""
     for row in table.to_dict("records"):
-        est = rl.serve(LARGE, CHIP, tp=row["tp"], concurrency=row["concurrency"])
+        est = rl.serve(LARGE, CHIP, tp=row["tp"], concurrency=row["concurrency"], stack="plain")
         assert est.active == pytest.approx(row["concurrency"])
         for name in ("ttft_s", "tpot_s", "tokens_per_s", "tokens_per_s_per_chip"):
             assert row[name] == pytest.approx(getattr(est, name), rel=1e-12)
@@ -393,10 +393,14 @@ def test_fewest_chips_are_those_of_a_server():
         assert row["replicas"] == math.ceil(50_000 / est.tokens_per_s)
         assert row["chips"] == row["replicas"] * row["tp"]
         # A sixteenth of the way to the next power of two is already too many, or the memory's end.
-        more = rl.serve(LARGE, CHIP, tp=row["tp"], concurrency=math.ceil(row["concurrency"] * 1.07))
+        more = rl.serve(LARGE, CHIP, tp=row["tp"], concurrency=math.ceil(row["concurrency"] * 1.07), stack="plain")
         assert more.tpot_s > limits["tpot_s"] or more.active < more.request.batch
     # A batch that is prefilled together is held up by its own prompts: three times the chips.
-    static = rl.sweep(LARGE, CHIP, tp=[2, 4, 8, 16, 32], batch=[2**i for i in range(13)]).to_dataframe().reset_index()
+    static = (
+        rl.sweep(LARGE, CHIP, tp=[2, 4, 8, 16, 32], batch=[2**i for i in range(13)], stack="plain")
+        .to_dataframe()
+        .reset_index()
+    )
     static = static[static["fits"] & (static["ttft_s"] <= 1.0) & (static["tpot_s"] <= 0.03)]
     chips = np.ceil(50_000 / static["tokens_per_s"]) * static["tp"]
     assert chips.min() == 384
@@ -428,10 +432,10 @@ def test_the_limit_that_nothing_meets_is_named(options, words):
 
 
 def test_limits_that_are_met_apart_and_not_together_are_named():
-    one = rl.serve(LARGE, CHIP, tp=[8, 16, 32, 64], concurrency=1)
+    one = rl.serve(LARGE, CHIP, tp=[8, 16, 32, 64], concurrency=1, stack="plain")
     fastest, first = one.tpot_s.min(), one.ttft_s.min()
     assert np.argmin(one.tpot_s) != np.argmin(one.ttft_s)
-    table = rl.fewest_chips(LARGE, CHIP, ttft_s=first * 1.0001, tpot_s=fastest * 1.0001)
+    table = rl.fewest_chips(LARGE, CHIP, ttft_s=first * 1.0001, tpot_s=fastest * 1.0001, stack="plain")
     assert table.empty
     assert re.match("ttft_s and tpot_s are met apart, not together: under .* tpot_s: the limit is", table.attrs["why"])
 

@@ -38,7 +38,7 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("roofline estimate llama-3.1-70b --chip mtia", 4, ["mtia-2i", "mtia-300", "mtia-v1"]),
         ("roofline plot mtia-v", 2, ["mtia-v1"]),
         ("roofline serve llama-3.1-70b -c mtia-v1 --set memory.dram", 6,
-         ["memory.dram.bandwidth=", "memory.dram.capacity="]),
+         [f"memory.dram.{figure}=" for figure in ("bandwidth", "capacity", "channels", "latency")]),
         ("roofline sweep x --dtype", 2, []),
         ("roofline estimate x --dtype fp", 4, ["fp16", "fp32", "fp4", "fp6", "fp64", "fp8"]),
     ],
@@ -94,13 +94,13 @@ def test_a_full_device_is_told() -> None:
 
 
 def test_warnings_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from roofline.catalog import load
+    from roofline.catalog import chips
 
     def records() -> list[dict[str, Any]]:
         warnings.warn("the plug-in 'x' cannot be loaded", RuntimeWarning, stacklevel=2)
         return []
 
-    monkeypatch.setattr(load, "chip_records", records)
+    monkeypatch.setattr(chips, "records", records)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         code, out, err = run("chips", "--json")

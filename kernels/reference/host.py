@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from roofline.kernels.reference.embedding import lookups_missed
+from roofline.kernels.reference.lookups import lookups_missed
 
 
 def host_lookup(

@@ -81,7 +81,7 @@ def number(where: str, name: str, value: object) -> Numeric:
         return math.inf if value > 0 else -math.inf
     # What comes from another operator is as it should be: in a sweep, copies cost as much as the costs themselves.
     ready = type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= MOST_AXES
-    found: Numeric = value if ready else as_numeric(value, f"{where}: {name}")
+    found = cast("Numeric", value) if ready else as_numeric(value, f"{where}: {name}")
     array = np.asarray(found)
     if array.dtype.kind not in "iuf":
         raise BadWorkload(f"{where}: {name} must be a number, found {shown(value)}")
@@ -165,6 +165,7 @@ def quantiles(samples: np.ndarray, *at: float) -> list[np.ndarray]:
     found = []
     for q in at:
         place = min(max(len(samples) * q - 0.5, 0.0), float(last))
-        beside = ordered[..., int(place) : int(place) + 2]
-        found.append(np.asarray(np.quantile(beside, place - int(place), axis=-1)))
+        low, high = ordered[..., int(place)], ordered[..., min(int(place) + 1, last)]
+        way = place - int(place)  # from the nearer of the two, as numpy does: np.quantile imports all of np.ma for it
+        found.append(np.asarray(low + (high - low) * way if way < 0.5 else high - (high - low) * (1 - way)))
     return found

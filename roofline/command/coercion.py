@@ -23,7 +23,7 @@ def read_plainly(parameters: Iterable[Any]) -> None:
     """Have the parameters of a command read plain words by themselves, its option for help among them."""
     for parameter in parameters:
         usual = getattr(parameter, "get_runtime_param", None)
-        described = getattr(parameter, "type_descriptor", None)
+        described: Any = getattr(parameter, "type_descriptor", None)
         about = getattr(described, "parameter_info", None)
         if callable(usual) and about is not None and _is_free(about):
             parameter.get_runtime_param = _Reader(described.annotation, usual).itself
@@ -48,7 +48,7 @@ class _Reader(NamedTuple):
         if value is None:
             return () if many else None
         words = value if many and isinstance(value, list | tuple) else (value,)
-        kind = _LISTS.get(self.annotation) if many else self.annotation
+        kind: Any = _LISTS.get(self.annotation) if many else self.annotation
         pattern = _PLAIN.get(kind)
         if pattern is not None and all(isinstance(word, str) and pattern.fullmatch(word) for word in words):
             read = [kind(word) for word in words]

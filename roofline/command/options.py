@@ -168,6 +168,12 @@ WORKLOAD = {
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
+    "placement": Annotated[
+        str | None, typer.Option("--placement", help="Of the tables: even or auto. [recommendation; default: even]")
+    ],
+    "host": Annotated[
+        str | None, typer.Option("--host", help="Serving process: triton-tensorflow, triton-hps. [recommendation]")
+    ],
     **TERMS,
 }
 

@@ -147,6 +147,9 @@ class Estimate(Powered):
         values = {name: np.asarray(getattr(self, name)) for name in names}
         found = {name: np.empty((2, *value.shape)) for name, value in values.items()}
         for part, est in self._parts():
+            if not found.keys() <= self.FIGURES.keys():  # power asks for the work too: one pass makes both
+                for phase in est._sampled.phases:
+                    phase.also = tuple(dict.fromkeys((*phase.also, "work")))
             for name, value in values.items():
                 here = grids.place(value, part)
                 samples = est._samples if name in self.FIGURES else est._extra_samples

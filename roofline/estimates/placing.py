@@ -396,24 +396,24 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> R
     """
     if asked is None or (isinstance(asked, str) and asked == "even"):
         several = np.ndim(request.devices) or request.devices > 1
-        said = (
-            ("tables split evenly over the chips, which is a bound; placement='auto' places them",) if several else ()
-        )
-        return replace(request, notes=request.notes + said)
+        note = "tables split evenly over the chips, which is a bound; placement='auto' places them"
+        return replace(request, notes=(*request.notes, note) if several else request.notes)
     table_dtype = request.table_dtype or request.dtype
     if isinstance(asked, Placement):
-        found = (asked.model.name, asked.devices, asked.table_dtype)
-        wanted = (model.name, request.devices, table_dtype)
-        if np.ndim(request.devices) or found != wanted:
-            names = ("model", "devices", "table dtype")
-            wrong = ", ".join(f"{n} {w}, found {f}" for n, w, f in zip(names, wanted, found, strict=True) if w != f)
-            raise BadWorkload(f"placement: expected one for {wrong or 'one number of devices'}")
+        pairs: list[tuple[str, Any, Any]] = [
+            ("model", model.name, asked.model.name),
+            ("devices", request.devices, asked.devices),
+            ("table dtype", table_dtype, asked.table_dtype),
+        ]
+        wrong = [f"{name} {shown(wanted)}, found {found}" for name, wanted, found in pairs if np.any(wanted != found)]
+        if wrong:
+            raise BadWorkload(f"placement: expected one for {', '.join(wrong)}")
         return replace(request, placement=asked)
     if not isinstance(asked, str):
         raise BadWorkload(f"placement: expected 'even', 'auto' or a placement of rl.place, found {shown(asked)}")
     if asked != "auto":
         raise UnknownName("placement", asked, ("even", "auto"))
-    if np.ndim(request.devices):
+    if isinstance(request.devices, np.ndarray):
         raise BadWorkload("placement='auto': expected one number of devices, found several; place them one by one")
     plan = place(
         model, chip, devices=int(request.devices), batch=int(np.median(request.batch)), dtype=request.dtype,

@@ -7,9 +7,10 @@ All tables share it: a cache of the last used rows looks back on the same sample
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,12 @@ import numpy as np
 from roofline.base.numeric import anywhere, choose, maximum, minimum
 from roofline.hardware.chip import Chip
 from roofline.kernels import lookups
-from roofline.kernels.reference import embedding as arrays
+from roofline.kernels.reference import lookups as arrays
 from roofline.work.op import Op
 from roofline.work.workload import Workload
+
+#: Points of the curve of what tables take of a cache together.
+CURVE_POINTS = 400
 
 #: Steps of Newton's method (on logarithms) for the samples that a cache looks back on; of halving for what is pinned.
 NEWTON_STEPS, HALVINGS = 8, 50
@@ -168,6 +172,66 @@ def _part(one: Op, transaction: Any) -> _Share:
 
 def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
     """Bytes of each part in a cache of the last used things: what all were drawn in the same last steps."""
+    if len(parts) == 1:
+        return [minimum(room, parts[0].whole)]
+    axis = next((part.skew for part in parts if isinstance(part.skew, np.ndarray)), None)
+    if axis is not None:  # one curve for each exponent
+        out: list[Any] = [0.0] * len(parts)
+        for skew in np.unique(axis):
+            alone = [replace(one, skew=float(skew)) if one.skew is axis else one for one in parts]
+            found = _last_used(alone, room)
+            out = [np.where(axis == skew, new, old) for new, old in zip(found, out, strict=True)]
+        return out
+    first = parts[0]
+    if all(_plain(one.rows, one.size) and _ratio(one, first) for one in parts):
+        tables, draws = (_one(first.tables), _one(first.draws))
+        key = tuple((_one(one.tables) / tables, one.rows, one.size, _one(one.draws) / draws, one.skew) for one in parts)
+        log_room, shares = _curve(key)
+        at = np.log(np.maximum(room / first.tables, 1e-300))
+        rooms = [np.interp(at, log_room, share) * room for share in shares]
+        if not isinstance(at, np.ndarray):
+            rooms = [float(size) for size in rooms]
+        return [minimum(size, one.whole) for size, one in zip(rooms, parts, strict=True)]
+    return _solved(parts, room)
+
+
+def _plain(*values: Any) -> bool:
+    return not any(isinstance(value, np.ndarray) for value in values)
+
+
+def _one(value: Any) -> float:
+    return float(value.flat[0]) if isinstance(value, np.ndarray) else float(value)
+
+
+def _ratio(one: _Share, first: _Share) -> bool:
+    """Whether a part has as many tables and draws for each of the first one's at every point."""
+    for own, other in ((one.tables, first.tables), (one.draws, first.draws)):
+        ratio = own / other
+        if isinstance(ratio, np.ndarray) and not np.allclose(ratio, ratio.flat[0], rtol=1e-9):
+            return False
+    return True
+
+
+@functools.lru_cache(maxsize=1024)
+def _curve(parts: tuple[tuple[float, ...], ...]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Logarithm of the bytes that parts take together as a cache looks back further and further, and the share of each.
+
+    Parameters
+    ----------
+    parts : tuple
+        Of each: tables, rows, bytes of a thing, draws a step, skew; tables and draws over those of the first.
+    """
+    steps = np.geomspace(1e-3, 1e16, CURVE_POINTS)
+    sizes = []
+    for tables, rows, size, draws, skew in parts:
+        count, _ = arrays.distinct(steps * draws, rows, skew)  # type: ignore[no-untyped-call]
+        sizes.append(tables * size * np.minimum(count, rows))
+    total = np.maximum.accumulate(np.sum(sizes, axis=0))
+    return np.log(total), [size / total for size in sizes]
+
+
+def _solved(parts: Sequence[_Share], room: Any) -> list[Any]:
+    """The same where tables and draws of the parts vary each in its own way: by Newton's method at every point."""
     different = sum(part.tables * part.size * part.draws for part in parts)
     log_steps = _log(maximum(room / different, 1e-300))  # as if all were different: too few
     for _ in range(NEWTON_STEPS):

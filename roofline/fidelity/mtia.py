@@ -8,6 +8,7 @@ others do.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import numpy as np
 from roofline.catalog.load import load_chip
 from roofline.estimates.estimate import estimate
 from roofline.estimates.inference import cost
+from roofline.models import description
 from roofline.work import op
 
 if TYPE_CHECKING:
@@ -110,6 +112,16 @@ def _spill(chip: Chip) -> float:
     return float(1 - rate[1] / rate[0])
 
 
+def _tripled(chip: Chip) -> float:
+    """HC3 with three times as many tables, a third of the rows and lookups each: the loss of throughput."""
+    path = resources.files("roofline.models.recommenders") / "meta-hc3.toml"
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    (tables,) = raw["tables"]
+    tables |= {"count": 3 * tables["count"], "rows": tables["rows"] // 3, "pooling": tables["pooling"] / 3}
+    more = estimate(description.read(raw, "meta-hc3"), chip, batch=_BATCHES["meta-hc3"], dtype=DTYPE, check=False)
+    return float(1 - more.samples_per_s / _ranked("meta-hc3", chip).samples_per_s)
+
+
 def _watts(chip: Chip, other: Chip) -> float:
     rates = [
         float(2 * 8192**3 / cost(op.gemm(m=8192, n=8192, k=8192, dtype="int8"), c).time_s) / c["power.tdp"]
@@ -148,6 +160,7 @@ PREDICTIONS: dict[str, Callable[[Chip], float]] = {
     "clock": lambda c: float(_clock_gains(c).min()),
     "clock-most": lambda c: float(_clock_gains(c).max()),
     "spill": _spill,
+    "spill-hc3": _tripled,
     "sparse-hits": lambda c: _hits(c, "meta-late-stage", True),
     "dense-hits": lambda c: _hits(c, "meta-late-stage", False),
     "perf-watt": lambda c: float(_watt_gains(c, load_chip("h100-sxm")).mean()),

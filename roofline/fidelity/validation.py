@@ -201,7 +201,8 @@ def carried(chip: Chip, source: Chip) -> Chip:
 def unmeasured(chip: Chip) -> Chip:
     """A chip as it would be had nobody measured it: its own datasheet, the efficiency parameters of its family."""
     fitted = ("efficiency.", "stack.", "overheads.", "latency.", "calibration.")
-    return dataclasses.replace(chip, numbers={p: n for p, n in chip.numbers.items() if not p.startswith(fitted)})
+    numbers = {p: n for p, n in chip.numbers.items() if not p.startswith(fitted)}
+    return dataclasses.replace(chip, numbers=numbers, default_stack={})
 
 
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:

@@ -40,9 +40,9 @@ def plot_heatmap(
     """A figure of a grid over two axes as colour, with the regions of what bounds it.
 
     Each cell is one point of the grid; nothing is interpolated. Lines run between cells that different things bound,
-    and each region has its name in it, or a number that the key explains where the name finds no room. It is the `bound`
-    of the grid, whatever the figure: of a language model, that of the longer of prefill and decode. Cells that do not
-    fit into the memory are hatched over their colour; impossible ones are hatched without any.
+    and each region has its name in it, or, where there is no room for it, a number that the key explains. It is the
+    `bound` of the grid, whatever the figure: of a language model, that of the longer of prefill and decode. Cells that
+    do not fit into the memory are hatched over their colour; impossible ones are hatched without any.
 
     Parameters
     ----------

@@ -228,7 +228,7 @@ def as_json(est: Estimate) -> dict[str, Any]:
         "chip_title": est.chip.title,  # says what a what-if changed, and the stack
         "stack": est.chip.stack or "plain",
         "request": wording.options(),
-        **({"notes": list(notes)} if (notes := getattr(est, "notes", ())) else {}),
+        "notes": list(getattr(est, "notes", ())),
         **{name: getattr(est, name) for name in (*known, *wording.facts, "bound")},
         **({"not_known": missing} if missing else {}),
         "interval_90": {name: list(pair) for name, pair in est.intervals(known, 0.9).items()},
