@@ -92,6 +92,19 @@ def test_any_figure_may_be_kept_and_a_price_that_nobody_knows_is_a_hole() -> Non
         rl.sweep(MODEL, CHIP, figures=["tpot"])
 
 
+def test_tables_are_placed_anew_at_every_point() -> None:
+    data = rl.sweep("ncf", CHIP, batch=[512, 65536], devices=2, placement=["even", "auto"], host=[None, "triton-hps"])
+    assert data["host"].values.tolist() == ["default", "triton-hps"]
+    for batch in (512, 65536):
+        alone = rl.estimate("ncf", CHIP, batch=batch, devices=2, placement="auto", host="triton-hps")
+        point = data.sel(batch=batch, placement="auto", host="triton-hps")
+        assert point["latency_s"].item() == pytest.approx(alone.latency_s, rel=1e-12)
+    with pytest.raises(rl.UnknownName, match="did you mean 'auto'"):
+        rl.sweep("ncf", CHIP, placement=["even", "atuo"])
+    with pytest.raises(rl.UnknownName, match="triton-hps"):
+        rl.sweep("ncf", CHIP, host="triton-hsp")
+
+
 def test_draws_are_the_same_at_every_point_and_known_chips_have_one_answer() -> None:
     data = rl.sweep("rm1", [CHIP, "artemis", "artemis-hbm"], batch=[64, 1024], draws=16, seed=3)
     assert data["draw"].values.tolist() == list(range(16))

@@ -16,6 +16,7 @@ from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import as_numeric, not_negative
 from roofline.catalog.load import Model
 from roofline.estimates import terms
+from roofline.estimates.hosts import process
 from roofline.estimates.request import LEAST, flag, usable_share, whole, zipf
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -24,7 +25,8 @@ from roofline.models.recommender import Recommender
 #: Options that no array can hold, and what each value may be: each of them is a slab of its own.
 DTYPES = ("dtype", "weight_dtype", "kv_dtype", "table_dtype")
 FLAGS = ("compiled", "reserve", "whole_cache")
-WORDS = (*DTYPES, *FLAGS)
+CHOICES = ("placement", "host")
+WORDS = (*DTYPES, *FLAGS, *CHOICES)
 
 
 #: What a numeric option's value is by itself; what several of them have to agree on is a rule (`estimates/rules`).
@@ -150,6 +152,11 @@ def option(name: str, given: Any) -> Axis:
         flags = tuple(flag(name, value) for value in values)
         _refuse_twice(name, list(flags))
         return Axis(name, "word", flags, np.array(flags))
+    if name in CHOICES:
+        for value in values:
+            _check_choice(name, value)
+        labels = ["default" if value is None else value if isinstance(value, str) else repr(value) for value in values]
+        return Axis(name, "word", tuple(values), _labels(name, labels))
     if name in DTYPES:
         named = [None if value is None else units.dtype_name(value) for value in values]
         _refuse_twice(name, named)
@@ -162,10 +169,18 @@ def option(name: str, given: Any) -> Axis:
     return Axis(name, "size", checked, shown_as, attrs={"units": unit, "long_name": said})
 
 
+def _check_choice(name: str, value: Any) -> None:
+    """What can be told of a choice before a model and a chip are looked at."""
+    if name == "host":
+        process(value)
+    elif isinstance(value, str) and value not in ("even", "auto"):
+        raise UnknownName("placement", value, ("even", "auto"))
+
+
 def single(name: str, value: Any) -> Any:
     """An option's one value, checked like those of an axis; None, and what is left to the estimate, stay."""
     value = value.item() if isinstance(value, np.ndarray) else value
-    if value is None and name in (*DTYPES, *terms.TERMS, "stack", "concurrency"):
+    if value is None and name in (*DTYPES, *CHOICES, *terms.TERMS, "stack", "skew", "concurrency"):
         return None
     return option(name, [value]).values[0] if name in (*WORDS, "stack") else checked_size(name, value)
 

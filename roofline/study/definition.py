@@ -88,6 +88,8 @@ class Grid:
     def lengths(self) -> tuple[int, ...]:
         """Points of a slab along each axis: 1 for what no array can hold, and together about :data:`MOST`."""
         found = [1] * len(self.axes)
+        if self._placing:
+            return tuple(found)
         room = MOST
         for i in sorted((i for i, axis in enumerate(self.axes) if axis.numeric), key=self._depth):
             size = len(self.axes[i])
@@ -95,6 +97,12 @@ class Grid:
             found[i] = math.ceil(size / pieces)
             room //= found[i]
         return tuple(found)
+
+    @property
+    def _placing(self) -> bool:
+        """Whether tables are placed anew at every point, so that no two points can be estimated together."""
+        axis = next((axis.values for axis in self.axes if axis.name == "placement"), ())
+        return "auto" in (self.fixed.get("placement"), *axis)
 
     @property
     def order(self) -> tuple[int, ...]:

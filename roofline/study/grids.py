@@ -80,6 +80,8 @@ def sweep(
         - The options of :func:`roofline.estimate`. One that only one family of models knows applies to that family
           alone: the figures of the other are the same all along it. With `concurrency` among them it is the steady
           state of :func:`roofline.serve` that is asked for, with the options of that.
+        - `placement` and `host` of a recommendation model, by name; with ``placement="auto"`` tables are placed anew at
+          every point, which takes its time.
         - ``stack=["", "vllm"]``: software stacks; ``""`` or ``"plain"`` is the chip's own figures, without any; None
           what is taken where none is named.
         - Figures of the chip by path, ``**{"memory.main.bandwidth": ["2 TB/s", "4 TB/s"], "clock": ["x0.9", "x1.1"]}``:
