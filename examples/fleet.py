@@ -134,7 +134,7 @@ def study(small: bool = False) -> dict[str, Any]:
     """All that the page tells."""
     loads = np.unique(np.geomspace(1, 1024, 3 if small else 60).round().astype(int))
     shape = {"prompt": PROMPT, "output": OUTPUT, "figures": ["tpot_s", "tokens_per_s_per_chip"]}
-    alone = [name for name in TITLES if name != "artemis"]
+    alone = ["h100-sxm", "mtia-2i"] if small else [name for name in TITLES if name != "artemis"]
     return {
         "language": {(model, name): language(model, name, small) for model in SHARE for name in alone},
         "recommendation": recommendation([chip_of(name) for name in TITLES], small),
@@ -173,7 +173,7 @@ def needed(f: dict[str, Any], work: str, name: str) -> tuple[np.ndarray, np.ndar
     if work == "recommendation":
         found = f["recommendation"][name]
         return np.array(enough(found["chips"])), np.array(enough(found["watts"]))
-    both = [f["language"][work, name].get(key, {}) for key in ("expected", "sure")]
+    both = [f["language"].get((work, name), {}).get(key, {}) for key in ("expected", "sure")]
     chips, watts = ([one.get(what, np.inf) for one in both] for what in ("chips", "watts"))
     return np.array(chips), np.array(watts)
 
@@ -259,10 +259,11 @@ def in_short(f: dict[str, Any]) -> str:
         )
     for model, limit in LIMITS.items():
         chips = [f"{count(needed(f, model, name)[0][0])} {TITLES[name]}" for name in TITLES if name != "artemis"]
-        slower = rate(f, model, "mtia-2i", 2 * limit["tpot_s"]) / rate(f, model, "mtia-2i", limit["tpot_s"])
+        at, later = (rate(f, model, "mtia-2i", factor * limit["tpot_s"]) for factor in (1, 2))
+        slower = f"{later / at:.1f} times as many of them" if at else f"{later:.1f} a second, and none within it"
         lines.append(
             f"- **{model.title()}** takes, as expected, {', '.join(chips[:-1])} or {chips[-1]}. With twice the time "
-            f"for a token an MTIA 2i does {slower:.1f} times as many of them."
+            f"for a token an MTIA 2i does {slower}."
         )
     return "\n".join(lines)
 

@@ -152,9 +152,14 @@ def bars(panel: Any, parts: Mapping[str, Sequence[np.ndarray]], rows: Sequence[s
     ends = np.zeros((len(rows), 2))
     for place, (label, several) in enumerate(parts.items()):
         colour = f"C{place}" if label else "0.6"
-        panel.barh(range(len(rows)), [values[0] for values in several], left=ends[:, 0], color=colour, label=label)
+        widths = [values[0] if np.isfinite(values[0]) else 0.0 for values in several]
+        panel.barh(range(len(rows)), widths, left=np.where(np.isfinite(ends[:, 0]), ends[:, 0], 0.0), color=colour,
+                   label=label)  # fmt: skip
         ends = ends + np.array(several)
     for row, (expected, sure) in enumerate(ends):
+        if not np.isfinite(expected):
+            panel.text(0, row, "  not served", va="center")
+            continue
         last = sure if np.isfinite(sure) else expected
         panel.plot([expected, last], [row, row], color="0.2", linewidth=1.2, marker="|" if last > expected else "")
         panel.text(last, row, f"  {count(expected) if expected > 1000 else f'{expected:.2g}'}", va="center")
@@ -164,8 +169,9 @@ def bars(panel: Any, parts: Mapping[str, Sequence[np.ndarray]], rows: Sequence[s
 def frontiers(panel: Any, grids: Mapping[str, Any], limit: float, title: str) -> None:
     """Tokens a second and chip over time per token: the best plans of each chip, and the target."""
     for place, (label, grid) in enumerate(grids.items()):
-        best = rl.pareto(grid, maximise="tokens_per_s_per_chip", minimise="tpot_s").sort_values("tpot_s")
-        panel.plot(best["tpot_s"], best["tokens_per_s_per_chip"], color=f"C{place}", label=label)
+        if grid["fits"].any():
+            best = rl.pareto(grid, maximise="tokens_per_s_per_chip", minimise="tpot_s").sort_values("tpot_s")
+            panel.plot(best["tpot_s"], best["tokens_per_s_per_chip"], color=f"C{place}", label=label)
     panel.axvline(limit, color="0.3", linestyle=":", linewidth=1)
     panel.set(xscale="log", yscale="log", xlabel="time per output token (s)", title=title)
     panel.grid(alpha=0.3)
