@@ -69,7 +69,6 @@ RECOMMENDATION = {
     "skew": (0, ok(None)), "compiled": (False, FLAG), "placement": ("even", ok(None)), "usable_memory": (0.9, ok()),
 }  # fmt: skip
 SWEPT = {name: value for name, value in RECOMMENDATION.items() if name != "placement"}  # which is no axis
-SWEPT["skew"] = (0, ok())
 SERVING = {
     "concurrency": (3, MAYBE_NUMBER), "prompt_sd": (0, NUMBER), "output_sd": (0, NUMBER), "chunk": (10, SIZE),
     "beams": (1, SIZE), "reserve": (False, FLAG), "whole_cache": (False, FLAG), "check": (True, FLAG),

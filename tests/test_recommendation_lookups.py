@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import roofline as rl
 from roofline.catalog.load import load_model
+from roofline.estimates import residence as residences
 from roofline.estimates.residence import residence
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
@@ -161,3 +163,16 @@ def test_software_that_pins_rows_beats_the_last_used() -> None:
     for skew in (0.6, 1.0):
         pins = chip.what_if({"efficiency.embedding_bag.pinned_share": 1})
         assert hits(pins, model, skew) > hits(chip, model, skew)
+
+
+def test_a_cache_is_full_of_what_was_last_used_however_its_parts_vary() -> None:
+    """Small tables are seen whole long before large ones: the bytes of all together bend up and down on their way."""
+    tables = [(18, 6733.0), (3, 1_354_463.0), (5, 4e7)]
+    room = 100e6
+    alike = [residences._Share(n, rows, 128.0, 1024.0, 0.0) for n, rows in tables]
+    whole, *rest = residences._last_used(alike, room)
+    assert whole == pytest.approx(18 * 6733 * 128, rel=1e-4)
+    assert whole + sum(rest) == pytest.approx(room)
+    assert residences._solved(alike, room) == pytest.approx([whole, *rest], rel=1e-3)
+    two = [residences._Share(n, rows, np.array([128.0, 64.0]), 1024.0, 0.0) for n, rows in tables]
+    assert [float(part[0]) for part in residences._last_used(two, room)] == [whole, *rest]

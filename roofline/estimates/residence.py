@@ -182,6 +182,8 @@ def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
             found = _last_used(alone, room)
             out = [np.where(axis == skew, new, old) for new, old in zip(found, out, strict=True)]
         return out
+    if not _plain(*(one.size for one in parts)):
+        return _of_sizes(parts, room)
     first = parts[0]
     if all(_plain(one.rows, one.size) and _ratio(one, first) for one in parts):
         tables, draws = (_one(first.tables), _one(first.draws))
@@ -193,6 +195,18 @@ def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
             rooms = [float(size) for size in rooms]
         return [minimum(size, one.whole) for size, one in zip(rooms, parts, strict=True)]
     return _solved(parts, room)
+
+
+def _of_sizes(parts: Sequence[_Share], room: Any) -> list[Any]:
+    """The same where the bytes of a thing vary: one curve for each set of them."""
+    sizes = np.stack(np.broadcast_arrays(*(one.size for one in parts)))
+    sets, which = np.unique(sizes.reshape(len(parts), -1), axis=1, return_inverse=True)
+    out: list[Any] = [0.0] * len(parts)
+    for i, own in enumerate(sets.T):
+        found = _last_used([replace(one, size=float(size)) for one, size in zip(parts, own, strict=True)], room)
+        here = which.reshape(sizes.shape[1:]) == i
+        out = [np.where(here, new, old) for new, old in zip(found, out, strict=True)]
+    return out
 
 
 def _plain(*values: Any) -> bool:
@@ -238,7 +252,7 @@ def _solved(parts: Sequence[_Share], room: Any) -> list[Any]:
         seen = [part.seen(_exp(log_steps)) for part in parts]
         size, slope = maximum(sum(s for s, _ in seen), 1e-300), sum(s for _, s in seen)
         elasticity = maximum(_exp(log_steps) * slope / size, lookups.LEAST_SLOPE)
-        log_steps = minimum(log_steps + maximum(_log(maximum(room, 1e-300) / size), 0.0) / elasticity, MOST_LOG)
+        log_steps = minimum(log_steps + _log(maximum(room, 1e-300) / size) / elasticity, MOST_LOG)
     steps = _exp(log_steps)
     sizes = [minimum(part.seen(steps)[0], part.whole) for part in parts]
     total = maximum(sum(sizes), 1e-300)
