@@ -180,7 +180,8 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
                          "skew": (0, ok(None)), "tiers": (("memory",), ok()), "kept_share": (0.1, ok()),
                          "usable_memory": (0.9, ok())}),
     ("sweep", rl.sweep, {"models": (MODEL, ok()), "chips": (CHIP, ok()), **_axes(LANGUAGE)}),
-    ("sweep recommendation", rl.sweep, {"models": ("rm1", ok()), "chips": (CHIP, ok()), **_axes(SWEPT)}),
+    ("sweep recommendation", rl.sweep, {"models": ("rm1", ok()), "chips": (CHIP, ok()), **_axes(SWEPT),
+                                       "skew": (0, ok(None))}),  # the model's own, which is one value and no axis
     ("serve", rl.serve, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **SERVING}),
     ("fewest_chips", rl.fewest_chips, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **CAPACITY}),
     ("sensitivity", rl.sensitivity, {"model": (MODEL, ok()), "chip": (CHIP, ok()), "figure": ("tpot_s", MAYBE),
