@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         cost as cost,
         run as run,
     )
+    from roofline.estimates.placing import place as place
     from roofline.evidence.calibration import calibrate as calibrate
     from roofline.fidelity.end_to_end import validate_end_to_end as validate_end_to_end
     from roofline.fidelity.validation import validate as validate
