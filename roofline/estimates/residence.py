@@ -174,16 +174,8 @@ def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
     """Bytes of each part in a cache of the last used things: what all were drawn in the same last steps."""
     if len(parts) == 1:
         return [minimum(room, parts[0].whole)]
-    axis = next((part.skew for part in parts if isinstance(part.skew, np.ndarray)), None)
-    if axis is not None:  # one curve for each exponent
-        out: list[Any] = [0.0] * len(parts)
-        for skew in np.unique(axis):
-            alone = [replace(one, skew=float(skew)) if one.skew is axis else one for one in parts]
-            found = _last_used(alone, room)
-            out = [np.where(axis == skew, new, old) for new, old in zip(found, out, strict=True)]
-        return out
-    if not _plain(*(one.size for one in parts)):
-        return _of_sizes(parts, room)
+    if not _plain(*(value for one in parts for value in (one.size, one.skew))):
+        return _set_by_set(parts, room)
     first = parts[0]
     if all(_plain(one.rows, one.size) and _ratio(one, first) for one in parts):
         tables, draws = (_one(first.tables), _one(first.draws))
@@ -197,14 +189,15 @@ def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
     return _solved(parts, room)
 
 
-def _of_sizes(parts: Sequence[_Share], room: Any) -> list[Any]:
-    """The same where the bytes of a thing vary: one curve for each set of them."""
-    sizes = np.stack(np.broadcast_arrays(*(one.size for one in parts)))
-    sets, which = np.unique(sizes.reshape(len(parts), -1), axis=1, return_inverse=True)
+def _set_by_set(parts: Sequence[_Share], room: Any) -> list[Any]:
+    """The same where the bytes of a thing or the exponent vary: one curve for each set of them."""
+    varied = np.stack(np.broadcast_arrays(*(value for one in parts for value in (one.size, one.skew))))
+    sets, which = np.unique(varied.reshape(len(varied), -1), axis=1, return_inverse=True)
     out: list[Any] = [0.0] * len(parts)
-    for i, own in enumerate(sets.T):
-        found = _last_used([replace(one, size=float(size)) for one, size in zip(parts, own, strict=True)], room)
-        here = which.reshape(sizes.shape[1:]) == i
+    for i, own in enumerate(sets.T.tolist()):
+        values = zip(parts, own[::2], own[1::2], strict=True)
+        found = _last_used([replace(one, size=size, skew=skew) for one, size, skew in values], room)
+        here = which.reshape(varied.shape[1:]) == i
         out = [np.where(here, new, old) for new, old in zip(found, out, strict=True)]
     return out
 
