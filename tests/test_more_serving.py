@@ -61,8 +61,9 @@ def test_a_chip_too_small_for_the_weights_holds_no_request() -> None:
     with pytest.raises(rl.DoesNotFit) as error:
         serve(small(-1.5), concurrency=4)
     assert (error.value.has_bytes, error.value.needs_bytes) == (
-        pytest.approx(tight.memory.usable_bytes), pytest.approx(serve(concurrency=1).memory.total_bytes)
-    )  # fmt: skip
+        pytest.approx(tight.memory.usable_bytes),
+        pytest.approx(serve(concurrency=1).memory.total_bytes),
+    )
     assert [serve(small(-1.5), check=False, pp=pp).request.batch for pp in (1, 2)] == [1, 2]
     # Each of two replicas needs room for one.
     assert serve(small(1.0), concurrency=4, dp=2, check=False).memory.largest_batch == 2
@@ -77,8 +78,10 @@ def test_lengths_that_vary_a_little() -> None:
     est = serve(concurrency=36, prompt_sd=512, output_sd=6)
     decoding, prompts = (one.args for one in est.mixed.workload if one.kind == "attention")
     assert (prompts["batch"], prompts["q_len"], prompts["kv_len"]) == (
-        pytest.approx(4 * 4 / 5), pytest.approx(1280), pytest.approx(1280)
-    )  # fmt: skip
+        pytest.approx(4 * 4 / 5),
+        pytest.approx(1280),
+        pytest.approx(1280),
+    )
     assert decoding["kv_len"] == pytest.approx(1025 + (13 - 2) / 2)
     assert est.memory.cache_bytes == pytest.approx(36 * (1024 + 13 / 2) * TOKEN)
     products = {one.name: one.args["m"] for one in est.mixed.workload if one.kind == "gemm"}

@@ -24,8 +24,10 @@ _IMPOSSIBLE: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.6", "hatch":
 
 @canvas.picture
 @takes(
-    **dict.fromkeys(("x", "y", "figure", "title"), optional(TEXT)), bounds=FLAG, ax=optional(canvas.AXES),
-)  # fmt: skip
+    **dict.fromkeys(("x", "y", "figure", "title"), optional(TEXT)),
+    bounds=FLAG,
+    ax=optional(canvas.AXES),
+)
 def plot_heatmap(
     data: xr.Dataset,
     x: str | None = None,

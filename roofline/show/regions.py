@@ -124,10 +124,12 @@ def _room(
         left, right, low, high = (
             np.searchsorted(ends, at + side * length * more / 2, side="right") - 1
             for ends, at, length, side in (
-                (across, x[order], width, -1), (across, x[order], width, 1), (up, y[order], height, -1),
+                (across, x[order], width, -1),
+                (across, x[order], width, 1),
+                (up, y[order], height, -1),
                 (up, y[order], height, 1),
             )
-        )  # fmt: skip
+        )
         inside = (left >= 0) & (low >= 0) & (right < cells.shape[1]) & (high < cells.shape[0])
         i, j, k, n = (np.where(inside, one, 0) for one in (low, high + 1, left, right + 1))
         free = inside & (outside[j, n] - outside[i, n] - outside[j, k] + outside[i, k] == 0)
