@@ -94,11 +94,11 @@ under a known load was found.
 
 Power of a chip under language models. "Naive" is the TDP. Where throughput is further off than by a factor of 1.5,
 the chip waited for something that no estimate has, or did more than it has: the B200 waited for its host under this
-vLLM, and drew far less than is said here:
+vLLM, and drew far less than is predicted here:
 """
 
 _BY_MODEL = """\
-By model, rows that nothing was set on and whose throughput is near. gpt-oss draws more than is said on both chips,
+By model, rows that nothing was set on and whose throughput is near. gpt-oss draws more than predicted on both chips,
 and so does the B200 with few requests in flight:
 """
 

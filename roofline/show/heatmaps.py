@@ -120,7 +120,7 @@ def _cells(page: Axes, seen: View, corners: tuple[np.ndarray, np.ndarray], scale
     if scales.wide(values):
         scales.log_ticks(bar.ax.yaxis, values)
     bar.ax.yaxis.set_major_formatter(scales.written(seen.figure, seen.unit))
-    bar.ax.set_ylabel(canvas.plain(seen.said, 80), fontsize=9 * scale, parse_math=False)
+    bar.ax.set_ylabel(canvas.plain(seen.label_with_unit, 80), fontsize=9 * scale, parse_math=False)
     entries: list[tuple[Any, str]] = []
     for where, style, words in (
         (seen.known & ~seen.fits, _NO_FIT, "does not fit into the memory"),

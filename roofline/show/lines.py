@@ -132,7 +132,7 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
     page = canvas.axes(ax, canvas.sized(size, canvas.USUAL))
     scale = canvas.scale(page)
     scales.grid_axis(page, True, across, scale)
-    scales.figure_axis(page.yaxis, seen.figure, seen.said, values, scale, seen.unit)
+    scales.figure_axis(page.yaxis, seen.figure, seen.label_with_unit, values, scale, seen.unit)
     colours = _colours(hue)
     entries: list[tuple[Any, str]] = []
     for i, colour in enumerate(colours):

@@ -144,7 +144,7 @@ def plot_odds(
     odds, targets = _table("plot_odds", found, "odds"), _table("plot_odds", found, "targets")
     by = float(odds["by"].iloc[0]) if len(odds) else 1.0
     more = "" if by == 1 else f" by {by:g}x"
-    said: list[dict[str, Any]] = [
+    statements: list[dict[str, Any]] = [
         {"workload": row["workload"], "says": f"{row['chip']} beats {row['other']}{more}", **_chance(row)}
         for row in odds.to_dict("records")
         if by != 1 or not _other_way(odds, row)
@@ -153,14 +153,14 @@ def plot_odds(
         limit = "at most" if less_is_better(row["figure"]) else "at least"
         target = quantity(row["target"], "s" if is_time(row["figure"]) else "").strip()
         says = f"{row['chip']}: {row['figure']} {limit} {target}"
-        said.append({"workload": row["workload"], "says": says, **_chance(row)})
-    if not said:
+        statements.append({"workload": row["workload"], "says": says, **_chance(row)})
+    if not statements:
         raise BadWorkload("plot_odds: one chip without targets has no odds: compare several, or give targets={...}")
     import pandas as pd
 
     order = {row["workload"]: i for i, row in enumerate(found.table.to_dict("records"))}
-    said.sort(key=lambda row: order[row["workload"]])
-    rows, heads = _rows(pd.DataFrame(said), "says")
+    statements.sort(key=lambda row: order[row["workload"]])
+    rows, heads = _rows(pd.DataFrame(statements), "says")
     page, scale = _page(ax, size, len(rows) + len(heads))
     for place, row in rows:
         colour = canvas.COLOURS[0] if "beats" in row["says"] else canvas.COLOURS[2]

@@ -56,12 +56,12 @@ def draw(
         if not name:
             continue
         number = numbers.get(name, str(len(numbers) + 1))
-        for said in (name, name.replace(":", ":\n"), number):
-            spot = _room(edges, cells, *canvas.extent(page, said, **text))
+        for label in (name, name.replace(":", ":\n"), number):
+            spot = _room(edges, cells, *canvas.extent(page, label, **text))
             if spot is not None:
                 where = page.transData.inverted().transform(np.array(spot) * page.figure.dpi / 72)
-                canvas.write(page, said, where, (0, 0), "black", **text)
-                if said == number:
+                canvas.write(page, label, where, (0, 0), "black", **text)
+                if label == number:
                     numbers[name] = number
                 break
     return [

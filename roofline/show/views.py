@@ -37,7 +37,7 @@ class View:
 
     Attributes
     ----------
-    figure, label, said, unit : str
+    figure, label, label_with_unit, unit : str
         The figure, what it is called, the same with its unit, and the unit.
     axes : tuple of Scale
         One for each dimension of the arrays; the draws have none.
@@ -54,7 +54,7 @@ class View:
 
     figure: str
     label: str
-    said: str
+    label_with_unit: str
     unit: str
     axes: tuple[Scale, ...]
     values: np.ndarray
