@@ -56,6 +56,11 @@ PROBES = (
     operators.attention(batch=8, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=5000, dtype="bf16"),
     operators.mla_attention(batch=8, heads=32, q_len=64, kv_len=640, kv_lora_rank=512, rope_dim=64, dtype="bf16"),
     operators.moe(tokens=100, hidden=1024, inter=512, topk=2, experts=8, dtype="bf16"),
+    operators.recurrence(batch=2, heads=32, groups=8, key_dim=128, value_dim=64, q_len=900, chunk=256, dtype="bf16"),
+    operators.index_scores(batch=2, index_heads=64, index_dim=128, q_len=4, kv_len=5000, dtype="bf16"),
+    operators.sparse_attention(
+        batch=2, heads=64, key_dim=576, value_dim=512, token_bytes=656, q_len=4, kv_len=5000, chosen=2048, dtype="bf16"
+    ),
     operators.embedding_bag(batch=512, tables=4, rows=10**6, dim=64, pooling=20, dtype="fp32", skew=1.1),
     operators.rms_norm(rows=1000, cols=4096, dtype="bf16"),
     operators.all_reduce(bytes=10**6, devices=8),

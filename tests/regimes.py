@@ -93,6 +93,7 @@ def _bag(**fixed: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 
 _SHORT, _LONG = sizes(1, 64), sizes(512, 65536)
+_CHUNKED: dict[str, Any] = {"chunk": 128, "matrix": True, "delta": False}
 _MANY = sizes(8192, 65536)
 _FEW = sizes(1, 8)
 _SWITCH: dict[str, Any] = {"suits": lambda chip: bool(chip.flags.get("links.scale_up.switch_reduction"))}
@@ -145,6 +146,22 @@ REGIMES: dict[str, Regime] = {
     "moe: untuned": Regime(op.moe, _moe(tuned=False)),
     "moe: not gated": Regime(op.moe, _moe(gated=False)),
     "moe: chosen by plain kernels": Regime(op.moe, _moe(), {"efficiency.moe.fused_experts": 1}),
+    "recurrence: decode": Regime(op.recurrence, _with(op.recurrence, q_len=1)),
+    "recurrence: short": Regime(op.recurrence, _with(op.recurrence, q_len=sizes(2, 128))),
+    "recurrence: state space": Regime(op.recurrence, _with(op.recurrence, q_len=_LONG, value_dim=64, **_CHUNKED)),
+    "recurrence: delta rule": Regime(
+        op.recurrence, _with(op.recurrence, q_len=_LONG, value_dim=128, **{**_CHUNKED, "delta": True})
+    ),
+    "recurrence: selective scan": Regime(
+        op.recurrence, _with(op.recurrence, q_len=_LONG, value_dim=1, **{**_CHUNKED, "matrix": False})
+    ),
+    "scores: prefill": Regime(op.index_scores, _with(op.index_scores, q_len=_SHORT, kv_len=_LONG)),
+    "scores: decode": Regime(op.index_scores, _with(op.index_scores, q_len=1)),
+    "sparse: prefill": Regime(op.sparse_attention, _with(op.sparse_attention, q_len=_SHORT, kv_len=_LONG)),
+    "sparse: decode": Regime(op.sparse_attention, _with(op.sparse_attention, q_len=1)),
+    "sparse: everything chosen": Regime(op.sparse_attention, _with(op.sparse_attention, chosen=200_000)),
+    "causal_conv: prefill": Regime(op.causal_conv, _with(op.causal_conv, sequences=1)),
+    "causal_conv: decode": Regime(op.causal_conv, _with(op.causal_conv, rows=512, sequences=512)),
     "bag: uniform": Regime(op.embedding_bag, _bag()),
     "bag: skewed": Regime(op.embedding_bag, _bag(skew=st.floats(0.3, 1.4))),
     "bag: tables in the cache": Regime(op.embedding_bag, _bag(rows=sizes(1, 1000), tables=_FEW)),
@@ -172,6 +189,7 @@ REGIMES: dict[str, Regime] = {
             op.quantize,
             op.dequantize,
             op.residual_add,
+            op.top_k,
         )
         for where, rows in (("few", _SHORT), ("spilled", sizes(10**5, 10**6)))
     },

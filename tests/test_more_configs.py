@@ -14,9 +14,10 @@ import pytest
 
 import roofline as rl
 from roofline.models import huggingface
-from roofline.models.attention import Attention, LatentAttention, Span
+from roofline.models.attention import Attention, LatentAttention
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.llm import LanguageModel
+from roofline.models.mixers import Span
 
 #: What no family does without.
 LEAST: dict[str, Any] = {
@@ -35,7 +36,7 @@ def read(family: str, **keys: Any) -> LanguageModel:
 
 def parts(model: LanguageModel) -> tuple[Any, Any, list[tuple[Span, int]]]:
     """Attention and feed-forward of a model whose layers differ in how far they see, and how many see how far."""
-    (attention,) = {group.attention for group in model.layers}
+    (attention,) = {group.mixer for group in model.layers}
     (feed_forward,) = {group.feed_forward for group in model.layers}
     return attention, feed_forward, list(Counter({g.span: g.count for g in model.layers}).items())
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import roofline as rl
-from roofline.models.attention import Attention, LatentAttention, Span
+from roofline.models.attention import Attention, LatentAttention
 from roofline.models.description import read
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import mean_context
 from roofline.models.llm import LanguageModel, Layers
+from roofline.models.mixers import Span
 from roofline.models.recommender import Recommender
 from roofline.models.steps import Gram, Linear, Pointwise, SequenceAttention, merged
 from roofline.work.workload import Workload
@@ -75,7 +76,7 @@ def test_every_weight_of_a_model_that_has_all_of_them() -> None:
         "shared_gate": (32, 1, "", "wide"),
         "shared_gate_up_proj": (2 * 20 * 32, 1, "column", "linear"),
         "shared_down_proj": (20 * 32, 1, "row_joined", "linear"),
-        "norm": (2 * 32 * 4, 3, "", "wide"),
+        "norm": (2 * 32, 4 * 3, "", "wide"),
         "final_norm": (2 * 32, 1, "", "wide"),
         "lm_head": (100, 1, "vocab", "wide"),
     }
@@ -85,7 +86,7 @@ def test_every_weight_of_a_model_that_has_all_of_them() -> None:
     assert FeedForward(48, gated=False).live_elements(32, tp=2) == 2 * 48 / 2
     untied = replace(EVERYTHING, tied=False, lm_head_bias=False, norm="rms_norm")
     assert weights(untied)["lm_head"][0] == 100 * 32
-    assert weights(untied)["norm"][0] == 32 * 4
+    assert weights(untied)["norm"][:2] == (32, 4 * 3)
     assert EVERYTHING.kv_bytes_per_token("bf16") == 3 * 2 * 2 * 8 * 2
     # Of 20 tokens the last layer keeps 8.
     assert EVERYTHING.kv_bytes(5, 20, "fp8") == 5 * (2 * 20 + 8) * 32
@@ -154,10 +155,9 @@ def test_a_step_of_decoding_sees_the_mean_of_its_contexts() -> None:
 
 #: Ranks of 24 and 16; heads of 8 + 4 and values of 6.
 LATENT = LatentAttention(heads=4, q_lora_rank=24, kv_lora_rank=16, rope_dim=4, nope_dim=8, value_dim=6)
-COMPRESSED = LanguageModel(
-    "compressed", hidden=32, vocab=100, max_positions=10_000, layers=(Layers(3, LATENT, FeedForward(48), Span()),)
-)
-FULL = replace(COMPRESSED, layers=(replace(COMPRESSED.layers[0], attention=replace(LATENT, q_lora_rank=None)),))
+COMPRESSED = LanguageModel("compressed", hidden=32, vocab=100, max_positions=10_000,
+                           layers=(Layers(3, LATENT, FeedForward(48), Span()),))  # fmt: skip
+FULL = replace(COMPRESSED, layers=(replace(COMPRESSED.layers[0], mixer=replace(LATENT, q_lora_rank=None)),))
 
 
 def test_every_weight_of_latent_attention() -> None:

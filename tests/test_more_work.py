@@ -300,4 +300,4 @@ def test_activations_of_all_logits_and_of_wide_arithmetic() -> None:
     # Two experts a token: its copies, and gate, up and product of each; the shared expert is narrower.
     assert parallel.activation_bytes(ROUTED, Plan(), 1, 1) == (2 * 64 + 2 * (64 + 3 * 32)) * 2 + 4 * 1000
     # 4 heads and at least one of keys and values a chip: queries, output, keys and values are its widest point at tp=4.
-    assert DENSE.layers[0].attention.live_elements(64, 4) == (2 * 4 / 4 + 2 * 1) * 16
+    assert DENSE.layers[0].mixer.live_elements(64, 4) == (2 * 4 / 4 + 2 * 1) * 16

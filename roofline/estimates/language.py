@@ -171,9 +171,10 @@ class LanguageEstimate(TokensPowered, Estimate):
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
         local = ceil_div(batch, r.plan.dp)
+        kv_bytes = parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype))
         return Memory(
             weights_bytes=self.weights_bytes,
-            cache_bytes=parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype)),
+            cache_bytes=kv_bytes + parallel.state_bytes(self.model, r.plan, local),
             activations_bytes=self._activations(ceil_div(local, r.plan.pp)),
             capacity_bytes=self.chip.level(self.chip.main_level, "capacity"),
             usable_fraction=r.usable_memory,

@@ -20,7 +20,8 @@ class Memory:
     Attributes
     ----------
     weights_bytes, cache_bytes, activations_bytes : float or array
-        Weights (for recommendation: dense weights and tables), KV cache at the end of the output, working space.
+        Weights (for recommendation: dense weights and tables), KV cache at the end of the output and recurrent state,
+        working space.
     capacity_bytes : float or array
         Of main memory.
     usable_fraction : float or array

@@ -10,28 +10,46 @@ from roofline.base import numeric
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
-from roofline.models.attention import Attention, LatentAttention, Span
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
+from roofline.models.mixers import Mixer, Span
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.sizes import mean
+from roofline.work.splittable import Block, Heads
 from roofline.work.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Some equal transformer layers; their place in the stack does not matter to a step's cost."""
+    """Some equal layers; their place in the stack does not matter to a step's cost.
+
+    Attributes
+    ----------
+    count : int
+        How many.
+    mixer : Mixer, optional
+        What mixes tokens; None where a layer only feeds forward.
+    feed_forward : FeedForward or Experts, optional
+        None where a layer only mixes.
+    span : Span
+        How far the mixer's queries see.
+    """
 
     count: int
-    attention: Attention | LatentAttention
-    feed_forward: FeedForward | Experts
+    mixer: Mixer | None
+    feed_forward: FeedForward | Experts | None
     span: Span
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The halves that a layer has."""
+        return tuple(block for block in (self.mixer, self.feed_forward) if block is not None)
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A decoder-only transformer, as far as its cost is concerned.
+    """A decoder-only language model, as far as its cost is concerned: a transformer, a state-space model, a hybrid.
 
     Attributes
     ----------
@@ -46,7 +64,8 @@ class LanguageModel:
     norm : str
         ``"rms_norm"`` or ``"layer_norm"`` (which has a bias).
     norms_per_layer : int
-        2; 1 where attention and feed-forward share one and run side by side; 4 in Gemma 2 and 3.
+        Of a layer with both halves: 2; 1 where they share one and run side by side; 4 in Gemma 2 and 3. A layer of
+        one half has half as many, at least 1.
     lm_head_bias : bool
         Whether the output projection adds a bias.
     dtype : str
@@ -90,16 +109,25 @@ class LanguageModel:
         """Layers of all groups."""
         return sum(group.count for group in self.layers)
 
+    @cached_property
+    def head_counts(self) -> tuple[Heads, ...]:
+        """The heads of each kind of mixer: what tensor parallelism divides."""
+        return tuple(dict.fromkeys(counts for mixer in self._mixers for counts in mixer.head_counts))
+
+    @cached_property
+    def _attending(self) -> Heads | None:
+        """The heads of the first kind of mixer that keeps a KV cache."""
+        return next((mixer.head_counts[0] for mixer in self._mixers if mixer.token_bytes(1.0)), None)
+
     @property
     def heads(self) -> int:
-        """Query heads of a layer: what tensor parallelism divides."""
-        return self.layers[0].attention.heads
+        """Query heads of a layer that attends; 0 for a model without one."""
+        return self._attending.heads if self._attending else 0
 
     @property
     def kv_heads(self) -> int:
-        """Key/value heads of a layer; 1 for latent attention, whose heads share one latent."""
-        attention = self.layers[0].attention
-        return attention.kv_heads if isinstance(attention, Attention) else 1
+        """Key/value heads of such a layer; 1 for latent attention, whose heads share one latent."""
+        return self._attending.shared if self._attending else 0
 
     @property
     def experts(self) -> int:
@@ -107,12 +135,13 @@ class LanguageModel:
         return max((g.feed_forward.experts for g in self.layers if isinstance(g.feed_forward, Experts)), default=0)
 
     @cached_property
-    def _attentions(self) -> dict[Attention | LatentAttention, dict[Span, int]]:
-        """Each kind of attention block, and how many layers see how far with it."""
-        kinds: dict[Attention | LatentAttention, dict[Span, int]] = {}
+    def _mixers(self) -> dict[Mixer, dict[Span, int]]:
+        """Each kind of mixer, and how many layers see how far with it."""
+        kinds: dict[Mixer, dict[Span, int]] = {}
         for group in self.layers:
-            spans = kinds.setdefault(group.attention, {})
-            spans[group.span] = spans.get(group.span, 0) + group.count
+            if group.mixer is not None:
+                spans = kinds.setdefault(group.mixer, {})
+                spans[group.span] = spans.get(group.span, 0) + group.count
         return kinds
 
     @cached_property
@@ -120,15 +149,26 @@ class LanguageModel:
         """Each kind of feed-forward block, and how many layers have it."""
         kinds: Counter[FeedForward | Experts] = Counter()
         for group in self.layers:
-            kinds[group.feed_forward] += group.count
+            if group.feed_forward is not None:
+                kinds[group.feed_forward] += group.count
         return dict(kinds)
+
+    @cached_property
+    def _norm_count(self) -> int:
+        """Norms of all layers."""
+        half = max(1, self.norms_per_layer // 2)
+        return sum(g.count * (self.norms_per_layer if len(g.blocks) == 2 else half) for g in self.layers)
 
     def summary(self) -> dict[str, int | float | str]:
         """The model's shape in words and numbers, for people and for JSON."""
-        first = self.layers[0].attention
         spans: Counter[str] = Counter()
         for group in self.layers:
-            spans["all" if group.span.window is None else f"{group.span.window:,}"] += group.count
+            if group.mixer is not None and group.mixer.token_bytes(1.0):
+                spans["all" if group.span.window is None else f"{group.span.window:,}"] += group.count
+        kinds: Counter[str] = Counter()
+        for mixer, of_it in self._mixers.items():
+            kinds[mixer.about] += sum(of_it.values())
+        only = len(kinds) == 1
         routed = [g.feed_forward for g in self.layers if isinstance(g.feed_forward, Experts)]
         dense = [g.feed_forward.inter for g in self.layers if isinstance(g.feed_forward, FeedForward)]
         out: dict[str, int | float | str] = {
@@ -139,9 +179,11 @@ class LanguageModel:
             "hidden": self.hidden,
             "vocabulary": self.vocab,
             "heads": self.heads,
-            "attention": "latent (MLA)" if isinstance(first, LatentAttention) else f"{self.kv_heads} key/value heads",
+            "attention": "; ".join(kind if only else f"{kind} in {count} layers" for kind, count in kinds.items()),
             "tokens seen": ", ".join(f"{seen} in {count} layers" for seen, count in spans.items()),
         }
+        if state := float(self.state_bytes(1)):
+            out["state bytes a sequence"] = state
         if dense:
             out["feed-forward width"] = max(dense)
         if routed:
@@ -160,12 +202,12 @@ class LanguageModel:
     def weights(self) -> tuple[Weights, ...]:
         """All parameters, in named groups."""
         out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
-        for attention, spans in self._attentions.items():
-            out += attention.weights(self.hidden, sum(spans.values()))
+        for mixer, spans in self._mixers.items():
+            out += mixer.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
             out += feed_forward.weights(self.hidden, count)
         norm = self.hidden * (2 if self.norm == "layer_norm" else 1)
-        out.append(Weights("norm", norm * self.norms_per_layer, self.num_layers, storage="wide"))
+        out.append(Weights("norm", norm, self._norm_count, storage="wide"))
         out.append(Weights("final_norm", norm, scope="model", storage="wide"))
         head = (0 if self.tied else self.vocab * self.hidden) + self.lm_head_bias * self.vocab
         if head:
@@ -211,13 +253,27 @@ class LanguageModel:
         --------
         Llama-3.1-8B in bf16: 2 (keys and values) x 32 layers x 8 heads x 128 x 2 B = 131,072 B.
         """
-        return sum(g.count * g.attention.kv_elements for g in self.layers) * dtype_bytes(kv_dtype)
+        width = dtype_bytes(kv_dtype)
+        return sum(g.count * g.mixer.token_bytes(width) for g in self.layers if g.mixer is not None)
 
-    def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16") -> Numeric:
-        """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window."""
-        batch, context = numeric.as_numeric(batch), numeric.as_numeric(context)
-        elements = sum(g.count * g.attention.kv_elements * g.span.resident(context) for g in self.layers)
-        return batch * elements * dtype_bytes(kv_dtype)
+    def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16", tp: Numeric = 1) -> Numeric:
+        """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window.
+
+        With `tp`, those of one of as many chips.
+        """
+        batch, context, width = numeric.as_numeric(batch), numeric.as_numeric(context), dtype_bytes(kv_dtype)
+        one: Numeric = sum(
+            count * mixer.cache_bytes(context, width, span, tp)
+            for mixer, spans in self._mixers.items()
+            for span, count in spans.items()
+        )
+        return batch * one
+
+    def state_bytes(self, batch: Numeric, tp: Numeric = 1) -> Numeric:
+        """Bytes of recurrent state of `batch` sequences, however long they are; with `tp`, on one of as many chips."""
+        one: Numeric = sum(sum(spans.values()) * mixer.state_bytes(tp) for mixer, spans in self._mixers.items())
+        batch = numeric.as_numeric(batch)
+        return batch * one
 
     @cached_property
     def without_windows(self) -> LanguageModel:
@@ -294,20 +350,21 @@ class LanguageModel:
             unquantised_dtype=self.stored_dtype("wide", dtype, weight_dtype),
             kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
         )
-        m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
+        m, hidden, wide = run.tokens, self.hidden, run.wide
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [
             op.token_embedding(
                 rows=m, cols=hidden, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
             ),
-            norm(rows=m, cols=hidden, dtype=wide, name="norm", count=depth * self.norms_per_layer),
+            norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count),
         ]
         attending = run
         if self.wide_attention and weight_dtype is None:
             attending = replace(run, dtype=wide, weight_dtype=self.stored_dtype("attention", dtype))
-        for attention, spans in self._attentions.items():
-            ops += attention.ops(attending, hidden, spans)
-        ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=2 * depth))
+        for mixer, spans in self._mixers.items():
+            ops += mixer.ops(attending, hidden, spans)
+        halves = sum(group.count * len(group.blocks) for group in self.layers)
+        ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=halves))
         for feed_forward, count in self._feed_forwards.items():
             ops += feed_forward.ops(run, hidden, count)
         scored = m if logits == "all" else batch

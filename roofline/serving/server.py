@@ -126,6 +126,7 @@ class ServingEstimate(TokensPowered, Estimate):
         resident = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
         model = self.model.without_windows if r.whole_cache else self.model
         per_request = parallel.kv_bytes(model, plan, 1, resident, kv_dtype)
+        per_request = per_request + parallel.state_bytes(model, plan, r.beams)
         weights, capacity = self._static.weights_bytes, self.chip.level(self.chip.main_level, "capacity")
         # An engine sets its working space aside when it starts, for whole prompts: a cached prefix frees none of it.
         room = minimum(r.chunk, r.prompt)
