@@ -148,11 +148,11 @@ def _compile(function: Callable[..., Any], form: str = "points") -> _native.Loop
 def _compiled(function: Callable[..., Any], form: str) -> _native.Loop:
     folder = cache_folder()
     text = _text(function, form)
-    code = None if folder is None else _kept(folder / f"{text.name}.{_native.machine()}.o")
+    code = None if folder is None else _kept(_place(folder, text))
     if code is None:
         code = _native.compiled(_defined(function, text), text)
         if folder is not None:
-            _keep(code, folder / f"{text.name}.{code.machine}.o")
+            _keep(code, _place(folder, text))
     return _native.Loop(code, text.parameters)
 
 
@@ -168,6 +168,10 @@ def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
+
+
+def _place(folder: pathlib.Path, text: _loops.Text) -> pathlib.Path:
+    return folder / f"{text.name}.o"
 
 
 def _kept(path: pathlib.Path) -> _native.Code | None:
@@ -299,7 +303,7 @@ def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
     if key in _COMPILED:
         return True
     _SEEN[key] = seen = _SEEN.get(key, 0) + size
-    if seen < SMALL and (size < (FEW if "llvmlite" in sys.modules else SOME) or not _is_kept(function, form)):
+    if seen < SMALL and (seen < (FEW if "llvmlite" in sys.modules else SOME) or not _is_kept(function, form)):
         return False
     _COMPILED.add(key)
     return True
@@ -307,7 +311,7 @@ def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
 
 def _is_kept(function: Callable[..., Any], form: str) -> bool:
     folder = cache_folder()
-    return folder is not None and any(folder.glob(f"{_text(function, form).name}.*.o"))
+    return folder is not None and _place(folder, _text(function, form)).exists()
 
 
 #: What is compiled or was found worth it, and how many points plain Python did of what is not.
