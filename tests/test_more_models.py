@@ -289,11 +289,11 @@ def test_steps_count_what_they_hold_and_do() -> None:
     assert (gram.pairs, gram.macs, gram.params) == (6, 6 * 6 * 2, 0)
     (square,) = gram.ops(10, "int8", True)
     assert [square.args[x] for x in ("m", "n", "k", "batch", "width")] == [4, 4, 6, 10, 2]
-    gate = Pointwise("p", "elementwise", 5, rows=3, reads=2, writes=0.5, flops=4, copies=2, weights=11, follows=True)
+    gate = Pointwise("p", "elementwise", 5, rows=3, reads=2, writes=0.5, flops=4, copies=2, weights=11)
     assert (gate.params, gate.macs) == (22, 0)
     (one,) = gate.ops(10, "bf16", True)
     assert [one.args[x] for x in ("rows", "cols", "reads", "writes", "flops_per_element")] == [30, 5, 2, 0.5, 4]
-    assert (one.count, one.follows, replace(gate, follows=False).ops(10, "bf16", True)[0].follows) == (2, True, False)
+    assert one.count == 2
 
 
 def test_attention_over_a_history_and_candidates() -> None:
@@ -395,8 +395,8 @@ def test_behaviours_that_a_query_weighs() -> None:
         f"{name}.1": (6, 1, 3, 1),
         f"{name}.sum": (8, 3, 2, 2),
     }
-    assert (model.outputs, model.steps[-1].writes, model.steps[-1].follows) == (8, 1 / 3, False)
-    assert described({**block, "layers": [24, 8]}, tables=tables, dense=0).steps[-1].follows
+    assert (model.outputs, model.steps[-1].writes) == (8, 1 / 3)
+    assert described({**block, "layers": [24, 8]}, tables=tables, dense=0).outputs == 8
     with pytest.raises(rl.BadModel, match="expected 1 or 8, found 2"):
         described({**block, "layers": [24, 2]}, tables=tables, dense=0)
 

@@ -100,7 +100,9 @@ def usable_share(chip: Chip, plan: Plan) -> Numeric:
     if kept is None:
         return USABLE_MEMORY
     chips = plan.tp * plan.pp
-    kept = kept + chip.get("serving.kept_token", 0.0) * _limit(chip, "tokens") + chip.get("serving.kept_chip", 0.0) * chips
+    kept = (
+        kept + chip.get("serving.kept_token", 0.0) * _limit(chip, "tokens") + chip.get("serving.kept_chip", 0.0) * chips
+    )
     capacity = chip.level(chip.main_level, "capacity")
     share = 1.0 - kept / capacity
     if anywhere(share <= 0):

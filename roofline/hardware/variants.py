@@ -109,7 +109,7 @@ def releases(name: str, known: Collection[str]) -> list[str]:
         The stacks that there are.
     """
     match = re.fullmatch(r"([a-z]+)[\s_=-]+v?(\d+(?:[._]\d+)*)", name.lower())
-    if name in known and match is None or match is None or match[1] not in known:
+    if (name in known and match is None) or match is None or match[1] not in known:
         return [name]
     asked = _version(match[2])
     dated = {_version(rest): one for one in known if (rest := one.removeprefix(f"{match[1]}_")) != one and rest[0].isdigit()

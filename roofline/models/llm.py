@@ -20,7 +20,6 @@ from roofline.work.sizes import mean
 from roofline.work.splittable import Block, Heads, WeightGroup
 from roofline.work.workload import Workload
 
-
 #: Operators that are not called like the weights that they read.
 _READERS = {"qkv_a_proj": "q_a_proj", "q_absorb": "kv_b_proj", "v_absorb": "kv_b_proj"}
 

@@ -14,7 +14,16 @@ from typing import Any, TypeAlias
 from roofline.base.errors import closest, shown
 from roofline.models.checkpoint.recipe import Recipe
 from roofline.models.checkpoint.stored import (
-    LEFT, MXFP4, MXFP6, MXFP8, NVFP4, Stored, blocked, grouped, per_channel, per_tensor,
+    LEFT,
+    MXFP4,
+    MXFP6,
+    MXFP8,
+    NVFP4,
+    Stored,
+    blocked,
+    grouped,
+    per_channel,
+    per_tensor,
 )  # fmt: skip
 from roofline.models.fields import Fields
 
