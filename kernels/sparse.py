@@ -45,9 +45,9 @@ def index_scores(
 ) -> Quantities:
     """Cost of one score for each of the last `q_len` queries and each of the `kv_len` keys that it may see.
 
-    A score is the sum of `index_heads` products of `index_dim` numbers, each rectified and weighted: the matrix engine's
-    work grows with the square of the context, as attention's does, at a fraction of its width. The keys are a cache of
-    their own, read once; the scores are written for the choice that follows.
+    A score is the sum of `index_heads` products of `index_dim` numbers, each rectified and weighted: the matrix
+    engine's work grows with the square of the context, as attention's does, at a fraction of its width. The keys are a
+    cache of their own, read once; the scores are written for the choice that follows.
 
     Parameters
     ----------

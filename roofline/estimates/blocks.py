@@ -271,7 +271,7 @@ class _Group:
         return list(grids.parts(self.shape, most))
 
     def summed(self, part: Part, start: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of all operators on a part, from what others begin with: as rows of the scratch, and [sum, *shape]."""
+        """The sums of all operators on a part, from what others begin with: rows of the scratch, and [sum, *shape]."""
         rows, shape, size = self._begin(part)
         flat = _SCRATCH.address if self.compiled else rows.reshape(-1)
         found = rows[_loops.SUMS : self.first, :size].reshape(-1, *shape)

@@ -65,7 +65,8 @@ PARAMETERS: dict[str, Range] = {
     ), _SHARE),
     # Times, s.
     **dict.fromkeys((
-        "launch_s", "chunk_s", "chunked_s", "convert_s", "decode_fill_s", "decode_split_s", "fallback_s", "hop_s", "prologue_s",
+        "launch_s", "chunk_s", "chunked_s", "convert_s", "decode_fill_s", "decode_split_s", "fallback_s", "hop_s",
+        "prologue_s",
         "quantize_s", "scatter_s", "sort_s", "split_s", "throttle_s", "widen_s",
     ), _FIXED),
     **dict.fromkeys((

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from roofline.base import numeric
@@ -94,7 +94,7 @@ class LanguageModel:
     norm: str = "rms_norm"
     norms_per_layer: int = 2
     lm_head_bias: bool = False
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     file_bytes: int | None = None
     max_positions: int = 0
     title: str = ""

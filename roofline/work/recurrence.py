@@ -1,4 +1,4 @@
-"""Recurrences over a state that does not grow: state-space models, linear attention, delta rules, short convolutions."""
+"""Recurrences over a state that does not grow: state spaces, linear attention, delta rules, short convolutions."""
 
 from __future__ import annotations
 

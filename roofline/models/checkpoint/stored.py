@@ -124,7 +124,7 @@ class Checkpoint:
         return bool(self.parts)
 
     def mix(self, part: str, kind: str = "") -> Mix:
-        """How a part is stored, given the name of its weights and their kind; nothing quantised where it is not said."""
+        """How a part is stored, by the name of its weights and their kind; not quantised where nothing is said."""
         found = self._by_name.get(part)
         if found is None and kind != "wide":
             found = self._by_name.get(kind)
