@@ -133,9 +133,8 @@ def _targets(given: list[str]) -> dict[str, float]:
 
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain data; what is missing as none."""
-    return [
-        {str(name): None if value != value else value for name, value in row.items()} for row in frame.to_dict("records")
-    ]
+    rows = frame.to_dict("records")
+    return [{str(name): None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def _figures(found: Comparison, level: float) -> Table:
