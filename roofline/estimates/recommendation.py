@@ -66,7 +66,10 @@ class RecommendationEstimate(SamplesPowered, Estimate):
     def _run(self, share: Share | None) -> Phase:
         """A batch on a chip that has a share of the tables."""
         r = self.request
-        ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew, share=share)
+        ops = self.model.step(
+            r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew, repeat=r.repeat,
+            scale_bytes=r.scale_bytes, index_bytes=4 if r.compiled else 8, share=share,
+        )  # fmt: skip
         ops = compiled(ops) if r.compiled else ops
         held = residence(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip)
         ops = shared(resident(ops, held.weights_share), self.chip, held)
@@ -227,7 +230,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
 
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
-        tables = self.model.table_bytes(r.table_dtype or r.dtype) / r.devices
+        tables = self.model.table_bytes(r.table_dtype or r.dtype, r.scale_bytes) / r.devices
         if r.placement is not None:
             tables = max(r.placement.device_bytes)
         dense = self.model.dense_params * DTYPE_BYTES[r.dtype]
