@@ -13,7 +13,7 @@ from roofline.base.numeric import Label, Numeric, Truth, ceil_div, maximum
 from roofline.base.units import DTYPE_BYTES, text
 from roofline.estimates import inference, memory as memory_module
 from roofline.estimates.figures import Estimate, with_errors
-from roofline.estimates.hosts import JITTER, HostProcess
+from roofline.estimates.hosts import CORES, JITTER, HostProcess
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import SamplesPowered
@@ -164,7 +164,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         return self.samples_per_s / self.request.devices
 
     def _stages(self, which: str) -> tuple[Numeric, Numeric, Numeric]:
-        """Time of a batch (s) on the chip, on the way in from the host (the way out has its own), on the host."""
+        """Time of a batch (s) on the chip, on the way in from the host (the way out has its own), on the host's cores."""
         at = inference.COST.index(which)
         lower, time = self.step.on_chip_s
         inward: Numeric = 0.0
@@ -173,13 +173,13 @@ class RecommendationEstimate(SamplesPowered, Estimate):
             if op.kind == "host_copy":
                 inward = maximum(inward, op.count * inference.evaluate_op(op, self.chip)[at])
             elif op.kind == "step_overhead":
-                host = host + op.count * inference.evaluate_op(op, self.chip)[at]
+                host = host + op.count * inference.evaluate_op(op, self.chip)[at] / CORES
         return lower if which == "lower_s" else time, inward, host
 
     @property
     def pipelined_samples_per_s(self) -> Numeric:
-        """Samples per second of the system with batches in a pipeline: the host prepares and copies the next ones
-        while the chip computes, and the slowest of the three sets the pace.
+        """Samples per second of the system with batches in a pipeline: the host prepares the next ones, one on each of
+        its cores, and copies them while the chip computes, and the slowest of the three sets the pace.
         """
         device, inward, host = self._stages("time_s")
         return self.request.batch / maximum(maximum(device, inward), host)
