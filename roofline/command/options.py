@@ -172,7 +172,7 @@ WORKLOAD = {
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
     "placement": Annotated[
-        str | None, typer.Option("--placement", help="Of the tables: even or auto. [recommendation; default: even]")
+        str | None, typer.Option("--placement", help="Of the tables: auto or even. [recommendation; default: auto]")
     ],
     "host": Annotated[
         str | None, typer.Option("--host", help="Serving process: triton-tensorflow, triton-hps. [recommendation]")

@@ -164,7 +164,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         return self.samples_per_s / self.request.devices
 
     def _stages(self, which: str) -> tuple[Numeric, Numeric, Numeric]:
-        """Time of a batch (s) on the chip, on the way in from the host (the way out has its own), on the host's cores."""
+        """Time of a batch (s) on the chip, on the way in from the host (the way out has its own), on the host."""
         at = inference.COST.index(which)
         lower, time = self.step.on_chip_s
         inward: Numeric = 0.0

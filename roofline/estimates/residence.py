@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from roofline.base.numeric import anywhere, choose, maximum, minimum
+from roofline.base.errors import BadWorkload
+from roofline.base.numeric import anywhere, choose, everywhere, maximum, minimum
+from roofline.base.units import text
 from roofline.hardware.chip import Chip
 from roofline.kernels import lookups
 from roofline.kernels.reference import lookups as arrays
@@ -152,9 +154,30 @@ def _covered(lists: Any, rows: Any, together: Any) -> tuple[Any, Any]:
     return choose(several, rows * (1.0 - left), lists), choose(several, together * left, 1.0)
 
 
+def room_of(bag: Op, chip: Chip) -> tuple[Any, Any]:
+    """Bytes that a bag's tables take of the last level before main memory, and that share of what rows can have."""
+    share = chip.parameter("cache_share", ("embedding_bag",), bag.dtype)
+    transaction = chip.parameter("transaction_bytes", ("embedding_bag",), bag.dtype)
+    if share is None or transaction is None:  # which every family has
+        return 0.0, 0.0
+    size = _part(bag, transaction.value).whole
+    return size, (1 + 1e-9) * size / maximum(share.value * chip.machine["cache_capacity"], 1.0)
+
+
 def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
-    """The step with each bag told which part of the cache its rows have, and how much of that from batches before."""
-    bags = [one for one in step if one.kernel == "embedding_bag"]
+    """The step with each bag told which part of the cache its rows have, and how much of that from batches before.
+
+    A bag that is warm before it is told has its tables in the scratchpad by their placement: they come before the rows
+    of others.
+
+    Raises
+    ------
+    BadWorkload
+        When such tables do not fit beside activations and weights.
+    """
+    if any(map(_stays, step)):
+        step, held = _placed(step, chip, held)
+    bags = [one for one in step if one.kernel == "embedding_bag" and not _stays(one)]
     if not bags:
         return step
     capacity = held.capacity_bytes
@@ -163,7 +186,7 @@ def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
     transaction = chip.parameter("transaction_bytes", ("embedding_bag",), bags[0].dtype)
     if share is None or pinned is None or transaction is None:  # which every family has
         return step
-    usable = share.value * capacity
+    usable = share.value * chip.machine["cache_capacity"]
     if not anywhere(usable > 0):
         return step
     apart = maximum(capacity - held.activations_bytes, 0.0) if managed(chip) else capacity
@@ -182,7 +205,30 @@ def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
         }
         for own, still in zip(rooms, keeps, strict=True)
     )
-    return step.map(lambda one: one.with_args(**next(told)) if one.kernel == "embedding_bag" else one)
+    return step.map(lambda one: one.with_args(**next(told)) if any(one is bag for bag in bags) else one)
+
+
+def _stays(one: Op) -> bool:
+    """Whether it looks up tables that lie in the scratchpad."""
+    return one.kernel == "embedding_bag" and everywhere(one.args["warm_share"] == 1.0)
+
+
+def _placed(step: Workload, chip: Chip, held: Residence) -> tuple[Workload, Residence]:
+    """The step with the tables in the scratchpad told that all of their rows are there, and who has the rest of it."""
+    rooms = {one.name: room_of(one, chip) for one in step if _stays(one)}
+    taken = sum(size for size, _ in rooms.values())
+    if not managed(chip):
+        raise BadWorkload(
+            f"placement: tables in SRAM want a scratchpad that software fills; the {chip.cache_level} of "
+            f"{chip.name} is a cache"
+        )
+    if anywhere(taken > held.rows_bytes):
+        raise BadWorkload(
+            f"placement: tables of {text(float(np.max(taken)), 'B')} in SRAM, where activations and weights leave "
+            f"{text(float(np.min(held.rows_bytes)), 'B')} of the {chip.cache_level} to rows; place fewer there"
+        )
+    step = step.map(lambda one: one.with_args(room_share=minimum(1.0, rooms[one.name][1])) if _stays(one) else one)
+    return step, replace(held, capacity_bytes=held.capacity_bytes - taken, rows_bytes=held.rows_bytes - taken)
 
 
 def _part(one: Op, transaction: Any) -> _Share:

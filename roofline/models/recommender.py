@@ -218,6 +218,7 @@ class Recommender:
         else:
             indices, sent = share.indices, share.sent
             lookups = [look.up(bag, bag.tables) for bag in share.bags]
+            lookups += [look.pinned(bag) for bag in share.pinned]
             lookups += [look.hosted(bag, "hosted") for bag in share.hosted]
             lookups += [look.hosted(bag, "kept", share.kept_bytes_of(bag)) for bag in share.kept]
             lookups += [look.hosted(bag, "remote") for bag in share.remote]
@@ -267,6 +268,11 @@ class _Lookups:
     def up(self, bag: Bag, tables: Numeric) -> Op:
         """In the chip's own memory, `tables` of them."""
         return op.embedding_bag(**self._sizes(bag), name=bag.name).with_args(tables=tables)
+
+    def pinned(self, bag: Bag) -> Op:
+        """In its scratchpad, whole: warm whatever ran before."""
+        name = bag.name.replace("embedding", "embedding.sram", 1)
+        return op.embedding_bag(**self._sizes(bag), warm=True, name=name)
 
     def hosted(self, bag: Bag, where: str, kept_bytes: float = 0.0) -> Op:
         """In the host's memory, or behind the network."""

@@ -97,6 +97,8 @@ class Share:
     ----------
     bags : tuple of Bag
         In the chip's own memory.
+    pinned : tuple of Bag
+        Whole in its scratchpad.
     hosted, kept, remote : tuple of Bag
         In the host's memory, gathered there; the same with the rows that were used last kept on the chip; in the memory
         of a server behind the network.
@@ -109,6 +111,7 @@ class Share:
     """
 
     bags: tuple[Bag, ...]
+    pinned: tuple[Bag, ...] = ()
     hosted: tuple[Bag, ...] = ()
     kept: tuple[Bag, ...] = ()
     remote: tuple[Bag, ...] = ()
