@@ -35,8 +35,8 @@ One cause was looked for in their residuals. Five of the six GPUs came out 1.09 
 of a cross layer (its product times the features, plus its input) was taken to run in the epilogue of the product.
 NVIDIA's code builds it of two elementwise layers (mlcommons/inference_results_v4.1, DLRMv2TRTNetwork, read November
 2026; it has products in int8, indices of 32 bits and one scale a table, too), and TensorRT's epilogues add and do not
-multiply (its "Layer Fusion Catalog"; that products of tensors are missing there is recalled). So it is a kernel now that
-streams four tensors, at the shares of bandwidth of a residual addition.
+multiply (its "Layer Fusion Catalog"; that products of tensors are missing there is recalled). So it is a kernel now,
+which streams four tensors, at the shares of bandwidth of a residual addition.
 
 """
 
@@ -83,7 +83,7 @@ _WHY_MISSED = {
     "spill-hc3": "the shapes are ours, and so is the range; a part of the time is compute, which does not spill",
     "low-watt": "the paper's batches are not known: at 64 samples, where the A100 waits for its launches, the three "
     "models come to 2.0, at 1,024 and more to 1.0",
-    "high-watt": "at the wall v1 has 1.4 times the A100's matrix rate a watt, and its kernels are taken to reach what a "
+    "high-watt": "at the wall v1 has 1.4 times the A100's matrix rate a watt, and is taken to reach with it what a "
     "tuned product does; Meta said then that its software for models of high complexity was less mature (recalled)",
     "add-h200": "the share of the L2's bandwidth that an addition reaches was fitted on the H100, whose HBM asks for "
     "less of it; nothing is fitted to this figure",
