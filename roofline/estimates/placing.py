@@ -345,7 +345,7 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> R
         return _evenly(request, several)  # whose refusal says what would fit
     if usual:
         note = f"tables placed by cost: {plan.words}; placement='even' takes an even split, a bound"
-        request = replace(request, notes=(*request.notes, note))
+        request = replace(request, notes=(*request.notes, note), unasked=True)
     return replace(request, placement=plan)
 
 

@@ -281,14 +281,16 @@ class RecommendationEstimate(SamplesPowered, Estimate):
 
         Narrower rows, or more chips to spread the tables over.
         """
-        most = self.request.batch if self.chip.has_links else 1
-        counts = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256) if self.devices < n <= most]
-        dtypes = narrower(self.request.table_dtype or self.request.dtype, ("fp16", "int8", "int4"))
-        if self.request.placement is not None:  # made for so many chips and such rows
+        r = self.request
+        if r.placement is not None and not r.unasked:  # made for so many chips and such rows
             return []
+        most = r.batch if self.chip.has_links else 1
+        counts = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256) if self.devices < n <= most]
+        dtypes = narrower(r.table_dtype or r.dtype, ("fp16", "int8", "int4"))
+        anew: dict[str, Any] = {"placement": None} if r.unasked else {}
         return [
-            [(f"devices={n}", {"devices": n}) for n in counts],
-            [(f"table_dtype={d!r}", {"table_dtype": d}) for d in dtypes],
+            [(f"devices={n}", {"devices": n, **anew}) for n in counts],
+            [(f"table_dtype={d!r}", {"table_dtype": d, **anew}) for d in dtypes],
         ]
 
     def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Numeric]:

@@ -81,6 +81,7 @@ LEAST = {"prefix": 0}
 class Request:
     """The arguments of an estimate, resolved: what was asked, and what the defaults made of it.
 
+    `unasked` is true where a placement is one that nobody asked for, and so none for other chips or rows.
     `notes` say, in a sentence each, what was taken where nothing was asked and a reader may have expected otherwise.
     """
 
@@ -99,6 +100,7 @@ class Request:
     scale_bytes: Numeric | None = None
     compiled: bool = False
     placement: Any = None
+    unasked: bool = False
     host: HostProcess | None = None
     usable_memory: Numeric = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
