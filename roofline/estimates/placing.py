@@ -23,7 +23,6 @@ from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
 from roofline.estimates.placement import ALL, TIERS, Placement, Shard
 from roofline.estimates.placement_costs import Choice, Costs, Rows, plain, sram_room
 from roofline.estimates.request import (
-    USABLE_MEMORY,
     Request,
     between,
     repeated,
@@ -32,6 +31,7 @@ from roofline.estimates.request import (
     whole,
     zipf,
 )
+from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
 
@@ -292,11 +292,11 @@ def loads(
     ndarray
         Shape (devices,), s: lookups and sending what they give, for one batch; no launches.
     """
-    n, one = placement.devices, plain(as_chip(chip))
+    n, fixed = placement.devices, plain(as_chip(chip))
     rows = Rows(placement.table_dtype, skew, repeat, placement.scale_bytes)
     in_sram = any(shard.tier == "sram" for shard in placement.shards)
-    sram = sram_room(placement.model, one, n, batch, dtype_name(one.widest_matrix)) if in_sram else None
-    costs = Costs(placement.model, one, n, batch, rows, sram)
+    sram = sram_room(placement.model, fixed, n, batch, dtype_name(fixed.widest_matrix)) if in_sram else None
+    costs = Costs(placement.model, fixed, n, batch, rows, sram)
     total = np.zeros(n)
     for one in placement.shards:
         where = slice(None) if one.device == ALL else one.device
@@ -359,16 +359,20 @@ def _one_point(request: Request, chip: Chip) -> bool:
     """Whether neither the request nor the chip has an array: what is placed for one point is for no other."""
     sizes = (request.batch, request.devices, request.skew, request.repeat, request.scale_bytes, request.usable_memory)
     figures = (*chip.numbers.values(), *chip.defaults.values())
-    return not any(map(np.ndim, sizes)) and not any(np.ndim(one.value) for one in figures)
+    values = (*sizes, *(one.value for one in figures))
+    return not any(isinstance(value, np.ndarray) for value in values)
 
 
 def _planned(model: Recommender, chip: Chip, request: Request, table_dtype: str) -> Placement:
     """The plan for all of a request's batches: at the median of what varies."""
-    asked = {"skew": request.skew, "repeat": request.repeat, "scale_bytes": request.scale_bytes}
-    own = {name: None if value is None else float(np.median(value)) for name, value in asked.items()}
+    skew, repeat, beside = (
+        None if value is None else float(np.median(value))
+        for value in (request.skew, request.repeat, request.scale_bytes)
+    )
     plan: Placement = place(
         model, chip, devices=int(request.devices), batch=int(np.median(request.batch)), dtype=request.dtype,
-        table_dtype=table_dtype, usable_memory=float(np.median(request.usable_memory)), **own,
+        table_dtype=table_dtype, skew=skew, repeat=repeat, scale_bytes=beside,
+        usable_memory=float(np.median(request.usable_memory)),
     )  # fmt: skip
     return plan
 
