@@ -181,7 +181,7 @@ class _Serving(_Tokens):
 class _Recommendation(Words):
     """A recommendation model that scores batches."""
 
-    asked_for = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled")
+    asked_for = ("batch", "devices", "dtype", "table_dtype", "skew", "repeat", "compiled")
 
     def chips(self) -> int:
         return int(self.request.devices)
@@ -193,6 +193,7 @@ class _Recommendation(Words):
         r = self.request
         tables = [f"{r.table_dtype} tables"] if r.table_dtype and r.table_dtype != r.dtype else []
         skew = [f"skew {r.skew:g}"] if r.skew else []
+        skew += [f"repeat {r.repeat:g}"] if r.repeat else []
         whole = ["dense part compiled whole"] * bool(r.compiled)
         return [f"batch {r.batch:,}", r.dtype, *tables, *skew, *whole, *self._usable()]
 
