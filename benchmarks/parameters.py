@@ -6,8 +6,9 @@ what a class makes a buffer of another makes a parameter of. Of a multi-modal cl
 counted, as we count them; the towers are printed beside.
 
 ``python benchmarks/parameters.py`` takes the built-in models, ``--defaults`` every class of transformers for causal
-language models as its configuration class makes it, and files or folders the configs in them. transformers and torch
-are needed here and nowhere else: ``pip install transformers torch``.
+language models as its configuration class makes it, and files or folders the configs in them. ``--write`` keeps what
+was compared for the tests, without the fields that change nothing. transformers and torch are needed here and nowhere
+else: ``pip install transformers torch``.
 """
 
 from __future__ import annotations
@@ -23,8 +24,22 @@ from typing import Any, NamedTuple
 
 from roofline.base.errors import RooflineError
 from roofline.models import huggingface
+from roofline.models.ignored import HARMLESS
 
 BUILT_IN = Path(huggingface.__file__).parent / "configs"
+
+#: What a file is told by, which is kept though no size depends on it.
+_TOLD = ("model_type", "max_window_layers")
+
+#: What a class needs beside its own defaults to be built at all.
+_NEEDED = {
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 16, "moe_topk": 2},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"num_key_value_heads": 8},
+    "dots1": {"n_routed_experts": 128, "num_experts_per_tok": 6, "n_shared_experts": 2, "first_k_dense_replace": 1},
+    "deepseek_v2": {"num_experts_per_tok": 6},
+}
 
 #: Parts of a multi-modal class that are no language model.
 TOWERS = re.compile(
@@ -50,6 +65,7 @@ class Row(NamedTuple):
     ours: int | None
     theirs: Theirs | None
     why: str = ""
+    config: dict[str, Any] | None = None
 
     @property
     def agrees(self) -> bool:
@@ -75,7 +91,7 @@ def build(config: Any, name: str) -> Theirs:
     import torch
     import transformers
 
-    made = None
+    made, first = None, Exception(f"transformers {transformers.__version__} has no class {name}")
     with torch.device("meta"):
         for kind in (name, "AutoModelForCausalLM", "AutoModelForImageTextToText"):
             one = getattr(transformers, kind, None)
@@ -84,11 +100,10 @@ def build(config: Any, name: str) -> Theirs:
             try:
                 made = one.from_config(config) if kind.startswith("Auto") else one(config)
                 break
-            except (ValueError, AttributeError, TypeError):
-                if kind == "AutoModelForImageTextToText":
-                    raise
+            except Exception as error:  # another kind of class may be the one that takes this configuration
+                first = error if kind == name else first
     if made is None:
-        raise ValueError(f"transformers {transformers.__version__} has no class {name}")
+        raise first
     made.tie_weights()
     params = {id(p): (key, p.numel()) for key, p in made.named_parameters()}
     towers = sum(size for key, size in params.values() if TOWERS.search(key))
@@ -111,7 +126,7 @@ def compared(config: dict[str, Any], model: str) -> Row:
 
     name = next(iter(config.get("architectures") or ["-"]))
     ours, why = read(config, model)
-    plain = {key: value for key, value in config.items() if key not in ("quantization_config", "_roofline")}
+    plain = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map", "_roofline")}
     kind = plain.get("model_type")
     if kind not in CONFIG_MAPPING:
         return Row(model, name, ours, None, f"transformers has no {kind} {why}")
@@ -137,14 +152,14 @@ def defaults() -> Iterator[Row]:
 
     for kind, name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items():
         try:
-            config = CONFIG_MAPPING[kind]()
+            config = CONFIG_MAPPING[kind](**_NEEDED.get(kind, {}))
         except Exception as error:  # classes whose defaults they refuse themselves
             yield Row(kind, name, None, None, f"no defaults: {type(error).__name__}: {error}"[:110])
             continue
         values = config.to_dict()
         ours, why = read(values, kind)
         try:
-            yield Row(kind, name, ours, build(config, name), why)
+            yield Row(kind, name, ours, build(config, name), why, values)
         except Exception as error:
             yield Row(
                 kind,
@@ -155,6 +170,19 @@ def defaults() -> Iterator[Row]:
             )
 
 
+def write(file: Path, rows: list[Row]) -> None:
+    """Keep the configs that agree, a line each."""
+    lines = []
+    for row in rows:
+        if row.agrees and row.config is not None and not isinstance(row.config.get("text_config"), dict):
+            kept = {k: v for k, v in row.config.items() if k not in HARMLESS or k in _TOLD}
+            few = {k: v for k, v in kept.items() if v is not None}
+            kept = few if read(few, row.model)[0] == row.ours else kept
+            one = {"class": row.name, "params": row.ours, "config": kept}
+            lines.append(f"{json.dumps(row.model)}: {json.dumps(one)}")
+    file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def main() -> int:
     """Print the table and how many agree; 1 where a count that can be compared differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -163,6 +191,7 @@ def main() -> int:
         "--defaults", action="store_true", help="every causal class, as its configuration class makes it"
     )
     parser.add_argument("--differing", action="store_true", help="only what differs or cannot be compared")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="keep the configs that agree, and their counts")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     try:
@@ -181,9 +210,9 @@ def main() -> int:
     known = sum(row.ours is not None for row in rows)
     both = [row for row in rows if row.ours is not None and row.theirs]
     equal = sum(row.agrees for row in both)
-    print(
-        f"transformers {transformers.__version__}: {len(rows)} configs, {known} read, {len(both)} compared, {equal} equal"
-    )
+    print(f"transformers {transformers.__version__}: {len(rows)} configs, {known} read; {equal} of {len(both)} equal")
+    if given.write:
+        write(given.write, both)
     return 0 if equal == len(both) else 1
 
 

@@ -42,7 +42,8 @@ class Fields:
         self.values = values
         self.file = file
         self.inside = f"{inside}." if inside else ""
-        self._asked: set[str] = set()
+        self._known: set[str] = set()
+        self._missed: set[str] = set()
 
     def fail(self, key: str, problem: str) -> NoReturn:
         """Refuse the file because of one field."""
@@ -50,12 +51,16 @@ class Fields:
 
     def get(self, *keys: str) -> Any:
         """The first of `keys` that is there and not null, else None."""
-        self._asked.update(keys)
-        return next((self.values[key] for key in keys if self.values.get(key) is not None), None)
+        self._known.update(keys)
+        found = next((key for key in keys if self.values.get(key) is not None), None)
+        # What is there under one name is not missed under another.
+        self._missed.update(() if found else keys)
+        return None if found is None else self.values[found]
 
     def has(self, key: str) -> bool:
         """Whether the field is there, even as null."""
-        self._asked.add(key)
+        self._known.add(key)
+        self._missed.add(key)
         return key in self.values
 
     def integer(self, *keys: str, default: int | None = None, low: int = 1, limit: str = "width") -> int:
@@ -151,8 +156,7 @@ class Fields:
         self.near_misses(family)
         for key in self._unknown():
             if speaks_of_size(key, self.values[key]):
-                absent = sorted(self._asked - self.values.keys())
-                near = difflib.get_close_matches(key, absent, n=1, cutoff=0.7)
+                near = difflib.get_close_matches(key, sorted(self._missed - self.values.keys()), n=1, cutoff=0.7)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 self.fail(
                     key, f"found {_shown(self.values[key])}, which roofline does not know how to read in {family}{hint}"
@@ -160,22 +164,19 @@ class Fields:
 
     def near_misses(self, family: str = "this model family") -> None:
         """Refuse a misspelt field: see :meth:`finish`."""
-        unknown = self._unknown()
-        for key in sorted(self._asked - self.values.keys()):
-            cutoff = 0.8 if len(key) > 8 else 0.7
-            for near in difflib.get_close_matches(key, unknown, n=1, cutoff=cutoff):
-                self.fail(near, f"is not a field of {family}; did you mean {key!r}?")
+        unknown = {_spelt(key): key for key in self._unknown()}
+        for key in sorted(self._missed - self.values.keys()):
+            spelt = _spelt(key)
+            cutoff = 0.8 if len(spelt) > 8 else 0.7
+            for near in difflib.get_close_matches(spelt, unknown, n=1, cutoff=cutoff):
+                self.fail(unknown[near], f"is not a field of {family}; did you mean {key!r}?")
 
     def _unknown(self) -> list[str]:
         """Fields that nobody asked for, and that are not known to change nothing."""
-        return [
-            key
-            for key in self.values
-            if key not in self._asked and not key.startswith("_") and not changes_nothing(key)
-        ]
+        return [key for key in self.values if key not in self._known and not changes_nothing(key)]
 
     def _missing(self, key: str, expected: str) -> NoReturn:
-        near = closest(key, [k for k in self.values if k not in self._asked], 1)
+        near = closest(key, [k for k in self.values if k not in self._known], 1)
         self.fail(key, f"is missing, {expected}" + (f"; did you mean {key!r} by {near[0]!r}?" if near else ""))
 
 
@@ -204,6 +205,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadModel(file, f"holds {_shown(value)}, expected a JSON object such as a config.json")
     return value
+
+
+def _spelt(key: str) -> str:
+    """A field's name without what people write in more ways than one: capitals, dashes and underscores."""
+    return key.casefold().replace("-", "").replace("_", "")
 
 
 def _is_whole(value: Any) -> bool:

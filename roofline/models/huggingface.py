@@ -101,6 +101,8 @@ def read(config: dict[str, Any], name: str = "model", file: str = "config.json")
     )
     about.finish("what roofline adds")
     body.finish(told.family)
+    if body is not top:
+        top.near_misses(told.family)
     return model
 
 
@@ -133,7 +135,8 @@ def _left_out(body: Fields, top: Fields) -> Iterator[str]:
         for fields in dict.fromkeys((top, body)):
             if fields.get(key):
                 yield f"{what} ({fields.inside}{key}): its parameters, memory and time are not counted"
-    body.get("mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types", "mtp_mlp_layer_types")
+    body.get(*_FURTHER_TOKENS, "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types")
+    body.get("mtp_mlp_layer_types")
     for key in _FURTHER_TOKENS:
         count = body.get(key)
         if isinstance(count, int) and count:

@@ -10,6 +10,8 @@ import re
 from typing import Any
 
 _NAMES = """
+    _attn_implementation _attn_implementation_autoset _commit_hash _experts_implementation _flash_attn_2_enabled
+    _name_or_path _roofline
     activation activation_dropout activation_function add_cross_attention afn architectures asm attention_dropout
     attention_in_multiplier attention_multiplier attention_out_multiplier attention_probs_dropout_prob
     attention_softmax_in_fp32 attn_logit_softcapping attn_pdrop attn_scale attn_temperature_tuning auto_map
