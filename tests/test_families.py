@@ -137,7 +137,7 @@ def test_a_near_miss_is_refused_with_the_right_name(changes: dict[str, Any], say
         ({"architectures": ["MistralForCausalLMEagle3"], "model_type": "mistral"}, "draft heads"),
         ({"model_type": "lamma", "architectures": None}, "found 'lamma', .*did you mean 'llama'"),
         # Helium is near in name, and its reader takes no experts.
-        ({"model_type": "heliumm", "architectures": None, "num_experts": 4}, 
+        ({"model_type": "heliumm", "architectures": None, "num_experts": 4},
          r"found 'heliumm', expected one of the \d+ that roofline reads, such as [a-z0-9_, ]+$"),
     ],
 )  # fmt: skip
