@@ -23,6 +23,7 @@ import numpy as np
 from roofline.base import cpus
 from roofline.estimates import grids
 from roofline.estimates.grids import Part
+from roofline.estimates.programs import Program
 from roofline.kernels import _jit, _loops, sums
 
 #: Points from which on more than one thread is worth starting; below, whoever asks may run threads of its own.
@@ -114,15 +115,18 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
     codes = np.empty(shape, np.uint8)
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
     others = np.empty((extras, *shape))
-    flat = [array.reshape(-1) for array in (lower, time, upper, codes)]
-    finish = _jit.step(sums.finish) if _jit.worth_compiling(sums.finish, "step", lower.size) else _finish_plainly
+    flat: list[Any] = [array.reshape(-1) for array in (lower, time, upper, codes)]
+    finish: Callable[..., None] = _finish_plainly
+    if _jit.worth_compiling(sums.finish, "step", lower.size):
+        finish, flat = _jit.step(sums.finish), [array.ctypes.data for array in flat]
     factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
     factors = whole.place(scale)
 
     def fill(part: Part) -> None:
-        scratch, found = whole.summed(part, start)
+        rows, found = whole.summed(part, start)
+        scratch = rows.reshape(-1) if finish is _finish_plainly else _SCRATCH.address
         first = sum(axis.start * step for axis, step in zip(part, lower.strides, strict=True)) // lower.itemsize
-        finish(scratch, factor, factors, int(merged), flat[0], flat[1], flat[2], flat[3], first, found[0].size)
+        finish(scratch, factor, factors, int(merged), *flat, first, found[0].size)
         if by_bound:
             times[(slice(None), *part)] = found[3:_TIMES] * (
                 scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
@@ -184,11 +188,13 @@ class _Scratch(threading.local):
     """A thread's own scratch, kept from block to block and from phase to phase."""
 
     flat = np.empty(0)
+    address = 0
 
     def rows(self, count: int) -> np.ndarray:
         """At least so many rows of points; what they hold is left over from before."""
         if self.flat.size < count * _loops.ROW:
             self.flat = np.zeros(count * _loops.ROW)
+            self.address = self.flat.ctypes.data
         return self.flat.reshape(-1, _loops.ROW)
 
 
@@ -200,7 +206,7 @@ class _Plan(NamedTuple):
 
     job: Job
     loop: Any  # compiled, or None
-    adds: bool  # whether that adds up the costs
+    adds: bool  # whether that adds up the costs: then as one of a program
     alone: list[Any]  # the arguments that are no columns
     numbers: np.ndarray  # the same as numbers
     varied: list[int]  # which of them are arrays after all
@@ -220,13 +226,16 @@ class _Group:
         self.first = _loops.FREE + extras  # row of the first column
         self.columns: list[np.ndarray] = []
         alone = np.broadcast_shapes(*(a.shape for job in jobs for a in job.alone if isinstance(a, np.ndarray)))
-        apart = next((i for i, n in enumerate(alone[::-1]) if n > 1), len(shape))
-        self.inner = math.prod(shape[len(shape) - apart :])  # points in a row along which only columns vary
+        self.apart = next((i for i, n in enumerate(alone[::-1]) if n > 1), len(shape))
+        self.inner = math.prod(shape[len(shape) - self.apart :])  # points in a row along which only columns vary
         self._known: dict[int, int] = {}
         size = math.prod(shape)
-        self.plans = [self._plan(job, size) for job in jobs]
-        compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
-        self.add = _jit.step(sums.add) if compiled else _add_plainly
+        plans = [self._plan(job, size) for job in jobs]
+        together = [plan for plan in plans if plan.adds and plan.loop is not None]
+        self.program = Program(together, self.place) if together else None
+        self.plans = [plan for plan in plans if not (plan.adds and plan.loop is not None)]
+        self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
+        self.add = _jit.step(sums.add) if self.compiled else _add_plainly
 
     def place(self, value: Any) -> int:
         """Row of the scratch that an array is copied to, -1 for a number."""
@@ -241,8 +250,8 @@ class _Group:
         columns = [a for a, own in zip(job.arguments, _jit.are_columns(job.function), strict=True) if own]
         alone = job.alone
         varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
-        vectors = not varied or self.inner >= LONG or size == 1
         form = "summed" if self.sums and not job.extras else "block"
+        vectors = form == "summed" or not varied or self.inner >= LONG or size == 1
         return _Plan(
             job=job,
             loop=_jit.block(job.function, form, size) if vectors else None,
@@ -258,26 +267,29 @@ class _Group:
 
     def parts(self) -> list[Part]:
         """The grid in blocks, along each of which only columns vary where such rows of points are long."""
-        most = min(_loops.POINTS, self.inner) if self.inner >= LONG else _loops.POINTS
+        most = min(_loops.POINTS, self.inner) if self.plans and self.inner >= LONG else _loops.POINTS
         return list(grids.parts(self.shape, most))
 
     def summed(self, part: Part, start: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of all operators on a part, from what others begin with: as the flat scratch, and [sum, *shape]."""
+        """The sums of all operators on a part, from what others begin with: rows of the scratch, and [sum, *shape]."""
         rows, shape, size = self._begin(part)
-        flat = rows.reshape(-1)
+        flat = _SCRATCH.address if self.compiled else rows.reshape(-1)
         found = rows[_loops.SUMS : self.first, :size].reshape(-1, *shape)
         found[...] = 0.0 if not start else start[0][(slice(None), *grids.place(start[0][0], part))]
         for values in start[1:]:
             found += values[(slice(None), *grids.place(values[0], part))]
+        if self.program is not None:
+            length = math.prod(shape[len(shape) - self.apart :])
+            self.program.run(_SCRATCH.address, size // length, length)
         for plan in self.plans:
-            if not self._cost(part, plan, rows, shape, size):
-                self.add(flat, plan.times, plan.times_place, size)
+            self._cost(part, plan, rows, shape, size)
+            self.add(flat, plan.times, plan.times_place, size)
             if plan.job.extras:
                 cost = rows[_COSTS, :size].reshape(-1, *shape)
                 times = plan.times if plan.times_place < 0 else rows[plan.times_place, :size].reshape(shape)
                 for row, extra in plan.job.extras:
                     found[_TIMES + row] += times * extra(cost, self._at(part))
-        return flat, found
+        return rows, found
 
     def only(self, part: Part) -> np.ndarray:
         """The quantities of the only operator on a part, [quantity, *shape]."""
@@ -285,8 +297,8 @@ class _Group:
         self._cost(part, self.plans[0], rows, shape, size)
         return rows[_COSTS, :size].reshape(-1, *shape)
 
-    def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> bool:
-        """Leave the cost of an operator in the scratch, or add it up there: then True."""
+    def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> None:
+        """Leave the cost of an operator in the scratch."""
         numbers, alike, figures = plan.numbers, True, []
         if plan.varied:
             figures = [plan.alone[i][grids.place(plan.alone[i], part)] for i in plan.varied]
@@ -295,8 +307,9 @@ class _Group:
                 numbers = numbers.copy()
                 numbers[plan.varied] = [figure.item() for figure in figures]
         if plan.loop is not None and alike:
-            plan.loop(rows.reshape(-1), numbers, plan.values, plan.places, plan.times, plan.times_place, size)
-            return plan.adds
+            tables = (table.ctypes.data for table in (numbers, plan.values, plan.places))
+            plan.loop(_SCRATCH.address, *tables, plan.times, plan.times_place, size)
+            return
         others: list[Any] = numbers.tolist()
         if not alike:
             for i, figure in zip(plan.varied, figures, strict=True):
@@ -308,7 +321,6 @@ class _Group:
         sources = [columns if own else others for own in _jit.are_columns(plan.job.function)]
         run = _jit.plainly if alike else _jit.evaluate
         rows[_COSTS, :size] = run(plan.job.function, [source.pop(0) for source in sources], size)
-        return False
 
     def _begin(self, part: Part) -> tuple[np.ndarray, tuple[int, ...], int]:
         """The scratch with all columns of a part, the part's shape and its size."""

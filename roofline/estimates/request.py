@@ -20,6 +20,7 @@ from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
 from roofline.work.sizes import MOST_SKEW
 
+
 class RequestOptions(TermOptions, total=False):
     """What any question about a language model takes; :func:`roofline.estimate` says what each is."""
 

@@ -9,8 +9,8 @@ and give what is left to the KV cache. The three in use differ in what the share
 - *SGLang* takes ``mem_fraction_static`` of what is free before the weights come. Passes live in the rest;
 - *TensorRT-LLM* takes ``free_gpu_memory_fraction`` of what the model and one pass of it leave free.
 
-The figures are those of the stack that the chip is on (``[stack.vllm.serving]`` in the family's file or the chip's own);
-a chip on none, or on its plain figures, sets nothing aside but the pass that was asked for.
+The figures are those of the stack that the chip is on (``[stack.vllm.serving]`` in the family's file or the chip's
+own); a chip on none, or on its plain figures, sets nothing aside but the pass that was asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from roofline.work import parallel
 from roofline.work.op import wide
 from roofline.work.parallel import Plan
 
-#: Share of the main memory that the model may fill where no engine says otherwise: the usual default of serving engines.
+#: Share of the main memory that the model may fill where no engine says otherwise: serving engines' usual default.
 USABLE_MEMORY = 0.9
 
 
@@ -100,13 +100,15 @@ def usable_share(chip: Chip, plan: Plan) -> Numeric:
     if kept is None:
         return USABLE_MEMORY
     chips = plan.tp * plan.pp
-    kept = kept + chip.get("serving.kept_token", 0.0) * _limit(chip, "tokens") + chip.get("serving.kept_chip", 0.0) * chips
+    kept = (
+        kept + chip.get("serving.kept_token", 0.0) * _limit(chip, "tokens") + chip.get("serving.kept_chip", 0.0) * chips
+    )
     capacity = chip.level(chip.main_level, "capacity")
     share = 1.0 - kept / capacity
     if anywhere(share <= 0):
         raise BadWorkload(
-            f"usable_memory: {chip.stack} keeps {text(float(np.max(kept)), 'B')} of the {text(float(np.min(capacity)), 'B')} "
-            f"of {chip.name} free unless told; say how much it may take"
+            f"usable_memory: {chip.stack} keeps {text(float(np.max(kept)), 'B')} of the "
+            f"{text(float(np.min(capacity)), 'B')} of {chip.name} free unless told; say how much it may take"
         )
     return share  # type: ignore[no-any-return]
 
@@ -154,7 +156,7 @@ def _expert_buffers(model: LanguageModel, plan: Plan, tokens: Numeric, dtype: st
     One is as wide as the hidden state or the product, whichever is wider, the other as that or gate and up side by
     side. Kernels of fp4 experts have buffers of their own kind, which are not counted.
     """
-    if model.stored_dtype("expert", dtype, weight_dtype) == "fp4":
+    if _expert_width(model, dtype, weight_dtype) < 1:
         return 0.0
     most: Numeric = 0.0
     for group in model.layers:
@@ -165,16 +167,24 @@ def _expert_buffers(model: LanguageModel, plan: Plan, tokens: Numeric, dtype: st
     return tokens * most * dtype_bytes(wide(dtype))
 
 
+def _expert_width(model: LanguageModel, dtype: str, weight_dtype: str | None) -> float:
+    """Bytes that a weight of a routed expert takes, scales included; 0 where there are no experts."""
+    return max(
+        (model.bytes_per_weight(w, dtype, weight_dtype) for w in model.weights if w.storage == "expert"), default=0
+    )
+
+
 def _padding(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str | None, multiple: Numeric) -> Numeric:
     """Bytes by which kernels of fp4 experts fill up their width, where it is no multiple of what they take."""
-    if model.stored_dtype("expert", dtype, weight_dtype) != "fp4":
+    width = _expert_width(model, dtype, weight_dtype)
+    if not 0 < width < 1:
         return 0.0
     widths = {group.feed_forward.inter for group in model.layers if isinstance(group.feed_forward, Experts)}
     if not widths:
         return 0.0
     inter = max(widths) / plan.moe_tp
     filled = ceil_div(inter, multiple) * multiple / inter - 1.0
-    experts = sum(w.elements * w.count for w in model.weights if w.storage == "expert") * dtype_bytes("fp4")
+    experts = sum(w.elements * w.count for w in model.weights if w.storage == "expert") * width
     share = ceil_div(model.num_layers, plan.pp) / model.num_layers / maximum(plan.tp, plan.ep)
     return experts * share * filled  # type: ignore[no-any-return]
 

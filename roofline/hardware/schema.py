@@ -297,7 +297,9 @@ class Serving(_Table):
     context: Capacity | None = Field(default=None, description="Context, libraries and their buffers, as it counts.")
     communication: Capacity | None = Field(default=None, description="Buffers of collectives, with tp above 1.")
     graph_layer: Capacity | None = Field(default=None, description="CUDA graphs, for each layer, if it counts them.")
-    large: Capacity | None = Field(default=None, description="Main memory from which the limits are not the small ones.")
+    large: Capacity | None = Field(
+        default=None, description="Main memory from which the limits are not the small ones."
+    )
     tokens: Figure | None = Field(default=None, description="Most tokens of a pass.")
     small_tokens: Figure | None = None
     sequences: Figure | None = Field(default=None, description="Most sequences of a pass.")
@@ -425,5 +427,8 @@ def parameter_schema(name: str) -> type[Figure]:
 
 
 _ENDINGS: dict[str, type[Figure]] = {
-    "_s": Duration, "_fraction": Fraction, "_Bps": Bandwidth, "_bytes": Capacity,
-}  # fmt: skip
+    "_s": Duration,
+    "_fraction": Fraction,
+    "_Bps": Bandwidth,
+    "_bytes": Capacity,
+}

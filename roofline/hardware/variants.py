@@ -109,11 +109,11 @@ def releases(name: str, known: Collection[str]) -> list[str]:
         The stacks that there are.
     """
     match = re.fullmatch(r"([a-z]+)[\s_=-]+v?(\d+(?:[._]\d+)*)", name.lower())
-    if name in known and match is None or match is None or match[1] not in known:
+    if (name in known and match is None) or match is None or match[1] not in known:
         return [name]
     asked = _version(match[2])
-    dated = {_version(rest): one for one in known if (rest := one.removeprefix(f"{match[1]}_")) != one and rest[0].isdigit()
-             and re.fullmatch(r"[\d_]+", rest)}  # fmt: skip
+    releases = (re.fullmatch(rf"{match[1]}_(\d[\d_]*)", one) for one in known)
+    dated = {_version(found[1]): found[0] for found in releases if found}
     before = [version for version in dated if version <= asked]
     return [match[1], dated[max(before)]] if before else [name]
 

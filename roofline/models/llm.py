@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from roofline.base import numeric
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
+from roofline.models.checkpoint.stored import NOTHING_QUANTISED, Checkpoint, Mix
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
 from roofline.models.mixers import Mixer, Span
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.sizes import mean
-from roofline.work.splittable import Block, Heads
+from roofline.work.splittable import Block, Heads, WeightGroup
 from roofline.work.workload import Workload
+
+#: Operators that are not called like the weights that they read.
+_READERS = {"qkv_a_proj": "q_a_proj", "q_absorb": "kv_b_proj", "v_absorb": "kv_b_proj"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,10 @@ class LanguageModel:
         one half has half as many, at least 1.
     lm_head_bias : bool
         Whether the output projection adds a bias.
-    dtype : str
-        Of the checkpoint's matrix arithmetic.
-    weight_dtype, expert_dtype : str
-        Of the linear layers' and the routed experts' weights in the checkpoint.
-    wide_attention : bool
-        Whether the checkpoint leaves the attention projections in 16 bits where it quantises the rest.
+    checkpoint : Checkpoint
+        How each part of its weights is stored.
+    file_bytes : int, optional
+        What the weights' own files say that all tensors take; None where they do not lie beside the configuration.
     max_positions : int
         The longest context that the model was made for, in tokens.
     title, source : str
@@ -92,10 +94,8 @@ class LanguageModel:
     norm: str = "rms_norm"
     norms_per_layer: int = 2
     lm_head_bias: bool = False
-    dtype: str = "bf16"
-    weight_dtype: str = "bf16"
-    expert_dtype: str = "bf16"
-    wide_attention: bool = False
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    file_bytes: int | None = None
     max_positions: int = 0
     title: str = ""
     source: str = ""
@@ -192,6 +192,9 @@ class LanguageModel:
             "KV cache bytes a token (16 bits)": self.kv_bytes_per_token("bf16"),
             "checkpoint dtypes": f"{self.dtype} arithmetic, {self.weight_dtype} weights"
             + (f", {self.expert_dtype} experts" if routed else ""),
+            "quantisation": self.checkpoint.scheme,
+            "weights bytes": round(self.stored_bytes),
+            "bytes of the files beside": self.file_bytes or "",
             "longest context": self.max_positions,
             "source": self.source,
         }
@@ -224,27 +227,62 @@ class LanguageModel:
         """Parameters that one token uses: all but the routed experts it does not go to; embeddings included."""
         return sum(w.elements * w.count * w.active for w in self.weights)
 
-    def stored_dtype(self, storage: str, dtype: str, weight_dtype: str | None = None) -> str:
-        """The dtype in which weights lie in memory.
+    @property
+    def dtype(self) -> str:
+        """The dtype that the checkpoint's matrix arithmetic was made for."""
+        return self.checkpoint.narrowest()
+
+    @property
+    def weight_dtype(self) -> str:
+        """The dtype in which the checkpoint stores most of the weights of its linear layers, routed experts apart."""
+        return self._usual_dtype("linear", "attention")
+
+    @property
+    def expert_dtype(self) -> str:
+        """The dtype in which the checkpoint stores most of its routed experts."""
+        return self._usual_dtype("expert")
+
+    def _usual_dtype(self, *kinds: str) -> str:
+        sizes: Counter[str] = Counter()
+        for w in self.weights:
+            if w.storage in kinds:
+                for stored, share in self.checkpoint.mix(w.name, w.storage):
+                    sizes[stored.dtype or self.checkpoint.wide] += share * w.elements * w.count
+        return sizes.most_common(1)[0][0] if sizes else self.checkpoint.wide
+
+    @cached_property
+    def stored_bytes(self) -> float:
+        """Bytes of all weights as the checkpoint stores them, scales and zero points included."""
+        return sum(w.elements * w.count * self.bytes_per_weight(w, self.checkpoint.wide) for w in self.weights)
+
+    def bytes_per_weight(self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None) -> float:
+        """Bytes that one of these weights takes in memory, its share of scales and zero points included.
 
         Parameters
         ----------
-        storage : str
-            ``"linear"``, ``"attention"``, ``"expert"`` or ``"wide"``; see :class:`~roofline.models.forward.Weights`.
+        weights : Weights
+            A group of :attr:`weights`.
         dtype : str
             Of the arithmetic.
         weight_dtype : str, optional
-            What the user asked for. Default: `dtype`, or the checkpoint's own where that is quantised and narrower
-            (running gpt-oss in bf16 does not widen its fp4 experts; running Llama in fp64 widens all of it).
+            What the user asked for, which all weights but norms, routers, embeddings and the output projection take.
+            Default: `dtype`, or the checkpoint's own where that is quantised and narrower (running gpt-oss in bf16
+            does not widen its fp4 experts; running Llama in fp64 widens all of it).
         """
-        dtype, asked = dtype_name(dtype), None if weight_dtype is None else dtype_name(weight_dtype)
-        if storage == "wide" or (storage == "attention" and self.wide_attention and asked is None):
-            wide = op.wide(dtype)
-            return asked if asked and dtype_bytes(asked) > dtype_bytes(wide) else wide
-        if asked:
-            return asked
-        own = self.expert_dtype if storage == "expert" else self.weight_dtype
-        return own if op.wide(own) != own and dtype_bytes(own) < dtype_bytes(dtype) else dtype
+        dtype = dtype_name(dtype)
+        if weight_dtype is not None:
+            asked = dtype_name(weight_dtype)
+            return dtype_bytes(self._unquantised(dtype, asked) if weights.storage == "wide" else asked)
+        mix = self.checkpoint.mix(weights.name, weights.storage)
+        if weights.storage == "wide" and mix is NOTHING_QUANTISED:
+            return dtype_bytes(op.wide(dtype))
+        return sum(share * self.checkpoint.bytes_per_weight(stored, dtype) for stored, share in mix)
+
+    @staticmethod
+    def _unquantised(dtype: str, asked: str | None) -> str:
+        """The dtype of what is kept in at least 16 bits, in no less than the arithmetic has."""
+        wide = op.wide(dtype)
+        return asked if asked and dtype_bytes(asked) > dtype_bytes(wide) else wide
 
     def kv_bytes_per_token(self, kv_dtype: str = "bf16") -> float:
         """Bytes of KV cache that one more token takes while it is inside every layer's window.
@@ -338,6 +376,7 @@ class LanguageModel:
         sizes = mean(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
         batch, q_len, kv_len, steps = sizes.values()
         dtype = dtype_name(dtype or self.dtype)
+        asked = None if weight_dtype is None else dtype_name(weight_dtype)
         run = Pass(
             batch=batch,
             q_len=q_len,
@@ -345,9 +384,8 @@ class LanguageModel:
             steps=steps,
             causal=causal,
             dtype=dtype,
-            weight_dtype=self.stored_dtype("linear", dtype, weight_dtype),
-            expert_dtype=self.stored_dtype("expert", dtype, weight_dtype),
-            unquantised_dtype=self.stored_dtype("wide", dtype, weight_dtype),
+            weight_dtype=asked or dtype,
+            unquantised_dtype=self._unquantised(dtype, asked),
             kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
         )
         m, hidden, wide = run.tokens, self.hidden, run.wide
@@ -358,11 +396,8 @@ class LanguageModel:
             ),
             norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count),
         ]
-        attending = run
-        if self.wide_attention and weight_dtype is None:
-            attending = replace(run, dtype=wide, weight_dtype=self.stored_dtype("attention", dtype))
         for mixer, spans in self._mixers.items():
-            ops += mixer.ops(attending, hidden, spans)
+            ops += mixer.ops(run, hidden, spans)
         halves = sum(group.count * len(group.blocks) for group in self.layers)
         ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=halves))
         for feed_forward, count in self._feed_forwards.items():
@@ -382,4 +417,30 @@ class LanguageModel:
             ),
             op.sampling(rows=scored, cols=self.vocab, dtype=wide, scope="model"),
         ]
+        if asked is None and self.checkpoint.quantised:
+            ops = [part for one in ops for part in self._as_stored(one, dtype)]
         return Workload(tuple(ops))
+
+    def _as_stored(self, one: Op, dtype: str) -> list[Op]:
+        """A product as it runs on weights that are stored as the checkpoint has them; several where layers differ."""
+        mix = self._mixes.get(one.name)
+        if mix is None or one.kind not in ("gemm", "moe"):
+            return [one]
+        pieces = []
+        for stored, share in mix:
+            args = one.args | {"weight_width": self.checkpoint.bytes_per_weight(stored, dtype)}
+            compute = one.dtype
+            if compute == dtype:  # what is wide by design stays so: latent attention's products with absorbed weights
+                compute = self.checkpoint.arithmetic(stored, dtype)
+                args |= {"width": dtype_bytes(compute), "quantize": float(dtype_bytes(compute) <= 1)}
+            piece = replace(one, dtype=compute, args=args)
+            pieces.append(piece if share == 1 else piece.times(share))
+        return pieces
+
+    @cached_property
+    def _mixes(self) -> dict[str, Mix]:
+        """How the weights of each operator are stored, by its name."""
+        found = {w.name: self.checkpoint.mix(w.name, w.storage) for w in self.weights}
+        by_name = {name: mix for name, mix in found.items() if mix is not NOTHING_QUANTISED}
+        by_name |= {w.name: NOTHING_QUANTISED for w in self.weights if w.storage != "wide" and w.name not in by_name}
+        return by_name | {reader: by_name[part] for reader, part in _READERS.items() if part in by_name}

@@ -165,7 +165,9 @@ class ServingEstimate(TokensPowered, Estimate):
     def kv_tokens(self) -> Numeric:
         """Tokens that the KV cache of one replica has room for, as its engine counts them when it starts."""
         r = self.request
-        return setaside.kv_tokens(self.model, self.chip, r.plan, self._resident[0].room_bytes, r.kv_dtype or wide(r.dtype))
+        return setaside.kv_tokens(
+            self.model, self.chip, r.plan, self._resident[0].room_bytes, r.kv_dtype or wide(r.dtype)
+        )
 
     @property
     def fits(self) -> Truth:

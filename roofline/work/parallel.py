@@ -277,7 +277,7 @@ def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | 
     ends: dict[str, Numeric] = {"token_embedding": 0, "lm_head": 0, "": 0}
     for w in model.weights:
         share = 1 / numeric.maximum(plan.tp, plan.ep) if w.shard == "experts" else kept(w.shard, plan.tp)
-        size = w.elements * w.count * dtype_bytes(model.stored_dtype(w.storage, dtype, weight_dtype)) * share
+        size = w.elements * w.count * model.bytes_per_weight(w, dtype, weight_dtype) * share
         if w.scope == "layer":
             in_layers = in_layers + size
         else:

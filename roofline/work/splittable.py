@@ -84,8 +84,8 @@ class Splittable(Protocol):
     @property
     def weights(self) -> Sequence[WeightGroup]: ...
 
-    def stored_dtype(self, storage: str, dtype: str, weight_dtype: str | None = None) -> str:
-        """The dtype in which weights of one kind of storage lie in memory."""
+    def bytes_per_weight(self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None) -> float:
+        """Bytes that one of some weights takes in memory, scales included."""
 
     def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16", tp: Numeric = 1) -> Numeric:
         """Bytes of KV cache of `batch` sequences of `context` tokens on one of `tp` chips, all layers on it."""
