@@ -44,10 +44,12 @@ class Text(NamedTuple):
 def text(
     function: Callable[..., Any], form: str, columns: tuple[str, ...], block_form: Callable[..., Any] | None
 ) -> Text:
-    """The loop of a form around a function: ``points``, ``block``, ``summed`` or ``step``."""
+    """The loop of a form around a function: ``points``, ``rows``, ``block``, ``summed`` or ``step``."""
     name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_{form}"
     if form == "points":
         return _points(function, name)
+    if form == "rows":
+        return _rows(function, name)
     if form == "step":
         return _step(function, name)
     return _block(function, name, columns, block_form, form == "summed")
@@ -75,6 +77,26 @@ def _points(function: Callable[..., Any], name: str) -> Text:
         return (float64[:, ::1], int64[::1], *[float64[::1]] * count)
 
     return Text(name, source, signature, False, "points")
+
+
+def _rows(function: Callable[..., Any], name: str) -> Text:
+    """Arguments and costs lie side by side, call after call, in two flat arrays: `first` and `place` are the first."""
+    count, costs = len(inspect.signature(function).parameters), len(Quantities._fields)
+    arguments = ", ".join(f"table[at + {i}]" for i in range(count))
+    source = (
+        f"def {name}(table, first, out, place, size):\n"
+        f"    for p in range(size):\n"
+        f"        at, to = first + {count} * p, place + {costs} * p\n"
+        f"        cost = {function.__name__}({arguments})\n"
+        f"{_stores('out[to + {}]')}"
+    )
+
+    def signature() -> tuple[Any, ...]:
+        from numba import float64, int64
+
+        return (float64[::1], int64, float64[::1], int64, int64)
+
+    return Text(name, source, signature, False, "rows")
 
 
 def _block(

@@ -128,11 +128,16 @@ def bound_of(cost: tuple[Any, ...], chip: Chip) -> Any:
     """The name of the resource that is busy longest, or an array of them."""
     if isinstance(cost[_TIME], np.ndarray):
         return np.array(bound_names(chip))[np.argmax(blocks.busy(cost), axis=0)]
-    busy = cost[_BUSY]
+    return bound_names(chip)[leading(cost)]
+
+
+def leading(cost: tuple[float, ...]) -> int:
+    """The place in :func:`bound_names` of what a cost of plain numbers is busy with longest."""
+    compute, memory, cache, network, overhead = cost[_BUSY]
     if not cost[_FLOPS] + cost[_VECTOR_FLOPS]:  # as in `blocks.busy`
-        compute, memory, cache, network, overhead = busy
-        busy = 0.0, memory, cache, network, (overhead + compute) or INSTANT
-    return bound_names(chip)[busy.index(max(busy))]
+        compute, overhead = 0.0, (overhead + compute) or INSTANT
+    busy = compute, memory, cache, network, overhead
+    return busy.index(max(busy))
 
 
 def naive_parts(

@@ -13,7 +13,7 @@ from roofline.base.errors import BadWorkload, UnknownName
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.base.numeric import Numeric, broadcastable
 from roofline.catalog.load import Model
-from roofline.estimates import grids, questions
+from roofline.estimates import grids, inference, questions, replays
 from roofline.estimates.inference import Phase
 from roofline.estimates.power import Powered
 from roofline.estimates.request import Request
@@ -21,6 +21,7 @@ from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
 from roofline.hardware.ranges import is_power_or_price
 from roofline.hardware.uncertainty import SAMPLES
+from roofline.work.workload import Workload
 
 #: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
 MOST_VALUES, MOST_BYTES = 2**20, 2**28
@@ -35,6 +36,10 @@ class Estimate(Powered):
 
     #: The headline figures and their units.
     FIGURES: ClassVar[dict[str, str]] = {}
+
+    #: What :attr:`phases` are called, and the sizes of the request that change no operator, only what it is called with.
+    PHASES: ClassVar[tuple[str, ...]] = ()
+    NUMBERS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: Model, chip: Chip, request: Request) -> None:
         self.model = model
@@ -60,6 +65,26 @@ class Estimate(Powered):
     def phases(self) -> tuple[Phase, ...]:
         """What the estimate is made of."""
         raise NotImplementedError
+
+    def work(self, phase: str) -> tuple[Workload, Numeric]:
+        """The operators of one of :attr:`PHASES`, as an engine runs them on one chip, and its `scale`."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _kind(self) -> replays.Kind | None:
+        """What estimates have in common that differ from this one in sizes alone; None for one of arrays."""
+        return replays.kind_of(self)
+
+    @functools.cached_property
+    def _known(self) -> dict[str, Phase]:
+        """The phases as far as estimates of the same kind say how they are made."""
+        return {} if self._kind is None else self._kind.phases(self)
+
+    def _phase(self, name: str) -> Phase:
+        if name in self._known:
+            return self._known[name]
+        operators, scale = self.work(name)
+        return inference.run(operators, self.chip, scale)
 
     def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Any]:
         """The headline figures with model error: `factors` are samples of exp(z) for standard normal z."""

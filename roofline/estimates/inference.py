@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from roofline.base.errors import RooflineError
 from roofline.base.face import NUMBER, Kind, takes
-from roofline.base.numeric import MOST, anywhere, broadcastable, everywhere
+from roofline.base.numeric import MOST, broadcastable, everywhere
 from roofline.catalog.load import CHIP, as_chip
 from roofline.estimates import blocks
 from roofline.estimates.costing import (
@@ -24,10 +24,10 @@ from roofline.estimates.costing import (
     Cost,
     bind,
     bound_names,
-    bound_of,
     cost,
     evaluate_op,
     job,
+    leading,
     naive_parts,
     names_of,
     op_spread,
@@ -107,8 +107,6 @@ class Phase:
 
     Attributes
     ----------
-    workload : Workload
-        The operators that one chip runs.
     chip : Chip
     scale : float or array
         Time of the phase over the time of the operators, for a pipeline that fills and drains; else 1.
@@ -128,7 +126,32 @@ class Phase:
         if plain is None:
             self._refuse_what_does_not_broadcast()
         else:
-            self.costs = plain
+            self._ops, self._counts, self.costs = workload.ops, [op.count for op in workload], plain
+
+    @classmethod
+    def of(
+        cls,
+        make: Callable[[], Workload],
+        chip: Chip,
+        scale: float,
+        ops: Sequence[Op],
+        counts: Sequence[float],
+        costs: list[tuple[Any, ...]],
+    ) -> Self:
+        """A phase of plain numbers whose costs are known: of each of `ops` once, which runs so many times.
+
+        `make` gives the workload, which few ask for. Of `ops` only the names and classes are looked at.
+        """
+        phase = cls.__new__(cls)
+        phase._make, phase.chip, phase.scale, phase.also = make, chip, scale, ()
+        phase._found, phase._varied = {}, False
+        phase._ops, phase._counts, phase.costs = ops, counts, costs
+        return phase
+
+    @functools.cached_property
+    def workload(self) -> Workload:
+        """The operators that one chip runs."""
+        return self._make()
 
     @functools.cached_property
     def costs(self) -> list[tuple[Any, ...]]:
@@ -228,7 +251,7 @@ class Phase:
     # Sums --------------------------------------------------------------------------------------------------------
 
     def _sum(self, index: int) -> Any:
-        return sum(op.count * values[index] for op, values in zip(self.workload, self.costs, strict=True))
+        return sum([n * values[index] for n, values in zip(self._counts, self.costs, strict=True)])
 
     @functools.cached_property
     def time_s(self) -> Any:
@@ -266,9 +289,9 @@ class Phase:
         if self._varied:
             return self._summed("work")[3]
         total: Any = 0.0
-        for op, values in zip(self.workload, self.costs, strict=True):
-            if anywhere(values[0]):
-                total = total + op.count * values[0] / self.chip.rate(op.dtype)
+        for op, n, values in zip(self._ops, self._counts, self.costs, strict=True):
+            if values[0]:
+                total = total + n * values[0] / self.chip.rate(op.dtype)
         return total
 
     @functools.cached_property
@@ -277,7 +300,8 @@ class Phase:
         if self._varied:
             lower, time = self._summed("on_chip")
             return lower * self.scale, time * self.scale
-        own = [(op.count, v) for op, v in zip(self.workload, self.costs, strict=True) if op.kind not in _OFF_CHIP]
+        calls = zip(self._ops, self._counts, self.costs, strict=True)
+        own = [(n, v) for op, n, v in calls if op.kind not in _OFF_CHIP]
         lower, time = (sum((n * v[i] for n, v in own), 0.0) * self.scale for i in (_LOWER, _TIME))
         return lower, time
 
@@ -299,9 +323,15 @@ class Phase:
         if self._varied:
             times = self._summed("bounds")
             return {name: times[names.index(name)] for name in total}
-        for op, values in zip(self.workload, self.costs, strict=True):
-            total[bound_of(values, self.chip)] += op.count * values[_TIME] * self.scale
+        for n, values, bound in zip(self._counts, self.costs, self._bounds, strict=True):
+            total[bound] += n * values[_TIME] * self.scale
         return total
+
+    @functools.cached_property
+    def _bounds(self) -> list[str]:
+        """What bounds each operator."""
+        names = bound_names(self.chip)
+        return [names[leading(values)] for values in self.costs]
 
     @functools.cached_property
     def bound_codes(self) -> Any:
@@ -330,9 +360,9 @@ class Phase:
             by_class = list(self._summed("spread"))
         else:
             sums: dict[str, Any] = {}
-            for op, values in zip(self.workload, self.costs, strict=True):
+            for op, n, values in zip(self._ops, self._counts, self.costs, strict=True):
                 sigma = op_spread(op, values, self.chip)
-                sums[op.kind] = sums.get(op.kind, 0.0) + sigma * op.count * values[_TIME]
+                sums[op.kind] = sums.get(op.kind, 0.0) + sigma * n * values[_TIME]
             by_class = list(sums.values())
         operators = sum((s * self.scale) ** 2 for s in by_class) / self.time_s**2
         return np.sqrt(operators + self.chip.get("overheads.engine_spread", 0.0) ** 2)
@@ -343,10 +373,9 @@ class Phase:
         if self._varied:
             raise RooflineError("a breakdown shows one point; take one from the sweep and estimate it alone")
         rows, whole, scale = [], self.time_s, self.scale
-        for op, cost_of in zip(self.workload, self.costs, strict=True):
-            flops, vector_flops, size, _, _, _, lower, time, upper, *_ = cost_of
-            n, work = op.count, flops + vector_flops
-            s = n * scale
+        for op, n, values, bound in zip(self._ops, self._counts, self.costs, self._bounds, strict=True):
+            flops, vector_flops, size, _, _, _, lower, time, upper, *_ = values
+            work, s = flops + vector_flops, n * scale
             rows.append(
                 {
                     "op": op.name,
@@ -358,7 +387,7 @@ class Phase:
                     "intensity": work / size if size else 0.0,
                     "time_s": s * time,
                     "share": s * time / whole,
-                    "bound": bound_of(cost_of, self.chip),
+                    "bound": bound,
                     "lower_s": s * lower,
                     "upper_s": s * upper,
                 }
