@@ -33,6 +33,7 @@ NETWORK = FLOPS + 12 * ROW
 OVERHEAD = FLOPS + 13 * ROW
 SUMS = _loops.SUMS * ROW
 BY_BOUND = SUMS + 3 * ROW
+ERROR = _loops.TEMP * ROW  # what a block form remembered there is no longer needed
 
 
 def store(scratch: Scratch, p: int, cost: Quantities) -> None:
@@ -126,6 +127,37 @@ def add(scratch: Scratch, times: float, place: int, size: int) -> None:
         add_cost(scratch, p, cost_at(scratch, p))
 
 
+def add_spread(scratch: Scratch, figures: Scratch, row: int, times: float, place: int, size: int, alone: int) -> None:
+    """Add the error (s, one standard deviation) of the operator whose cost stands in the scratch to a further sum.
+
+    That is its time and the spread of its class in the regime of its naive roofline time, where what is sent is not
+    counted as read. `figures` are those spreads, shortest regime first, the upper ends of all regimes but the last (s),
+    and the rates of the roofline: vector and matrix engine (FLOP/s), main memory and the link (B/s). `row` is where the
+    sum stands, `times` and `place` are as for :func:`set_times`. With `alone` of 0 the least and the expected time are
+    added up as well, and nothing else.
+    """
+    first, second, third, fourth, fifth = figures[0], figures[1], figures[2], figures[3], figures[4]
+    end, second_end, third_end, fourth_end = figures[5], figures[6], figures[7], figures[8]
+    vector_flops, matrix_flops, memory_bandwidth, link_bandwidth = figures[9], figures[10], figures[11], figures[12]
+    set_times(scratch, times, place, size)
+    for p in range(size):
+        sent = scratch[FLOPS + 5 * ROW + p]
+        moved = scratch[FLOPS + 2 * ROW + p] if sent == 0.0 else sent
+        moving_s = moved / (memory_bandwidth if sent == 0.0 else link_bandwidth)
+        naive_s = max(max(scratch[VECTOR_FLOPS + p] / vector_flops, scratch[FLOPS + p] / matrix_flops), moving_s)
+        spread = fifth if naive_s >= fourth_end else fourth
+        spread = spread if naive_s >= third_end else third
+        spread = spread if naive_s >= second_end else second
+        spread = spread if naive_s >= end else first
+        scratch[ERROR + p] = spread * (scratch[N + p] * scratch[TIME + p])
+    for p in range(size):
+        scratch[row * ROW + p] += scratch[ERROR + p]
+    if alone == 0:
+        for p in range(size):
+            scratch[SUMS + p] += scratch[N + p] * scratch[LOWER + p]
+            scratch[SUMS + ROW + p] += scratch[N + p] * scratch[TIME + p]
+
+
 def finish(
     scratch: Scratch,
     scale: float,
@@ -165,4 +197,4 @@ def finish(
 
 
 #: What compiled loops may call.
-HELPERS = (store, set_times, add_cost, leave, cost_at, add, finish)
+HELPERS = (store, set_times, add_cost, leave, cost_at, add, add_spread, finish)

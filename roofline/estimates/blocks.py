@@ -41,6 +41,26 @@ At: TypeAlias = Callable[[Any], Any]
 Extra: TypeAlias = Callable[[np.ndarray, At], Any]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """An operator's error in seconds, as a further sum: in a compiled loop where the figures are one number each.
+
+    Attributes
+    ----------
+    plainly : callable
+        The same from costs and figures.
+    figures : tuple
+        What :func:`roofline.kernels.sums.add_spread` takes, numbers and arrays.
+    """
+
+    plainly: Extra
+    figures: tuple[Any, ...]
+
+    def __call__(self, costs: np.ndarray, at: At) -> Any:
+        """The error of one call."""
+        return self.plainly(costs, at)
+
+
 @dataclass
 class Job:
     """One operator, bound to a chip, and what it adds to.
@@ -84,9 +104,12 @@ class Sums:
     bound_codes: np.ndarray
     time_by_bound: np.ndarray | None
     extras: np.ndarray
+    root: np.ndarray | None
 
 
-def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: bool) -> Sums:
+def total(
+    jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: bool, rooted: int = 0
+) -> Sums:
     """Add up the costs of operators, at least one of which, or `scale`, varies.
 
     Parameters
@@ -100,6 +123,8 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
         Whether to keep the time that each resource bounds.
     merged : bool
         Whether cache and main memory are one level.
+    rooted : int
+        Of how many of them, the last ones, only the root of the sum of their squares is asked for.
     """
     shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
     axes = _Axes(jobs, shape)
@@ -113,7 +138,8 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
     lower, time, upper = (np.empty(shape) for _ in range(3))
     codes = np.empty(shape, np.uint8)
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
-    others = np.empty((extras, *shape))
+    others = np.empty((extras - rooted, *shape))
+    root = np.empty(shape) if rooted else None
     flat = [array.reshape(-1) for array in (lower, time, upper, codes)]
     finish = _jit.step(sums.finish) if _jit.worth_compiling(sums.finish, "step", lower.size) else _finish_plainly
     factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
@@ -127,11 +153,16 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
             times[(slice(None), *part)] = found[3:_TIMES] * (
                 scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
             )
-        others[(slice(None), *part)] = found[_TIMES:]
+        others[(slice(None), *part)] = found[_TIMES : _TIMES + len(others)]
+        if root is not None:
+            root[part] = np.sqrt(np.square(found[_TIMES + len(others) :]).sum(axis=0))
 
     _each(whole.parts(), fill, lower.size)
     back = axes.back
-    return Sums(back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others))
+    return Sums(
+        back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others),
+        None if root is None else back(root),
+    )  # fmt: skip
 
 
 def costs(job: Job) -> np.ndarray:
@@ -195,15 +226,49 @@ class _Scratch(threading.local):
 _SCRATCH = _Scratch()
 
 
+class _Figures:
+    """Numbers of which some may be arrays after all."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = values
+        self.numbers = np.array([0.0 if isinstance(v, np.ndarray) else v for v in values], dtype=float)
+        self.varied = [i for i, v in enumerate(values) if isinstance(v, np.ndarray)]
+        arrays = [values[i] for i in self.varied]
+        self.shape = np.broadcast_shapes(*(a.shape for a in arrays))
+        together = bool(arrays) and math.prod(self.shape) <= LONG * _loops.POINTS
+        self.stack = np.stack(np.broadcast_arrays(*arrays)) if together else None
+
+    def on(self, part: Part) -> np.ndarray | None:
+        """What they are on a part of the grid; None where one varies in it."""
+        if not self.varied:
+            return self.numbers
+        if self.stack is not None:
+            found = self.stack[(slice(None), *grids.place(self.stack[0], part))].reshape(len(self.varied), -1)
+            if found.shape[1] > 1:
+                return None
+            here = found[:, 0].tolist()
+        else:
+            figures = self.each(part)
+            if any(figure.size > 1 for figure in figures):
+                return None
+            here = [figure.item() for figure in figures]
+        numbers = self.numbers.copy()
+        numbers[self.varied] = here
+        return numbers
+
+    def each(self, part: Part) -> list[np.ndarray]:
+        """Those that vary, on a part of the grid."""
+        return [self.values[i][grids.place(self.values[i], part)] for i in self.varied]
+
+
 class _Plan(NamedTuple):
     """How to cost a job on a block."""
 
     job: Job
     loop: Any  # compiled, or None
     adds: bool  # whether that adds up the costs
-    alone: list[Any]  # the arguments that are no columns
-    numbers: np.ndarray  # the same as numbers
-    varied: list[int]  # which of them are arrays after all
+    alone: _Figures  # the arguments that are no columns
+    further: list[tuple[int, Extra, _Figures | None]]  # sums: their rows, and figures where a compiled loop adds
     values: np.ndarray  # the columns where they are constant
     places: np.ndarray  # their rows in the scratch, -1 where constant
     times: float  # how often it runs
@@ -227,6 +292,9 @@ class _Group:
         self.plans = [self._plan(job, size) for job in jobs]
         compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
         self.add = _jit.step(sums.add) if compiled else _add_plainly
+        spread = any(figures for plan in self.plans for *_, figures in plan.further)
+        spread = spread and _jit.worth_compiling(sums.add_spread, "step", size)
+        self.add_spread = _jit.step(sums.add_spread) if spread else None
 
     def place(self, value: Any) -> int:
         """Row of the scratch that an array is copied to, -1 for a number."""
@@ -239,17 +307,18 @@ class _Group:
 
     def _plan(self, job: Job, size: int) -> _Plan:
         columns = [a for a, own in zip(job.arguments, _jit.are_columns(job.function), strict=True) if own]
-        alone = job.alone
-        varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
-        vectors = not varied or self.inner >= LONG or size == 1
+        alone = _Figures(job.alone)
+        vectors = not alone.varied or self.inner >= LONG or size == 1
         form = "summed" if self.sums and not job.extras else "block"
         return _Plan(
             job=job,
             loop=_jit.block(job.function, form, size) if vectors else None,
             adds=form == "summed",
             alone=alone,
-            numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in alone], dtype=float),
-            varied=varied,
+            further=[
+                (row, extra, _Figures([*map(self.axes.of, extra.figures)]) if isinstance(extra, Spread) else None)
+                for row, extra in job.extras
+            ],
             values=np.array([0.0 if isinstance(a, np.ndarray) else a for a in columns], dtype=float),
             places=np.array([self.place(a) for a in columns], dtype=np.int64),
             times=0.0 if isinstance(job.count, np.ndarray) else job.count,
@@ -272,11 +341,14 @@ class _Group:
         for plan in self.plans:
             if not self._cost(part, plan, rows, shape, size):
                 self.add(flat, plan.times, plan.times_place, size)
-            if plan.job.extras:
+            for row, extra, figures in plan.further:
+                here = figures.on(part) if figures is not None and self.add_spread is not None else None
+                if here is not None:
+                    self.add_spread(flat, here, _loops.FREE + row, plan.times, plan.times_place, size)
+                    continue
                 cost = rows[_COSTS, :size].reshape(-1, *shape)
                 times = plan.times if plan.times_place < 0 else rows[plan.times_place, :size].reshape(shape)
-                for row, extra in plan.job.extras:
-                    found[_TIMES + row] += times * extra(cost, self._at(part))
+                found[_TIMES + row] += times * extra(cost, self._at(part))
         return flat, found
 
     def only(self, part: Part) -> np.ndarray:
@@ -287,19 +359,14 @@ class _Group:
 
     def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> bool:
         """Leave the cost of an operator in the scratch, or add it up there: then True."""
-        numbers, alike, figures = plan.numbers, True, []
-        if plan.varied:
-            figures = [plan.alone[i][grids.place(plan.alone[i], part)] for i in plan.varied]
-            alike = all(figure.size == 1 for figure in figures)
-            if alike:
-                numbers = numbers.copy()
-                numbers[plan.varied] = [figure.item() for figure in figures]
+        numbers = plan.alone.on(part)
+        alike = numbers is not None
         if plan.loop is not None and alike:
             plan.loop(rows.reshape(-1), numbers, plan.values, plan.places, plan.times, plan.times_place, size)
             return plan.adds
-        others: list[Any] = numbers.tolist()
+        others: list[Any] = (plan.alone.numbers if numbers is None else numbers).tolist()
         if not alike:
-            for i, figure in zip(plan.varied, figures, strict=True):
+            for i, figure in zip(plan.alone.varied, plan.alone.each(part), strict=True):
                 others[i] = np.broadcast_to(figure, shape).reshape(-1)
         columns = [
             value if place < 0 else rows[place, :size]

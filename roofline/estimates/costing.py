@@ -168,6 +168,20 @@ def op_spread(op: Op, values: Any, chip: Chip, at: Callable[[Any], Any] = lambda
     return np.asarray(spreads)[np.searchsorted(REGIME_EDGES_S, naive, side="right")]
 
 
+def spread_of(op: Op, chip: Chip) -> blocks.Spread:
+    """An operator's part of the sum of its class's errors over a grid: what :func:`op_spread` says, times its time."""
+    machine, rate = chip.machine, bind(op, chip).rate
+    figures = (
+        *chip.spreads((op.kind, op.kernel, "default"), op.dtype),
+        *REGIME_EDGES_S,
+        machine["vector_flops"],
+        1.0 if rate is None else rate,  # then there is no matrix work
+        machine["memory_bandwidth"],
+        machine.get("link_bandwidth", 1.0),  # without a link nothing is sent
+    )
+    return blocks.Spread(lambda costs, at: op_spread(op, costs, chip, at) * costs[_TIME], figures)
+
+
 def bound_names(chip: Chip) -> tuple[str, ...]:
     """What can bound an operator on this chip; memory bounds name their level."""
     names = chip.bound_cache.get("bounds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeAlias, overload
 
 import numpy as np
@@ -25,6 +25,24 @@ from roofline.work.workload import Workload
 
 #: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
 MOST_VALUES, MOST_BYTES = 2**20, 2**28
+
+
+class Made(Mapping[str, Any]):
+    """Values by name, each made when it is first asked for, of others perhaps."""
+
+    def __init__(self, makers: Mapping[str, Callable[[Made], Any]]) -> None:
+        self._makers, self._made = makers, dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._makers[name](self)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 #: Low and high.
@@ -86,7 +104,7 @@ class Estimate(Powered):
         operators, scale = self.work(name)
         return inference.run(operators, self.chip, scale)
 
-    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Any]:
+    def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         """The headline figures with model error: `factors` are samples of exp(z) for standard normal z."""
         raise NotImplementedError
 
@@ -213,10 +231,10 @@ class Estimate(Powered):
         return uncertainty.luck(uncertainty.chances(self.chip, self._speed, scenarios=False))
 
     @functools.cached_property
-    def _samples(self) -> dict[str, np.ndarray]:
+    def _samples(self) -> Mapping[str, np.ndarray]:
         """Samples of every headline figure, along the first axis."""
         factors = uncertainty.error_factors(np.ones(()), SAMPLES).reshape(-1, *(1,) * len(self._shape))
-        return dict(self._sampled._figures_with_errors(factors))
+        return self._sampled._figures_with_errors(factors)
 
     @functools.cached_property
     def _extra_samples(self) -> dict[str, np.ndarray]:

@@ -32,6 +32,7 @@ from roofline.estimates.costing import (
     names_of,
     op_spread,
     places,
+    spread_of,
 )  # fmt: skip
 from roofline.work.op import Op
 from roofline.work.workload import Workload
@@ -209,10 +210,11 @@ class Phase:
     def _pass(self, wanted: tuple[str, ...]) -> None:
         jobs = self._jobs()
         places: dict[str, list[int]] = {}
-        rows = 0
-        for name in wanted:
+        rows = rooted = 0
+        for name in sorted(wanted, key="spread".__eq__):  # of its sums only the root of their squares is asked for
             parts = self._extras(name, jobs)
             places[name] = []
+            rooted = len(parts) if name == "spread" else 0
             for part in parts:
                 for (_, one), extra in zip(jobs, part, strict=True):
                     if extra is not None:
@@ -221,14 +223,16 @@ class Phase:
                 rows += 1
         names = bound_names(self.chip)
         merged = len(set(names)) < len(names)
-        total = blocks.total([one for _, one in jobs], self.scale, rows, "bounds" in wanted, merged)
+        total = blocks.total([one for _, one in jobs], self.scale, rows, "bounds" in wanted, merged, rooted)
         self._found.setdefault("times", (total.lower_s, total.time_s, total.upper_s))
         self._found.setdefault("codes", total.bound_codes)
         if total.time_by_bound is not None:
             self._found["bounds"] = total.time_by_bound
         for name, own in places.items():
-            if own:
-                self._found[name] = total.extras[own]
+            if name == "spread":
+                self._found[name] = total.root
+            elif own:
+                self._found[name] = total.extras[own[0] : own[-1] + 1]
 
     def _extras(self, name: str, jobs: list[tuple[Op, blocks.Job]]) -> list[list[blocks.Extra | None]]:
         """What each operator adds to each of the further sums of a name."""
@@ -245,7 +249,7 @@ class Phase:
             ]
         if name == "spread":
             kinds = dict.fromkeys(op.kind for op, _ in jobs)
-            return [[_spread(op, self.chip) if op.kind == kind else None for op, _ in jobs] for kind in kinds]
+            return [[spread_of(op, self.chip) if op.kind == kind else None for op, _ in jobs] for kind in kinds]
         return []
 
     # Sums --------------------------------------------------------------------------------------------------------
@@ -357,15 +361,14 @@ class Phase:
         operators (scheduling, other kernels, other batches) adds the family's ``overheads.engine_spread``.
         """
         if self._varied:
-            by_class = list(self._summed("spread"))
+            operators = self._summed("spread") * self.scale / self.time_s
         else:
             sums: dict[str, Any] = {}
             for op, n, values in zip(self._ops, self._counts, self.costs, strict=True):
                 sigma = op_spread(op, values, self.chip)
                 sums[op.kind] = sums.get(op.kind, 0.0) + sigma * n * values[_TIME]
-            by_class = list(sums.values())
-        operators = sum((s * self.scale) ** 2 for s in by_class) / self.time_s**2
-        return np.sqrt(operators + self.chip.get("overheads.engine_spread", 0.0) ** 2)
+            operators = math.sqrt(sum([(s * self.scale) ** 2 for s in sums.values()])) / self.time_s
+        return np.sqrt(operators**2 + self.chip.get("overheads.engine_spread", 0.0) ** 2)
 
     @functools.cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -412,10 +415,6 @@ def _quantity(index: int) -> blocks.Extra:
 
 def _ideal(rate: Any) -> blocks.Extra:
     return lambda costs, at: costs[0] / at(rate)
-
-
-def _spread(op: Op, chip: Chip) -> blocks.Extra:
-    return lambda costs, at: op_spread(op, costs, chip, at) * costs[_TIME]
 
 
 class _Same:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import numpy as np
 from roofline.base.numeric import Label, Numeric, Truth, ceil_div, choose, maximum, minimum
 from roofline.base.units import text
 from roofline.estimates import inference, memory as memory_module
-from roofline.estimates.figures import Estimate, with_errors
+from roofline.estimates.figures import Estimate, Made, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import TokensPowered
@@ -259,20 +260,19 @@ class LanguageEstimate(TokensPowered, Estimate):
         dtypes = narrower(own, ("fp8", "int8", "int4"))
         return [wider, [(f"weight_dtype={d!r} {same}", {"weight_dtype": d}) for d in dtypes]]
 
-    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Numeric]:
-        ttft, tpot = with_errors(self.prefill, factors), with_errors(self.decode, factors)
+    def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         r = self.request
-        time = ttft + (r.output - 1) * tpot
-        rate = r.batch * r.output / time
-        return {
-            "ttft_s": ttft,
-            "tpot_s": tpot,
-            "time_s": time,
-            "tokens_per_s": rate,
-            "tokens_per_s_per_chip": rate / r.plan.devices,
-            "total_tokens_per_s": r.batch * (r.prompt + r.output) / time,
-            "decode_tokens_per_s": r.batch / tpot,
-        }
+        return Made(
+            {
+                "ttft_s": lambda made: with_errors(self.prefill, factors),
+                "tpot_s": lambda made: with_errors(self.decode, factors),
+                "time_s": lambda made: made["ttft_s"] + (r.output - 1) * made["tpot_s"],
+                "tokens_per_s": lambda made: r.batch * r.output / made["time_s"],
+                "tokens_per_s_per_chip": lambda made: made["tokens_per_s"] / r.plan.devices,
+                "total_tokens_per_s": lambda made: r.batch * (r.prompt + r.output) / made["time_s"],
+                "decode_tokens_per_s": lambda made: r.batch / made["tpot_s"],
+            }
+        )
 
     def __repr__(self) -> str:
         what = f"{self.model.name} on {self.request.plan.devices} x {self.chip.name}"
