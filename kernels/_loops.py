@@ -31,12 +31,16 @@ SUMS = TEMP + 20
 FREE = SUMS + 8
 
 
+#: What the loop of a kernel over a block takes: scratch, numbers, values, places, times, times_place, size.
+BLOCK = ("Scratch", "Scratch", "Scratch", "Places", "float", "int", "int")
+
+
 class Text(NamedTuple):
     """A loop to compile."""
 
     name: str
     source: str
-    signature: Callable[[], tuple[Any, ...]]  # made where numba is there
+    parameters: tuple[str, ...]  # what each is: Scratch, Codes, Places (pointers), int or float
     custom: bool  # whether it is around a block form, not around the scalar kernel
     form: str
 
@@ -65,38 +69,25 @@ def _points(function: Callable[..., Any], name: str) -> Text:
     columns = "".join(f", a{i}" for i in range(count))
     point = ", ".join(f"a{i}[p * steps[{i}]]" for i in range(count))
     source = (
-        f"def {name}(out, steps{columns}):\n"
-        f"    for p in range(out.shape[1]):\n"
+        f"def {name}(out, steps, size{columns}):\n"
+        f"    for p in range(size):\n"
         f"        cost = {function.__name__}({point})\n"
-        f"{_stores('out[{}, p]')}"
+        f"{_stores('out[{} * size + p]')}"
     )
-
-    def signature() -> tuple[Any, ...]:
-        from numba import float64, int64
-
-        return (float64[:, ::1], int64[::1], *[float64[::1]] * count)
-
-    return Text(name, source, signature, False, "points")
+    return Text(name, source, ("Scratch", "Places", "int", *["Scratch"] * count), False, "points")
 
 
 def _rows(function: Callable[..., Any], name: str) -> Text:
-    """Arguments and costs lie side by side, call after call, in two flat arrays: `first` and `place` are the first."""
+    """Arguments and costs lie side by side, call after call, in two flat arrays."""
     count, costs = len(inspect.signature(function).parameters), len(Quantities._fields)
-    arguments = ", ".join(f"table[at + {i}]" for i in range(count))
+    arguments = ", ".join(f"table[{count} * p + {i}]" for i in range(count))
     source = (
-        f"def {name}(table, first, out, place, size):\n"
+        f"def {name}(table, out, size):\n"
         f"    for p in range(size):\n"
-        f"        at, to = first + {count} * p, place + {costs} * p\n"
         f"        cost = {function.__name__}({arguments})\n"
-        f"{_stores('out[to + {}]')}"
+        f"{_stores(f'out[{costs} * p + {{}}]')}"
     )
-
-    def signature() -> tuple[Any, ...]:
-        from numba import float64, int64
-
-        return (float64[::1], int64, float64[::1], int64, int64)
-
-    return Text(name, source, signature, False, "rows")
+    return Text(name, source, ("Scratch", "Scratch", "int"), False, "rows")
 
 
 def _block(
@@ -131,24 +122,12 @@ def _block(
         source += f"    for p in range(size):\n        cost = {function.__name__}({point})\n"
         source += f"        {'add_cost' if summed else 'store'}(scratch, p, cost)\n"
 
-    def signature() -> tuple[Any, ...]:
-        from numba import float64, int64
-
-        return (float64[::1], float64[::1], float64[::1], int64[::1], float64, int64, int64)
-
-    return Text(name, source, signature, block_form is not None, "summed" if summed else "block")
+    return Text(name, source, BLOCK, block_form is not None, "summed" if summed else "block")
 
 
 def _step(function: Callable[..., Any], name: str) -> Text:
     """A function of the scratch as it stands; its annotations say what it takes."""
     given = inspect.signature(function).parameters
     names = ", ".join(given)
-    kinds = [parameter.annotation for parameter in given.values()]
-
-    def signature() -> tuple[Any, ...]:
-        from numba import float64, int64, uint8
-
-        types = {"Scratch": float64[::1], "Codes": uint8[::1], "int": int64, "float": float64}
-        return tuple(types[kind] for kind in kinds)
-
-    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", signature, False, "step")
+    kinds = tuple(str(parameter.annotation) for parameter in given.values())
+    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", kinds, False, "step")

@@ -14,6 +14,7 @@ from roofline.kernels.quantities import Quantities
 
 Scratch: TypeAlias = np.ndarray  # of float64, flat
 Codes: TypeAlias = np.ndarray  # of uint8
+Places: TypeAlias = np.ndarray  # of int64
 
 INSTANT = 1e-300  # s: above zero, below every time
 BOUNDS = 5  # what can bound an operator: compute, memory, cache, network, overhead
@@ -127,19 +128,20 @@ def add(scratch: Scratch, times: float, place: int, size: int) -> None:
         add_cost(scratch, p, cost_at(scratch, p))
 
 
-def add_spread(scratch: Scratch, figures: Scratch, row: int, times: float, place: int, size: int, alone: int) -> None:
-    """Add the error (s, one standard deviation) of the operator whose cost stands in the scratch to a further sum.
+def add_error(
+    scratch: Scratch, figures: Scratch, values: Scratch, places: Places, times: float, times_place: int, size: int
+) -> None:
+    """Add up the least and the expected time of the operator whose cost stands in the scratch, and its error.
 
-    That is its time and the spread of its class in the regime of its naive roofline time, where what is sent is not
-    counted as read. `figures` are those spreads, shortest regime first, the upper ends of all regimes but the last (s),
-    and the rates of the roofline: vector and matrix engine (FLOP/s), main memory and the link (B/s). `row` is where the
-    sum stands, `times` and `place` are as for :func:`set_times`. With `alone` of 0 the least and the expected time are
-    added up as well, and nothing else.
+    That (s, one standard deviation) is its time and the spread of its class in the regime of its naive roofline time,
+    where what is sent is not counted as read. It takes what the loop of a kernel takes (`_loops.BLOCK`): `figures` are
+    those spreads, shortest regime first, the upper ends of all regimes but the last (s), and the rates of the roofline:
+    vector and matrix engine (FLOP/s), main memory and the link (B/s); `places` says in which row errors are added up.
     """
     first, second, third, fourth, fifth = figures[0], figures[1], figures[2], figures[3], figures[4]
     end, second_end, third_end, fourth_end = figures[5], figures[6], figures[7], figures[8]
     vector_flops, matrix_flops, memory_bandwidth, link_bandwidth = figures[9], figures[10], figures[11], figures[12]
-    set_times(scratch, times, place, size)
+    set_times(scratch, times, times_place, size)
     for p in range(size):
         sent = scratch[FLOPS + 5 * ROW + p]
         moved = scratch[FLOPS + 2 * ROW + p] if sent == 0.0 else sent
@@ -150,12 +152,11 @@ def add_spread(scratch: Scratch, figures: Scratch, row: int, times: float, place
         spread = spread if naive_s >= second_end else second
         spread = spread if naive_s >= end else first
         scratch[ERROR + p] = spread * (scratch[N + p] * scratch[TIME + p])
+        scratch[SUMS + p] += scratch[N + p] * scratch[LOWER + p]
+        scratch[SUMS + ROW + p] += scratch[N + p] * scratch[TIME + p]
+    row = places[0] * ROW
     for p in range(size):
-        scratch[row * ROW + p] += scratch[ERROR + p]
-    if alone == 0:
-        for p in range(size):
-            scratch[SUMS + p] += scratch[N + p] * scratch[LOWER + p]
-            scratch[SUMS + ROW + p] += scratch[N + p] * scratch[TIME + p]
+        scratch[row + p] += scratch[ERROR + p]
 
 
 def finish(
@@ -197,4 +198,4 @@ def finish(
 
 
 #: What compiled loops may call.
-HELPERS = (store, set_times, add_cost, leave, cost_at, add, add_spread, finish)
+HELPERS = (store, set_times, add_cost, leave, cost_at, add, add_error, finish)

@@ -11,10 +11,11 @@ import pytest
 
 from roofline.base.errors import BadModel
 from roofline.models import huggingface
-from roofline.models.attention import Attention, Span
+from roofline.models.attention import Attention
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.huggingface import load
 from roofline.models.llm import LanguageModel
+from roofline.models.mixers import Span
 from roofline.work import parallel
 
 CONFIGS = Path(__file__).parent.parent / "roofline" / "models" / "configs"
@@ -33,7 +34,7 @@ MIXTRAL: dict[str, Any] = json.loads((CONFIGS / "mixtral-8x7b.json").read_text()
 
 
 def _attention(model: LanguageModel) -> Attention:
-    attention = model.layers[0].attention
+    attention = model.layers[0].mixer
     assert isinstance(attention, Attention)
     return attention
 

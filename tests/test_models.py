@@ -207,7 +207,7 @@ def test_latent_attention_absorbs_in_decode_and_expands_in_prefill() -> None:
     assert "kv_b_proj" not in {op.name for op in decode}
     expanded = named(prefill, "attention_expanded")
     assert (expanded.args["head_dim"], expanded.args["value_dim"]) == (192, 128)
-    attention = model.layers[0].attention
+    attention = model.layers[0].mixer
     assert isinstance(attention, LatentAttention)
     assert [bool(attention.absorbs(q, 100_000)) for q in (1, 170, 171)] == [True, True, False]
     assert not attention.absorbs(64, 64)

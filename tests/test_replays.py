@@ -122,7 +122,8 @@ def test_a_compiled_loop_over_rows_equals_the_kernel() -> None:
     rng = np.random.default_rng(4)
     table = rng.uniform(0.5, 2.0, 3 + 5 * width)
     out = np.zeros(7 + 5 * 14)
-    _jit._compile(elementwise, "rows")(table, 3, out, 7, 5)
+    loop = _jit._compile(elementwise, "rows")
+    loop(table.ctypes.data + 3 * 8, out.ctypes.data + 7 * 8, 5)
     expected = [elementwise(*table[3 + i * width : 3 + (i + 1) * width].tolist()) for i in range(5)]
     assert out[7:].reshape(5, 14).tolist() == [list(cost) for cost in expected]
     assert not out[:7].any()

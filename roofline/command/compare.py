@@ -60,9 +60,17 @@ def compare(
     from roofline.study.comparing import compare as run
 
     found = run(
-        [chip_with(name, None) for name in chips], [_workload(text) for text in model], draws=draws, seed=seed,
-        level=level, by=by, figure=figure, targets=_targets(target or []), model_error=model_error, **options,
-    )  # fmt: skip
+        [chip_with(name, None) for name in chips],
+        [_workload(text) for text in model],
+        draws=draws,
+        seed=seed,
+        level=level,
+        by=by,
+        figure=figure,
+        targets=_targets(target or []),
+        model_error=model_error,
+        **options,
+    )
     _draw(found, level, plot, plot_odds, inches(size))
     if as_json:
         return print_json({"table": _plain(found.table), "odds": _plain(found.odds), "targets": _plain(found.targets)})
@@ -131,8 +139,11 @@ def _plain(frame: Any) -> list[dict[str, Any]]:
 def _figures(found: Comparison, level: float) -> Table:
     from roofline.show.report import Table
 
-    kinds = [name for name in (*("throughput", "per_chip", "latency_s", "ttft_s"), "per_joule", "usd_per_million")
-             if name in found.table]  # fmt: skip
+    kinds = [
+        name
+        for name in (*("throughput", "per_chip", "latency_s", "ttft_s"), "per_joule", "usd_per_million")
+        if name in found.table
+    ]
     columns = [
         "workload",
         "chip",

@@ -89,11 +89,12 @@ Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by
 Stack = Annotated[
     str | None,
     typer.Option(
-        "--stack", autocompletion=complete_stack,
+        "--stack",
+        autocompletion=complete_stack,
         help="Software: vllm, sglang, trtllm ..., several joined by +; plain: the chip's own figures. "
         "[default for a language model: the best known of the chip]",
     ),
-]  # fmt: skip
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

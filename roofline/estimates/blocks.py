@@ -23,6 +23,7 @@ import numpy as np
 from roofline.base import cpus
 from roofline.estimates import grids
 from roofline.estimates.grids import Part
+from roofline.estimates.programs import Program
 from roofline.kernels import _jit, _loops, sums
 
 #: Points from which on more than one thread is worth starting; below, whoever asks may run threads of its own.
@@ -43,14 +44,14 @@ Extra: TypeAlias = Callable[[np.ndarray, At], Any]
 
 @dataclass(frozen=True)
 class Spread:
-    """An operator's error in seconds, as a further sum: in a compiled loop where the figures are one number each.
+    """An operator's error in seconds, as a further sum: in a compiled loop where enough points ask for it.
 
     Attributes
     ----------
     plainly : callable
         The same from costs and figures.
     figures : tuple
-        What :func:`roofline.kernels.sums.add_spread` takes, numbers and arrays.
+        What :func:`roofline.kernels.sums.add_error` takes, numbers and arrays.
     """
 
     plainly: Extra
@@ -89,6 +90,12 @@ class Job:
         return np.broadcast_shapes(*(a.shape for a in arrays))
 
     @property
+    def spread(self) -> Spread | None:
+        """The only further sum that it adds to, where that is one of errors."""
+        only = self.extras[0][1] if len(self.extras) == 1 else None
+        return only if isinstance(only, Spread) else None
+
+    @property
     def alone(self) -> list[Any]:
         """The arguments that are no columns of a block."""
         return [a for a, column in zip(self.arguments, _jit.are_columns(self.function), strict=True) if not column]
@@ -104,12 +111,18 @@ class Sums:
     bound_codes: np.ndarray
     time_by_bound: np.ndarray | None
     extras: np.ndarray
-    root: np.ndarray | None
 
 
-def total(
-    jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: bool, rooted: int = 0
-) -> Sums:
+@dataclass
+class Errors:
+    """What operators add up to, with the root of the sum of the squares of their classes' errors. Times in s."""
+
+    lower_s: np.ndarray
+    time_s: np.ndarray
+    error_s: np.ndarray
+
+
+def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: bool) -> Sums:
     """Add up the costs of operators, at least one of which, or `scale`, varies.
 
     Parameters
@@ -123,46 +136,56 @@ def total(
         Whether to keep the time that each resource bounds.
     merged : bool
         Whether cache and main memory are one level.
-    rooted : int
-        Of how many of them, the last ones, only the root of the sum of their squares is asked for.
     """
-    shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
-    axes = _Axes(jobs, shape)
-    shape, scale = axes.shape, axes.of(scale)
-    groups: dict[tuple[int, ...], list[Job]] = {}
-    for job in (axes.moved(job) for job in jobs):
-        groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
-    whole = _Group(groups.pop(shape, []), shape, extras, axes)
-    start = _together([_apart(_Group(own, size, extras, axes)) for size, own in groups.items()])
-
+    grid = _Grid(jobs, scale, extras)
+    whole, shape, scale = grid.whole, grid.shape, grid.scale
     lower, time, upper = (np.empty(shape) for _ in range(3))
     codes = np.empty(shape, np.uint8)
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
-    others = np.empty((extras - rooted, *shape))
-    root = np.empty(shape) if rooted else None
-    flat = [array.reshape(-1) for array in (lower, time, upper, codes)]
-    finish = _jit.step(sums.finish) if _jit.worth_compiling(sums.finish, "step", lower.size) else _finish_plainly
+    others = np.empty((extras, *shape))
+    flat: list[Any] = [array.reshape(-1) for array in (lower, time, upper, codes)]
+    finish: Callable[..., None] = _finish_plainly
+    if _jit.worth_compiling(sums.finish, "step", lower.size):
+        finish, flat = _jit.step(sums.finish), [array.ctypes.data for array in flat]
     factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
     factors = whole.place(scale)
 
     def fill(part: Part) -> None:
-        scratch, found = whole.summed(part, start)
+        rows, found = whole.summed(part, grid.start)
+        scratch = rows.reshape(-1) if finish is _finish_plainly else _SCRATCH.address
         first = sum(axis.start * step for axis, step in zip(part, lower.strides, strict=True)) // lower.itemsize
-        finish(scratch, factor, factors, int(merged), flat[0], flat[1], flat[2], flat[3], first, found[0].size)
+        finish(scratch, factor, factors, int(merged), *flat, first, found[0].size)
         if by_bound:
-            times[(slice(None), *part)] = found[3:_TIMES] * (
-                scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
-            )
-        others[(slice(None), *part)] = found[_TIMES : _TIMES + len(others)]
-        if root is not None:
-            root[part] = np.sqrt(np.square(found[_TIMES + len(others) :]).sum(axis=0))
+            times[(slice(None), *part)] = found[3:_TIMES] * grid.scale_on(part)
+        others[(slice(None), *part)] = found[_TIMES:]
 
     _each(whole.parts(), fill, lower.size)
-    back = axes.back
-    return Sums(
-        back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others),
-        None if root is None else back(root),
-    )  # fmt: skip
+    back = grid.axes.back
+    return Sums(back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others))
+
+
+def errors(jobs: Sequence[Job], scale: Any, classes: int) -> Errors:
+    """Add up times and, for each of some classes of operators, errors: each job's only further sum, by class.
+
+    Parameters
+    ----------
+    jobs, scale
+        As for :func:`total`.
+    classes : int
+        How many classes there are.
+    """
+    grid = _Grid(jobs, scale, classes, errors=True)
+    lower, time, error = (np.empty(grid.shape) for _ in range(3))
+
+    def fill(part: Part) -> None:
+        _, found = grid.whole.summed(part, grid.start)
+        here = grid.scale_on(part)
+        np.multiply(found[0], here, out=lower[part])
+        np.multiply(found[1], here, out=time[part])
+        np.multiply(np.sqrt(np.square(found[_TIMES:]).sum(axis=0)), here, out=error[part])
+
+    _each(grid.whole.parts(), fill, lower.size)
+    return Errors(*map(grid.axes.back, (lower, time, error)))
 
 
 def costs(job: Job) -> np.ndarray:
@@ -177,6 +200,25 @@ def costs(job: Job) -> np.ndarray:
 
     _each(group.parts(), fill, out[0].size)
     return axes.back(out)
+
+
+class _Grid:
+    """Operators over a grid: those that vary along all of its axes, and what all others begin with."""
+
+    def __init__(self, jobs: Sequence[Job], scale: Any, extras: int, errors: bool = False) -> None:
+        shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
+        self.axes = _Axes(jobs, shape)
+        self.shape, self.scale = self.axes.shape, self.axes.of(scale)
+        groups: dict[tuple[int, ...], list[Job]] = {}
+        for job in (self.axes.moved(job) for job in jobs):
+            groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
+        self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, errors=errors)
+        apart = [_Group(own, size, extras, self.axes, errors=errors) for size, own in groups.items()]
+        self.start = _together([_apart(group) for group in apart])
+
+    def scale_on(self, part: Part) -> Any:
+        """What times are multiplied by on a part."""
+        return self.scale[grids.place(self.scale, part)] if isinstance(self.scale, np.ndarray) else self.scale
 
 
 class _Axes:
@@ -215,50 +257,17 @@ class _Scratch(threading.local):
     """A thread's own scratch, kept from block to block and from phase to phase."""
 
     flat = np.empty(0)
+    address = 0
 
     def rows(self, count: int) -> np.ndarray:
         """At least so many rows of points; what they hold is left over from before."""
         if self.flat.size < count * _loops.ROW:
             self.flat = np.zeros(count * _loops.ROW)
+            self.address = self.flat.ctypes.data
         return self.flat.reshape(-1, _loops.ROW)
 
 
 _SCRATCH = _Scratch()
-
-
-class _Figures:
-    """Numbers of which some may be arrays after all."""
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        self.values = values
-        self.numbers = np.array([0.0 if isinstance(v, np.ndarray) else v for v in values], dtype=float)
-        self.varied = [i for i, v in enumerate(values) if isinstance(v, np.ndarray)]
-        arrays = [values[i] for i in self.varied]
-        self.shape = np.broadcast_shapes(*(a.shape for a in arrays))
-        together = bool(arrays) and math.prod(self.shape) <= LONG * _loops.POINTS
-        self.stack = np.stack(np.broadcast_arrays(*arrays)) if together else None
-
-    def on(self, part: Part) -> np.ndarray | None:
-        """What they are on a part of the grid; None where one varies in it."""
-        if not self.varied:
-            return self.numbers
-        if self.stack is not None:
-            found = self.stack[(slice(None), *grids.place(self.stack[0], part))].reshape(len(self.varied), -1)
-            if found.shape[1] > 1:
-                return None
-            here = found[:, 0].tolist()
-        else:
-            figures = self.each(part)
-            if any(figure.size > 1 for figure in figures):
-                return None
-            here = [figure.item() for figure in figures]
-        numbers = self.numbers.copy()
-        numbers[self.varied] = here
-        return numbers
-
-    def each(self, part: Part) -> list[np.ndarray]:
-        """Those that vary, on a part of the grid."""
-        return [self.values[i][grids.place(self.values[i], part)] for i in self.varied]
 
 
 class _Plan(NamedTuple):
@@ -266,9 +275,10 @@ class _Plan(NamedTuple):
 
     job: Job
     loop: Any  # compiled, or None
-    adds: bool  # whether that adds up the costs
-    alone: _Figures  # the arguments that are no columns
-    further: list[tuple[int, Extra, _Figures | None]]  # sums: their rows, and figures where a compiled loop adds
+    adds: bool  # whether that adds up the costs: then as one of a program
+    alone: list[Any]  # the arguments that are no columns
+    numbers: np.ndarray  # the same as numbers
+    varied: list[int]  # which of them are arrays after all
     values: np.ndarray  # the columns where they are constant
     places: np.ndarray  # their rows in the scratch, -1 where constant
     times: float  # how often it runs
@@ -279,22 +289,28 @@ class _Group:
     """Operators that vary along the same axes, ready to be costed on any part of them."""
 
     def __init__(
-        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, summed: bool = True
-    ) -> None:
-        self.shape, self.axes, self.sums = shape, axes, summed
+        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, *, summed: bool = True,
+        errors: bool = False,
+    ) -> None:  # fmt: skip
+        self.shape, self.axes, self.sums, self.errors = shape, axes, summed, errors
         self.first = _loops.FREE + extras  # row of the first column
         self.columns: list[np.ndarray] = []
         alone = np.broadcast_shapes(*(a.shape for job in jobs for a in job.alone if isinstance(a, np.ndarray)))
-        apart = next((i for i, n in enumerate(alone[::-1]) if n > 1), len(shape))
-        self.inner = math.prod(shape[len(shape) - apart :])  # points in a row along which only columns vary
+        if errors:
+            figures = [axes.of(f) for job in jobs if job.spread is not None for f in job.spread.figures]
+            alone = np.broadcast_shapes(alone, *(f.shape for f in figures if isinstance(f, np.ndarray)))
+        self.apart = next((i for i, n in enumerate(alone[::-1]) if n > 1), len(shape))
+        self.inner = math.prod(shape[len(shape) - self.apart :])  # points in a row along which only columns vary
         self._known: dict[int, int] = {}
         size = math.prod(shape)
-        self.plans = [self._plan(job, size) for job in jobs]
-        compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
-        self.add = _jit.step(sums.add) if compiled else _add_plainly
-        spread = any(figures for plan in self.plans for *_, figures in plan.further)
-        spread = spread and _jit.worth_compiling(sums.add_spread, "step", size)
-        self.add_spread = _jit.step(sums.add_spread) if spread else None
+        plans = [self._plan(job, size) for job in jobs]
+        together = [plan for plan in plans if plan.adds and plan.loop is not None]
+        self.plans = [plan for plan in plans if not (plan.adds and plan.loop is not None)]
+        if errors:
+            together = [step for plan in together for step in (plan, self._error(plan))]
+        self.program = Program(together, self.place) if together else None
+        self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
+        self.add = _jit.step(sums.add) if self.compiled else _add_plainly
 
     def place(self, value: Any) -> int:
         """Row of the scratch that an array is copied to, -1 for a number."""
@@ -307,49 +323,62 @@ class _Group:
 
     def _plan(self, job: Job, size: int) -> _Plan:
         columns = [a for a, own in zip(job.arguments, _jit.are_columns(job.function), strict=True) if own]
-        alone = _Figures(job.alone)
-        vectors = not alone.varied or self.inner >= LONG or size == 1
+        alone = job.alone
+        varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
         form = "summed" if self.sums and not job.extras else "block"
+        adds = form == "summed" or (self.errors and job.spread is not None)
+        vectors = adds or not varied or self.inner >= LONG or size == 1
         return _Plan(
             job=job,
             loop=_jit.block(job.function, form, size) if vectors else None,
-            adds=form == "summed",
+            adds=adds,
             alone=alone,
-            further=[
-                (row, extra, _Figures([*map(self.axes.of, extra.figures)]) if isinstance(extra, Spread) else None)
-                for row, extra in job.extras
-            ],
+            numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in alone], dtype=float),
+            varied=varied,
             values=np.array([0.0 if isinstance(a, np.ndarray) else a for a in columns], dtype=float),
             places=np.array([self.place(a) for a in columns], dtype=np.int64),
             times=0.0 if isinstance(job.count, np.ndarray) else job.count,
             times_place=self.place(job.count),
         )
 
+    def _error(self, plan: _Plan) -> _Plan:
+        """What adds up a job's times and error, after what leaves its costs."""
+        ((row, spread),) = plan.job.extras
+        figures = [self.axes.of(figure) for figure in spread.figures]  # type: ignore[attr-defined]
+        return plan._replace(
+            loop=_jit.step(sums.add_error),
+            alone=figures,
+            numbers=np.array([0.0 if isinstance(f, np.ndarray) else f for f in figures], dtype=float),
+            varied=[i for i, f in enumerate(figures) if isinstance(f, np.ndarray)],
+            values=np.zeros(1),
+            places=np.array([_loops.FREE + row], dtype=np.int64),
+        )
+
     def parts(self) -> list[Part]:
         """The grid in blocks, along each of which only columns vary where such rows of points are long."""
-        most = min(_loops.POINTS, self.inner) if self.inner >= LONG else _loops.POINTS
+        most = min(_loops.POINTS, self.inner) if self.plans and self.inner >= LONG else _loops.POINTS
         return list(grids.parts(self.shape, most))
 
     def summed(self, part: Part, start: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of all operators on a part, from what others begin with: as the flat scratch, and [sum, *shape]."""
+        """The sums of all operators on a part, from what others begin with: as rows of the scratch, and [sum, *shape]."""
         rows, shape, size = self._begin(part)
-        flat = rows.reshape(-1)
+        flat = _SCRATCH.address if self.compiled else rows.reshape(-1)
         found = rows[_loops.SUMS : self.first, :size].reshape(-1, *shape)
         found[...] = 0.0 if not start else start[0][(slice(None), *grids.place(start[0][0], part))]
         for values in start[1:]:
             found += values[(slice(None), *grids.place(values[0], part))]
+        if self.program is not None:
+            length = math.prod(shape[len(shape) - self.apart :])
+            self.program.run(_SCRATCH.address, size // length, length)
         for plan in self.plans:
-            if not self._cost(part, plan, rows, shape, size):
-                self.add(flat, plan.times, plan.times_place, size)
-            for row, extra, figures in plan.further:
-                here = figures.on(part) if figures is not None and self.add_spread is not None else None
-                if here is not None:
-                    self.add_spread(flat, here, _loops.FREE + row, plan.times, plan.times_place, size)
-                    continue
+            self._cost(part, plan, rows, shape, size)
+            self.add(flat, plan.times, plan.times_place, size)
+            if plan.job.extras:
                 cost = rows[_COSTS, :size].reshape(-1, *shape)
                 times = plan.times if plan.times_place < 0 else rows[plan.times_place, :size].reshape(shape)
-                found[_TIMES + row] += times * extra(cost, self._at(part))
-        return flat, found
+                for row, extra in plan.job.extras:
+                    found[_TIMES + row] += times * extra(cost, self._at(part))
+        return rows, found
 
     def only(self, part: Part) -> np.ndarray:
         """The quantities of the only operator on a part, [quantity, *shape]."""
@@ -357,16 +386,22 @@ class _Group:
         self._cost(part, self.plans[0], rows, shape, size)
         return rows[_COSTS, :size].reshape(-1, *shape)
 
-    def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> bool:
-        """Leave the cost of an operator in the scratch, or add it up there: then True."""
-        numbers = plan.alone.on(part)
-        alike = numbers is not None
+    def _cost(self, part: Part, plan: _Plan, rows: np.ndarray, shape: tuple[int, ...], size: int) -> None:
+        """Leave the cost of an operator in the scratch."""
+        numbers, alike, figures = plan.numbers, True, []
+        if plan.varied:
+            figures = [plan.alone[i][grids.place(plan.alone[i], part)] for i in plan.varied]
+            alike = all(figure.size == 1 for figure in figures)
+            if alike:
+                numbers = numbers.copy()
+                numbers[plan.varied] = [figure.item() for figure in figures]
         if plan.loop is not None and alike:
-            plan.loop(rows.reshape(-1), numbers, plan.values, plan.places, plan.times, plan.times_place, size)
-            return plan.adds
-        others: list[Any] = (plan.alone.numbers if numbers is None else numbers).tolist()
+            tables = (table.ctypes.data for table in (numbers, plan.values, plan.places))
+            plan.loop(_SCRATCH.address, *tables, plan.times, plan.times_place, size)
+            return
+        others: list[Any] = numbers.tolist()
         if not alike:
-            for i, figure in zip(plan.alone.varied, plan.alone.each(part), strict=True):
+            for i, figure in zip(plan.varied, figures, strict=True):
                 others[i] = np.broadcast_to(figure, shape).reshape(-1)
         columns = [
             value if place < 0 else rows[place, :size]
@@ -375,7 +410,6 @@ class _Group:
         sources = [columns if own else others for own in _jit.are_columns(plan.job.function)]
         run = _jit.plainly if alike else _jit.evaluate
         rows[_COSTS, :size] = run(plan.job.function, [source.pop(0) for source in sources], size)
-        return False
 
     def _begin(self, part: Part) -> tuple[np.ndarray, tuple[int, ...], int]:
         """The scratch with all columns of a part, the part's shape and its size."""

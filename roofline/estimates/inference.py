@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _FIELD = {name: i for i, name in enumerate(COST)}
 _LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
+_ERRORS = 2**15  # points from which on the errors alone are summed, in compiled loops
 _LONG = 500  # operators from which on telling equal ones apart is worth its time
 
 _OPERATORS = Kind(
@@ -204,17 +205,19 @@ class Phase:
     def _summed(self, what: str) -> Any:
         """Sums over the grid, by name; a pass makes all that are known to be wanted and not there yet."""
         if what not in self._found:
-            self._pass(tuple(dict.fromkeys((what, *(name for name in self.also if name not in self._found)))))
+            if what == "spread" and math.prod(self._shape) >= _ERRORS:
+                self._errors()
+            else:
+                self._pass(tuple(dict.fromkeys((what, *(name for name in self.also if name not in self._found)))))
         return self._found[what]
 
     def _pass(self, wanted: tuple[str, ...]) -> None:
         jobs = self._jobs()
         places: dict[str, list[int]] = {}
-        rows = rooted = 0
-        for name in sorted(wanted, key="spread".__eq__):  # of its sums only the root of their squares is asked for
+        rows = 0
+        for name in wanted:
             parts = self._extras(name, jobs)
             places[name] = []
-            rooted = len(parts) if name == "spread" else 0
             for part in parts:
                 for (_, one), extra in zip(jobs, part, strict=True):
                     if extra is not None:
@@ -223,16 +226,25 @@ class Phase:
                 rows += 1
         names = bound_names(self.chip)
         merged = len(set(names)) < len(names)
-        total = blocks.total([one for _, one in jobs], self.scale, rows, "bounds" in wanted, merged, rooted)
-        self._found.setdefault("times", (total.lower_s, total.time_s, total.upper_s))
-        self._found.setdefault("codes", total.bound_codes)
+        total = blocks.total([one for _, one in jobs], self.scale, rows, "bounds" in wanted, merged)
+        sums = {"lower": total.lower_s, "time": total.time_s, "upper": total.upper_s, "codes": total.bound_codes}
+        self._found = {**sums, **self._found}
         if total.time_by_bound is not None:
             self._found["bounds"] = total.time_by_bound
         for name, own in places.items():
-            if name == "spread":
-                self._found[name] = total.root
-            elif own:
+            if own:
                 self._found[name] = total.extras[own[0] : own[-1] + 1]
+        if "spread" in wanted:
+            self._found["spread"] = np.sqrt(np.square(self._found["spread"]).sum(axis=0)) * self.scale
+
+    def _errors(self) -> None:
+        """The sums that samples ask for, and no others: over many points they take a loop of their own."""
+        jobs = self._jobs()
+        kinds = list(dict.fromkeys(op.kind for op, _ in jobs))
+        for op, one in jobs:
+            one.extras.append((kinds.index(op.kind), spread_of(op, self.chip)))
+        found = blocks.errors([one for _, one in jobs], self.scale, len(kinds))
+        self._found = {"lower": found.lower_s, "time": found.time_s, **self._found, "spread": found.error_s}
 
     def _extras(self, name: str, jobs: list[tuple[Op, blocks.Job]]) -> list[list[blocks.Extra | None]]:
         """What each operator adds to each of the further sums of a name."""
@@ -260,17 +272,17 @@ class Phase:
     @functools.cached_property
     def time_s(self) -> Any:
         """Expected time (s)."""
-        return self._summed("times")[1] if self._varied else self._sum(_TIME) * self.scale
+        return self._summed("time") if self._varied else self._sum(_TIME) * self.scale
 
     @functools.cached_property
     def lower_s(self) -> Any:
         """What no machine of that description can beat (s)."""
-        return self._summed("times")[0] if self._varied else self._sum(_LOWER) * self.scale
+        return self._summed("lower") if self._varied else self._sum(_LOWER) * self.scale
 
     @functools.cached_property
     def upper_s(self) -> Any:
         """Nothing overlapped, every overhead (s)."""
-        return self._summed("times")[2] if self._varied else self._sum(_UPPER) * self.scale
+        return self._summed("upper") if self._varied else self._sum(_UPPER) * self.scale
 
     @functools.cached_property
     def flops(self) -> Any:
@@ -341,8 +353,7 @@ class Phase:
     def bound_codes(self) -> Any:
         """:attr:`bound` as a number, or array of uint8: its place in :func:`bound_names` of the chip."""
         if self._varied:
-            self._summed("times")
-            return self._found["codes"]
+            return self._summed("codes")
         times = list(self.time_by_bound.values())
         return places(self.chip)[times.index(max(times))]
 
@@ -361,7 +372,7 @@ class Phase:
         operators (scheduling, other kernels, other batches) adds the family's ``overheads.engine_spread``.
         """
         if self._varied:
-            operators = self._summed("spread") * self.scale / self.time_s
+            operators = self._summed("spread") / self.time_s
         else:
             sums: dict[str, Any] = {}
             for op, n, values in zip(self._ops, self._counts, self.costs, strict=True):

@@ -11,11 +11,12 @@ import numpy as np
 
 from roofline.base.numeric import Label, Numeric, Truth, ceil_div, choose, maximum, minimum
 from roofline.base.units import text
-from roofline.estimates import inference, memory as memory_module
+from roofline.estimates import inference, memory as memory_module, setaside
 from roofline.estimates.figures import Estimate, Made, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import TokensPowered
+from roofline.estimates.setaside import SetAside
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import cached, fused
@@ -183,14 +184,32 @@ class LanguageEstimate(TokensPowered, Estimate):
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
         local = ceil_div(batch, r.plan.dp)
+        kv_bytes = parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype))
+        aside = self.set_aside
+        working = aside.working_bytes
         return Memory(
             weights_bytes=self.weights_bytes,
-            cache_bytes=parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype)),
-            activations_bytes=self._activations(ceil_div(local, r.plan.pp)),
-            capacity_bytes=self.chip.level(self.chip.main_level, "capacity"),
+            cache_bytes=kv_bytes + parallel.state_bytes(self.model, r.plan, local),
+            activations_bytes=self._activations(ceil_div(local, r.plan.pp)) if working is None else working,
+            capacity_bytes=self.chip.visible_bytes,
             usable_fraction=r.usable_memory,
             largest_batch=0,
+            engine_bytes=aside.terms,
+            spared=aside.spared,
         )
+
+    @functools.cached_property
+    def set_aside(self) -> SetAside:
+        """What the engine of the chip's stack takes of one chip's memory beside weights and KV cache."""
+        r = self.request
+        return setaside.of(self.model, self.chip, r.plan, r.dtype, r.weight_dtype)
+
+    @property
+    def kv_tokens(self) -> Numeric:
+        """Tokens that the KV cache of one replica has room for, as its engine counts them when it starts."""
+        r = self.request
+        kv_dtype = r.kv_dtype or wide(r.dtype)
+        return setaside.kv_tokens(self.model, self.chip, r.plan, self._resident.room_bytes, kv_dtype)
 
     def _activations(self, micro: Numeric) -> Numeric:
         """Working space of a prefill, which engines cut into pieces, or of a decode step of the same sequences."""
@@ -220,7 +239,7 @@ class LanguageEstimate(TokensPowered, Estimate):
 
     @property
     def fits(self) -> Truth:
-        """Whether weights, KV cache and activations fit."""
+        """Whether weights, KV cache, activations and what the engine sets aside fit."""
         return self._resident.fits
 
     @property

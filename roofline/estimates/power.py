@@ -106,9 +106,11 @@ def price_basis(chip: Chip, terms: Terms) -> tuple[str, Numeric]:
         Where there is neither.
     """
     found = (
-        ("hour", terms.price_per_hour), ("purchase", terms.price), ("hour", chip.get("price.hour")),
+        ("hour", terms.price_per_hour),
+        ("purchase", terms.price),
+        ("hour", chip.get("price.hour")),
         ("purchase", chip.get("price.purchase")),
-    )  # fmt: skip
+    )
     for basis, price in found:
         if price is not None:
             return basis, price

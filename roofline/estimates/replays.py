@@ -160,13 +160,12 @@ class Way:
         return costs
 
     def _compiled(self, found: tuple[Any, ...], loops: list[Any]) -> list[tuple[Any, ...]]:
-        table = self.table.copy()
+        table, out = self.table.copy(), np.empty(self._rows * len(COST))
         table[self._at] = self._from(found)
-        out = np.empty(self._rows * len(COST))
-        place = 0
+        begin, place = table.ctypes.data, out.ctypes.data
         for loop, (_, first, count, _) in zip(loops, self.calls, strict=True):
-            loop(table, first, out, place, count)
-            place += count * len(COST)
+            loop(begin + first * table.itemsize, place, count)
+            place += count * len(COST) * out.itemsize
         return list(map(tuple, out.reshape(-1, len(COST)).tolist()))
 
 

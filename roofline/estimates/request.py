@@ -11,17 +11,14 @@ import numpy as np
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import Numeric, NumericLike, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
-from roofline.estimates import rules
+from roofline.estimates import rules, setaside
 from roofline.estimates.hosts import HostProcess, process
+from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.estimates.terms import TermOptions, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
 from roofline.work.sizes import MOST_SKEW
-
-#: Share of the main memory that the model may fill: the usual default of serving engines (vLLM's
-#: ``gpu_memory_utilization``, TensorRT-LLM's ``free_gpu_memory_fraction``).
-USABLE_MEMORY = 0.9
 
 
 class RequestOptions(TermOptions, total=False):
@@ -178,8 +175,9 @@ def language_request(
     """
     refuse_unknown(options, LANGUAGE, model.name)
     sizes = {name: whole(name, options.get(name, usual), LEAST.get(name, 1)) for name, usual in USUAL_LANGUAGE.items()}
-    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
-    broadcastable(model.name, sizes | {"usable_memory": usable} | vars(terms))
+    terms, asked = terms_of(options), options.get("usable_memory")
+    usable = None if asked is None else usable_share(asked)
+    broadcastable(model.name, sizes | {"usable_memory": USABLE_MEMORY if usable is None else usable} | vars(terms))
     plan = Plan(sizes["tp"], sizes["pp"], sizes["ep"], sizes["dp"])
     rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan})
     dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
@@ -193,7 +191,7 @@ def language_request(
         plan=plan,
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
-        usable_memory=usable,
+        usable_memory=setaside.usable_share(chip, plan) if usable is None else usable,
         terms=terms,
         notes=(*notes, *remarks),
     )

@@ -254,16 +254,16 @@ def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]],
     rows = _labelled(frame, chip, bad, public)
     if rows.empty:
         return rows
-    rows = rows.assign(**{f"unlabelled_{name}": rows[name] for name in _SAID})
+    rows = rows.assign(**{f"unlabelled_{name}": rows[name] for name in _PREDICTIONS})
     untuned = frame[frame["tuned"].eq(False)] if "tuned" in frame.columns else frame.iloc[:0]
     if len(untuned):
         other = _labelled(untuned.drop(columns="tuned"), chip, [], public)
-        for name in _SAID if len(other) else ():
+        for name in _PREDICTIONS if len(other) else ():
             rows.loc[other.index, f"unlabelled_{name}"] = other[name]
     return rows
 
 
-_SAID = ("predicted_s", "low_s", "high_s")
+_PREDICTIONS = ("predicted_s", "low_s", "high_s")
 
 
 def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]], public: bool) -> pd.DataFrame:

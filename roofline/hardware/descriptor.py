@@ -55,6 +55,7 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
         elif name == "stack":
             for stack, table in value.items():
                 _flatten_efficiency(table.efficiency, sources, numbers, problems, f"stack.{stack}.efficiency")
+                _flatten(f"stack.{stack}.serving", table.serving, sources, numbers)
         elif name not in ("calibration", "scenario"):
             _flatten(name, value, sources, numbers)
     problems += _mistyped_sources(numbers, sources)

@@ -165,6 +165,13 @@ class Machine:
             value = value * self["cores.count"]
         return value
 
+    @property
+    def visible_bytes(self) -> Any:
+        """Main memory that programs see (bytes): its capacity less what the driver keeps."""
+        reserved = self.get(f"memory.{self.main_level}.reserved")
+        capacity = self.level(self.main_level, "capacity")
+        return capacity if reserved is None else capacity - reserved
+
     @takes(sparse=FLAG)
     def peak(self, dtype: str, sparse: bool = False) -> Any:
         """Dense peak FLOP/s for a dtype: of the matrix engine if it has that dtype, else of the vector engine.

@@ -98,6 +98,30 @@ def under_stacks(paths: Mapping[str, Any], numbers: Mapping[str, Number]) -> tup
     return new, unfit
 
 
+def releases(name: str, known: Collection[str]) -> list[str]:
+    """The stacks to lay for one name: itself, or of a version its engine and what changed last up to that version.
+
+    Parameters
+    ----------
+    name : str
+        ``"vllm"``, ``"vllm_0_14"``, ``"vllm 0.14.1"``.
+    known : collection of str
+        The stacks that there are.
+    """
+    match = re.fullmatch(r"([a-z]+)[\s_=-]+v?(\d+(?:[._]\d+)*)", name.lower())
+    if (name in known and match is None) or match is None or match[1] not in known:
+        return [name]
+    asked = _version(match[2])
+    dated = {_version(rest): one for one in known if (rest := one.removeprefix(f"{match[1]}_")) != one and rest[0].isdigit()
+             and re.fullmatch(r"[\d_]+", rest)}  # fmt: skip
+    before = [version for version in dated if version <= asked]
+    return [match[1], dated[max(before)]] if before else [name]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.split(r"[._]", text))
+
+
 def still_best(default: Mapping[str, Any], numbers: Mapping[str, Number], own: Collection[str]) -> dict[str, Any]:
     """The default stacks that do not lay what was found on another chip over figures of this one's own.
 

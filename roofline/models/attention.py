@@ -13,42 +13,14 @@ import numpy as np
 from roofline.base import numeric
 from roofline.base.numeric import Numeric
 from roofline.models.forward import Pass, Weights, mean_context
+from roofline.models.mixers import Mixer, Span
 from roofline.work import op
 from roofline.work.op import Op
+from roofline.work.splittable import Heads
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """How far a layer's queries see, and whether they carry rotary positions.
-
-    Attributes
-    ----------
-    window : int, optional
-        Most tokens that a query sees; None for all.
-    chunked : bool
-        Whether the window is a chunk with fixed borders (Llama 4) rather than a sliding one.
-    rope : bool
-        Whether queries and keys are rotated (not in Llama 4's every fourth layer).
-    """
-
-    window: int | None = None
-    chunked: bool = False
-    rope: bool = True
-
-    @property
-    def name(self) -> str:
-        """The attention operator's label."""
-        if self.window is None:
-            return "attention"
-        return "chunked_attention" if self.chunked else "sliding_attention"
-
-    def resident(self, context: Numeric) -> Numeric:
-        """Tokens of `context` whose keys and values the layer keeps."""
-        return context if self.window is None else numeric.minimum(context, self.window)
-
-
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(Mixer):
     """Multi-head attention; with fewer key/value heads than heads it is grouped-query, with one multi-query.
 
     Attributes
@@ -81,6 +53,25 @@ class Attention:
     def kv_elements(self) -> int:
         """Elements that a layer caches for one token."""
         return 2 * self.kv_heads * self.head_dim
+
+    @property
+    def head_counts(self) -> tuple[Heads, ...]:
+        """Query heads, and the key/value heads that they share."""
+        return (Heads(self.heads, self.kv_heads, f"{self.heads} heads and {self.kv_heads} key/value heads"),)
+
+    @property
+    def about(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.kv_heads} key/value heads"
+
+    def token_bytes(self, width: float) -> float:
+        """Bytes that a layer caches for one token."""
+        return self.kv_elements * width
+
+    def cache_bytes(self, context: Numeric, width: float, span: Span, tp: Numeric = 1) -> Numeric:
+        """Bytes that a layer caches of one sequence, on one of `tp` chips: at least one key/value head."""
+        share = numeric.maximum(1, self.kv_heads / tp) / self.kv_heads
+        return span.resident(context) * self.token_bytes(width) * share
 
     def _tag(self, queries: int, tensors: int) -> str:
         return f"heads {queries}+{tensors}x{self.kv_heads}"
@@ -176,7 +167,7 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
-class LatentAttention:
+class LatentAttention(Mixer):
     """Multi-head latent attention (DeepSeek-AI 2024): one compressed key/value vector a token, shared by all heads.
 
     Prefill expands the cached latents to keys and values per head. Decode absorbs that expansion into queries and
@@ -206,6 +197,20 @@ class LatentAttention:
     def kv_elements(self) -> int:
         """Elements that a layer caches for one token."""
         return self.kv_lora_rank + self.rope_dim
+
+    @property
+    def head_counts(self) -> tuple[Heads, ...]:
+        """Query heads; the latent that they share lies on every chip."""
+        return (Heads(self.heads, 1, f"{self.heads} heads and 1 key/value heads"),)
+
+    @property
+    def about(self) -> str:
+        """What it is, in a few words."""
+        return "latent (MLA)"
+
+    def token_bytes(self, width: float) -> float:
+        """Bytes that a layer caches for one token, the same on every chip."""
+        return self.kv_elements * width
 
     def absorbs(self, q_len: Numeric, kv_len: Numeric) -> Numeric:
         """Whether the absorbed form takes fewer FLOP; a lone query, decode, always absorbs.

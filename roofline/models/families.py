@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from roofline.base.errors import shown
-from roofline.models.attention import Attention, LatentAttention, Span
+from roofline.models.attention import Attention, LatentAttention
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.fields import LIMITS, Fields
+from roofline.models.mixers import Mixer, Span
 
-#: One layer: what it attends with, what it feeds forward with, how far it sees.
-Layer = tuple[Attention | LatentAttention, FeedForward | Experts, Span]
+#: One layer: what it mixes tokens with, what it feeds forward with (either may be absent), how far it sees.
+Layer = tuple[Mixer | None, FeedForward | Experts | None, Span]
 
 
 #: The arguments of a :class:`~roofline.models.llm.LanguageModel` that a family decides.

@@ -148,7 +148,7 @@ class Experts:
                 topk=self.topk,
                 experts=self.experts,
                 dtype=run.dtype,
-                weight_dtype=run.expert_dtype,
+                weight_dtype=run.weight_dtype,
                 quantize=run.quantize,
                 count=count,
             )

@@ -7,15 +7,19 @@ files leave them out.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from roofline.base.errors import closest, shown
+from roofline.base.units import text
+from roofline.models.checkpoint import files
+from roofline.models.checkpoint.reading import checkpoint_of
 from roofline.models.families import ALSO, ARCHITECTURES, FAMILIES, OUT_OF_REACH, Layer
 from roofline.models.fields import Fields, read_json
 from roofline.models.llm import LanguageModel, Layers
-from roofline.models.quantization import attention_is_wide, dtypes
 
 
 def load(path: str | Path) -> LanguageModel:
@@ -29,11 +33,16 @@ def load(path: str | Path) -> LanguageModel:
     file = Path(path)
     if file.is_dir():
         file = file / "config.json"
-    name = file.resolve().parent.name if file.name == "config.json" else file.stem
-    return read(read_json(file), name, str(file))
+    if file.name != "config.json":
+        return read(read_json(file), file.stem, str(file))
+    folder = file.resolve().parent
+    model = read(read_json(file), folder.name, str(file), files.quantiser_file(folder))
+    return _with_files(model, files.weight_files(folder))
 
 
-def read(config: dict[str, Any], name: str = "model", file: str = "config.json") -> LanguageModel:
+def read(
+    config: dict[str, Any], name: str = "model", file: str = "config.json", beside: Fields | None = None
+) -> LanguageModel:
     """Read the content of a ``config.json``.
 
     Parameters
@@ -45,6 +54,8 @@ def read(config: dict[str, Any], name: str = "model", file: str = "config.json")
         What to call the model.
     file : str
         Named in errors.
+    beside : Fields, optional
+        The content of a ``hf_quant_config.json`` that lies beside it.
 
     Raises
     ------
@@ -57,21 +68,18 @@ def read(config: dict[str, Any], name: str = "model", file: str = "config.json")
     body = top.table("text_config") or top
     made = FAMILIES[_family(body, top)](body)
     layers: list[Layer] = made.pop("layers")
-    dtype, weight_dtype, expert_dtype = dtypes(body, top)
+    hidden = body.integer("hidden_size", "n_embd", "n_embed")
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
     about.get("published_source")
     model = LanguageModel(
         name=name,
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
-        hidden=body.integer("hidden_size", "n_embd", "n_embed"),
+        hidden=hidden,
         vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
         max_positions=body.integer(
             "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
         ),
-        dtype=dtype,
-        weight_dtype=weight_dtype,
-        expert_dtype=expert_dtype,
-        wide_attention=attention_is_wide(body, top, len(layers)),
+        checkpoint=checkpoint_of(body, top, layers, hidden, beside),
         title=about.text("title", name),
         source=about.text("source", file),
         aliases=_strings(about, "aliases"),
@@ -114,3 +122,24 @@ def _strings(fields: Fields, key: str) -> tuple[str, ...]:
     if not all(isinstance(v, str) for v in values):
         fields.fail(key, f"found {shown(values)}, expected a list of strings")
     return tuple(values)
+
+
+#: The share by which the weights' files may differ from the count unsaid. Scales a tensor, rotary tables and the like
+#: come to 0.1 % of a checkpoint at most; a prediction head or a tower, which are not counted, to more than this.
+_UNSAID = 0.01
+
+
+def _with_files(model: LanguageModel, found: files.Files | None) -> LanguageModel:
+    """The model with the size of the weights beside it, warning where that is not what was counted."""
+    if found is None:
+        return model
+    counted = model.stored_bytes
+    if abs(found.size - counted) > _UNSAID * counted:
+        beside = found.beside(model.num_layers)
+        warnings.warn(
+            f"{model.source}: {found.source} says {text(float(found.size), 'B', 5)} of weights, and "
+            f"{text(counted, 'B', 5)} are counted ({found.size / counted - 1:+.1%})"
+            + (f"; in the files and not in the count: {files.told(beside)}" if beside else ""),
+            stacklevel=2,
+        )
+    return replace(model, file_bytes=found.size)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: Marks by class of operator, and what the key calls them; what is in no class comes last.
 _MARKS = {
     "gemm": ("o", "product"), "attention": ("s", "attention"), "mla_attention": ("s", "attention"),
+    "sparse_attention": ("s", "attention"), "index_scores": ("s", "attention"), "recurrence": ("P", "recurrence"),
     "moe": ("D", "experts"), "embedding_bag": ("^", "embedding bag"), "": ("v", "other operator"),
 }  # fmt: skip
 

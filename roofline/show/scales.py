@@ -78,11 +78,11 @@ def scale_of(values: xr.DataArray) -> Scale:
     numeric = found.dtype.kind in "iuf"
     order = np.argsort(found, kind="stable") if numeric else np.arange(len(found))
     found = found[order]
-    unit, said = str(values.attrs.get("units", "")), str(values.attrs.get("long_name", name))
+    unit, label = str(values.attrs.get("units", "")), str(values.attrs.get("long_name", name))
     bare = unit in ("", "1") or "figure" in values.attrs
     return Scale(
         name=name,
-        label=said if bare else f"{said} ({unit})",
+        label=label if bare else f"{label} ({unit})",
         places=found.astype(float) if numeric else np.arange(len(found), dtype=float),
         texts=[tick(values, value) for value in found.tolist()],
         names=[coordinate(values, value) for value in found.tolist()],
@@ -119,8 +119,8 @@ def coordinate(values: xr.DataArray, value: Any) -> str:
     name = str(values.name)
     if name in ("model", "chip"):
         return str(value)
-    said = tick(values, value)
-    return f"{name} {said}" if "figure" in values.attrs else f"{name}={said or 'plain'}"
+    text = tick(values, value)
+    return f"{name} {text}" if "figure" in values.attrs else f"{name}={text or 'plain'}"
 
 
 # On the page --------------------------------------------------------------------------------------------------------
