@@ -184,6 +184,10 @@ class LatentAttention(Mixer):
         Size of the latent and of the rotary key beside it: together what the cache holds.
     nope_dim, value_dim : int
         Unrotated part of a head's query and key, and a head's value.
+    gated : bool
+        Whether a projection of the input gates the output (Kimi K3).
+    rotated : bool
+        Whether the rotary part carries positions (not in Kimi Linear, whose other layers do).
     """
 
     heads: int
@@ -192,6 +196,8 @@ class LatentAttention(Mixer):
     rope_dim: int
     nope_dim: int
     value_dim: int
+    gated: bool = False
+    rotated: bool = True
 
     @property
     def kv_elements(self) -> int:
@@ -233,6 +239,10 @@ class LatentAttention(Mixer):
             Weights("latent_norm", self.kv_lora_rank + (self.q_lora_rank or 0), count, storage="wide"),
             Weights("o_proj", self.heads * self.value_dim * hidden, count, "row", storage="attention"),
         ]
+        if self.gated:
+            out.append(
+                Weights("gate_proj", self.heads * self.value_dim * hidden, count, "column", storage="attention")
+            )
         if self.q_lora_rank is None:
             return [Weights("q_proj", hidden * q_width, count, "column", storage="attention"), *out]
         down = Weights("q_a_proj", hidden * self.q_lora_rank, count, storage="attention")
@@ -240,74 +250,76 @@ class LatentAttention(Mixer):
 
     def ops(self, run: Pass, hidden: int, spans: dict[Span, int]) -> list[Op]:
         """The block's operators in one pass; `spans` says how many layers there are (all see everything)."""
-        m, wide, count = run.tokens, run.wide, sum(spans.values())
+        count = sum(spans.values())
+        out = self._before(run, hidden, count) + self._attend(run, hidden, count)
+        if self.gated:
+            width = self.heads * self.value_dim
+            out.append(self._linear(run, "gate_proj", width, hidden, count, "column"))
+            out.append(op.silu_mul(rows=run.tokens, cols=width, dtype=run.wide, name="gate", count=count, shard="column"))
+        out.append(self._linear(run, "o_proj", hidden, self.heads * self.value_dim, count, "row"))
+        return out
 
-        def linear(name: str, n: int, k: int, shard: str) -> Op:
-            return op.gemm(
-                m=m,
-                n=n,
-                k=k,
-                dtype=run.dtype,
-                quantize=run.quantize,
-                weight_dtype=run.weight_dtype,
-                name=name,
-                count=count,
-                shard=shard,
-            )
+    @staticmethod
+    def _linear(run: Pass, name: str, n: int, k: int, count: int, shard: str = "") -> Op:
+        return op.gemm(
+            m=run.tokens,
+            n=n,
+            k=k,
+            dtype=run.dtype,
+            quantize=run.quantize,
+            weight_dtype=run.weight_dtype,
+            name=name,
+            count=count,
+            shard=shard,
+        )
 
+    def _before(self, run: Pass, hidden: int, count: int) -> list[Op]:
+        """What makes queries and latents, and stores these."""
+        m, wide = run.tokens, run.wide
         q_width, rank = self.heads * (self.nope_dim + self.rope_dim), self.q_lora_rank
         if rank is None:
-            out = [linear("q_proj", q_width, hidden, "column"), linear("kv_a_proj", self.kv_elements, hidden, "")]
+            out = [
+                self._linear(run, "q_proj", q_width, hidden, count, "column"),
+                self._linear(run, "kv_a_proj", self.kv_elements, hidden, count),
+            ]
         else:
             # Both down-projections read the same input: engines run them as one.
-            out = [linear("qkv_a_proj", rank + self.kv_elements, hidden, "")]
+            out = [self._linear(run, "qkv_a_proj", rank + self.kv_elements, hidden, count)]
         out.append(
             op.rms_norm(rows=m, cols=self.kv_lora_rank + (rank or 0), dtype=wide, name="latent_norm", count=count)
         )
         if rank is not None:
-            out.append(linear("q_b_proj", q_width, rank, "column"))
-        out.append(
-            op.rope(
-                rows=m, cols=(self.heads + 1) * self.rope_dim, dtype=wide, count=count, shard=f"heads {self.heads}+1x1"
-            )
-        )
+            out.append(self._linear(run, "q_b_proj", q_width, rank, count, "column"))
+        if self.rotated:
+            cols, shard = (self.heads + 1) * self.rope_dim, f"heads {self.heads}+1x1"
+            out.append(op.rope(rows=m, cols=cols, dtype=wide, count=count, shard=shard))
         out.append(
             op.copy(rows=m, cols=self.kv_elements, dtype=wide, out_dtype=run.kv_dtype, name="kv_write", count=count)
         )
+        return out
+
+    def _attend(self, run: Pass, hidden: int, count: int) -> list[Op]:
+        """Attention itself, in the form of fewer FLOP."""
         absorb = self.absorbs(run.q_len, run.mean_kv_len)
         if not isinstance(absorb, np.ndarray):
-            out += self._absorbed(run, count) if absorb else self._expanded(run, count)
-        else:
-            # Where the points of a sweep differ, both forms are there, and each runs zero times where the other does.
-            out += self._absorbed(run, count * absorb) if absorb.any() else []
-            out += self._expanded(run, count * ~absorb) if not absorb.all() else []
-        out.append(linear("o_proj", hidden, self.heads * self.value_dim, "row"))
-        return out
+            return self._absorbed(run, count) if absorb else self._expanded(run, count)
+        # Where the points of a sweep differ, both forms are there, and each runs zero times where the other does.
+        out = self._absorbed(run, count * absorb) if absorb.any() else []
+        return out + (self._expanded(run, count * ~absorb) if not absorb.all() else [])
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
         """Elements that a token holds at the block's widest point, on one chip: queries, keys, values and output."""
         return self.heads * (2 * self.nope_dim + 2 * self.value_dim + self.rope_dim) / tp
 
     def _absorbed(self, run: Pass, count: Numeric) -> list[Op]:
-        rank = self.kv_lora_rank
         return [
-            op.gemm(
-                m=run.tokens,
-                n=rank,
-                k=self.nope_dim,
-                batch=self.heads,
-                dtype=run.wide,
-                weight_dtype=run.weight_dtype,
-                name="q_absorb",
-                count=count,
-                shard="heads",
-            ),
+            self._absorption(run, "q_absorb", self.kv_lora_rank, self.nope_dim, count),
             op.mla_attention(
                 batch=run.batch,
                 heads=self.heads,
                 q_len=run.q_len,
                 kv_len=run.mean_kv_len,
-                kv_lora_rank=rank,
+                kv_lora_rank=self.kv_lora_rank,
                 rope_dim=self.rope_dim,
                 dtype=run.attention_dtype,
                 kv_dtype=run.kv_dtype,
@@ -315,18 +327,22 @@ class LatentAttention(Mixer):
                 name="attention",
                 count=count,
             ),
-            op.gemm(
-                m=run.tokens,
-                n=self.value_dim,
-                k=rank,
-                batch=self.heads,
-                dtype=run.wide,
-                weight_dtype=run.weight_dtype,
-                name="v_absorb",
-                count=count,
-                shard="heads",
-            ),
+            self._absorption(run, "v_absorb", self.value_dim, self.kv_lora_rank, count),
         ]
+
+    def _absorption(self, run: Pass, name: str, n: int, k: int, count: Numeric) -> Op:
+        """A part of the expansion, head by head, taken into queries or outputs."""
+        return op.gemm(
+            m=run.tokens,
+            n=n,
+            k=k,
+            batch=self.heads,
+            dtype=run.wide,
+            weight_dtype=run.weight_dtype,
+            name=name,
+            count=count,
+            shard="heads",
+        )
 
     def _expanded(self, run: Pass, count: Numeric) -> list[Op]:
         # A cached prefix is kept as latents, so it is expanded again with the new tokens.
