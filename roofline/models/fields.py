@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from roofline.base.errors import BadModel, closest, shown
+from roofline.models.ignored import changes_nothing, speaks_of_size
 
 #: A description is a few kilobytes; what is larger is no description.
 MAX_BYTES = 10_000_000
@@ -135,15 +136,43 @@ class Fields:
                 + " or ".join(str(d) for d in sorted(near)),
             )
 
-    def finish(self) -> None:
-        """Refuse a misspelt field: one that nobody asked for, next to an absent one that somebody did.
+    def finish(self, family: str = "this model family") -> None:
+        """Refuse what would change the model and was not read.
 
-        A slip such as ``num_key_value_head`` would otherwise leave a default in place that is wrong by a factor.
+        That is a misspelt field (one that nobody asked for, next to an absent one that somebody did, so that a slip
+        such as ``num_key_value_head`` leaves a default in place that is wrong by a factor), and a field that by its
+        name says how large a model is and that the family's reader does not know: experts, a window, a state.
+
+        Parameters
+        ----------
+        family : str
+            Named in errors.
         """
-        spare = [key for key in self.values if key not in self._asked and not key.startswith("_")]
+        self.near_misses(family)
+        for key in self._unknown():
+            if speaks_of_size(key, self.values[key]):
+                absent = sorted(self._asked - self.values.keys())
+                near = difflib.get_close_matches(key, absent, n=1, cutoff=0.7)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                self.fail(
+                    key, f"found {_shown(self.values[key])}, which roofline does not know how to read in {family}{hint}"
+                )
+
+    def near_misses(self, family: str = "this model family") -> None:
+        """Refuse a misspelt field: see :meth:`finish`."""
+        unknown = self._unknown()
         for key in sorted(self._asked - self.values.keys()):
-            for near in difflib.get_close_matches(key, spare, n=1, cutoff=0.92):
-                self.fail(near, f"is not a field of this model family; did you mean {key!r}?")
+            cutoff = 0.8 if len(key) > 8 else 0.7
+            for near in difflib.get_close_matches(key, unknown, n=1, cutoff=cutoff):
+                self.fail(near, f"is not a field of {family}; did you mean {key!r}?")
+
+    def _unknown(self) -> list[str]:
+        """Fields that nobody asked for, and that are not known to change nothing."""
+        return [
+            key
+            for key in self.values
+            if key not in self._asked and not key.startswith("_") and not changes_nothing(key)
+        ]
 
     def _missing(self, key: str, expected: str) -> NoReturn:
         near = closest(key, [k for k in self.values if k not in self._asked], 1)
@@ -167,7 +196,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise BadModel(file, f"is larger than {MAX_BYTES / 1e6:g} MB; expected a config.json of a few kB")
     try:
-        value = json.loads(content)
+        value = json.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise BadModel(file, "is nested too deeply; expected a config.json") from None
     except (ValueError, MemoryError) as error:  # bad JSON, bad UTF-8, a number of thousands of digits
