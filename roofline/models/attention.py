@@ -41,6 +41,11 @@ class Attention(Mixer):
         Whether it projects and caches keys and values, rather than reading those of an earlier layer (Gemma 3n).
     own_values : bool
         Whether values have a projection of their own, rather than being the keys' (Gemma 4).
+    value_dim : int
+        The size of a head's value where it is not `head_dim` (MiMo-V2); 0 where it is.
+    gate_dim : int
+        Numbers a head by which its output is multiplied, projected from the input: `value_dim` of them (Qwen3-Next),
+        1 (Step 3.5), 0 for no gate.
     """
 
     heads: int
@@ -54,16 +59,26 @@ class Attention(Mixer):
     sinks: bool = False
     own_kv: bool = True
     own_values: bool = True
+    value_dim: int = 0
+    gate_dim: int = 0
 
     @property
     def kv_elements(self) -> int:
         """Elements that a layer caches for one token."""
-        return 2 * self.kv_heads * self.head_dim if self.own_kv else 0
+        return self.kv_heads * (self.head_dim + self._value) if self.own_kv else 0
 
     @property
-    def _projected(self) -> int:
-        """Tensors of key/value heads that the layer projects."""
-        return self.own_kv * (1 + self.own_values)
+    def _value(self) -> int:
+        """The size of a head's value."""
+        return self.value_dim or self.head_dim
+
+    @property
+    def _projected(self) -> tuple[int, str]:
+        """Columns of the projection to queries, gates, keys and values; and its tag, in heads or else in columns."""
+        queries = self.heads * (self.head_dim + self.gate_dim)
+        shared = self.own_kv * (self.head_dim + self.own_values * self._value)
+        unit = 1 if queries % self.head_dim or shared % self.head_dim else self.head_dim
+        return queries + shared * self.kv_heads, self._tag(queries // unit, shared // unit)
 
     @property
     def head_counts(self) -> tuple[Heads, ...]:
@@ -89,8 +104,7 @@ class Attention(Mixer):
 
     def weights(self, hidden: int, count: int) -> list[Weights]:
         """The block's parameters, in `count` layers."""
-        width = self.heads * self.head_dim
-        qkv, both = width + self._projected * self.kv_heads * self.head_dim, self._tag(self.heads, self._projected)
+        (qkv, both), width = self._projected, self.heads * self._value
         out = [
             Weights("qkv_proj", qkv * (hidden + self.qkv_bias), count, both, storage="attention"),
             Weights("o_proj", (width + self.out_bias) * hidden, count, "row", storage="attention"),
@@ -106,17 +120,18 @@ class Attention(Mixer):
         m, wide, dim = run.tokens, run.wide, self.head_dim
         count = sum(spans.values())
         rotated = sum(n for span, n in spans.items() if span.rope) if self.rope_dim else 0
+        projected, shard = self._projected
         out = [
             op.gemm(
                 m=m,
-                n=(self.heads + self._projected * self.kv_heads) * dim,
+                n=projected,
                 k=hidden,
                 dtype=run.dtype,
                 quantize=run.quantize,
                 weight_dtype=run.weight_dtype,
                 name="qkv_proj",
                 count=count,
-                shard=self._tag(self.heads, self._projected),
+                shard=shard,
             ),
         ]
         pairs, both = self.heads + self.own_kv * self.kv_heads, self._tag(self.heads, int(self.own_kv))
@@ -137,11 +152,14 @@ class Attention(Mixer):
                 )
             )
         out += [self._scores(run, span, n) for span, n in spans.items()]
+        if self.gate_dim:
+            cols = self.heads * self._value
+            out.append(op.silu_mul(rows=m, cols=cols, dtype=wide, name="gate", count=count, shard="column"))
         out.append(
             op.gemm(
                 m=m,
                 n=hidden,
-                k=self.heads * dim,
+                k=self.heads * self._value,
                 dtype=run.dtype,
                 quantize=run.quantize,
                 weight_dtype=run.weight_dtype,
@@ -154,7 +172,8 @@ class Attention(Mixer):
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
         """Elements that a token holds at the block's widest point, on one chip: queries, keys, values and output."""
-        return (2 * self.heads / tp + 2 * numeric.maximum(1, self.kv_heads / tp)) * self.head_dim
+        a_head = self.head_dim + self._value
+        return a_head * (self.heads / tp + numeric.maximum(1, self.kv_heads / tp)) + self.heads * self.gate_dim / tp
 
     def _scores(self, run: Pass, span: Span, count: int) -> Op:
         batch, q_len, kv_len, window = run.batch, run.q_len, run.mean_kv_len, span.window
@@ -174,6 +193,7 @@ class Attention(Mixer):
             causal=run.causal,
             window=window,
             chunked=span.chunked,
+            value_dim=self.value_dim or None,
             name=span.name,
             count=count,
         )
@@ -253,9 +273,7 @@ class LatentAttention(Mixer):
             Weights("o_proj", self.heads * self.value_dim * hidden, count, "row", storage="attention"),
         ]
         if self.gated:
-            out.append(
-                Weights("gate_proj", self.heads * self.value_dim * hidden, count, "column", storage="attention")
-            )
+            out.append(Weights("gate_proj", self.heads * self.value_dim * hidden, count, "column", storage="attention"))
         if self.q_lora_rank is None:
             return [Weights("q_proj", hidden * q_width, count, "column", storage="attention"), *out]
         down = Weights("q_a_proj", hidden * self.q_lora_rank, count, storage="attention")
@@ -268,7 +286,9 @@ class LatentAttention(Mixer):
         if self.gated:
             width = self.heads * self.value_dim
             out.append(self._linear(run, "gate_proj", width, hidden, count, "column"))
-            out.append(op.silu_mul(rows=run.tokens, cols=width, dtype=run.wide, name="gate", count=count, shard="column"))
+            out.append(
+                op.silu_mul(rows=run.tokens, cols=width, dtype=run.wide, name="gate", count=count, shard="column")
+            )
         out.append(self._linear(run, "o_proj", hidden, self.heads * self.value_dim, count, "row"))
         return out
 
