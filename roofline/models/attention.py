@@ -151,7 +151,7 @@ class Attention(Mixer):
                     shard=self._tag(0, 2),
                 )
             )
-        out += [self._scores(run, span, n) for span, n in spans.items()]
+        out += self._attend(run, hidden, spans)
         if self.gate_dim:
             cols = self.heads * self._value
             out.append(op.silu_mul(rows=m, cols=cols, dtype=wide, name="gate", count=count, shard="column"))
@@ -174,6 +174,10 @@ class Attention(Mixer):
         """Elements that a token holds at the block's widest point, on one chip: queries, keys, values and output."""
         a_head = self.head_dim + self._value
         return a_head * (self.heads / tp + numeric.maximum(1, self.kv_heads / tp)) + self.heads * self.gate_dim / tp
+
+    def _attend(self, run: Pass, hidden: int, spans: dict[Span, int]) -> list[Op]:
+        """Attention itself."""
+        return [self._scores(run, span, count) for span, count in spans.items()]
 
     def _scores(self, run: Pass, span: Span, count: int) -> Op:
         batch, q_len, kv_len, window = run.batch, run.q_len, run.mean_kv_len, span.window
