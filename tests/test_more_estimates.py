@@ -17,6 +17,7 @@ from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.rules import LANGUAGE_RULES
 from roofline.hardware.chip import Chip
 from roofline.hardware.machine import SPREADS
+from roofline.models.checkpoint.stored import per_tensor, uniform
 from roofline.models.description import read
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.work import op
@@ -275,6 +276,7 @@ def test_plans_of_a_grid_are_judged_one_by_one() -> None:
 
 def test_the_best_known_stack_of_a_kind_of_model() -> None:
     """Of any language model, of one whose heads have keys of their own, and of experts in fp4."""
+    fp4 = uniform(expert=per_tensor("fp4"))
     known = {"language": {"value": "a"}, "multi_head": {"value": "b"}, "fp4_experts": {"value": "c"}}
     chip = replace(plain(), default_stack=known)
     alike = two_layers(FeedForward(256), replace(ATTENTION, kv_heads=4))
@@ -285,10 +287,10 @@ def test_the_best_known_stack_of_a_kind_of_model() -> None:
         (ROUTED, None, "a"),
         (ROUTED, "fp4", "a+c"),
         (ROUTED, "FP4", "a+c"),
-        (replace(ROUTED, expert_dtype="fp4"), None, "a+c"),
-        (replace(ROUTED, expert_dtype="fp4"), "fp8", "a"),
-        (replace(DENSE, expert_dtype="fp4"), None, "a"),
-        (replace(one, expert_dtype="fp4"), None, "a+c"),
+        (replace(ROUTED, checkpoint=fp4), None, "a+c"),
+        (replace(ROUTED, checkpoint=fp4), "fp8", "a"),
+        (replace(DENSE, checkpoint=fp4), None, "a"),
+        (replace(one, checkpoint=fp4), None, "a+c"),
     ):
         assert stacks.best_known(model, chip, dtype) == found
     assert stacks.best_known(DENSE, plain()) == ""

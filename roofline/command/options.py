@@ -214,7 +214,7 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
         rest = [p for p in named if p.default is not inspect.Parameter.empty]
 
         @functools.wraps(command)
-        def run(**given: Any) -> Any:
+        def run(**given: object) -> Any:
             asked = {name: given.pop(name) for name in options}
             return command(**given, options={name: value for name, value in asked.items() if value is not None})
 

@@ -80,8 +80,23 @@ class Attention(Mixer):
         """The block's parameters, in `count` layers."""
         width, qkv = self.heads * self.head_dim, (self.heads + 2 * self.kv_heads) * self.head_dim
         out = [
-            Weights("qkv_proj", qkv * (hidden + self.qkv_bias), count, self._tag(self.heads, 2), storage="attention"),
-            Weights("o_proj", (width + self.out_bias) * hidden, count, "row", storage="attention"),
+            Weights(
+                "qkv_proj",
+                qkv * (hidden + self.qkv_bias),
+                count,
+                self._tag(self.heads, 2),
+                storage="attention",
+                biases=qkv * self.qkv_bias,
+            ),
+            Weights(
+                "o_proj",
+                (width + self.out_bias) * hidden,
+                count,
+                "row",
+                storage="attention",
+                biases=self.out_bias * hidden,
+                width=width,
+            ),
         ]
         if self.qk_norm_weights:
             out.append(Weights("qk_norm", self.qk_norm_weights, count, storage="wide"))
@@ -226,17 +241,20 @@ class LatentAttention(Mixer):
     def weights(self, hidden: int, count: int) -> list[Weights]:
         """The block's parameters, in `count` layers."""
         q_width = self.heads * (self.nope_dim + self.rope_dim)
-        kv_width = self.heads * (self.nope_dim + self.value_dim)
+        kv_width, values = self.heads * (self.nope_dim + self.value_dim), self.heads * self.value_dim
         out = [
             Weights("kv_a_proj", hidden * self.kv_elements, count, storage="attention"),
-            Weights("kv_b_proj", self.kv_lora_rank * kv_width, count, "column", storage="attention"),
+            Weights("kv_b_proj", self.kv_lora_rank * kv_width, count, "column", storage="attention", width=kv_width),
             Weights("latent_norm", self.kv_lora_rank + (self.q_lora_rank or 0), count, storage="wide"),
-            Weights("o_proj", self.heads * self.value_dim * hidden, count, "row", storage="attention"),
+            Weights("o_proj", values * hidden, count, "row", storage="attention", width=values),
         ]
         if self.q_lora_rank is None:
-            return [Weights("q_proj", hidden * q_width, count, "column", storage="attention"), *out]
-        down = Weights("q_a_proj", hidden * self.q_lora_rank, count, storage="attention")
-        return [down, Weights("q_b_proj", self.q_lora_rank * q_width, count, "column", storage="attention"), *out]
+            return [Weights("q_proj", hidden * q_width, count, "column", storage="attention", width=q_width), *out]
+        return [
+            Weights("q_a_proj", hidden * self.q_lora_rank, count, storage="attention"),
+            Weights("q_b_proj", self.q_lora_rank * q_width, count, "column", storage="attention", width=q_width),
+            *out,
+        ]
 
     def ops(self, run: Pass, hidden: int, spans: dict[Span, int]) -> list[Op]:
         """The block's operators in one pass; `spans` says how many layers there are (all see everything)."""

@@ -33,8 +33,22 @@ class FeedForward:
         """The block's parameters, in `count` layers."""
         up = (2 if self.gated else 1) * self.inter
         return [
-            Weights(prefix + self.up_name, up * (hidden + self.bias), count, "column"),
-            Weights(prefix + "down_proj", self.inter * hidden + self.bias * hidden, count, down_shard),
+            Weights(
+                prefix + self.up_name,
+                up * (hidden + self.bias),
+                count,
+                "column",
+                biases=up * self.bias,
+                width=self.inter,
+            ),
+            Weights(
+                prefix + "down_proj",
+                (self.inter + self.bias) * hidden,
+                count,
+                down_shard,
+                biases=self.bias * hidden,
+                width=self.inter,
+            ),
         ]
 
     def ops(self, run: Pass, hidden: int, count: int, prefix: str = "", down_shard: str = "row") -> list[Op]:
@@ -112,10 +126,20 @@ class Experts:
 
     def weights(self, hidden: int, count: int) -> list[Weights]:
         """The block's parameters, in `count` layers."""
-        expert = 3 * hidden * self.inter + self.bias * (2 * self.inter + hidden)
+        biases = self.bias * (2 * self.inter + hidden)
+        routed = Weights(
+            "moe",
+            self.experts * (3 * hidden * self.inter + biases),
+            count,
+            "experts",
+            storage="expert",
+            active=self.topk / self.experts,
+            biases=self.experts * biases,
+            width=self.inter,
+        )
         out = [
             Weights("router", self.experts * (hidden + self.router_bias), count, storage="wide"),
-            Weights("moe", self.experts * expert, count, "experts", storage="expert", active=self.topk / self.experts),
+            routed,
         ]
         if self.shared_gate:
             out.append(Weights("shared_gate", hidden, count, storage="wide"))
