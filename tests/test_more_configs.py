@@ -75,7 +75,7 @@ DENSE = FeedForward(3000)
         (
             "qwen3_moe",
             {"num_key_value_heads": 4, "num_experts": 9, "moe_intermediate_size": 70},
-            (attention(4, 128, **NORMED), Experts(9, 8, 70), {None: 8}),
+            (attention(4, 64, qk_norm=True, qk_norm_weights=2 * 64), Experts(9, 8, 70), {None: 8}),
         ),
         ("gemma", {"num_key_value_heads": 4}, (attention(4, 256), DENSE, {None: 8})),
         ("gemma2", {}, (attention(4, 256), DENSE, {4096: 4, None: 4})),
@@ -131,12 +131,18 @@ def test_norms_ends_and_positions_of_a_family(
 
 
 def test_latent_attention_where_a_file_says_nothing() -> None:
-    """Ranks of 1536 and 512, heads of 128 and 64 rotated; every layer routed, none of it shared."""
+    """Ranks of 1536 and 512, heads of 128 and 64 rotated. V2: all layers routed, two shared experts; V3: from the
+    fourth on, one shared, 4096 positions."""
     keys = {"n_routed_experts": 6, "moe_intermediate_size": 70, "num_experts_per_tok": 2}
     one, block, _ = parts(read("deepseek_v2", **keys))
     assert one == LatentAttention(16, 1536, 512, 64, 128, 128)
-    assert block == Experts(6, 2, 70)
+    assert block == Experts(6, 2, 70, FeedForward(140))
     assert parts(read("deepseek_v2", **keys, q_lora_rank=None))[0].q_lora_rank is None
+    plain = read("deepseek_v3", **keys)
+    assert {group.feed_forward: group.count for group in plain.layers} == {
+        DENSE: 3, Experts(6, 2, 70, FeedForward(70), router_bias=True): 5
+    }  # fmt: skip
+    assert plain.max_positions == 4096
     third = read("deepseek_v3", **keys, n_shared_experts=2, first_k_dense_replace=3, moe_layer_freq=2)
     blocks = {group.feed_forward: group.count for group in third.layers}
     # Of layers 3 to 7 the even ones.
@@ -167,14 +173,16 @@ def test_llama_4_where_a_file_says_nothing() -> None:
 def test_older_families_where_a_file_says_nothing() -> None:
     """Falcon: one key/value head for all, a norm for both blocks, rotated unless it has ALiBi. GPT-J: 64 of a head are
     rotated. Phi: half of it."""
-    falcon = read("falcon")
+    falcon = read("falcon", intermediate_size=None)
     assert parts(falcon)[:2] == (attention(1), FeedForward(4096, gated=False))
     assert (falcon.norm, falcon.norms_per_layer, falcon.tied) == ("layer_norm", 1, True)
-    assert parts(read("falcon", alibi=True, bias=True))[0] == attention(1, rope_dim=0, qkv_bias=True, out_bias=True)
-    assert read("falcon", parallel_attn=False).norms_per_layer == 2
-    new = read("falcon", new_decoder_architecture=True, num_kv_heads=4)
+    assert parts(read("falcon", intermediate_size=None, alibi=True, bias=True))[0] == attention(
+        1, rope_dim=0, qkv_bias=True, out_bias=True
+    )
+    assert read("falcon", intermediate_size=None, parallel_attn=False).norms_per_layer == 2
+    new = read("falcon", intermediate_size=None, new_decoder_architecture=True, num_kv_heads=4)
     assert (parts(new)[0].kv_heads, new.norms_per_layer) == (4, 2)
-    assert parts(read("falcon", multi_query=False))[0].kv_heads == 16
+    assert parts(read("falcon", intermediate_size=None, multi_query=False))[0].kv_heads == 16
     sizes = {"model_type": "gptj", "n_embd": 4096, "n_head": 16, "n_layer": 4, "vocab_size": 1000, "n_positions": 2048}
     gptj = huggingface.read(sizes)
     assert parts(gptj)[:2] == (Attention(16, 16, 256, 64), FeedForward(16384, gated=False, bias=True))

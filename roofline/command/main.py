@@ -7,6 +7,7 @@ input). Each file of this room registers its commands here.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -119,6 +120,8 @@ def _warn(message: object, *_: object) -> None:
 def run() -> int:
     """Run the command on ``sys.argv``; errors of ours become one message and an exit code."""
     settle_streams()
+    if sys.argv[1:2] != ["measure"]:  # numpy's threads for products take longer to start than any other command needs
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from roofline.base.numeric import Label, Numeric, Truth, ceil_div, maximum
 from roofline.base.units import DTYPE_BYTES, text
 from roofline.estimates import inference, memory as memory_module
-from roofline.estimates.figures import Estimate, with_errors
+from roofline.estimates.figures import Estimate, Made, with_errors
 from roofline.estimates.hosts import CORES, JITTER, HostProcess
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
@@ -293,15 +293,16 @@ class RecommendationEstimate(SamplesPowered, Estimate):
             [(f"table_dtype={d!r}", {"table_dtype": d, **anew}) for d in dtypes],
         ]
 
-    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Numeric]:
+    def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         time = with_errors(self.step, factors)
-        rate = self.request.batch / time
-        return {
-            "latency_s": time,
-            "samples_per_s": rate,
-            "samples_per_s_per_chip": rate / self.request.devices,
-            "pipelined_samples_per_s": self.pipelined_samples_per_s * self.step.time_s / time,
-        }
+        return Made(
+            {
+                "latency_s": lambda made: time,
+                "samples_per_s": lambda made: self.request.batch / time,
+                "samples_per_s_per_chip": lambda made: made["samples_per_s"] / self.request.devices,
+                "pipelined_samples_per_s": lambda made: self.pipelined_samples_per_s * self.step.time_s / time,
+            }
+        )
 
     def __repr__(self) -> str:
         what = f"{self.model.name} on {self.request.devices} x {self.chip.name}"

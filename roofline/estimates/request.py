@@ -114,8 +114,10 @@ def refuse_unknown(options: Iterable[str], known: tuple[str, ...], what: str) ->
             raise UnknownName(f"option for {what}", name, known)
 
 
-def between(where: str, value: object, expected: str, holds: Callable[[np.ndarray], np.ndarray]) -> Numeric:
+def between(where: str, value: object, expected: str, holds: Callable[[Any], Any]) -> Numeric:
     """A number, or an array of numbers, for which `holds` is true everywhere; else an error: what is expected."""
+    if (type(value) is float or type(value) is int) and holds(value):  # the usual one is not looked at twice
+        return float(value)
     found = as_numeric(value, where)
     array = np.asarray(found)
     is_number = not isinstance(found, bool | np.bool_) and array.dtype.kind in "iuf" and array.size

@@ -37,6 +37,10 @@ class Attention(Mixer):
         Parameters of that norm in a layer.
     sinks : bool
         Whether each head has a learned attention sink (gpt-oss).
+    own_kv : bool
+        Whether it projects and caches keys and values, rather than reading those of an earlier layer (Gemma 3n).
+    own_values : bool
+        Whether values have a projection of their own, rather than being the keys' (Gemma 4).
     """
 
     heads: int
@@ -48,11 +52,18 @@ class Attention(Mixer):
     qk_norm: bool = False
     qk_norm_weights: int = 0
     sinks: bool = False
+    own_kv: bool = True
+    own_values: bool = True
 
     @property
     def kv_elements(self) -> int:
         """Elements that a layer caches for one token."""
-        return 2 * self.kv_heads * self.head_dim
+        return 2 * self.kv_heads * self.head_dim if self.own_kv else 0
+
+    @property
+    def _projected(self) -> int:
+        """Tensors of key/value heads that the layer projects."""
+        return self.own_kv * (1 + self.own_values)
 
     @property
     def head_counts(self) -> tuple[Heads, ...]:
@@ -78,13 +89,14 @@ class Attention(Mixer):
 
     def weights(self, hidden: int, count: int) -> list[Weights]:
         """The block's parameters, in `count` layers."""
-        width, qkv = self.heads * self.head_dim, (self.heads + 2 * self.kv_heads) * self.head_dim
+        width = self.heads * self.head_dim
+        qkv, both = width + self._projected * self.kv_heads * self.head_dim, self._tag(self.heads, self._projected)
         out = [
             Weights(
                 "qkv_proj",
                 qkv * (hidden + self.qkv_bias),
                 count,
-                self._tag(self.heads, 2),
+                both,
                 storage="attention",
                 biases=qkv * self.qkv_bias,
             ),
@@ -112,32 +124,33 @@ class Attention(Mixer):
         out = [
             op.gemm(
                 m=m,
-                n=(self.heads + 2 * self.kv_heads) * dim,
+                n=(self.heads + self._projected * self.kv_heads) * dim,
                 k=hidden,
                 dtype=run.dtype,
                 quantize=run.quantize,
                 weight_dtype=run.weight_dtype,
                 name="qkv_proj",
                 count=count,
-                shard=self._tag(self.heads, 2),
+                shard=self._tag(self.heads, self._projected),
             ),
         ]
-        pairs, both = self.heads + self.kv_heads, self._tag(self.heads, 1)
+        pairs, both = self.heads + self.own_kv * self.kv_heads, self._tag(self.heads, int(self.own_kv))
         if self.qk_norm:
             out.append(op.rms_norm(rows=m, cols=pairs * dim, dtype=wide, name="qk_norm", count=count, shard=both))
         if rotated:
             out.append(op.rope(rows=m, cols=pairs * self.rope_dim, dtype=wide, count=rotated, shard=both))
-        out.append(
-            op.copy(
-                rows=m,
-                cols=self.kv_elements,
-                dtype=wide,
-                out_dtype=run.kv_dtype,
-                name="kv_write",
-                count=count,
-                shard=self._tag(0, 2),
+        if self.own_kv:
+            out.append(
+                op.copy(
+                    rows=m,
+                    cols=self.kv_elements,
+                    dtype=wide,
+                    out_dtype=run.kv_dtype,
+                    name="kv_write",
+                    count=count,
+                    shard=self._tag(0, 2),
+                )
             )
-        )
         out += [self._scores(run, span, n) for span, n in spans.items()]
         out.append(
             op.gemm(

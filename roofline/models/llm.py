@@ -11,6 +11,7 @@ from roofline.base import numeric
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
+from roofline.models.besides import Beside
 from roofline.models.checkpoint.stored import NOTHING_QUANTISED, UNQUANTISED, Checkpoint, Mix, Stored
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
@@ -85,8 +86,22 @@ class LanguageModel:
     norms_per_layer : int
         Of a layer with both halves: 2; 1 where they share one and run side by side; 4 in Gemma 2 and 3. A layer of
         one half has half as many, at least 1.
+    norm_weights : int, optional
+        Parameters that a norm has for each element: 1 (a scale), 2 (with a bias), 0 (none). Default: 1, for
+        ``"layer_norm"`` 2.
+    final_norm : bool
+        Whether there is a norm after the last layer.
     lm_head_bias : bool
         Whether the output projection adds a bias.
+    outputs : int, optional
+        Rows of the output projection: a draft head's own vocabulary, the labels of a classifier, 0 for none.
+        Default: the vocabulary.
+    decodes : bool
+        Whether it makes tokens one by one; a model that embeds or classifies answers in one pass.
+    besides : tuple of Linear, Table or Few
+        What it has beside its layers' halves.
+    left_out : tuple of str
+        What the checkpoint has and this model does not count, a line each: a vision tower.
     checkpoint : Checkpoint
         How each part of its weights is stored.
     file_bytes : int, optional
@@ -108,7 +123,13 @@ class LanguageModel:
     tied: bool = False
     norm: str = "rms_norm"
     norms_per_layer: int = 2
+    norm_weights: int | None = None
+    final_norm: bool = True
     lm_head_bias: bool = False
+    outputs: int | None = None
+    decodes: bool = True
+    besides: tuple[Beside, ...] = ()
+    left_out: tuple[str, ...] = ()
     checkpoint: Checkpoint = UNQUANTISED
     file_bytes: int | None = None
     max_positions: int = 0
@@ -203,6 +224,8 @@ class LanguageModel:
             out["feed-forward width"] = max(dense)
         if routed:
             out["experts"] = f"{routed[0].topk} of {routed[0].experts}, width {routed[0].inter:,}"
+        for number, what in enumerate(self.left_out, 1):
+            out["left out" if len(self.left_out) == 1 else f"left out ({number})"] = what
         return out | {
             "KV cache bytes a token (16 bits)": self.kv_bytes_per_token("bf16"),
             "checkpoint dtypes": f"{self.dtype} arithmetic, {self.weight_dtype} weights"
@@ -224,13 +247,21 @@ class LanguageModel:
             out += mixer.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
             out += feed_forward.weights(self.hidden, count)
-        norm = self.hidden * (2 if self.norm == "layer_norm" else 1)
-        out.append(Weights("norm", norm, self._norm_count, storage="wide"))
-        out.append(Weights("final_norm", norm, scope="model", storage="wide"))
-        head = (0 if self.tied else self.vocab * self.hidden) + self.lm_head_bias * self.vocab
+        of_norm = self.norm_weights if self.norm_weights is not None else 2 if self.norm == "layer_norm" else 1
+        if of_norm:
+            out.append(Weights("norm", of_norm * self.hidden, self._norm_count, storage="wide"))
+        if of_norm and self.final_norm:
+            out.append(Weights("final_norm", of_norm * self.hidden, scope="model", storage="wide"))
+        out += [weights for beside in self.besides for weights in beside.weights()]
+        head = (0 if self.tied else self.scored * self.hidden) + self.lm_head_bias * self.scored
         if head:
             out.append(Weights("lm_head", head, shard="vocab", scope="model", storage="wide"))
         return tuple(out)
+
+    @property
+    def scored(self) -> int:
+        """Rows of the output projection."""
+        return self.vocab if self.outputs is None else self.outputs
 
     @cached_property
     def params(self) -> int:
@@ -444,24 +475,33 @@ class LanguageModel:
         ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=halves))
         for feed_forward, count in self._feed_forwards.items():
             ops += feed_forward.ops(run, hidden, count)
-        scored = m if logits == "all" else batch
-        ops += [
-            norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"),
+        ops += [one for beside in self.besides for one in beside.ops(run)]
+        if self.final_norm:
+            ops.append(norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"))
+        ops += self._output(run, m if logits == "all" else batch)
+        if asked is None and self.checkpoint.quantised:
+            ops = [part for one in ops for part in self._as_stored(one, dtype)]
+        return Workload(tuple(ops))
+
+    def _output(self, run: Pass, scored: Numeric) -> list[Op]:
+        """The operators that score `scored` positions, and choose a token where the model makes tokens."""
+        if not self.scored:
+            return []
+        out = [
             op.gemm(
                 m=scored,
-                n=self.vocab,
-                k=hidden,
-                dtype=wide,
+                n=self.scored,
+                k=self.hidden,
+                dtype=run.wide,
                 weight_dtype=run.unquantised_dtype,
                 name="lm_head",
                 shard="vocab",
                 scope="model",
-            ),
-            op.sampling(rows=scored, cols=self.vocab, dtype=wide, scope="model"),
+            )
         ]
-        if asked is None and self.checkpoint.quantised:
-            ops = [part for one in ops for part in self._as_stored(one, dtype)]
-        return Workload(tuple(ops))
+        if self.decodes:
+            out.append(op.sampling(rows=scored, cols=self.scored, dtype=run.wide, scope="model"))
+        return out
 
     def _as_stored(self, one: Op, dtype: str) -> list[Op]:
         """A product as it runs on weights that are stored as the checkpoint has them; several where layers differ."""
