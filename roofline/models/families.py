@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from roofline.base.errors import BadModel, closest, shown
 from roofline.models.fields import Fields
-from roofline.models.readers import drafts, gemmas, hybrids, latent, llamas, mixtures, older, sparse
+from roofline.models.readers import drafts, gemmas, hybrids, latent, llamas, mixed, mixtures, older, sparse
 from roofline.models.readers.parts import ENDS, Layer, Parts
 
 __all__ = ["ALSO", "FAMILIES", "Layer", "Parts", "Told", "tell"]
@@ -53,14 +53,14 @@ FAMILIES: dict[str, Reader] = {
     "qwen3_next": hybrids.qwen3_next, "qwen3_5": hybrids.qwen3_5, "qwen3_5_moe": hybrids.qwen3_5_moe,
     "nemotron_h": hybrids.nemotron_h, "kimi_linear": hybrids.kimi_linear,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
-    "minimax_m3": sparse.minimax_m3,
+    "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
 }  # fmt: skip
 
 #: Other model types that are read as one of the families: derivatives of the same layout, and the text parts of
 #: multi-modal models, for files that give these no type of their own. A type that ends in ``_text`` needs no line.
 ALSO = {
-    "kimi_k2": "deepseek_v3", "kimi_k3": "kimi_linear", "minimax_m3_vl": "minimax_m3",
+    "kimi_k2": "deepseek_v3", "kimi_k3": "kimi_linear", "minimax_m3_vl": "minimax_m3", "step3p7": "step3p5",
     "deepseek_ref": "deepseek_v4", "sarvam_mla": "deepseek_v3", "sarvam_moe": "glm4_moe", "gpt-sw3": "gpt2",
     "iquestcoder": "llama", "Yi": "llama", "yi": "llama", "aquila": "llama", "emu3": "llama",
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
