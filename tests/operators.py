@@ -145,6 +145,8 @@ _BAG = st.fixed_dictionaries(
         "dim": sizes(4, 1024),
         "pooling": sizes(1, 256),
         "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
+        "repeat": st.sampled_from([0.0, 0.5]),
+        "scale_bytes": st.sampled_from([None, 4, 8]),
     }
 )
 _HOSTED = st.fixed_dictionaries(
@@ -155,6 +157,7 @@ _HOSTED = st.fixed_dictionaries(
         "dim": sizes(4, 1024),
         "pooling": sizes(1, 256),
         "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
+        "repeat": st.sampled_from([0.0, 0.5]),
         "gathers": st.booleans(),
         "kept_bytes": st.sampled_from([0, 10**6, 10**10]),
         "remote": st.just(False),

@@ -207,27 +207,6 @@ def test_layers_that_are_listed_or_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quantization", "dtypes"),
-    [
-        ({"quant_method": "awq"}, ("bf16", "int4", "int4")),
-        ({"quant_method": "AWQ", "bits": 8}, ("bf16", "int8", "int8")),
-        ({"quant_method": "bitsandbytes"}, ("int8", "int8", "int8")),
-        ({"quant_method": "modelopt"}, ("fp8", "fp8", "fp8")),
-        ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"}, ("bf16", "int4", "int4")),
-        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, ("fp8", "int4", "int4")),
-        ({"quant_method": "compressed-tensors", "config_groups": {"a": {"weights": {"num_bits": 4}}}},
-         ("bf16", "int4", "int4")),
-        ({"quant_method": "compressed-tensors", "config_groups": {"a": {
-            "weights": {"num_bits": 8, "type": "float"}, "input_activations": {"num_bits": 8, "type": "float"}}}},
-         ("fp8", "fp8", "fp8")),
-    ],
-)  # fmt: skip
-def test_dtypes_of_quantised_checkpoints(quantization: dict[str, Any], dtypes: tuple[str, str, str]) -> None:
-    model = read("llama", quantization_config=quantization)
-    assert (model.dtype, model.weight_dtype, model.expert_dtype) == dtypes
-
-
-@pytest.mark.parametrize(
     ("keys", "words"),
     [
         ({"hidden_size": 1024.0}, "hidden_size: found 1024.0, expected a whole number from 1 to .*; write 1024$"),

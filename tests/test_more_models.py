@@ -10,6 +10,7 @@ import pytest
 
 import roofline as rl
 from roofline.models.attention import Attention, LatentAttention
+from roofline.models.checkpoint.stored import per_tensor, uniform
 from roofline.models.description import read
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import mean_context
@@ -233,24 +234,29 @@ def test_the_form_of_fewer_flop_is_taken() -> None:
 def test_dtypes_that_weights_lie_in() -> None:
     """Narrow weights of a checkpoint stay where the arithmetic is wider; what was asked for goes before; norms and ends
     are in 16 bits or what is wider."""
-    quantised = replace(EVERYTHING, weight_dtype="int4", expert_dtype="fp4")
-    for storage, dtype, asked, found in (
-        ("linear", "bf16", None, "int4"),
-        ("expert", "bf16", None, "fp4"),
-        ("linear", "bf16", "fp8", "fp8"),
-        ("wide", "bf16", None, "bf16"),
-        ("wide", "fp8", None, "bf16"),
-        ("wide", "fp32", None, "fp32"),
-        ("wide", "bf16", "fp32", "fp32"),
-        ("wide", "bf16", "int4", "bf16"),
-        ("attention", "bf16", None, "int4"),
+    int4, fp4 = per_tensor("int4"), per_tensor("fp4")
+    quantised = replace(EVERYTHING, checkpoint=uniform(linear=int4, attention=int4, expert=fp4))
+    left = replace(EVERYTHING, checkpoint=uniform(linear=int4, expert=fp4))
+    groups = {w.name: w for w in EVERYTHING.weights}
+    for model, part, dtype, asked, found in (
+        (quantised, "down_proj", "bf16", None, 0.5),
+        (quantised, "moe", "bf16", None, 0.5),
+        (quantised, "down_proj", "bf16", "fp8", 1),
+        (quantised, "norm", "bf16", None, 2),
+        (quantised, "norm", "fp8", None, 2),
+        (quantised, "router", "fp32", None, 4),
+        (quantised, "lm_head", "bf16", "fp32", 4),
+        (quantised, "lm_head", "bf16", "int4", 2),
+        (quantised, "qkv_proj", "bf16", None, 0.5),
+        (left, "qkv_proj", "bf16", None, 2),
+        (left, "qkv_proj", "bf16", "fp8", 1),
+        (EVERYTHING, "qkv_proj", "fp8", None, 1),
+        (EVERYTHING, "qkv_proj", "fp32", None, 4),
     ):
-        assert quantised.stored_dtype(storage, dtype, asked) == found, (storage, dtype, asked)
-    assert EVERYTHING.stored_dtype("linear", "fp8") == "fp8"
-    assert EVERYTHING.stored_dtype("linear", "fp32") == "fp32"
-    left = replace(quantised, wide_attention=True)
-    assert left.stored_dtype("attention", "bf16") == "bf16"
-    assert left.stored_dtype("attention", "bf16", "fp8") == "fp8"
+        narrow = model.checkpoint.quantised and asked is None
+        biases = groups[part].biases / groups[part].elements if narrow else 0  # nobody quantises these
+        expected = (1 - biases) * found + biases * 2
+        assert model.bytes_per_weight(groups[part], dtype, asked) == pytest.approx(expected), (part, dtype, asked)
     narrow = {one.name: one for one in EVERYTHING.step(2, 6, 6, dtype="fp8", kv_dtype="fp8")}
     assert (narrow["qkv_proj"].dtype, narrow["qkv_proj"].args["quantize"]) == ("fp8", 1)
     assert (narrow["router"].dtype, narrow["router"].args["quantize"]) == ("bf16", 0)

@@ -55,9 +55,10 @@ def test_uniform_lookups() -> None:
 
 
 def test_rows_are_read_in_whole_transactions() -> None:
-    """A row of 10 fp32 numbers is 40 bytes, and 64 as memory is read; in int8 10 bytes, and 64 all the same."""
+    """A row of 10 fp32 numbers is 40 bytes, and 64 as memory is read; in int8 10 bytes with a scale and a bias of 2
+    bytes each, and 64 all the same."""
     different = 10 * 1_000_000 * (1 - math.exp(-0.02))
-    for dtype, width in (("fp32", 40), ("int8", 10)):
+    for dtype, width in (("fp32", 40), ("int8", 14)):
         out = 10_000 * 10 * (4 if dtype == "fp32" else 2)  # sums of 8-bit rows leave in 16 bits
         worked(
             rl.embedding_bag(**{**BAGS, "dim": 10}, dtype=dtype),
@@ -135,12 +136,13 @@ def test_a_cache_too_small_for_the_rows_of_a_batch() -> None:
 
 
 def test_rows_that_come_together() -> None:
-    """An index that stands for 20 rows: 1000 draws of a million lists meet 999.5 of them, and these overlap."""
+    """An index that stands for 20 rows: 1000 draws of a million lists meet 999.5 of them, and these overlap: a row that
+    two of them have is read once by a cache that holds all."""
     lists = 1e6 * (1 - math.exp(-1000 / 1e6))
     different = 1e6 * (1 - math.exp(-lists * 20 / 1e6))
     worked(
         rl.embedding_bag(**BAGS, together=20),
-        memory_bytes=10 * lists * 20 * 256,
+        memory_bytes=10 * different * 256,
         bytes=10 * different * 256 + LISTS,
         lower_s=10 * different * 256 / 1e12,
     )

@@ -166,11 +166,13 @@ WORKLOAD = {
     "devices": _number(int, "Chips that share the tables. [recommendation]"),
     "table_dtype": _dtype("Embedding rows. [recommendation; default: dtype]"),
     "skew": _number(float, "Zipf exponent of the indices. [recommendation]"),
+    "repeat": _number(float, "Share of the lookups that repeat the last batch's. [recommendation]"),
+    "scale_bytes": _number(float, "Bytes of scale and bias beside a row. [recommendation; default: 4 for int8, int4]"),
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
     "placement": Annotated[
-        str | None, typer.Option("--placement", help="Of the tables: even or auto. [recommendation; default: even]")
+        str | None, typer.Option("--placement", help="Of the tables: auto or even. [recommendation; default: auto]")
     ],
     "host": Annotated[
         str | None, typer.Option("--host", help="Serving process: triton-tensorflow, triton-hps. [recommendation]")
@@ -212,7 +214,7 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
         rest = [p for p in named if p.default is not inspect.Parameter.empty]
 
         @functools.wraps(command)
-        def run(**given: Any) -> Any:
+        def run(**given: object) -> Any:
             asked = {name: given.pop(name) for name in options}
             return command(**given, options={name: value for name, value in asked.items() if value is not None})
 

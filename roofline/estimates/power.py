@@ -246,7 +246,7 @@ class Powered:
                 twin.__dict__.pop(name, None)
         return twin
 
-    def _sharing(self, **changes: Any) -> Self:
+    def _sharing(self, **changes: object) -> Self:
         """A copy with other terms or another chip of the same speed: the phases stay, what it draws and costs goes."""
         twin = copy.copy(self)
         for name in ("chip_power_w", "_power_figures", "_money_figures", "_extra_samples"):

@@ -183,7 +183,7 @@ def _padding(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str | N
     if not widths:
         return 0.0
     inter = max(widths) / plan.moe_tp
-    filled = np.ceil(inter / multiple) * multiple / inter - 1.0
+    filled = ceil_div(inter, multiple) * multiple / inter - 1.0
     experts = sum(w.elements * w.count for w in model.weights if w.storage == "expert") * width
     share = ceil_div(model.num_layers, plan.pp) / model.num_layers / maximum(plan.tp, plan.ep)
     return experts * share * filled  # type: ignore[no-any-return]

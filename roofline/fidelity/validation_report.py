@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -293,14 +294,14 @@ def as_json(result: Validation) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A figure as JSON takes it: None where there is none."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def page(result: Validation, picture: str = "") -> str:
-    """The validation as a Markdown page."""
+def page(result: Validation, picture: str = "", beside: Sequence[Table] = ()) -> str:
+    """The validation as a Markdown page; tables of other figures beside it follow the goals."""
     head = [
         "# How far off the predictions are",
         "",
@@ -320,7 +321,7 @@ def page(result: Validation, picture: str = "") -> str:
         head += [f"![predicted against measured]({picture})", ""]
     tables = [goals_table(result), carried_table(result)] if len(result.goals) else []
     head += _independence(result) if len(result.goals) else []
-    tables += [classes_table(result), *left_out_tables(result), residual_table()]
+    tables += [*beside, classes_table(result), *left_out_tables(result), residual_table()]
     return "\n".join(head) + "\n" + markdown(tables).rstrip() + "\n"
 
 

@@ -89,14 +89,14 @@ def _table(table: Table, place: _Place, above: _Shared, path: str, problems: lis
     return found
 
 
-def _blanks(value: Any, path: str, wanted: str = "") -> list[str]:
+def _blanks(value: object, path: str, wanted: str = "") -> list[str]:
     """The blanks in what stands under a key."""
     if isinstance(value, dict):
         return [line for key, inner in value.items() for line in _blanks(inner, f"{path}.{key}", wanted)]
     return [f'{path}: is still blank ("{BLANK}"){wanted}'] if value == BLANK else []
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: object) -> bool:
     return isinstance(value, dict) and "value" not in value
 
 
@@ -114,7 +114,7 @@ def _shared(table: Table, above: _Shared, path: str, problems: list[str]) -> _Sh
     return _Shared(source, kind)
 
 
-def _figure(value: Any, shared: _Shared) -> Any:
+def _figure(value: object, shared: _Shared) -> Any:
     """A figure with the source and kind of what is around it, where it has none of its own."""
     plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     table = {"value": value} if plain else value
@@ -135,7 +135,7 @@ def _places(model: type[BaseModel]) -> dict[str, _Place]:
     return found
 
 
-def _place(annotation: Any) -> _Place | None:
+def _place(annotation: object) -> _Place | None:
     if typing.get_origin(annotation) is dict:
         inner = typing.get_args(annotation)[1]
         if typing.get_origin(inner) is dict:

@@ -119,5 +119,50 @@ class Few:
         return []
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A pass over a few tensors of the hidden state: residual streams that are weighed anew before a half.
+
+    Attributes
+    ----------
+    name : str
+        What the operator is called: ``"attention_residual"``.
+    cols : int
+        Width of a tensor.
+    reads, writes : float
+        Tensors read and written for each token.
+    count : int
+        How often it runs.
+    flops_per_element : float
+        Vector-engine FLOP for each element of one tensor.
+    """
+
+    name: str
+    cols: int
+    reads: float
+    writes: float
+    count: int = 1
+    flops_per_element: float = 1.0
+
+    def weights(self) -> list[Weights]:
+        """None of its own."""
+        return []
+
+    def ops(self, run: Pass) -> list[Op]:
+        """Its operator in one pass."""
+        return [
+            op.elementwise(
+                rows=run.tokens,
+                cols=self.cols,
+                reads=self.reads,
+                writes=self.writes,
+                dtype=run.wide,
+                flops_per_element=self.flops_per_element,
+                name=self.name,
+                count=self.count,
+            )
+        ]
+
+
 #: Whatever stands beside the layers' halves.
-Beside = Linear | Table | Few
+Beside = Linear | Table | Few | Stream

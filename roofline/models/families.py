@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from roofline.base.errors import BadModel, closest, shown
 from roofline.models.fields import Fields
-from roofline.models.readers import drafts, gemmas, latent, llamas, mixtures, older
+from roofline.models.readers import drafts, gemmas, hybrids, latent, llamas, mixtures, older, sparse
 from roofline.models.readers.parts import ENDS, Layer, Parts
 
 __all__ = ["ALSO", "FAMILIES", "Layer", "Parts", "Told", "tell"]
@@ -51,15 +51,20 @@ FAMILIES: dict[str, Reader] = {
     "codegen": older.gptj, "opt": older.opt, "xglm": older.xglm, "biogpt": older.biogpt, "ctrl": older.ctrl,
     "bloom": older.bloom, "mpt": older.mpt, "phi": older.phi, "persimmon": older.persimmon,
     "stablelm": older.stablelm, "starcoder2": older.starcoder2, "falcon": older.falcon, "chatglm": older.chatglm,
+    "qwen3_next": hybrids.qwen3_next, "qwen3_5": hybrids.qwen3_5, "qwen3_5_moe": hybrids.qwen3_5_moe,
+    "nemotron_h": hybrids.nemotron_h, "kimi_linear": hybrids.kimi_linear,
+    "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
+    "minimax_m3": sparse.minimax_m3,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
 }  # fmt: skip
 
 #: Other model types that are read as one of the families: derivatives of the same layout, and the text parts of
 #: multi-modal models, for files that give these no type of their own. A type that ends in ``_text`` needs no line.
 ALSO = {
-    "kimi_k2": "deepseek_v3", "sarvam_mla": "deepseek_v3", "sarvam_moe": "glm4_moe", "gpt-sw3": "gpt2",
-    "iquestcoder": "llama", "Yi": "llama", "yi": "llama", "aquila": "llama",
-    "xverse": "llama", "mimo": "qwen2", "emu3": "llama",
+    "kimi_k2": "deepseek_v3", "kimi_k3": "kimi_linear", "minimax_m3_vl": "minimax_m3",
+    "deepseek_ref": "deepseek_v4", "sarvam_mla": "deepseek_v3", "sarvam_moe": "glm4_moe", "gpt-sw3": "gpt2",
+    "iquestcoder": "llama", "Yi": "llama", "yi": "llama", "aquila": "llama", "emu3": "llama",
+    "xverse": "llama", "mimo": "qwen2",
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
@@ -82,8 +87,6 @@ BORROWING = frozenset({("mixtral", "grok-1")})
 
 #: Families that are known and not read, and why.
 OUT_OF_REACH = {
-    "qwen3_next": "mixes linear attention into its layers; roofline has no operator for it yet",
-    "deepseek_v32": "attends sparsely through an indexer; roofline has no operator for it yet",
     "mamba": "is a state-space model; roofline reads transformers",
     "mamba2": "is a state-space model; roofline reads transformers",
     "jamba": "mixes state-space layers into its stack; roofline reads transformers",

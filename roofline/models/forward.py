@@ -32,6 +32,10 @@ class Weights:
         dtype if that is wider.
     active : float
         The share of them that one token uses: top-k over experts for routed experts, else 1.
+    biases : int
+        Of the elements, those that are added and not multiplied, which nobody quantises.
+    width : int
+        Outputs, inputs or an expert's width, whichever `shard` splits; 0 where its shares are of no consequence.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Weights:
     scope: str = "layer"
     storage: str = "linear"
     active: float = 1.0
+    biases: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)

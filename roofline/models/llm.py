@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from roofline.base import numeric
@@ -11,18 +12,32 @@ from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.models.besides import Beside
-from roofline.models.checkpoint.stored import NOTHING_QUANTISED, Checkpoint, Mix
+from roofline.models.checkpoint.stored import NOTHING_QUANTISED, UNQUANTISED, Checkpoint, Mix, Stored
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
 from roofline.models.mixers import Mixer, Span
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.sizes import mean
-from roofline.work.splittable import Block, Heads, WeightGroup
+from roofline.work.splittable import Block, Heads, Share, WeightGroup
 from roofline.work.workload import Workload
 
 #: Operators that are not called like the weights that they read.
 _READERS = {"qkv_a_proj": "q_a_proj", "q_absorb": "kv_b_proj", "v_absorb": "kv_b_proj"}
+
+
+def _padded(size: Numeric, multiple: int) -> Numeric:
+    """By how much a size grows to the next multiple."""
+    return numeric.ceil_div(size, multiple) * multiple / size
+
+
+def _block(stored: Stored, shard: str) -> int:
+    """Weights side by side that a split may not part."""
+    if stored.pad_inter > 1:
+        return 1
+    if shard == "experts":  # their width is the outputs of one matrix and the inputs of another
+        return math.lcm(stored.block_n, stored.block_k)
+    return stored.block_n if shard == "column" else stored.block_k
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +130,7 @@ class LanguageModel:
     decodes: bool = True
     besides: tuple[Beside, ...] = ()
     left_out: tuple[str, ...] = ()
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    checkpoint: Checkpoint = UNQUANTISED
     file_bytes: int | None = None
     max_positions: int = 0
     title: str = ""
@@ -261,7 +276,7 @@ class LanguageModel:
     @property
     def dtype(self) -> str:
         """The dtype that the checkpoint's matrix arithmetic was made for."""
-        return self.checkpoint.narrowest()
+        return self.checkpoint.narrowest
 
     @property
     def weight_dtype(self) -> str:
@@ -270,23 +285,26 @@ class LanguageModel:
 
     @property
     def expert_dtype(self) -> str:
-        """The dtype in which the checkpoint stores most of its routed experts."""
-        return self._usual_dtype("expert")
+        """The dtype in which the checkpoint stores most of its routed experts; without any, as `weight_dtype`."""
+        return self._usual_dtype("expert") if self.experts else self.weight_dtype
 
     def _usual_dtype(self, *kinds: str) -> str:
-        sizes: Counter[str] = Counter()
+        sizes: dict[str, float] = {}
         for w in self.weights:
             if w.storage in kinds:
                 for stored, share in self.checkpoint.mix(w.name, w.storage):
-                    sizes[stored.dtype or self.checkpoint.wide] += share * w.elements * w.count
-        return sizes.most_common(1)[0][0] if sizes else self.checkpoint.wide
+                    name = stored.dtype or self.checkpoint.wide
+                    sizes[name] = sizes.get(name, 0.0) + share * w.elements * w.count
+        return max(sizes, key=lambda name: sizes[name], default=self.checkpoint.wide)
 
     @cached_property
     def stored_bytes(self) -> float:
         """Bytes of all weights as the checkpoint stores them, scales and zero points included."""
-        return sum(w.elements * w.count * self.bytes_per_weight(w, self.checkpoint.wide) for w in self.weights)
+        return sum(w.elements * w.count * float(self.bytes_per_weight(w, self.checkpoint.wide)) for w in self.weights)
 
-    def bytes_per_weight(self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None) -> float:
+    def bytes_per_weight(
+        self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None, chips: Numeric | None = None
+    ) -> Numeric:
         """Bytes that one of these weights takes in memory, its share of scales and zero points included.
 
         Parameters
@@ -299,6 +317,8 @@ class LanguageModel:
             What the user asked for, which all weights but norms, routers, embeddings and the output projection take.
             Default: `dtype`, or the checkpoint's own where that is quantised and narrower (running gpt-oss in bf16
             does not widen its fp4 experts; running Llama in fp64 widens all of it).
+        chips : int or array of int, optional
+            How many share the weights' width: an engine may pad the share of each. Default: as the checkpoint has it.
         """
         dtype = dtype_name(dtype)
         if weight_dtype is not None:
@@ -307,7 +327,29 @@ class LanguageModel:
         mix = self.checkpoint.mix(weights.name, weights.storage)
         if weights.storage == "wide" and mix is NOTHING_QUANTISED:
             return dtype_bytes(op.wide(dtype))
-        return sum(share * self.checkpoint.bytes_per_weight(stored, dtype) for stored, share in mix)
+        matrices: Numeric = 0.0
+        for stored, share in mix:
+            one: Numeric = self.checkpoint.bytes_per_weight(stored, dtype)
+            if chips is not None and stored.pad_inter > 1:
+                inter = weights.width / chips
+                one = one * _padded(inter, stored.pad_inter) * _padded(self.hidden, stored.pad_hidden)
+            matrices = matrices + share * one
+        if not weights.biases or not self.checkpoint.quantised:
+            return matrices
+        share = weights.biases / weights.elements
+        return (1 - share) * matrices + share * dtype_bytes(op.wide(dtype))
+
+    @cached_property
+    def shares(self) -> tuple[Share, ...]:
+        """What has to be split into whole blocks, as a scale that weights share lies with all of them."""
+        found: dict[Share, None] = {}
+        for w in self.weights:
+            if w.width and self.checkpoint.quantised:
+                for stored, _ in self.checkpoint.mix(w.name, w.storage):
+                    block = _block(stored, w.shard)
+                    if block > 1:
+                        found[Share(w.name, w.width, block, w.shard == "experts")] = None
+        return tuple(found)
 
     @staticmethod
     def _unquantised(dtype: str, asked: str | None) -> str:

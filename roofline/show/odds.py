@@ -38,7 +38,7 @@ _BAR, _REST = 0.25, 1.35
 @canvas.picture
 @takes(figure=TEXT, title=optional(TEXT), ax=optional(canvas.AXES))
 def plot_comparison(
-    found: Any,
+    found: object,
     figure: str = "per_chip",
     *,
     title: str | None = None,
@@ -176,7 +176,7 @@ def plot_odds(
     return _finish(page, 1.0, f"probability{of_what}; lines: one standard error either way", title, scale)
 
 
-def _table(where: str, found: Any, name: str) -> pd.DataFrame:
+def _table(where: str, found: object, name: str) -> pd.DataFrame:
     import pandas as pd
 
     table = getattr(found, name, None)

@@ -104,7 +104,7 @@ def _by_ratios(values: np.ndarray) -> bool:
     return bool(values.max() >= 8 * values.min() and uneven[1] < uneven[0])
 
 
-def tick(values: xr.DataArray, value: Any) -> str:
+def tick(values: xr.DataArray, value: object) -> str:
     """A value of an axis by itself: ``1,024``, ``2 TB/s``, ``x1.1``, ``bf16``."""
     unit = str(values.attrs.get("units", ""))
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -114,7 +114,7 @@ def tick(values: xr.DataArray, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def coordinate(values: xr.DataArray, value: Any) -> str:
+def coordinate(values: xr.DataArray, value: object) -> str:
     """A value of an axis with its name: ``batch=64``, ``clock x1.1``; models and chips are known by theirs."""
     name = str(values.name)
     if name in ("model", "chip"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -143,7 +143,7 @@ def view(
     return found
 
 
-def figure_of(what: str, data: Any, figure: Any) -> str:
+def figure_of(what: str, data: object, figure: object) -> str:
     """The figure that is drawn: the one named, else the rate.
 
     Raises
@@ -232,7 +232,7 @@ def _too_many(what: str, data: xr.Dataset, roles: list[str], names: list[str], r
     )
 
 
-def _option(values: xr.DataArray, value: Any) -> str:
+def _option(values: xr.DataArray, value: object) -> str:
     """How the command line fixes an axis."""
     name = str(values.name)
     if name in ("model", "chip"):

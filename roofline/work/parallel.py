@@ -43,7 +43,7 @@ from roofline.work import op
 from roofline.work.collective import Collective
 from roofline.work.op import Op
 from roofline.work.sizes import MOST, whole
-from roofline.work.splittable import Heads, Splittable
+from roofline.work.splittable import Heads, Share, Splittable
 from roofline.work.workload import Workload
 
 
@@ -99,11 +99,11 @@ class Plan:
         ------
         BadWorkload
             When tp does not divide the heads of every mixer (or neither divides nor is a multiple of what they share),
-            ep does not divide the experts or tp x dp, tp and ep are no multiples of each other, or pp exceeds the
-            layers; names the nearest degrees that would do.
+            ep does not divide the experts or tp x dp, tp and ep are no multiples of each other, pp exceeds the layers,
+            or a share would part weights that have a scale in common; names the nearest degrees that would do.
         """
         degrees = (self.tp, self.pp, self.ep, self.dp)
-        sizes = (model.name, model.head_counts, model.num_layers, model.experts)
+        sizes = (model.name, model.head_counts, model.num_layers, model.experts, model.shares)
         if all(type(d) is int for d in degrees):
             points: set[Any] = {degrees}
         else:
@@ -116,7 +116,15 @@ class Plan:
 
 @lru_cache(maxsize=4096)
 def _problem(
-    tp: int, pp: int, ep: int, dp: int, name: str, head_counts: tuple[Heads, ...], layers: int, experts: int
+    tp: int,
+    pp: int,
+    ep: int,
+    dp: int,
+    name: str,
+    head_counts: tuple[Heads, ...],
+    layers: int,
+    experts: int,
+    shares: tuple[Share, ...] = (),
 ) -> str:
     """Why one split does not suit a model of these sizes; empty when it does."""
     uneven = [kind.words for kind in head_counts if not kind.split_by(tp)]
@@ -127,7 +135,7 @@ def _problem(
     if pp > layers:
         return _nearest("pp", pp, [layers], f"is more than the {layers} layers of {name}")
     if ep == 1:
-        return ""
+        return _broken(tp, ep, dp, name, head_counts, experts, shares)
     if not experts:
         return f"ep={ep} for {name}, which has no experts; expected ep=1"
     degrees = [e for e in range(1, experts + 1) if experts % e == 0]
@@ -136,7 +144,33 @@ def _problem(
     degrees = [e for e in degrees if (tp * dp) % e == 0 and (tp % e == 0 or e % tp == 0)]
     if ep not in degrees:
         return _nearest("ep", ep, degrees, f"does not divide tp x dp = {tp} x {dp} chips into equal groups")
-    return ""
+    return _broken(tp, ep, dp, name, head_counts, experts, shares)
+
+
+def _broken(
+    tp: int, ep: int, dp: int, name: str, head_counts: tuple[Heads, ...], experts: int, shares: tuple[Share, ...]
+) -> str:
+    """Why a split would part weights that share a scale, which engines refuse to load; empty when it does not.
+
+    vLLM: "The output_size of gate's and up's weight = 192 is not divisible by weight quantization block_n = 128"
+    (vllm-project/vllm#17569, sgl-project/sglang#3345).
+    """
+    parted = next((share for share in shares if not share.split_by(tp, ep)), None)
+    if parted is None:
+        return ""
+    chips = max(1, tp // ep) if parted.experts else tp
+
+    def whole_blocks(t: int, e: int) -> bool:
+        return all(share.split_by(t, e) for share in shares)
+
+    fewest = min(kind.heads for kind in head_counts)
+    degrees = [t for t in range(1, fewest + 1) if all(kind.split_by(t) for kind in head_counts) and whole_blocks(t, ep)]
+    what = "the experts" if parted.experts else parted.part
+    why = f"cuts {what} of {name}, {parted.width} wide, into shares of {parted.width / chips:g}, no multiple of "
+    message = _nearest("tp", tp, degrees, why + f"the {parted.block} weights that share a scale")
+    spread = [e for e in range(ep + 1, experts + 1) if experts % e == 0 and tp * dp % e == 0 and whole_blocks(tp, e)]
+    spread = [e for e in spread if tp % e == 0 or e % tp == 0]
+    return message + (f" or ep={spread[0]}" if spread else "")
 
 
 def _nearest(degree: str, found: int, degrees: list[int], why: str) -> str:
@@ -276,8 +310,10 @@ def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | 
     in_layers: Numeric = 0
     ends: dict[str, Numeric] = {"token_embedding": 0, "lm_head": 0, "": 0}
     for w in model.weights:
-        share = 1 / numeric.maximum(plan.tp, plan.ep) if w.shard == "experts" else kept(w.shard, plan.tp)
-        size = w.elements * w.count * model.bytes_per_weight(w, dtype, weight_dtype) * share
+        routed = w.shard == "experts"
+        share = 1 / numeric.maximum(plan.tp, plan.ep) if routed else kept(w.shard, plan.tp)
+        each = model.bytes_per_weight(w, dtype, weight_dtype, plan.moe_tp if routed else plan.tp)
+        size = w.elements * w.count * each * share
         if w.scope == "layer":
             in_layers = in_layers + size
         else:

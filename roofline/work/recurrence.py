@@ -12,8 +12,9 @@ from roofline.work.operator import Op
 from roofline.work.sizes import mean, whole, within
 
 #: FLOP that a token costs for each number of the state: decay, outer product added, product with the query (a multiply
-#: and an add each but the decay); the delta rule looks up what the state holds for the key before, two more.
-DECAYED, CORRECTED = 5, 7
+#: and an add each but the decay). The delta rule looks up what the state holds for the key first, a selective scan
+#: makes each number's own decay, an exponential of a product: two more.
+DECAYED, CORRECTED, SELECTIVE = 5, 7, 7
 
 
 def recurrence(
@@ -85,7 +86,7 @@ def recurrence(
     args = {
         **values,
         **flags(name, matrix=matrix, delta=delta),
-        "update_flops": float(CORRECTED if delta else DECAYED),
+        "update_flops": float(CORRECTED if delta else DECAYED if matrix else SELECTIVE),
         **within(name, 0, 1, resumed=resumed),
         "width": DTYPE_BYTES[dtype],
         "state_width": DTYPE_BYTES[dtype_name(state_dtype)],

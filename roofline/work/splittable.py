@@ -30,6 +30,32 @@ class Heads(NamedTuple):
         return self.heads % tp == 0 and (self.shared % tp == 0 or tp % self.shared == 0)
 
 
+class Share(NamedTuple):
+    """A width that is split into whole blocks, as the weights of a block share a scale.
+
+    Attributes
+    ----------
+    part : str
+        The weights: ``"moe"``.
+    width : int
+        What is split.
+    block : int
+        What each share is a multiple of.
+    experts : bool
+        Whether expert parallelism, which leaves experts whole, splits it less.
+    """
+
+    part: str
+    width: int
+    block: int
+    experts: bool
+
+    def split_by(self, tp: int, ep: int) -> bool:
+        """Whether a plan leaves blocks whole; on one chip, the last may be smaller."""
+        chips = max(1, tp // ep) if self.experts else tp
+        return chips == 1 or (self.width % chips == 0 and self.width // chips % self.block == 0)
+
+
 class WeightGroup(Protocol):
     """Parameters of one kind; :class:`roofline.models.forward.Weights` says what each attribute means."""
 
@@ -45,6 +71,10 @@ class WeightGroup(Protocol):
     def scope(self) -> str: ...
     @property
     def storage(self) -> str: ...
+    @property
+    def biases(self) -> int: ...
+    @property
+    def width(self) -> int: ...
 
 
 class Block(Protocol):
@@ -84,8 +114,14 @@ class Splittable(Protocol):
     @property
     def weights(self) -> Sequence[WeightGroup]: ...
 
-    def bytes_per_weight(self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None) -> float:
-        """Bytes that one of some weights takes in memory, scales included."""
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What has to be split into whole blocks."""
+
+    def bytes_per_weight(
+        self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None, chips: Numeric | None = None
+    ) -> Numeric:
+        """Bytes that one of some weights takes in memory, scales included, where so many chips share their width."""
 
     def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16", tp: Numeric = 1) -> Numeric:
         """Bytes of KV cache of `batch` sequences of `context` tokens on one of `tp` chips, all layers on it."""

@@ -100,7 +100,7 @@ class Names:
         return self._everywhere.hold(module.replace(ANY, str(number)))
 
     def __bool__(self) -> bool:
-        return bool(self._everywhere.everything or self._layers or self._many_layers)
+        return bool(self._everywhere.everything or self._layers or self._many_layers or self.unread)
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +88,7 @@ def _unquantised(body: Fields, top: Fields) -> str:
 
 def _parts(recipe: Recipe, layers: Sequence[tuple[Any, ...]], hidden: int, family: str) -> list[tuple[str, Any]]:
     """Each part's ways to be stored, by how many of its weights are stored so in all layers together."""
-    sizes: dict[str, Counter[Stored]] = {}
+    sizes: dict[str, dict[Stored, float]] = {}
     weights: dict[Any, list[Weights]] = {}
     told: dict[tuple[int, str], list[tuple[str, Stored]]] = {}
     for kind, layer in zip(recipe.layer_kinds(len(layers)), layers, strict=True):
@@ -102,9 +101,9 @@ def _parts(recipe: Recipe, layers: Sequence[tuple[Any, ...]], hidden: int, famil
                 key = kind, w.name
                 if key not in told:
                     told[key] = recipe.part(w.name, kind, family)
-                found = sizes.setdefault(w.name, Counter())
+                found = sizes.setdefault(w.name, {})
                 for stored, share in _shares(w, told[key]):
-                    found[stored] += w.elements * share
+                    found[stored] = found.get(stored, 0.0) + w.elements * share
     return [(name, mixed(found.items())) for name, found in sizes.items()]
 
 

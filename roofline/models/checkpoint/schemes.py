@@ -16,6 +16,7 @@ from roofline.models.checkpoint.recipe import Recipe
 from roofline.models.checkpoint.stored import (
     LEFT,
     MXFP4,
+    MXFP4_EXPERTS,
     MXFP6,
     MXFP8,
     NVFP4,
@@ -24,7 +25,7 @@ from roofline.models.checkpoint.stored import (
     grouped,
     per_channel,
     per_tensor,
-)  # fmt: skip
+)
 from roofline.models.fields import Fields
 
 #: Keys under which quantisers list the modules that they leave alone.
@@ -63,13 +64,11 @@ def _bits(config: Fields, *keys: str, default: int | None = None, among: Iterabl
     return bits
 
 
-def _group(config: Fields, inputs: int, default: int) -> int:
-    """Inputs that share a scale; -1, or 0, stands for all inputs of an output."""
+def _group(config: Fields, default: int) -> int:
+    """Inputs that share a scale; 0 where all inputs of an output do, which files write as -1 too."""
     size = config.get("group_size")
-    if size is None:
-        return default
-    if size in (-1, 0) and not isinstance(size, bool):
-        return inputs
+    if size is None or (size in (-1, 0) and not isinstance(size, bool)):
+        return default if size is None else 0
     return config.integer("group_size")
 
 
@@ -111,28 +110,32 @@ def _fbgemm(config: Fields, hidden: int) -> Recipe:
 
 
 def _mxfp4(config: Fields, hidden: int) -> Recipe:
-    """gpt-oss: the routed experts alone, multiplied in 16 bits. Engines pad them (vLLM, ``oracle/mxfp4.py``)."""
-    return _leaving(Recipe("mxfp4 experts", experts=MXFP4.weight_only()), config)
+    """gpt-oss: the routed experts alone, multiplied in 16 bits."""
+    return _leaving(Recipe("mxfp4 experts", experts=MXFP4_EXPERTS), config)
 
 
 # -- Integers by groups: AWQ, GPTQ, AutoRound, HQQ, bitsandbytes ------------------------------------------------------
 
 
-def _integers(bits: int, group: int, zeros: bool) -> Stored:
-    """Integers with a 16-bit scale a group and, perhaps, a zero point as narrow as a weight."""
-    return grouped(f"int{bits}", group, zero_bytes=bits / 8 if zeros else 0.0)
+def _integers(bits: int, group: int, hidden: int, zeros: bool) -> Stored:
+    """Integers with a 16-bit scale a group (0: an output) and, perhaps, a zero point as narrow as a weight."""
+    zero_bytes = bits / 8 if zeros else 0.0
+    if not group:
+        return per_channel(f"int{bits}", hidden, scale_bytes=2.0 + zero_bytes)
+    return grouped(f"int{bits}", group, zero_bytes=zero_bytes)
 
 
 def _awq(config: Fields, hidden: int) -> Recipe:
     bits = _bits(config, "bits", "w_bit", default=4, among=(4, 8))
-    group = _group(config, hidden, 128)
-    return _leaving(Recipe(f"awq int{bits}", _integers(bits, group, config.flag("zero_point", True))), config)
+    stored = _integers(bits, _group(config, 128), hidden, config.flag("zero_point", True))
+    return _leaving(Recipe(f"awq int{bits}", stored), config)
 
 
 def _gptq(config: Fields, hidden: int) -> Recipe:
     """GPTQ writes zero points of symmetric weights too."""
     bits = _bits(config, "bits", default=4)
-    recipe = Recipe(f"gptq int{bits}", _integers(bits, _group(config, hidden, 128), True))
+    group = _group(config, 128)
+    recipe = Recipe(f"gptq int{bits}", _integers(bits, group, hidden, True))
     recipe.head = config.flag("lm_head", False)
     dynamic = config.table("dynamic")
     for pattern in dynamic.values if dynamic is not None else ():
@@ -143,12 +146,12 @@ def _gptq(config: Fields, hidden: int) -> Recipe:
             recipe.rule([f"re:{expression}"], LEFT)
         else:
             many = _bits(own, "bits", default=bits)
-            recipe.rule([f"re:{expression}"], _integers(many, _group(own, hidden, recipe.linear.block_k), True))
+            recipe.rule([f"re:{expression}"], _integers(many, _group(own, group), hidden, True))
     return _leaving(recipe, config)
 
 
 def _auto_round(config: Fields, hidden: int) -> Recipe:
-    bits, group = _bits(config, "bits", default=4), _group(config, hidden, 128)
+    bits, group = _bits(config, "bits", default=4), _group(config, 128)
     kind = config.text("data_type", "int")
     if kind.startswith(("nv_fp", "nvfp")):
         recipe = Recipe("auto-round nvfp4", NVFP4)
@@ -157,13 +160,13 @@ def _auto_round(config: Fields, hidden: int) -> Recipe:
     elif kind.startswith("fp8") or (kind == "fp" and bits == 8):
         recipe = Recipe("auto-round fp8", per_channel("fp8", hidden, "fp8"))
     else:
-        recipe = Recipe(f"auto-round int{bits}", _integers(bits, group, True))
+        recipe = Recipe(f"auto-round int{bits}", _integers(bits, group, hidden, True))
     extra = config.table("extra_config")
     for name in extra.values if extra is not None else ():
         own = extra.table(name) if extra is not None else None
         many = 16 if own is None else own.integer("bits", default=bits)
         is_pattern = any(sign in name for sign in "*^$\\[")
-        stored = LEFT if many >= 16 or own is None else _integers(many, _group(own, hidden, group), True)
+        stored = LEFT if many >= 16 or own is None else _integers(many, _group(own, group), hidden, True)
         recipe.rule([f"re:{name}" if is_pattern else name], stored)
     return _leaving(recipe, config)
 
@@ -174,7 +177,7 @@ def _hqq(config: Fields, hidden: int) -> Recipe:
     weights = inner.table("weight_quant_params") or inner
     bits = _bits(weights, "nbits", "bits", default=4, among=(1, 2, 3, 4, 8))
     return _leaving(
-        Recipe(f"hqq int{bits}", grouped(f"int{bits}", _group(weights, hidden, 64), zero_bytes=2.0)), config
+        Recipe(f"hqq int{bits}", grouped(f"int{bits}", _group(weights, 64) or hidden, zero_bytes=2.0)), config
     )
 
 
@@ -219,11 +222,11 @@ _ALGORITHMS: dict[str, Callable[[int, int], Stored]] = {
     "W4A8_MXFP4_MXFP8": lambda hidden, group: grouped("fp4", 32, "fp8", 1.0),
     "MXFP8": lambda hidden, group: MXFP8,
     "W4A16": lambda hidden, group: per_channel("int4", hidden, scale_bytes=2.0),
-    "W4A16_AWQ": lambda hidden, group: _integers(4, group or 128, False),
+    "W4A16_AWQ": lambda hidden, group: _integers(4, group or 128, hidden, False),
     "W4A8_AWQ": lambda hidden, group: grouped("int4", group or 128, "fp8"),
-    "W4A16_GPTQ": lambda hidden, group: _integers(4, group or 128, True),
+    "W4A16_GPTQ": lambda hidden, group: _integers(4, group or 128, hidden, True),
     "W8A16": lambda hidden, group: per_channel("int8", hidden, scale_bytes=2.0),
-    "W8A16_GPTQ": lambda hidden, group: _integers(8, group or 128, True),
+    "W8A16_GPTQ": lambda hidden, group: _integers(8, group or 128, hidden, True),
     "INT8": lambda hidden, group: per_channel("int8", hidden, "int8"),
     "INT8_SQ": lambda hidden, group: per_channel("int8", hidden, "int8"),
     "W8A8_SQ_PER_CHANNEL": lambda hidden, group: per_channel("int8", hidden, "int8"),
@@ -233,7 +236,7 @@ _ALGORITHMS: dict[str, Callable[[int, int], Stored]] = {
 def _algorithm(config: Fields, hidden: int, default: str = "") -> Stored:
     name = config.text("quant_algo", default).upper()
     _one_of(config, "quant_algo", name, _ALGORITHMS, " or MIXED_PRECISION")
-    return _ALGORITHMS[name](hidden, _group(config, hidden, 0))
+    return _ALGORITHMS[name](hidden, _group(config, 0))
 
 
 def _quantised_layers(recipe: Recipe, layers: Fields, hidden: int = 4096) -> None:

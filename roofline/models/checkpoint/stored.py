@@ -25,8 +25,8 @@ class Stored:
         (weight-only quantisation), or are not quantised.
     block_n, block_k : int
         Outputs and inputs that share a scale: a shard of a matrix holds a multiple of them. 1 where any split will do.
-    pad_n, pad_k : int
-        Multiples that engines pad an expert's width and the model's to when they load such weights.
+    pad_inter, pad_hidden : int
+        Multiples that engines pad an expert's width, on each chip, and the model's to when they load such weights.
     """
 
     dtype: str = ""
@@ -34,8 +34,8 @@ class Stored:
     compute: str = ""
     block_n: int = 1
     block_k: int = 1
-    pad_n: int = 1
-    pad_k: int = 1
+    pad_inter: int = 1
+    pad_hidden: int = 1
 
     @property
     def quantised(self) -> bool:
@@ -88,6 +88,10 @@ MXFP4 = grouped("fp4", 32, "fp4", scale_bytes=1.0)
 MXFP6 = grouped("fp6", 32, "fp6", scale_bytes=1.0)
 MXFP8 = grouped("fp8", 32, "fp8", scale_bytes=1.0)
 
+#: MXFP4 experts beside 16-bit activations, as Marlin's kernels hold them: vLLM pads an expert's width on a chip to 128
+#: and the model's to 256 (``fused_moe/oracle/mxfp4.py``, read in November 2026; other kernels: 64 to 256).
+MXFP4_EXPERTS = replace(MXFP4, compute="", pad_inter=128, pad_hidden=256)
+
 #: Some of the weights of a part, and their share of it: layers need not be alike.
 Mix = tuple[tuple[Stored, float], ...]
 
@@ -124,12 +128,13 @@ class Checkpoint:
         return bool(self.parts)
 
     def mix(self, part: str, kind: str = "") -> Mix:
-        """How a part is stored, by the name of its weights and their kind; not quantised where nothing is said."""
+        """How a part is stored, by the name of its weights and their kind; as trained where nothing is said."""
         found = self._by_name.get(part)
         if found is None and kind != "wide":
             found = self._by_name.get(kind)
         return found or NOTHING_QUANTISED
 
+    @cached_property
     def narrowest(self) -> str:
         """The narrowest dtype that any part computes in."""
         computes = {stored.compute for _, mix in self.parts for stored, _ in mix if stored.compute}
@@ -137,32 +142,33 @@ class Checkpoint:
 
     # -- As it runs, in some arithmetic ----------------------------------------------------------------------------
 
-    def bytes_per_weight(self, stored: Stored, dtype: str) -> float:
-        """Bytes in memory of weights that are stored so, where the arithmetic is in `dtype`.
-
-        Weights that the checkpoint quantises stay as they are unless the arithmetic is narrower still; what it leaves
-        alone beside them stays in 16 bits; a checkpoint that quantises nothing is held in the arithmetic's own dtype.
-        """
-        if stored.quantised and stored.data_bytes <= dtype_bytes(dtype):
-            return stored.bytes_per_weight
-        if self.quantised and not stored.quantised:
-            return dtype_bytes(wide(dtype))
-        return dtype_bytes(dtype)
-
     def arithmetic(self, stored: Stored, dtype: str) -> str:
         """What the products with such weights compute in, where the model as a whole computes in `dtype`.
 
         No part computes narrower than it was made for: what a checkpoint leaves alone stays in 16 bits beside fp8
-        layers, fp8 attention stays so beside fp4 experts. Where all of it is widened before it is multiplied
-        (weight-only), the arithmetic is free.
+        layers, fp8 attention stays so beside fp4 experts. Arithmetic narrower than all of it, or than 16 bits where
+        weights alone are narrow, was asked for, and all that is quantised takes it.
         """
         if not self.quantised:
             return dtype
         if not stored.quantised:
             return wide(dtype)
-        if not stored.compute:
-            return dtype if DTYPE_BYTES[self.narrowest()] >= 2 else wide(dtype)
-        return stored.compute if DTYPE_BYTES[stored.compute] > DTYPE_BYTES[dtype] else dtype
+        own = stored.compute or wide(dtype)
+        asked_for = DTYPE_BYTES[dtype] < DTYPE_BYTES[self.narrowest]
+        return own if DTYPE_BYTES[own] > DTYPE_BYTES[dtype] and not asked_for else dtype
+
+    def bytes_per_weight(self, stored: Stored, dtype: str) -> float:
+        """Bytes in memory of one of the weights that are stored so, where the model computes in `dtype`.
+
+        Weights that the checkpoint quantises stay as they are unless their arithmetic is narrower still; the others are
+        held in the dtype that they are multiplied in.
+        """
+        computed = dtype_bytes(self.arithmetic(stored, dtype))
+        return stored.bytes_per_weight if stored.quantised and stored.data_bytes <= computed else computed
+
+
+#: Nothing quantised, in 16 bits.
+UNQUANTISED = Checkpoint()
 
 
 def uniform(wide_dtype: str = "bf16", **kinds: Stored) -> Checkpoint:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from roofline.models.attention import LatentAttention
 from roofline.models.besides import Few
 from roofline.models.fields import Fields
@@ -15,6 +17,7 @@ def latent(
     rope: int = 64,
     nope: int = 128,
     value: int = 128,
+    **options: Any,
 ) -> LatentAttention:
     """Latent attention; the sizes are the family's defaults. A null rank means one matrix for queries (V2-Lite)."""
     null = c.has("q_lora_rank") and c.get("q_lora_rank") is None
@@ -29,6 +32,7 @@ def latent(
         rope_dim=c.integer("qk_rope_head_dim", default=rope),
         nope_dim=c.integer("qk_nope_head_dim", default=nope),
         value_dim=c.integer("v_head_dim", default=value),
+        **options,
     )
 
 
