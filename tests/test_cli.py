@@ -336,7 +336,7 @@ def test_memory_that_may_be_used_and_a_cached_prefix(run: Run) -> None:
     cold, warm = json.loads(run(*server)[1]), json.loads(run(*server, "--prefix", "896")[1])
     assert warm["request"]["prefix"] == 896
     assert warm["ttft_s"] < 0.5 * cold["ttft_s"]
-    code, _, err = run("serve", "llama-3.1-8b", "-c", "h100", "--usable-memory", "0.1")
+    code, _, err = run("serve", "llama-3.1-8b", "-c", "h100", "--stack", "plain", "--usable-memory", "0.1")
     assert code == 1
     assert "(10% of" in err
     code, _, err = run("estimate", "llama-3.1-8b", "-c", "h100", "--usable-memory", "1.5")
