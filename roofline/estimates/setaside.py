@@ -128,7 +128,7 @@ def _full_pass(model: LanguageModel, chip: Chip, plan: Plan, dtype: str, weight_
     states = tokens * model.hidden * width
     stay = chip.get("serving.expert_buffers")
     widest = _widest(model, plan, stay is None)
-    peak = (2 + chip.get("serving.residuals", 0.0)) * states + tokens * widest * width
+    peak: Numeric = (2 + chip.get("serving.residuals", 0.0)) * states + tokens * widest * width
     if (logit := chip.get("serving.logit_width")) is not None:
         sampling = states + _limit(chip, "sequences") * model.vocab * logit + chip.get("serving.workspace", 0.0)
         peak = maximum(peak, sampling)
