@@ -34,7 +34,9 @@ from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_INNER: dict[Callable[..., Any], None] = {}
+_INNER: dict[Callable[..., Any], None] = {
+    helper: None for helper in (_native.call, _native.address_of, _native.wide)
+}
 
 #: Points of one kernel that plain Python does in the time that compiling it takes.
 SMALL = 100_000
@@ -164,7 +166,7 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
-    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost)
+    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost, _native.wide)
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
@@ -215,11 +217,9 @@ def _jitted_globals(function: Callable[..., Any], *others: Callable[..., Any]) -
     Rounding gives floats: Python's integers have no bound, compiled ones have 64 bits and no vector instructions.
     """
     rounding = {math.ceil: np.ceil, math.floor: np.floor}
-    done: dict[Callable[..., Any], Any] = {}
+    done: dict[Callable[..., Any], Any] = _native.in_llvm()
 
     def stands_for(value: Any) -> Any:
-        if value is _native.call:
-            return _native.calling()
         if _known(value):
             return compiled(value)
         return rounding.get(value, value) if inspect.isbuiltin(value) else value

@@ -113,8 +113,17 @@ def call(address: int, scratch: Any, first: int, numbers: Any, number: int, valu
     raise NotImplementedError("compiled loops alone call others by their address")
 
 
-def calling() -> Any:
-    """What :func:`call` is to numba: a call of a function that takes a loop's parameters, as :class:`Loop` makes it."""
+def address_of(place: int) -> Any:
+    """The numbers that lie at an address."""
+    raise NotImplementedError("compiled loops alone read memory by its address")
+
+
+def wide() -> None:
+    """Say of the loop that this stands in that its vectors may be as wide as the processor has them."""
+
+
+def in_llvm() -> dict[Callable[..., Any], Any]:
+    """What :func:`call`, :func:`address_of` and :func:`wide` are to numba."""
     from llvmlite import ir
     from numba import types
     from numba.core.cgutils import alloca_once
@@ -137,7 +146,23 @@ def calling() -> Any:
 
         return types.void(*given), generate
 
-    return calls
+    @intrinsic
+    def points(context: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], ir.DoubleType().as_pointer())
+
+        return types.CPointer(types.float64)(place), generate
+
+    @intrinsic
+    def widened(context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            # LLVM takes half of what AVX-512 has where it is not told; llvmlite's list of attributes lacks this one.
+            set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+            return context.get_dummy_value()
+
+        return types.void(), generate
+
+    return {call: calls, address_of: points, wide: widened}
 
 
 def _loaded(code: Code) -> tuple[int, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from roofline.base import cpus
-from roofline.estimates import grids
+from roofline.estimates import grids, programs
 from roofline.estimates.grids import Part
 from roofline.estimates.programs import Program
 from roofline.kernels import _jit, _loops, sums
@@ -109,18 +109,24 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
     for job in (axes.moved(job) for job in jobs):
         groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
     whole = _Group(groups.pop(shape, []), shape, extras, axes)
-    start = _together([_apart(_Group(own, size, extras, axes)) for size, own in groups.items()])
+    start = _together([_Group(own, size, extras, axes).kept() for size, own in groups.items()])
 
     lower, time, upper = (np.empty(shape) for _ in range(3))
     codes = np.empty(shape, np.uint8)
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
     others = np.empty((extras, *shape))
+    factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
+    factors = whole.place(scale)
+    back = axes.back
+    if whole.quick and not (by_bound or extras):
+        ending = {"lower": lower, "time": time, "upper": upper, "codes": codes}
+        whole.finish(start, scale=factor, scale_place=factors, merged=int(merged), **ending)
+        return Sums(back(lower), back(time), back(upper), back(codes), None, back(others))
+
     flat: list[Any] = [array.reshape(-1) for array in (lower, time, upper, codes)]
     finish: Callable[..., None] = _finish_plainly
     if _jit.worth_compiling(sums.finish, "step", lower.size):
         finish, flat = _jit.step(sums.finish), [array.ctypes.data for array in flat]
-    factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
-    factors = whole.place(scale)
 
     def fill(part: Part) -> None:
         rows, found = whole.summed(part, start)
@@ -134,7 +140,6 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
         others[(slice(None), *part)] = found[_TIMES:]
 
     _each(whole.parts(), fill, lower.size)
-    back = axes.back
     return Sums(back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others))
 
 
@@ -232,7 +237,7 @@ class _Group:
         size = math.prod(shape)
         plans = [self._plan(job, size) for job in jobs]
         together = [plan for plan in plans if plan.adds and plan.loop is not None]
-        self.program = Program(together, self.place) if together else None
+        self.program = Program(together, shape, self.apart, self.place) if together or not plans else None
         self.plans = [plan for plan in plans if not (plan.adds and plan.loop is not None)]
         self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
         self.add = _jit.step(sums.add) if self.compiled else _add_plainly
@@ -280,8 +285,7 @@ class _Group:
         for values in start[1:]:
             found += values[(slice(None), *grids.place(values[0], part))]
         if self.program is not None:
-            length = math.prod(shape[len(shape) - self.apart :])
-            self.program.run(_SCRATCH.address, size // length, length)
+            self.program.add(_SCRATCH.address, part)
         for plan in self.plans:
             self._cost(part, plan, rows, shape, size)
             self.add(flat, plan.times, plan.times_place, size)
@@ -291,6 +295,36 @@ class _Group:
                 for row, extra in plan.job.extras:
                     found[_TIMES + row] += times * extra(cost, self._at(part))
         return rows, found
+
+    @property
+    def quick(self) -> bool:
+        """Whether all operators are in the program."""
+        return self.program is not None and not self.plans
+
+    def finish(self, start: Sequence[np.ndarray], **ending: Any) -> None:
+        """Write the sums of all operators, on top of what others begin with, as :meth:`Program.finish` says."""
+        assert self.program is not None
+        program, parts = self.program, programs.sides(self.parts())
+        ending = {name: a.ctypes.data if isinstance(a, np.ndarray) else a for name, a in ending.items()}
+
+        def some(first: int, last: int) -> None:
+            _SCRATCH.rows(self.first + len(self.columns))
+            program.finish(_SCRATCH.address, parts, (first, last), list(self._columns()), start, **ending)
+
+        _in_threads(len(parts), some, math.prod(self.shape))
+
+    def kept(self) -> np.ndarray:
+        """All sums of all operators, [sum, *shape]."""
+        if self.quick and self.first == _loops.FREE and self.program is not None:
+            _SCRATCH.rows(self.first + len(self.columns))
+            return self.program.keep(_SCRATCH.address, self.parts(), list(self._columns()))
+        out = np.empty((self.first - _loops.SUMS, *self.shape))
+        for part in self.parts():
+            out[(slice(None), *part)] = self.summed(part, ())[1]
+        return out
+
+    def _columns(self) -> Iterable[tuple[int, np.ndarray]]:
+        return enumerate(self.columns, self.first)
 
     def only(self, part: Part) -> np.ndarray:
         """The quantities of the only operator on a part, [quantity, *shape]."""
@@ -340,14 +374,6 @@ class _Group:
         return at
 
 
-def _apart(group: _Group) -> np.ndarray:
-    """All sums of operators that vary along some of the axes only, [sum, *shape]."""
-    out = np.empty((group.first - _loops.SUMS, *group.shape))
-    for part in group.parts():
-        out[(slice(None), *part)] = group.summed(part, ())[1]
-    return out
-
-
 def _together(sums_apart: list[np.ndarray]) -> list[np.ndarray]:
     """Those that vary along some of the axes of others added to these: what is left has to be spread point by point."""
     left: list[np.ndarray] = []
@@ -362,18 +388,22 @@ def _together(sums_apart: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
-    """Fill every part; a large grid by several threads, each a range of the parts."""
-    threads = min(cpus.available(), size // (MANY // 2))
-    if threads < 2:
-        for part in parts:
-            fill(part)
-        return
-    edges = [len(parts) * i // threads for i in range(threads + 1)]
+    """Fill every part."""
 
-    def run(first: int, last: int) -> None:
+    def some(first: int, last: int) -> None:
         for part in parts[first:last]:
             fill(part)
 
+    _in_threads(len(parts), some, size)
+
+
+def _in_threads(count: int, run: Callable[[int, int], None], size: int) -> None:
+    """Do so many things, of a large grid by several threads, each a range of them."""
+    threads = min(cpus.available(), size // (MANY // 2), count)
+    if threads < 2:
+        run(0, count)
+        return
+    edges = [count * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:  # the compiled loops give the interpreter's lock back
         list(pool.map(run, edges[:-1], edges[1:]))
 
