@@ -63,6 +63,8 @@ class Names:
             self.heads.add(_literal(pattern.replace("\\.", ".")))
             self._everywhere.patterns.append(re.compile(pattern))
             return
+        if ".experts." in name and _OTHER_EXPERTS.search(name):
+            return
         found = _LAYER.search(name)
         if not found:
             if any(sign in name for sign in "*?"):
@@ -70,8 +72,6 @@ class Names:
             self._everywhere.add(name)
             return
         start, end = found.span(1)
-        if _OTHER_EXPERTS.search(name, end):
-            return
         self.heads.add(name[:start])
         anywhere = name[:start] + ANY + name[end:]
         if name[end : end + 1] == "*":  # "layers.1*" means layers 1 and 10 to 19
