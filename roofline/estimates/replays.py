@@ -178,7 +178,7 @@ def _picked(places: list[int]) -> Callable[[tuple[Any, ...]], Any]:
 
 def _nameless(op: Op) -> Op:
     """The operator without what it is called with."""
-    return Op(op.kind, op.name, op.dtype, {}, 1, op.shard, op.scope, op.kernel, op.follows)
+    return Op(op.kind, op.name, op.dtype, {}, 1, op.shard, op.scope, op.kernel)
 
 
 @dataclass
