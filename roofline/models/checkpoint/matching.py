@@ -22,7 +22,7 @@ _MOST_WILDCARDS = 3
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?=$|\.|\*)")
 
 #: The experts of a layer are alike, so that the first stands for all.
-_OTHER_EXPERTS = re.compile(r"\.experts\.[1-9]")
+OTHER_EXPERTS = re.compile(r"\.experts\.[1-9]")
 
 #: The number of a layer in a name that stands for any layer.
 ANY = "{}"
@@ -63,7 +63,7 @@ class Names:
             self.heads.add(_literal(pattern.replace("\\.", ".")))
             self._everywhere.patterns.append(re.compile(pattern))
             return
-        if ".experts." in name and _OTHER_EXPERTS.search(name):
+        if OTHER_EXPERTS.search(name):
             return
         found = _LAYER.search(name)
         if not found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from roofline.models.checkpoint.asking import exceptions, group_size, integers, leaving, one_of
+from roofline.models.checkpoint.matching import OTHER_EXPERTS
 from roofline.models.checkpoint.recipe import Recipe
 from roofline.models.checkpoint.stored import (
     LEFT,
@@ -61,6 +62,8 @@ def quantised_layers(recipe: Recipe, layers: Fields, hidden: int = 4096) -> None
     chosen: dict[Stored, list[str]] = {}
     read: dict[str, Stored] = {}  # tens of thousands of layers, a few ways to store them
     for name, own in layers.values.items():
+        if OTHER_EXPERTS.search(name):
+            continue
         key = str(own)
         if key not in read:
             inner = layers.table(name)
