@@ -3,6 +3,9 @@ way."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +51,7 @@ def answers(est: Any) -> list[Any]:
     return [figures, phases, [p.workload for p in est.phases]]
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def kinds() -> list[tuple[Any, Any, dict[str, Any]]]:
     return [(rl.load_model(model), rl.load_chip(chip), options) for model, chip, options in KINDS]
 
@@ -59,10 +62,8 @@ def kinds() -> list[tuple[Any, Any, dict[str, Any]]]:
     st.floats(0, 0.99),
 )  # fmt: skip
 @pytest.mark.usefixtures("at_once")
-def test_done_again_equals_the_long_way(
-    kinds: list[Any], which: int, batch: int, prompt: int, output: int, cached: float
-) -> None:
-    model, chip, options = kinds[which]
+def test_done_again_equals_the_long_way(which: int, batch: int, prompt: int, output: int, cached: float) -> None:
+    model, chip, options = kinds()[which]
     sizes = {"batch": batch, "prompt": prompt, "output": output, "prefix": int(cached * prompt)}
     est = rl.estimate(model, chip, check=False, **sizes, **options)
     assert set(est._known) <= set(est.PHASES)
@@ -70,9 +71,9 @@ def test_done_again_equals_the_long_way(
 
 
 @pytest.mark.usefixtures("at_once")
-def test_most_requests_are_done_again(kinds: list[Any]) -> None:
+def test_most_requests_are_done_again() -> None:
     """And another way is written down where the sizes ask for it."""
-    for model, chip, options in kinds:
+    for model, chip, options in kinds():
         known = [
             len(rl.estimate(model, chip, check=False, batch=b, prompt=p, output=o, **options)._known)
             for b in (2, 7, 64)
@@ -82,8 +83,8 @@ def test_most_requests_are_done_again(kinds: list[Any]) -> None:
         assert known.count(2) >= 20, (model.name, known)
 
 
-def test_what_is_asked_once_goes_the_long_way(kinds: list[Any]) -> None:
-    model, chip, _ = kinds[0]
+def test_what_is_asked_once_goes_the_long_way() -> None:
+    model, chip, _ = kinds()[0]
     one = rl.estimate(model, chip, batch=3, tp=2, usable_memory=0.8)
     assert one._known == {}
     for batch in range(1, replays.FIRST):
@@ -92,8 +93,18 @@ def test_what_is_asked_once_goes_the_long_way(kinds: list[Any]) -> None:
     assert rl.estimate(model, chip, batch=[1, 2], tp=2)._kind is None
 
 
+def at_addresses(loop: Callable[..., None], width: int) -> Callable[..., None]:
+    """A loop over two arrays, given by their addresses."""
+
+    def run(table: int, out: int, size: int) -> None:
+        numbers = [(ctypes.c_double * (size * n)).from_address(at) for at, n in ((table, max(width, 1)), (out, 14))]
+        loop(*numbers, size)
+
+    return run
+
+
 @pytest.mark.usefixtures("at_once")
-def test_loops_find_their_arguments(kinds: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_find_their_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same with the loops that are compiled elsewhere, here as the Python that they are."""
 
     def loops(functions: list[Callable[..., Any]], points: int) -> list[Any]:
@@ -102,10 +113,10 @@ def test_loops_find_their_arguments(kinds: list[Any], monkeypatch: pytest.Monkey
             text = _loops.text(function, "rows", (), None)
             namespace: dict[str, Any] = {function.__name__: function}
             exec(text.source, namespace)
-            found.append(namespace[text.name])
+            found.append(at_addresses(namespace[text.name], len(inspect.signature(function).parameters)))
         return found
 
-    for model, chip, options in kinds:
+    for model, chip, options in kinds():
         rl.estimate(model, chip, check=False, batch=24, prompt=3000, **options)
         monkeypatch.setattr(_jit, "rows", loops)
         est = rl.estimate(model, chip, check=False, batch=32, prompt=3500, **options)
@@ -203,5 +214,4 @@ def test_what_is_no_arithmetic_refuses(use: Callable[[Any], Any]) -> None:
 def test_no_end_of_arithmetic_is_written_down() -> None:
     (a,) = Tape({"a": 5}).numbers.values()
     with pytest.raises(NotTraced, match="too long"):
-        for i in range(10_000):
-            a = a + i
+        sum(range(10_000), a)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from roofline.base import cpus
-from roofline.estimates import grids
+from roofline.estimates import grids, plainly
 from roofline.estimates.grids import Part
 from roofline.estimates.programs import Program
 from roofline.kernels import _jit, _loops, sums
@@ -144,7 +144,7 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
     others = np.empty((extras, *shape))
     flat: list[Any] = [array.reshape(-1) for array in (lower, time, upper, codes)]
-    finish: Callable[..., None] = _finish_plainly
+    finish: Callable[..., None] = plainly.finish
     if _jit.worth_compiling(sums.finish, "step", lower.size):
         finish, flat = _jit.step(sums.finish), [array.ctypes.data for array in flat]
     factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
@@ -152,7 +152,7 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
 
     def fill(part: Part) -> None:
         rows, found = whole.summed(part, grid.start)
-        scratch = rows.reshape(-1) if finish is _finish_plainly else _SCRATCH.address
+        scratch = rows.reshape(-1) if finish is plainly.finish else _SCRATCH.address
         first = sum(axis.start * step for axis, step in zip(part, lower.strides, strict=True)) // lower.itemsize
         finish(scratch, factor, factors, int(merged), *flat, first, found[0].size)
         if by_bound:
@@ -310,7 +310,7 @@ class _Group:
             together = [step for plan in together for step in (plan, self._error(plan))]
         self.program = Program(together, self.place) if together else None
         self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
-        self.add = _jit.step(sums.add) if self.compiled else _add_plainly
+        self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
         """Row of the scratch that an array is copied to, -1 for a number."""
@@ -362,7 +362,7 @@ class _Group:
     def summed(self, part: Part, start: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The sums of all operators on a part, from what others begin with: rows of the scratch, and [sum, *shape]."""
         rows, shape, size = self._begin(part)
-        flat = _SCRATCH.address if self.compiled else rows.reshape(-1)
+        flat: Any = _SCRATCH.address if self.compiled else rows.reshape(-1)
         found = rows[_loops.SUMS : self.first, :size].reshape(-1, *shape)
         found[...] = 0.0 if not start else start[0][(slice(None), *grids.place(start[0][0], part))]
         for values in start[1:]:
@@ -464,53 +464,3 @@ def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
 
     with ThreadPoolExecutor(threads) as pool:  # the compiled loops give the interpreter's lock back
         list(pool.map(run, edges[:-1], edges[1:]))
-
-
-# In plain numpy, where compiling would take longer -------------------------------------------------------------------
-
-
-def _add_plainly(scratch: np.ndarray, count: float, place: int, size: int) -> None:
-    """What :func:`roofline.kernels.sums.add` does."""
-    rows = scratch.reshape(-1, _loops.ROW)[:, :size]
-    cost, found = rows[_COSTS], rows[_loops.SUMS : _loops.FREE]
-    times = count if place < 0 else rows[place]
-    time_s = times * cost[7]
-    found[0] += times * cost[6]
-    found[1] += time_s
-    found[2] += times * cost[8]
-    found[3:] += np.where(np.arange(sums.BOUNDS)[:, None] == np.argmax(busy(cost), axis=0), time_s, 0.0)
-
-
-def busy(cost: Any) -> Any:
-    """Busy times (s) of compute, memory, cache, network and overhead, as far as each can bound an operator.
-
-    Without FLOP there is nothing to compute: cycles that cores spend all the same (to begin a row) are overhead, and so
-    is, for want of another word, what takes no time at all.
-    """
-    compute, memory, cache, network, overhead = cost[9:]
-    without = cost[0] + cost[1] == 0
-    starting = np.where(without, np.maximum(overhead + compute, sums.INSTANT), overhead)
-    return np.stack(np.broadcast_arrays(np.where(without, 0.0, compute), memory, cache, network, starting))
-
-
-def _finish_plainly(
-    scratch: np.ndarray,
-    scale: float,
-    place: int,
-    merged: int,
-    lower: np.ndarray,
-    time: np.ndarray,
-    upper: np.ndarray,
-    codes: np.ndarray,
-    first: int,
-    size: int,
-) -> None:
-    """What :func:`roofline.kernels.sums.finish` does."""
-    rows = scratch.reshape(-1, _loops.ROW)[:, :size]
-    found, here = rows[_loops.SUMS : _loops.FREE], slice(first, first + size)
-    if merged:
-        found[4] += found[5]
-        found[5] = 0.0
-    for row, out in enumerate((lower, time, upper)):
-        out[here] = found[row] * (scale if place < 0 else rows[place])
-    codes[here] = np.argmax(found[3:], axis=0)

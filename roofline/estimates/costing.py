@@ -22,7 +22,7 @@ from roofline.base.errors import BadWorkload, RooflineError
 from roofline.base.face import of, takes
 from roofline.base.numeric import anywhere, broadcastable
 from roofline.catalog.load import CHIP, as_chip
-from roofline.estimates import blocks
+from roofline.estimates import blocks, plainly
 from roofline.hardware.machine import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.kernels.sums import INSTANT
 from roofline.work.op import Op
@@ -127,14 +127,14 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
 def bound_of(cost: tuple[Any, ...], chip: Chip) -> Any:
     """The name of the resource that is busy longest, or an array of them."""
     if isinstance(cost[_TIME], np.ndarray):
-        return np.array(bound_names(chip))[np.argmax(blocks.busy(cost), axis=0)]
+        return np.array(bound_names(chip))[np.argmax(plainly.busy(cost), axis=0)]
     return bound_names(chip)[leading(cost)]
 
 
 def leading(cost: tuple[float, ...]) -> int:
     """The place in :func:`bound_names` of what a cost of plain numbers is busy with longest."""
     compute, memory, cache, network, overhead = cost[_BUSY]
-    if not cost[_FLOPS] + cost[_VECTOR_FLOPS]:  # as in `blocks.busy`
+    if not cost[_FLOPS] + cost[_VECTOR_FLOPS]:  # as in `plainly.busy`
         compute, overhead = 0.0, (overhead + compute) or INSTANT
     busy = compute, memory, cache, network, overhead
     return busy.index(max(busy))

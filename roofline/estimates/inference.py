@@ -117,6 +117,10 @@ class Phase:
         over a grid they then take no pass of their own.
     """
 
+    _make: Callable[[], Workload]
+    _ops: Sequence[Op]
+    _counts: Sequence[Any]
+
     def __init__(self, workload: Workload, chip: Chip, scale: Any = 1.0, also: tuple[str, ...] = ()) -> None:
         self.workload = workload
         self.chip = chip

@@ -14,12 +14,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from roofline.base.errors import RooflineError
-from roofline.base.traced import NotTraced, Tape, Traced
+from roofline.base.traced import Tape, Traced
+from roofline.estimates import grids
 from roofline.estimates.costing import COST, bind
 from roofline.estimates.inference import Phase
 from roofline.estimates.request import Request
@@ -27,7 +28,9 @@ from roofline.kernels import _jit
 from roofline.work.op import Op
 
 if TYPE_CHECKING:
-    from roofline.estimates.figures import Estimate
+    from roofline.base.numeric import Numeric
+    from roofline.hardware.chip import Chip
+    from roofline.work.workload import Workload
 
 #: Requests of a kind that go the long way before it is written down, which takes as long as about so many of them.
 FIRST = 12
@@ -42,13 +45,29 @@ MOST_KINDS = 64
 _NO_MATTER = ("usable_memory", "terms", "notes")
 
 
+class Estimate(Protocol):
+    """An estimate, as far as it is looked at here."""
+
+    PHASES: ClassVar[tuple[str, ...]]
+    NUMBERS: ClassVar[tuple[str, ...]]
+    model: Any
+    chip: Chip
+    request: Request
+
+    def __init__(self, model: Any, chip: Chip, request: Request) -> None: ...
+
+    def work(self, phase: str) -> tuple[Workload, Numeric]:
+        """The operators of one of :attr:`PHASES` and its scale."""
+        ...
+
+
 class _Step(NamedTuple):
     """A phase as far as it stays the same."""
 
     name: str
     ops: tuple[Op, ...]  # their names and classes; what they are called with is elsewhere
     rows: tuple[int, ...]  # of each operator, its call
-    counts: tuple[Any, ...]  # of each operator, how often it runs: a number, or the place of one among the results
+    often: tuple[Any, ...]  # of each operator, how often it runs: a number, or the place of one among the results
     scale: Any
 
 
@@ -57,7 +76,7 @@ class _Calls(NamedTuple):
 
     function: Callable[..., Any]
     first: int  # where the arguments of the first begin
-    count: int
+    often: int
     width: int
 
 
@@ -65,24 +84,32 @@ class _Place(int):
     """A number that is one of the results of what was written down."""
 
 
+def written(est: Estimate) -> tuple[Tape, list[tuple[str, Workload, Any]]]:
+    """What makes the phases of an estimate of plain numbers of its sizes, and the phases, with their scales, of that.
+
+    Raises
+    ------
+    TypeError, RooflineError
+        Where something is done to the sizes that is no arithmetic.
+    """
+    tape = Tape({name: getattr(est.request, name) for name in est.NUMBERS})
+    sizes: dict[str, Any] = dict(tape.numbers)
+    own = type(est)(est.model, est.chip, replace(est.request, **sizes))
+    return tape, [(name, *own.work(name)) for name in est.PHASES]
+
+
 class Way:
     """What was written down of one request, and what it takes to do it again for another.
 
     Parameters
     ----------
-    est : Estimate
-        Of plain numbers.
-
-    Raises
-    ------
-    NotTraced
-        Where it cannot be written down.
+    chip : Chip
+        None of whose figures is an array.
+    tape, phases
+        See :func:`written`.
     """
 
-    def __init__(self, est: Estimate) -> None:
-        tape = Tape({name: getattr(est.request, name) for name in est.NUMBERS})
-        sizes: dict[str, Any] = dict(tape.numbers)
-        own = type(est)(est.model, est.chip, replace(est.request, **sizes))
+    def __init__(self, chip: Chip, tape: Tape, phases: list[tuple[str, Workload, Any]]) -> None:
         results: dict[str, _Place] = {}
         found: list[Any] = []
 
@@ -96,13 +123,10 @@ class Way:
 
         calls: dict[Callable[..., Any], dict[Any, tuple[Any, ...]]] = {}
         steps = []
-        for name in est.PHASES:
-            step, scale = own.work(name)
+        for name, step, scale in phases:
             keys = []
             for op in step:
-                bound = bind(op, est.chip)
-                if bound.varied:
-                    raise NotTraced("a figure of the chip is an array")
+                bound = bind(op, chip)
                 arguments = tuple(place(a) for a in bound.own(op.args))
                 key = (op.kind, op.kernel, op.dtype, tuple((type(a), a) for a in arguments))
                 calls.setdefault(bound.function, {}).setdefault(key, arguments + bound.others)
@@ -119,7 +143,7 @@ class Way:
                 rows[function, key] = len(rows)
                 numbers += arguments
         self.steps = [
-            _Step(name, tuple(_nameless(op) for op in ops), tuple(rows[key] for key in keys), counts, scale)
+            _Step(name, tuple(_bare(op) for op in ops), tuple(rows[key] for key in keys), counts, scale)
             for name, ops, keys, counts, scale in steps
         ]
         self.cells = [(at, int(one)) for at, one in enumerate(numbers) if type(one) is _Place]
@@ -176,9 +200,9 @@ def _picked(places: list[int]) -> Callable[[tuple[Any, ...]], Any]:
     return lambda found: tuple(found[place] for place in places)
 
 
-def _nameless(op: Op) -> Op:
+def _bare(op: Op) -> Op:
     """The operator without what it is called with."""
-    return Op(op.kind, op.name, op.dtype, {}, 1, op.shard, op.scope, op.kernel, op.follows)
+    return replace(op, args={}, count=1)
 
 
 @dataclass
@@ -210,10 +234,11 @@ class Kind:
         if self.long < FIRST or self.given_up:
             return {}
         try:
-            way = Way(est)
+            tape, phases = written(est)
         except (TypeError, RooflineError):
             self.given_up = True
             return {}
+        way = Way(est.chip, tape, phases)
         self.ways = [way, *self.ways]
         self.long, self.given_up = 0, len(self.ways) >= MOST_WAYS
         return way.phases(est, sizes) or {}
@@ -222,7 +247,11 @@ class Kind:
 def kind_of(est: Estimate) -> Kind | None:
     """The kind of an estimate of plain numbers; None where there are arrays among them."""
     request = est.request
-    if not est.NUMBERS or not all([type(getattr(request, name)) is int for name in est.NUMBERS]):
+    if (
+        not est.NUMBERS
+        or grids.varied(est.chip)
+        or not all([type(getattr(request, name)) is int for name in est.NUMBERS])
+    ):
         return None
     key = (type(est), id(est.model), _structure(est.NUMBERS)(request))
     kinds: dict[Any, Kind] = est.chip.bound_cache.setdefault("replays", {})
