@@ -45,8 +45,9 @@ SOME = 20_000
 #: Below this many it does even where the compiler is there.
 FEW = 256
 
-#: Calls that come a few at a time, one estimate after the other, that it does while a loop is loaded.
-HANDFUL = 512
+#: Calls that come a few at a time, one estimate after the other, that it does while a loop is loaded, and while what
+#: loads it is.
+HANDFUL, LOADER = 512, 4096
 
 
 def inner(function: Function) -> Function:
@@ -307,7 +308,7 @@ def rows(functions: Sequence[Callable[..., Any]], points: int) -> list[Any] | No
     if missing:
         _SEEN["rows"] = seen = _SEEN.get("rows", 0) + points
         if seen < SMALL * len(missing):
-            enough = HANDFUL * len(missing) + (0 if "llvmlite" in sys.modules else SOME)
+            enough = HANDFUL * len(missing) + (0 if "llvmlite" in sys.modules else LOADER)
             if seen < enough or missing[0] in _SOUGHT:
                 return None
             if not all(_is_kept(*one) for one in missing):

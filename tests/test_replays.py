@@ -151,11 +151,11 @@ def test_loops_are_made_once_enough_calls_came_by(monkeypatch: pytest.MonkeyPatc
         "_SOUGHT": set(),
         "_SEEN": {},
         "SMALL": 100,
-        "SOME": 50,
+        "LOADER": 50,
         "HANDFUL": 20,
     }.items():
         monkeypatch.setattr(_jit, name, value)
-    monkeypatch.setitem(_jit.sys.modules, "numba", None)
+    monkeypatch.setitem(_jit.sys.modules, "llvmlite", None)
 
     def calls(until: int) -> int:
         return next(i for i in range(1, until) if _jit.rows([elementwise], 1) is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self, TypeAlias, overload
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -25,6 +25,10 @@ from roofline.work.workload import Workload
 
 #: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
 MOST_VALUES, MOST_BYTES = 2**20, 2**28
+
+
+#: What :meth:`Estimate._constant` keeps.
+Constant = TypeVar("Constant")
 
 
 class Made(Mapping[str, Any]):
@@ -55,7 +59,7 @@ class Estimate(Powered):
     #: The headline figures and their units.
     FIGURES: ClassVar[dict[str, str]] = {}
 
-    #: What :attr:`phases` are called, and the sizes of the request that change no operator, only what it is called with.
+    #: What :attr:`phases` are called, and the sizes of the request that change what operators are called with alone.
     PHASES: ClassVar[tuple[str, ...]] = ()
     NUMBERS: ClassVar[tuple[str, ...]] = ()
 
@@ -92,6 +96,10 @@ class Estimate(Powered):
     def _kind(self) -> replays.Kind | None:
         """What estimates have in common that differ from this one in sizes alone; None for one of arrays."""
         return replays.kind_of(self)
+
+    def _constant(self, name: str, make: Callable[[], Constant]) -> Constant:
+        """What estimates of one kind have in common, made once."""
+        return make() if self._kind is None else self._kind.constant(name, make)
 
     @functools.cached_property
     def _known(self) -> dict[str, Phase]:

@@ -176,10 +176,9 @@ class LanguageEstimate(TokensPowered, Estimate):
         """Weights on one chip (bytes)."""
         r = self.request
 
-        def make() -> Numeric:
-            return parallel.weight_bytes(self.model, r.plan, r.dtype, r.weight_dtype)
-
-        return make() if self._kind is None else self._kind.constant("weights_bytes", make)
+        return self._constant(
+            "weights_bytes", lambda: parallel.weight_bytes(self.model, r.plan, r.dtype, r.weight_dtype)
+        )
 
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
@@ -202,7 +201,9 @@ class LanguageEstimate(TokensPowered, Estimate):
     def set_aside(self) -> SetAside:
         """What the engine of the chip's stack takes of one chip's memory beside weights and KV cache."""
         r = self.request
-        return setaside.of(self.model, self.chip, r.plan, r.dtype, r.weight_dtype)
+        return self._constant(
+            "set_aside", lambda: setaside.of(self.model, self.chip, r.plan, r.dtype, r.weight_dtype)
+        )
 
     @property
     def kv_tokens(self) -> Numeric:

@@ -1,8 +1,8 @@
 """One estimate after the other of the same model on the same chip: the operators written down once, done again.
 
-Which operators a request comes to, and how their kernels' arguments follow from its sizes, is the same from one request
-to the next where they differ in those sizes alone (``Estimate.NUMBERS``). So after a few requests the way from the sizes
-to the arguments is written down (:mod:`roofline.base.traced`), and what stays the same is kept: the kernels, what the
+Which operators a request comes to, and how their kernels' arguments follow from its sizes, is the same from one
+request to the next where they differ in those sizes alone (``Estimate.NUMBERS``). So after a few requests the way from
+the sizes to the arguments is written down (:mod:`roofline.base.traced`), and what stays the same is kept: the kernels, what the
 chip answers them, the operators' names. Answers are those of the long way, to the bit.
 
 In plain Python kernels take most of what is left; once many estimates have come by they run compiled, all calls of one
@@ -14,7 +14,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,9 @@ MOST_WAYS = 12
 
 #: Kinds of request that are kept for one chip; with more, what was kept is forgotten.
 MOST_KINDS = 64
+
+#: What a kind keeps.
+Constant = TypeVar("Constant")
 
 #: Of the request: what no operator depends on.
 _NO_MATTER = ("usable_memory", "terms", "notes")
@@ -215,11 +218,12 @@ class Kind:
     long: int = 0  # requests that went the long way since one was written down
     given_up: bool = False
 
-    def constant(self, name: str, make: Callable[[], Any]) -> Any:
+    def constant(self, name: str, make: Callable[[], Constant]) -> Constant:
         """What the sizes do not change, made once."""
         if name not in self.constants:
             self.constants[name] = make()
-        return self.constants[name]
+        found: Constant = self.constants[name]
+        return found
 
     def phases(self, est: Estimate) -> dict[str, Phase]:
         """The phases of an estimate, where others came before it; empty where they have to be made the long way."""
@@ -250,7 +254,7 @@ def kind_of(est: Estimate) -> Kind | None:
     if (
         not est.NUMBERS
         or grids.varied(est.chip)
-        or not all([type(getattr(request, name)) is int for name in est.NUMBERS])
+        or not all(type(getattr(request, name)) is int for name in est.NUMBERS)
     ):
         return None
     key = (type(est), id(est.model), _structure(est.NUMBERS)(request))

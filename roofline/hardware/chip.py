@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -171,7 +172,7 @@ class Chip(Machine):
         """The software stack that the chip was put on, ``"plain"`` for its own figures; empty: none was named."""
         return self.changes.get(variants.STACK, "")
 
-    @property
+    @functools.cached_property
     def stacks(self) -> tuple[str, ...]:
         """The software stacks that the descriptor or its family has figures of."""
         every = (*self.numbers, *self.defaults)
