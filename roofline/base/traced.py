@@ -1,10 +1,10 @@
 """Arithmetic written down as it is done, so that it can be done again with other numbers, without what was around it.
 
 A :class:`Traced` number stands for an argument of a function. Everything done to it by arithmetic is done to its
-present value and written down; where a decision is taken on it, so is the way that it went. The result is a straight piece of
-Python (:meth:`Tape.function`), which does the same operations in the same order on other numbers, and returns None for
-numbers with which a decision would have gone another way. What is no arithmetic (a function of numpy, a table looked
-up) refuses a traced number: then there is nothing to be done again.
+present value and written down; where a decision is taken on it, so is the way that it went. The result is a straight
+piece of Python (:meth:`Tape.function`), which does the same operations in the same order on other numbers, and returns
+None for numbers with which a decision would have gone another way. What is no arithmetic (a function of numpy, a table
+looked up) refuses a traced number: then there is nothing to be done again.
 """
 
 from __future__ import annotations

@@ -201,9 +201,7 @@ class LanguageEstimate(TokensPowered, Estimate):
     def set_aside(self) -> SetAside:
         """What the engine of the chip's stack takes of one chip's memory beside weights and KV cache."""
         r = self.request
-        return self._constant(
-            "set_aside", lambda: setaside.of(self.model, self.chip, r.plan, r.dtype, r.weight_dtype)
-        )
+        return self._constant("set_aside", lambda: setaside.of(self.model, self.chip, r.plan, r.dtype, r.weight_dtype))
 
     @property
     def kv_tokens(self) -> Numeric:

@@ -2,8 +2,8 @@
 
 Which operators a request comes to, and how their kernels' arguments follow from its sizes, is the same from one
 request to the next where they differ in those sizes alone (``Estimate.NUMBERS``). So after a few requests the way from
-the sizes to the arguments is written down (:mod:`roofline.base.traced`), and what stays the same is kept: the kernels, what the
-chip answers them, the operators' names. Answers are those of the long way, to the bit.
+the sizes to the arguments is written down (:mod:`roofline.base.traced`), and what stays the same is kept: the kernels,
+what the chip answers them, the operators' names. Answers are those of the long way, to the bit.
 
 In plain Python kernels take most of what is left; once many estimates have come by they run compiled, all calls of one
 kernel in one loop (:func:`roofline.kernels._jit.rows`).
