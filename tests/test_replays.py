@@ -3,10 +3,12 @@ way."""
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 import inspect
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +93,18 @@ def test_what_is_asked_once_goes_the_long_way() -> None:
         est = rl.estimate(model, chip, batch=batch, tp=2)
     assert set(est._known) == {"prefill", "decode"}
     assert rl.estimate(model, chip, batch=[1, 2], tp=2)._kind is None
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_was_done_again_goes_to_other_processes() -> None:
+    model, chip, options = kinds()[0]
+    est = rl.estimate(model, chip, batch=5, prompt=700, **options)
+    assert est._known
+    interval = est.interval(0.9, "time_s")
+    assert copy.copy(est)._samples is est._samples
+    again = pickle.loads(pickle.dumps(est))
+    assert answers(again) == answers(est)
+    assert again.interval(0.9, "time_s") == interval
 
 
 def at_addresses(loop: Callable[..., None], width: int) -> Callable[..., None]:

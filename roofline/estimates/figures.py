@@ -70,6 +70,15 @@ class Estimate(Powered):
         if grids.varied(chip):
             broadcastable(f"{model.name} on {chip.name}", grids.arrays(request, chip))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: not what is known from estimates before, nor samples, which are made again."""
+        return {name: value for name, value in vars(self).items() if name not in ("_kind", "_known", "_samples")}
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
+
     @property
     def time_s(self) -> Numeric:
         """Time of what was asked (s)."""

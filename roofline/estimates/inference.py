@@ -154,6 +154,10 @@ class Phase:
         phase._ops, phase._counts, phase.costs = ops, counts, costs
         return phase
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs, with the workload made."""
+        return {name: value for name, value in {**vars(self), "workload": self.workload}.items() if name != "_make"}
+
     @functools.cached_property
     def workload(self) -> Workload:
         """The operators that one chip runs."""
