@@ -250,3 +250,14 @@ def test_layers_that_read_another_layer_s_cache_keep_none() -> None:
 def test_parallel_families_share_a_norm() -> None:
     assert read(DEFAULTS["cohere"]["config"]).norms_per_layer == 1
     assert read({**DEFAULTS["stablelm"]["config"], "use_parallel_residual": True}).norms_per_layer == 1
+
+
+def test_a_class_that_a_file_lends_another_type() -> None:
+    """Grok-1 as it is served: a class of its own, the model type of Mixtral; four norms a layer, tied embeddings."""
+    grok = {
+        "architectures": ["Grok1ModelForCausalLM"], "model_type": "mixtral", "vocab_size": 131072, "hidden_size": 6144,
+        "intermediate_size": 32768, "num_experts_per_tok": 2, "num_local_experts": 8, "num_attention_heads": 48,
+        "num_hidden_layers": 64, "num_key_value_heads": 8, "head_dim": 128,
+    }  # fmt: skip
+    assert read(grok).params == 315_684_820_992
+    assert read(grok).norms_per_layer == 4

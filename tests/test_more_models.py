@@ -422,7 +422,7 @@ def test_tables_and_what_a_sample_reads_of_them() -> None:
     assert model.lookups == 2 + 3 + 5
     assert model.embedding_width == 3 * 8 + 5 * 16
     assert model.gathered_bytes("fp16") == (5 * 8 + 5 * 16) * 2
-    assert model.table_bytes("int8") == model.embedding_params
+    assert model.table_bytes("int8") == model.embedding_params + 4 * (200 + 20_000_000 + 1000)  # and scales
     assert model.dense_bytes("fp16") == 2 * 109
     step = {one.name: one.args for one in model.step(10, "fp16", "int8", skew=1.5)}
     bags = {name: args for name, args in step.items() if name.startswith("embedding.")}

@@ -145,7 +145,7 @@ TOKENS = {
     "dtype": _dtype("Arithmetic: bf16, fp16, fp8, int8 ... [default: the checkpoint's, else the chip's 16-bit]"),
     "weight_dtype": _dtype("Weights in memory. [language; default: dtype or narrower]"),
     "kv_dtype": _dtype("KV cache. [language]"),
-    "usable_memory": _number(float, "Share of the memory that the model may fill. [default: 0.9]"),
+    "usable_memory": _number(float, "Share of the memory that the model may fill. [default: the software's, else 0.9]"),
 }
 
 #: What chips and electricity cost.

@@ -76,7 +76,8 @@ def estimate(
         as ``"triton-tensorflow"``; see :mod:`roofline.estimates.hosts`).
         For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
         figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
-        say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9), and
+        say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill; the
+        stack's, else 0.9), and
         what it costs: `price_per_hour` (USD for a chip and an hour, all in) or `price` (USD for a chip, bought;
         default: what the chip's descriptor has, an hour before a purchase), `electricity` (USD for a kWh, 0.086),
         `pue` (watts of the site for each of its servers, 1.2), `amortise_years` (5), `utilisation` (share of the paid

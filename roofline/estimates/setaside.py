@@ -128,7 +128,7 @@ def _full_pass(model: LanguageModel, chip: Chip, plan: Plan, dtype: str, weight_
     states = tokens * model.hidden * width
     stay = chip.get("serving.expert_buffers")
     widest = _widest(model, plan, stay is None)
-    peak = (2 + chip.get("serving.residuals", 0.0)) * states + tokens * widest * width
+    peak: Numeric = (2 + chip.get("serving.residuals", 0.0)) * states + tokens * widest * width
     if (logit := chip.get("serving.logit_width")) is not None:
         sampling = states + _limit(chip, "sequences") * model.vocab * logit + chip.get("serving.workspace", 0.0)
         peak = maximum(peak, sampling)
@@ -167,11 +167,10 @@ def _expert_buffers(model: LanguageModel, plan: Plan, tokens: Numeric, dtype: st
     return tokens * most * dtype_bytes(wide(dtype))
 
 
-def _expert_width(model: LanguageModel, dtype: str, weight_dtype: str | None) -> float:
+def _expert_width(model: LanguageModel, dtype: str, weight_dtype: str | None) -> Numeric:
     """Bytes that a weight of a routed expert takes, scales included; 0 where there are no experts."""
-    return max(
-        (model.bytes_per_weight(w, dtype, weight_dtype) for w in model.weights if w.storage == "expert"), default=0
-    )
+    widths = [model.bytes_per_weight(w, dtype, weight_dtype) for w in model.weights if w.storage == "expert"]
+    return max(widths, default=0.0)
 
 
 def _padding(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str | None, multiple: Numeric) -> Numeric:
@@ -186,7 +185,7 @@ def _padding(model: LanguageModel, plan: Plan, dtype: str, weight_dtype: str | N
     filled = ceil_div(inter, multiple) * multiple / inter - 1.0
     experts = sum(w.elements * w.count for w in model.weights if w.storage == "expert") * width
     share = ceil_div(model.num_layers, plan.pp) / model.num_layers / maximum(plan.tp, plan.ep)
-    return experts * share * filled  # type: ignore[no-any-return]
+    return experts * share * filled
 
 
 # How an engine counts -----------------------------------------------------------------------------------------------
@@ -219,7 +218,7 @@ def kv_tokens(model: LanguageModel, chip: Chip, plan: Plan, room_bytes: Numeric,
         group = _group([count for count, *_ in kinds])
         groups = sum(math.ceil(count / group) for count, *_ in kinds)
         page = sum(sizes[1:], sizes[0]) / len(sizes) * block
-        return np.floor(np.floor(room_bytes / (page * group * stages)) / groups) * block
+        return _whole(np.floor(room_bytes / (page * group * stages)) / groups * block, block)
     each = sum(count * size * (share if window else 1.0) for count, window, size in kinds)
     return _whole(room_bytes / (each * stages), block)
 

@@ -75,11 +75,11 @@ class CompressedAttention(Mixer):
         return 2 if self.indexer else 1
 
     def _entry_bytes(self, width: float) -> float:
-        """Bytes of a key, of a token or of a block of them: in 8 bits its rotary part stays wide, the rest has scales."""
+        """Bytes of a key, of a token or of a block: in 8 bits its rotary part stays wide, the rest has scales."""
         if width >= 2:
             return self.dim * width
         plain = self.dim - self.rope_dim
-        return plain * width + 2 * self.rope_dim + numeric.ceil_div(plain, SCALED) + 1
+        return plain * width + 2 * self.rope_dim + -(-plain // SCALED) + 1
 
     def token_bytes(self, width: float) -> float:
         """Bytes that a layer caches for one more token that is in the window and part of an entry."""

@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from roofline.base.errors import BadModel, closest, shown
 from roofline.models.fields import Fields
-from roofline.models.readers import drafts, gemmas, hybrids, latent, llamas, mixtures, older, sparse
+from roofline.models.readers import drafts, gemmas, hybrids, latent, llamas, mixed, mixtures, older, sparse
 from roofline.models.readers.parts import ENDS, Layer, Parts
 
 __all__ = ["ALSO", "FAMILIES", "Layer", "Parts", "Told", "tell"]
@@ -43,6 +43,7 @@ FAMILIES: dict[str, Reader] = {
     "aria": mixtures.aria, "cohere2_moe": mixtures.cohere2_moe, "minimax_m2": mixtures.minimax_m2,
     "gpt_oss": mixtures.gpt_oss, "dbrx": mixtures.dbrx, "grok-1": mixtures.grok, "arctic": mixtures.arctic,
     "llama4": mixtures.llama4,
+    "deepseek": mixtures.deepseek, "minicpm": llamas.minicpm, "orion": llamas.orion,
     "deepseek_v2": latent.deepseek_v2, "deepseek_v3": latent.deepseek_v3, "glm4_moe_lite": latent.glm4_moe_lite,
     "AXK1": latent.axk1, "youtu": latent.youtu, "minicpm3": latent.minicpm3,
     "gpt2": older.gpt2, "openai-gpt": older.openai_gpt, "gpt_bigcode": older.gpt_bigcode, "gpt_neo": older.gpt_neo,
@@ -53,16 +54,17 @@ FAMILIES: dict[str, Reader] = {
     "qwen3_next": hybrids.qwen3_next, "qwen3_5": hybrids.qwen3_5, "qwen3_5_moe": hybrids.qwen3_5_moe,
     "nemotron_h": hybrids.nemotron_h, "kimi_linear": hybrids.kimi_linear,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
-    "minimax_m3": sparse.minimax_m3,
+    "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
 }  # fmt: skip
 
 #: Other model types that are read as one of the families: derivatives of the same layout, and the text parts of
 #: multi-modal models, for files that give these no type of their own. A type that ends in ``_text`` needs no line.
 ALSO = {
-    "kimi_k2": "deepseek_v3", "kimi_k3": "kimi_linear", "minimax_m3_vl": "minimax_m3",
+    "kimi_k2": "deepseek_v3", "kimi_k3": "kimi_linear", "minimax_m3_vl": "minimax_m3", "step3p7": "step3p5",
     "deepseek_ref": "deepseek_v4", "sarvam_mla": "deepseek_v3", "sarvam_moe": "glm4_moe", "gpt-sw3": "gpt2",
     "iquestcoder": "llama", "Yi": "llama", "yi": "llama", "aquila": "llama", "emu3": "llama",
+    "xverse": "llama", "mimo": "qwen2",
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
@@ -72,14 +74,16 @@ ALSO = {
 #: Families by the name of their class, where this is not the model type in other letters.
 CLASSES = {
     "rw": "falcon", "decilm": "nemotron-nas", "hunyuandensev1": "hunyuan_v1_dense", "hunyuanmoev1": "hunyuan_v1_moe",
-    "stablelmepoch": "stablelm", "cogvlm": "llama", "grok1model": "grok-1", "chatglmmodel": "chatglm",
+    "stablelmepoch": "stablelm", "cogvlm": "llama", "grok1model": "grok-1", "grok1": "grok-1",
+    "chatglmmodel": "chatglm", "aquilamodel": "llama",
 }  # fmt: skip
 
 #: Classes that hold a language model of another type, which their ``text_config`` names.
 WRAPPERS = frozenset({"mistral3", "gotocr2", "emu3", "fuyu", "mosstranscribediarize"})
 
-#: Model types whose files name the class of another family.
+#: Model types, and families by their class, that real files have together: the type decides, or (second) the class.
 BORROWED = frozenset({("exaone", "llama"), ("internlm3", "llama")})
+BORROWING = frozenset({("mixtral", "grok-1")})
 
 #: Families that are known and not read, and why.
 OUT_OF_REACH = {
@@ -92,7 +96,6 @@ OUT_OF_REACH = {
     "mllama": "attends across to an image in some layers; roofline reads decoder-only models",
     "gemma4_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
     "gemma4_unified_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
-    "deepseek": "is DeepSeek's first mixture of experts; roofline does not read it yet",
 }
 
 #: What a class does, by how its name ends.
@@ -148,7 +151,7 @@ def tell(body: Fields, top: Fields) -> Told:
     by_type = _of_type(inner) or ("" if inner and inner != outer and body is not top else _of_type(outer))
     # The type decides where the class is known to hold, or to lend its name to, another family.
     lends = (by_type, by_class) in BORROWED or (body is not top and _plain(stem) in WRAPPERS)
-    if by_class and by_type and by_class != by_type and not lends:
+    if by_class and by_type and by_class != by_type and not lends and (by_type, by_class) not in BORROWING:
         where = body if _of_type(inner) else top
         where.fail("model_type", f"found {shown(inner or outer)}, at odds with architectures = {shown(name)}")
     family = (lends and by_type) or by_class or by_type

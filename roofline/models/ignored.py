@@ -63,8 +63,11 @@ _HARMLESS_ENDS = re.compile(
 _SIZE = re.compile(
     r"expert|moe|mamba|ssm|conv|head|window|sliding|layer|(^|_)dim|rank|lora|state_size|index_|block|mtp|nextn"
     r"|intermediate|ffn|ff_|hidden_size|vision|audio|tower|altup|laurel|recurren|(^|_)kv_|linear_|ngram|codebook"
-    r"|loop|adapter|hash|latent|num_|n_groups|pattern|vocab_size|gate_rank|bias|norm|peft"
+    r"|loop|adapter|hash|latent|num_|n_groups|pattern|vocab_size|gate_rank|bias|norm"
 )
+
+#: What the name of a switch that decides over sizes contains: most switches are about how to compute.
+_SWITCHES = re.compile(r"moe|mamba|expert|ssm|sliding|window|recurren|adapter")
 
 
 def changes_nothing(key: str) -> bool:
@@ -76,4 +79,6 @@ def speaks_of_size(key: str, value: Any) -> bool:
     """Whether a field that nobody read may say how large a model is: by its name, and by a value that is not none."""
     if not value or key in HARMLESS or _HARMLESS_ENDS.fullmatch(key) or not _SIZE.search(key):
         return False
-    return not isinstance(value, str) or "pattern" in key or "peft" in key
+    if isinstance(value, bool):
+        return bool(_SWITCHES.search(key))
+    return not isinstance(value, str) or "pattern" in key

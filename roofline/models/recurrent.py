@@ -231,7 +231,7 @@ class Recurrent(Mixer):
         return out
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
-        """Elements that a token holds at its widest point, on one chip: what goes into the recurrence, and its result."""
+        """Elements that a token holds at its widest point, on one chip: what a recurrence takes and gives."""
         return (sum(projection.outputs for projection in self.inputs) + self.width) / tp
 
     def state_bytes(self, tp: Numeric = 1) -> Numeric:

@@ -60,7 +60,7 @@ class Indexer:
 
     @property
     def _columns(self) -> int:
-        """Columns of the projection of the input: the key, or the two of neighbouring blocks and their gates; weights."""
+        """Columns of the projection of the input: the key, or those of two blocks with gates; weights."""
         return self.dim * (1 if self.ratio == 1 else 4) + self.weighted * self.heads
 
     def weights(self, hidden: int, count: int) -> list[Weights]:
@@ -132,7 +132,7 @@ class SparseLatentAttention(LatentAttention):
         return f"latent (MLA) over {self.chosen:,} chosen tokens{whose}"
 
     def token_bytes(self, width: float) -> float:
-        """Bytes that a layer caches for one token: the latent, with scales where it is narrow, and the indexer's key."""
+        """Bytes that a layer caches for one token: the latent, scales where it is narrow, the indexer's key."""
         return self._latent_bytes(width) + (self.indexer.token_bytes if self.indexer else 0.0)
 
     def _latent_bytes(self, width: float) -> float:

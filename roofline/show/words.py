@@ -11,7 +11,7 @@ from roofline.base import units
 from roofline.estimates import setaside
 from roofline.estimates.language import LanguageEstimate
 from roofline.estimates.recommendation import RecommendationEstimate
-from roofline.estimates.request import USABLE_MEMORY
+from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.serving.steady import ServingEstimate
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def layers_of(
     return [(attending if here else other, block, Span()) for here, block in pairs]
 
 
-# -- Gated delta nets: Qwen ---------------------------------------------------------------------------------------------
+# -- Gated delta nets: Qwen -------------------------------------------------------------------------------------------
 
 
 def _delta_net(c: Fields, hidden: int) -> Recurrent:
@@ -117,7 +117,7 @@ def qwen3_5_moe(c: Fields) -> Parts:
     return _qwen(c, [_qwen_moe(c, 8)] * depth_of(c))
 
 
-# -- Mamba-2 between attention: Nemotron --------------------------------------------------------------------------------
+# -- Mamba-2 between attention: Nemotron ------------------------------------------------------------------------------
 
 
 def mamba2(
@@ -134,7 +134,7 @@ def mamba2(
     dtype: str = "fp32",
     inputs: int = 0,
 ) -> Recurrent:
-    """A Mamba-2 mixer: one projection to gate, values, B, C and step sizes; `inputs` wide where that is not `hidden`."""
+    """A Mamba-2 mixer: one projection to gate, values, B, C and steps; `inputs` wide where not `hidden`."""
     width = heads * head_dim
     made = 2 * width + 2 * groups * state + heads
     return Recurrent(
@@ -159,7 +159,7 @@ _NEMOTRON = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
 
 
 def nemotron_h(c: Fields) -> Parts:
-    """Nemotron-H, Nemotron-3: a layer is one of Mamba-2, attention, feed-forward and routed experts, behind one norm."""
+    """Nemotron-H, Nemotron-3: a layer is one of Mamba-2, attention, feed-forward and experts, behind one norm."""
     hidden = c.integer(*HIDDEN)
     kinds = _nemotron_layers(c)
     c.get("expand", "mamba_hidden_act")
@@ -227,11 +227,11 @@ def _nemotron_layers(c: Fields) -> list[str]:
     return [names[kind] for kind in kinds]
 
 
-# -- Kimi Delta Attention -------------------------------------------------------------------------------------------------
+# -- Kimi Delta Attention ---------------------------------------------------------------------------------------------
 
 
 def _kimi_delta(hidden: int, heads: int, dim: int, taps: int, full_rank: bool, decays: int) -> Recurrent:
-    """KDA: a gated delta net whose decay differs from row to row of the state; gates of low rank, or the output's not."""
+    """KDA: a gated delta net whose decay differs from row to row of the state; gates of low rank, or full."""
     width = heads * dim
     gate = (
         (Projection("g_proj", hidden, width),)
@@ -296,7 +296,7 @@ def kimi_linear(c: Fields) -> Parts:
 
 
 def _attention_residuals(c: Fields, hidden: int, depth: int) -> Parts:
-    """K3's residuals: each half of a layer weighs the sums of earlier blocks of layers anew, by one query of its own."""
+    """K3's residuals: each half of a layer weighs the sums of earlier blocks anew, by a query of its own."""
     block = c.integer("attn_res_block_size", default=0, low=0, limit="layers")
     if not block:
         return {}

@@ -50,6 +50,17 @@ def hyperclovax(c: Fields) -> Parts:
     return llama(c) | {"norms_per_layer": 4 if c.flag("use_post_norm", True) else 2}
 
 
+def minicpm(c: Fields) -> Parts:
+    """MiniCPM 1 and 2, dense: Llama with scaled embeddings, which are tied."""
+    c.get("dim_model_base", "scale_emb", "scale_depth")
+    return llama(c) | {"tied": c.flag("tie_word_embeddings", True)}
+
+
+def orion(c: Fields) -> Parts:
+    """Orion: Llama with layer norms."""
+    return llama(c) | {"norm": "layer_norm"}
+
+
 # -- Qwen -------------------------------------------------------------------------------------------------------------
 
 
@@ -63,6 +74,7 @@ def qwen_spans(c: Fields) -> list[Span]:
 
 def qwen2(c: Fields) -> Parts:
     """Qwen 1.5 to 2.5: biases in the projections of queries, keys and values."""
+    c.get("attention_bias", "head_dim")
     return stack(c, attention(c, qkv_bias=True), dense(c), qwen_spans(c), max_positions=32768)
 
 

@@ -106,6 +106,16 @@ def dots1(c: Fields) -> Parts:
     return _shared_and_routed(c, made, 0, 2048, seen)
 
 
+def deepseek(c: Fields) -> Parts:
+    """DeepSeekMoE 16B: shared experts and fine-grained ones, no latent attention yet."""
+    inter = c.integer("moe_intermediate_size", default=1407)
+    always = shared(c, ("n_shared_experts",), inter)
+    moe = routed(c, "n_routed_experts", inter, shared=always)
+    each = blocks(sparse_after(c, depth_of(c), 0), moe, lambda: dense(c))
+    c.get("intermediate_size")
+    return stack(c, attention(c, **biases(c)), each)
+
+
 def hy_v3(c: Fields) -> Parts:
     """Hunyuan 3: one dense layer, then routed ones."""
     return _shared_and_routed(c, attention(c, 8, 128, norm="head", **biases(c)), 1, 131072)
@@ -153,11 +163,16 @@ def hunyuan_moe(c: Fields) -> Parts:
     count = c.integer("num_experts", "num_local_experts", default=1, limit="experts")
     if topk > count:
         c.fail("moe_topk", f"found {topk}, expected at most num_experts = {count}")
-    c.get("use_mixed_mlp_moe", "use_cla", "cla_share_factor", "head_dim")
-    if c.flag("use_cla", False):
-        c.fail("use_cla", "found true, expected false: roofline does not read attention across layers")
+    c.get("use_mixed_mlp_moe", "cla_share_factor", "moe_layer_num_skipped", "moe_drop_tokens", "num_media_embeds")
+    for key in ("use_cla", "use_mla"):
+        if c.flag(key, False):
+            c.fail(key, "found true, expected false: roofline reads plain attention in this family")
+    # The sizes of a latent attention that use_mla leaves off.
+    c.get("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    dim = c.integer("head_dim", "attention_head_dim", default=0, low=0) or None
+    norm = "head" if c.flag("use_qk_norm", True) else ""
     moe = Experts(count, topk, inter or width, FeedForward(many * width) if many else None)
-    return stack(c, attention(c, norm="head", **biases(c)), moe)
+    return stack(c, attention(c, head_dim=dim, norm=norm, **biases(c)), moe)
 
 
 def _same(c: Fields, key: str) -> int:

@@ -273,7 +273,14 @@ def chatglm(c: Fields) -> Parts:
     if c.flag("apply_residual_connection_post_layernorm", False) or not c.flag("rmsnorm", True):
         c.fail("rmsnorm", "found ChatGLM's first layout, expected that of ChatGLM2 or later")
     ends = c.flag("post_layer_norm", True)
-    c.get("original_rope", "rope_ratio", "prefix_projection", "pre_seq_len", "attention_softmax_in_fp32")
+    c.get(
+        "original_rope",
+        "rope_ratio",
+        "bias_dropout_fusion",
+        "prefix_projection",
+        "pre_seq_len",
+        "attention_softmax_in_fp32",
+    )
     positions = c.integer("seq_length", default=2048, limit="positions")
     vocab = c.integer("padded_vocab_size", "vocab_size", limit="vocab")
     return stack(c, made, block, final_norm=ends, vocab=vocab, hidden=hidden, max_positions=positions)

@@ -78,7 +78,7 @@ def glm_moe_dsa(c: Fields) -> Parts:
     return _mixture(c, [own if kind == "full" else taken for kind in kinds], 202752)
 
 
-# -- Compressed ---------------------------------------------------------------------------------------------------------
+# -- Compressed -------------------------------------------------------------------------------------------------------
 
 #: What transformers calls the layers by their ratio of compression.
 _RATIOS = {"sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
@@ -145,7 +145,7 @@ def _hyper_connections(hidden: int, depth: int, streams: int) -> tuple[Few | Lin
     )
 
 
-# -- Blocks -------------------------------------------------------------------------------------------------------------
+# -- Blocks -----------------------------------------------------------------------------------------------------------
 
 
 def minimax_m3(c: Fields) -> Parts:
