@@ -171,10 +171,14 @@ _LANGUAGE = {
     "usable_memory": st.floats(0.01, 1.0),
 }  # fmt: skip
 _RECOMMENDATION = {
-    "batch": _counts, "devices": st.sampled_from([1, 2, 8, 100]), "dtype": st.sampled_from(["bf16", "fp16", "int8"]),
-    "table_dtype": st.sampled_from(["fp32", "fp16", "int8", "int4"]), "skew": st.floats(0.0, 2.0),
-    "compiled": st.booleans(), "usable_memory": st.floats(0.01, 1.0),
-}  # fmt: skip
+    "batch": _counts,
+    "devices": st.sampled_from([1, 2, 8, 100]),
+    "dtype": st.sampled_from(["bf16", "fp16", "int8"]),
+    "table_dtype": st.sampled_from(["fp32", "fp16", "int8", "int4"]),
+    "skew": st.floats(0.0, 2.0),
+    "compiled": st.booleans(),
+    "usable_memory": st.floats(0.01, 1.0),
+}
 
 
 @st.composite
@@ -251,6 +255,8 @@ FRONTS: dict[str, Front] = {
     "options": Front(models.requests(), lambda asked: models.harmless(lambda: models.run_request(*asked))),
     "estimates": Front(requests(), check_request),
     "serving": Front(loads(), check_load, 100),
-    **{name: Front(inputs, _in_folder(check), 50 if name == "measurements" else 150)
-       for name, (inputs, check) in files.FRONTS.items()},
-}  # fmt: skip
+    **{
+        name: Front(inputs, _in_folder(check), 50 if name == "measurements" else 150)
+        for name, (inputs, check) in files.FRONTS.items()
+    },
+}

@@ -110,7 +110,8 @@ REGIMES: dict[str, Regime] = {
     "gemm: quantised first": Regime(op.gemm, _with(op.gemm, quantize=True)),
     "gemm: narrow weights": Regime(op.gemm, _with(op.gemm, weight_dtype=st.sampled_from(["fp8", "int8", "int4"]))),
     "gemm: throttled": Regime(
-        op.gemm, _with(op.gemm, m=_MANY, n=_MANY),
+        op.gemm,
+        _with(op.gemm, m=_MANY, n=_MANY),
         {"efficiency.gemm.throttle_share": 0.3, "efficiency.gemm.throttle_s": 1e-3},
     ),
     "gemm: whole waves": Regime(op.gemm, ARGUMENTS[op.gemm], {"efficiency.gemm.tail_share": 1.0}),
@@ -129,7 +130,8 @@ REGIMES: dict[str, Regime] = {
     "mla: prefill": Regime(op.mla_attention, _latent(None)),
     "mla: decode": Regime(op.mla_attention, _latent(st.just(1))),
     "mla: widened cache": Regime(
-        op.mla_attention, _latent(sizes(1, 64), kv_dtype="fp8"),
+        op.mla_attention,
+        _latent(sizes(1, 64), kv_dtype="fp8"),
         {"efficiency.mla_attention.widen_s": 5e-6, "efficiency.mla_attention.widen_element_s": 3e-12},
     ),
     "moe: one rank": Regime(op.moe, _moe()),
@@ -148,7 +150,8 @@ REGIMES: dict[str, Regime] = {
     "bag: tables in the cache": Regime(op.embedding_bag, _bag(rows=sizes(1, 1000), tables=_FEW)),
     "bag: spilled": Regime(op.embedding_bag, _bag(rows=sizes(10**7, 10**9), batch=_MANY)),
     "bag: lists of rows": Regime(
-        op.embedding_bag, _bag(pooling=sizes(20, 200), together=st.sampled_from([2, 20]), rows=sizes(10**4, 10**9)),
+        op.embedding_bag,
+        _bag(pooling=sizes(20, 200), together=st.sampled_from([2, 20]), rows=sizes(10**4, 10**9)),
     ),
     "bag: the same again": Regime(op.embedding_bag, _bag(reuse=True)),
     "bag: short rows": Regime(op.embedding_bag, _bag(dim=st.sampled_from([4, 8, 16]))),
@@ -156,8 +159,19 @@ REGIMES: dict[str, Regime] = {
     **{
         f"{function.__name__}: {where}": Regime(function, _with(function, rows=rows))
         for function in (
-            op.elementwise, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation, op.rope, op.copy,
-            op.sampling, op.token_embedding, op.quantize, op.dequantize, op.residual_add,
+            op.elementwise,
+            op.rms_norm,
+            op.layer_norm,
+            op.softmax,
+            op.silu_mul,
+            op.activation,
+            op.rope,
+            op.copy,
+            op.sampling,
+            op.token_embedding,
+            op.quantize,
+            op.dequantize,
+            op.residual_add,
         )
         for where, rows in (("few", _SHORT), ("spilled", sizes(10**5, 10**6)))
     },
@@ -166,13 +180,16 @@ REGIMES: dict[str, Regime] = {
         f"{function.__name__}: {where}": Regime(function, _with(function, devices=devices), **suits)
         for function in (op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all)
         for where, devices, suits in (
-            ("a pair", st.just(2), _LINKED), ("in the domain", sizes(3, 8), _DOMAIN),
+            ("a pair", st.just(2), _LINKED),
+            ("in the domain", sizes(3, 8), _DOMAIN),
             ("across domains", sizes(64, 1024), _LINKED),
         )
     },
     "all_reduce: one shot": Regime(
-        op.all_reduce, _with(op.all_reduce, bytes=sizes(1, 10**6), devices=sizes(2, 8)),
-        {"efficiency.all_reduce.shot_share": 0.5}, **_DOMAIN,
+        op.all_reduce,
+        _with(op.all_reduce, bytes=sizes(1, 10**6), devices=sizes(2, 8)),
+        {"efficiency.all_reduce.shot_share": 0.5},
+        **_DOMAIN,
     ),
     "all_reduce: in the switch": Regime(
         op.all_reduce, _with(op.all_reduce, bytes=sizes(10**7, 10**10), devices=sizes(2, 8)), **_SWITCH
@@ -192,7 +209,7 @@ REGIMES: dict[str, Regime] = {
     "remote_lookup": Regime(op.host_lookup, _with(op.host_lookup, remote=True), **_LINKED),
     "serving": Regime(op.serving, ARGUMENTS[op.serving]),
     "step_overhead": Regime(op.step_overhead, ARGUMENTS[op.step_overhead]),
-}  # fmt: skip
+}
 
 _FAMILIES: dict[str, list[str]] = {}
 for _name in CHIPS:

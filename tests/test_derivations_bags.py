@@ -67,8 +67,15 @@ def test_misses_batch_after_batch_are_those_of_a_cache_that_never_empties(skew: 
 def test_pinned_rows_are_the_most_popular_ones(skew: float, held: int) -> None:
     """Exactly: the draws that fall on the others."""
     rows, draws = 10_000, 3_000
-    found = bag(batch=draws, rows=rows, skew=skew, cache_capacity=1e9, cache_share=held * ROW / 1e9, warm_share=1,
-                pinned_share=1)  # fmt: skip
+    found = bag(
+        batch=draws,
+        rows=rows,
+        skew=skew,
+        cache_capacity=1e9,
+        cache_share=held * ROW / 1e9,
+        warm_share=1,
+        pinned_share=1,
+    )
     others = draws * popularity(rows, skew)[held:].sum()
     assert found["memory_bytes"] / ROW == pytest.approx(others, rel=0.01, abs=1.0)
 

@@ -20,9 +20,12 @@ from roofline.models.llm import LanguageModel
 
 #: What no family does without.
 LEAST: dict[str, Any] = {
-    "hidden_size": 1024, "num_attention_heads": 16, "num_hidden_layers": 8, "intermediate_size": 3000,
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 8,
+    "intermediate_size": 3000,
     "vocab_size": 1000,
-}  # fmt: skip
+}
 
 
 def read(family: str, **keys: Any) -> LanguageModel:
@@ -49,30 +52,54 @@ DENSE = FeedForward(3000)
     ("family", "keys", "seen"),
     [
         ("llama", {}, (attention(16), DENSE, {None: 8})),
-        ("llama", {"attention_bias": True, "mlp_bias": True}, (
-            attention(16, qkv_bias=True, out_bias=True), FeedForward(3000, bias=True), {None: 8})),
+        (
+            "llama",
+            {"attention_bias": True, "mlp_bias": True},
+            (attention(16, qkv_bias=True, out_bias=True), FeedForward(3000, bias=True), {None: 8}),
+        ),
         ("mistral", {}, (attention(8), DENSE, {4096: 8})),
         ("mixtral", {"num_local_experts": 6}, (attention(8), Experts(6, 2, 3000), {None: 8})),
         ("qwen2", {"num_key_value_heads": 4}, (attention(4, qkv_bias=True), DENSE, {None: 8})),
-        ("qwen2", {"num_key_value_heads": 4, "use_sliding_window": True, "max_window_layers": 3}, (
-            attention(4, qkv_bias=True), DENSE, {None: 3, 4096: 5})),
-        ("qwen2_moe", {"num_key_value_heads": 16, "num_experts": 6, "moe_intermediate_size": 70}, (
-            attention(16, qkv_bias=True), Experts(6, 4, 70, FeedForward(5632), shared_gate=True), {None: 8})),
+        (
+            "qwen2",
+            {"num_key_value_heads": 4, "use_sliding_window": True, "max_window_layers": 3},
+            (attention(4, qkv_bias=True), DENSE, {None: 3, 4096: 5}),
+        ),
+        (
+            "qwen2_moe",
+            {"num_key_value_heads": 16, "num_experts": 6, "moe_intermediate_size": 70},
+            (attention(16, qkv_bias=True), Experts(6, 4, 70, FeedForward(5632), shared_gate=True), {None: 8}),
+        ),
         ("qwen3", {"num_key_value_heads": 4}, (attention(4, 128, **NORMED), DENSE, {None: 8})),
-        ("qwen3_moe", {"num_key_value_heads": 4, "num_experts": 9, "moe_intermediate_size": 70}, (
-            attention(4, 128, **NORMED), Experts(9, 8, 70), {None: 8})),
+        (
+            "qwen3_moe",
+            {"num_key_value_heads": 4, "num_experts": 9, "moe_intermediate_size": 70},
+            (attention(4, 128, **NORMED), Experts(9, 8, 70), {None: 8}),
+        ),
         ("gemma", {"num_key_value_heads": 4}, (attention(4, 256), DENSE, {None: 8})),
         ("gemma2", {}, (attention(4, 256), DENSE, {4096: 4, None: 4})),
         ("gemma3", {}, (attention(4, 256, qk_norm=True, qk_norm_weights=512), DENSE, {4096: 7, None: 1})),
         ("phi3", {"num_key_value_heads": 4}, (attention(4), DENSE, {None: 8})),
-        ("gpt_oss", {"num_local_experts": 9}, (
-            attention(8, qkv_bias=True, out_bias=True, sinks=True),
-            Experts(9, 4, 3000, bias=True, router_bias=True), {128: 4, None: 4})),
-        ("minimax_m2", {"num_local_experts": 9}, (
-            attention(8, 128, rope_dim=64, qk_norm=True, qk_norm_weights=(16 + 8) * 128),
-            Experts(9, 8, 3000, router_bias=True), {None: 8})),
+        (
+            "gpt_oss",
+            {"num_local_experts": 9},
+            (
+                attention(8, qkv_bias=True, out_bias=True, sinks=True),
+                Experts(9, 4, 3000, bias=True, router_bias=True),
+                {128: 4, None: 4},
+            ),
+        ),
+        (
+            "minimax_m2",
+            {"num_local_experts": 9},
+            (
+                attention(8, 128, rope_dim=64, qk_norm=True, qk_norm_weights=(16 + 8) * 128),
+                Experts(9, 8, 3000, router_bias=True),
+                {None: 8},
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_family_takes_where_a_file_says_nothing(
     family: str, keys: dict[str, Any], seen: tuple[Any, ...]
 ) -> None:
@@ -87,11 +114,13 @@ def test_what_a_family_takes_where_a_file_says_nothing(
         ("mistral", {}, False, "rms_norm", 2, 131072),
         ("mixtral", {"num_local_experts": 6}, False, "rms_norm", 2, 131072),
         ("qwen2", {"num_key_value_heads": 4}, False, "rms_norm", 2, 32768),
-        ("gemma", {"num_key_value_heads": 4}, True, "rms_norm", 2, 8192), ("gemma2", {}, True, "rms_norm", 4, 8192),
-        ("gemma3", {}, True, "rms_norm", 4, 131072), ("phi3", {"num_key_value_heads": 4}, False, "rms_norm", 2, 4096),
+        ("gemma", {"num_key_value_heads": 4}, True, "rms_norm", 2, 8192),
+        ("gemma2", {}, True, "rms_norm", 4, 8192),
+        ("gemma3", {}, True, "rms_norm", 4, 131072),
+        ("phi3", {"num_key_value_heads": 4}, False, "rms_norm", 2, 4096),
         ("gpt_oss", {"num_local_experts": 9}, False, "rms_norm", 2, 131072),
     ],
-)  # fmt: skip
+)
 def test_norms_ends_and_positions_of_a_family(
     family: str, keys: dict[str, Any], tied: bool, norm: str, norms: int, positions: int
 ) -> None:
@@ -120,11 +149,17 @@ def test_llama_4_where_a_file_says_nothing() -> None:
     assert one == attention(8, 128, qk_norm=True)
     assert block == Experts(4, 1, 3000, FeedForward(3000))
     assert dict(spans) == {Span(8192, chunked=True): 6, Span(rope=False): 2}
-    half = read("llama4", num_local_experts=4, interleave_moe_layer_step=2, no_rope_layers=[1, 0, 1, 1, 1, 1, 1, 1],
-                attention_chunk_size=None)  # fmt: skip
+    half = read(
+        "llama4",
+        num_local_experts=4,
+        interleave_moe_layer_step=2,
+        no_rope_layers=[1, 0, 1, 1, 1, 1, 1, 1],
+        attention_chunk_size=None,
+    )
     assert {group.feed_forward: group.count for group in half.layers if group.span.rope} == {
-        Experts(4, 1, 3000, FeedForward(3000)): 3, FeedForward(16384): 4
-    }  # fmt: skip
+        Experts(4, 1, 3000, FeedForward(3000)): 3,
+        FeedForward(16384): 4,
+    }
     assert [(g.span.window, g.count, g.feed_forward.inter) for g in half.layers if not g.span.rope] == [(None, 1, 3000)]
 
 
@@ -145,8 +180,9 @@ def test_older_families_where_a_file_says_nothing() -> None:
     assert (gptj.norm, gptj.norms_per_layer, gptj.lm_head_bias, gptj.tied) == ("layer_norm", 1, True, False)
     phi = read("phi")
     assert parts(phi)[:2] == (
-        attention(16, rope_dim=32, qkv_bias=True, out_bias=True), FeedForward(3000, gated=False, bias=True)
-    )  # fmt: skip
+        attention(16, rope_dim=32, qkv_bias=True, out_bias=True),
+        FeedForward(3000, gated=False, bias=True),
+    )
     assert (phi.norm, phi.norms_per_layer, phi.lm_head_bias) == ("layer_norm", 1, True)
 
 
@@ -190,7 +226,8 @@ def test_dtypes_of_quantised_checkpoints(quantization: dict[str, Any], dtypes: t
         ({"hidden_size": True}, "hidden_size: found true, expected a whole number from 1"),
         ({"vocab_size": None}, "vocab_size: "),
         ({"attention_bias": 1}, "attention_bias: found 1, expected true or false"),
-        ({"torch_dtype": "float7"}, "torch_dtype: "), ({"torch_dtype": 7}, "torch_dtype: found 7, expected a string"),
+        ({"torch_dtype": "float7"}, "torch_dtype: "),
+        ({"torch_dtype": 7}, "torch_dtype: found 7, expected a string"),
         ({"model_type": "gemma2", "layer_types": "x" * 99}, 'layer_types: found "x{56}[.]{3}, expected a list'),
         ({"model_type": "gemma2", "layer_types": "x" * 58}, 'layer_types: found "x{58}", expected a list'),
         ({"model_type": "gemma2", "layer_types": []}, "layer_types: found 0 entries"),
@@ -198,7 +235,7 @@ def test_dtypes_of_quantised_checkpoints(quantization: dict[str, Any], dtypes: t
         ({"model_type": "llama4", "num_local_experts": 4, "no_rope_layers": [1]}, "found 1 entries, expected"),
         ({"model_type": "mixtral", "num_local_experts": 2, "num_experts_per_tok": 3}, "found 3, expected at most"),
     ],
-)  # fmt: skip
+)
 def test_a_field_that_cannot_be_is_named(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(rl.BadModel) as error:
         huggingface.read({"model_type": "llama", **LEAST, **keys})

@@ -83,8 +83,10 @@ def test_what_is_advised_where_a_batch_is_too_large() -> None:
     assert advised(capacity(needs(500)), batch=1000)[-1] == "batch=500"
     assert advised(capacity(needs(700)), batch=1000) == ["tp=2 (2 chips)", "batch=700"]
     assert advised(capacity(needs(999)), batch=1000) == [
-        "tp=2 (2 chips)", "weight_dtype='fp8' on the same 1 chip", "batch=999"
-    ]  # fmt: skip
+        "tp=2 (2 chips)",
+        "weight_dtype='fp8' on the same 1 chip",
+        "batch=999",
+    ]
     # Room for one alone is room for a batch of one; where that is what was asked there is no smaller one.
     assert advised(capacity(needs(1)), batch=2)[-1] == "batch=1"
     assert not any("batch" in words for words in advised(capacity(needs(1) - 1), batch=1))
@@ -105,8 +107,10 @@ def test_the_error_says_what_is_needed_and_what_there_is() -> None:
 def test_more_chips_are_advised_in_doublings_of_the_plan() -> None:
     """Four heads: tensor parallelism goes no further than four, whatever there is room for."""
     est = dense(batch=8, dp=2)
-    assert est.changes()[0] == [("tp=2 (4 chips)", {"plan": replace(est.request.plan, tp=2)}),
-                                ("tp=4 (8 chips)", {"plan": replace(est.request.plan, tp=4)})]  # fmt: skip
+    assert est.changes()[0] == [
+        ("tp=2 (4 chips)", {"plan": replace(est.request.plan, tp=2)}),
+        ("tp=4 (8 chips)", {"plan": replace(est.request.plan, tp=4)}),
+    ]
     assert [words for words, _ in est.changes()[1]] == [
         f"weight_dtype={name!r} on the same 2 chips" for name in ("fp8", "int8", "int4")
     ]
@@ -174,8 +178,9 @@ REGIMES = [(4, 0.11), (5.001, 0.12), (19, 0.12), (21, 0.13), (99, 0.13), (101, 0
 
 
 def doubtful(*kinds: str) -> Chip:
-    return plain().what_if({f"efficiency.{kind}.{name}": 0.11 + 0.01 * i
-                            for kind in kinds for i, name in enumerate(SPREADS)})  # fmt: skip
+    return plain().what_if(
+        {f"efficiency.{kind}.{name}": 0.11 + 0.01 * i for kind in kinds for i, name in enumerate(SPREADS)}
+    )
 
 
 @pytest.mark.parametrize(("us", "spread"), REGIMES)
@@ -275,10 +280,16 @@ def test_the_best_known_stack_of_a_kind_of_model() -> None:
     alike = two_layers(FeedForward(256), replace(ATTENTION, kv_heads=4))
     one = two_layers(Experts(1, 1, 32))
     for model, dtype, found in (
-        (DENSE, None, "a"), (alike, None, "a+b"), (ROUTED, None, "a"), (ROUTED, "fp4", "a+c"), (ROUTED, "FP4", "a+c"),
-        (replace(ROUTED, expert_dtype="fp4"), None, "a+c"), (replace(ROUTED, expert_dtype="fp4"), "fp8", "a"),
-        (replace(DENSE, expert_dtype="fp4"), None, "a"), (replace(one, expert_dtype="fp4"), None, "a+c"),
-    ):  # fmt: skip
+        (DENSE, None, "a"),
+        (alike, None, "a+b"),
+        (ROUTED, None, "a"),
+        (ROUTED, "fp4", "a+c"),
+        (ROUTED, "FP4", "a+c"),
+        (replace(ROUTED, expert_dtype="fp4"), None, "a+c"),
+        (replace(ROUTED, expert_dtype="fp4"), "fp8", "a"),
+        (replace(DENSE, expert_dtype="fp4"), None, "a"),
+        (replace(one, expert_dtype="fp4"), None, "a+c"),
+    ):
         assert stacks.best_known(model, chip, dtype) == found
     assert stacks.best_known(DENSE, plain()) == ""
     assert stacks.best_known(alike, replace(chip, default_stack={"multi_head": {"value": "b"}})) == "b"
@@ -290,11 +301,15 @@ def test_the_best_known_stack_of_a_kind_of_model() -> None:
 def ranker(chip: Chip | None = None, **options: Any) -> Any:
     """1000 samples: 200 dense numbers, 4 tables of a million rows of 64 of which 5 are summed, a layer of 456 x 128."""
     model = read(
-        {"title": "Small", "source": "made up", "dense_features": 200,
-         "tables": [{"rows": 1_000_000, "count": 4, "dim": 64, "pooling": 5}],
-         "block": [{"type": "mlp", "name": "top", "input": ["dense", "embedding"], "layers": [456, 128, 1]}]},
+        {
+            "title": "Small",
+            "source": "made up",
+            "dense_features": 200,
+            "tables": [{"rows": 1_000_000, "count": 4, "dim": 64, "pooling": 5}],
+            "block": [{"type": "mlp", "name": "top", "input": ["dense", "embedding"], "layers": [456, 128, 1]}],
+        },
         "small",
-    )  # fmt: skip
+    )
     return rl.estimate(model, chip or plain(), **{"batch": 1000, "table_dtype": "int8", **options})
 
 
@@ -357,10 +372,12 @@ def test_what_is_advised_for_tables_that_do_not_fit() -> None:
     assert rows == [("table_dtype='int4'", {"table_dtype": "int4"})]
     assert [words for words, _ in ranker(devices=3, batch=24, table_dtype=None).changes()[0]] == [
         f"devices={n}" for n in (4, 6, 8, 12, 16, 24)
-    ]  # fmt: skip
+    ]
     assert [words for words, _ in ranker(table_dtype="fp32").changes()[1]] == [
-        "table_dtype='fp16'", "table_dtype='int8'", "table_dtype='int4'"
-    ]  # fmt: skip
+        "table_dtype='fp16'",
+        "table_dtype='int8'",
+        "table_dtype='int4'",
+    ]
     assert (ranker().stored_as, ranker(table_dtype=None).stored_as) == ("with int8 tables", "with bf16 tables")
     with pytest.raises(rl.DoesNotFit) as error:
         ranker(capacity(100e6))  # 256 MB of tables

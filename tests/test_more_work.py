@@ -66,7 +66,7 @@ def test_the_edges_of_sizes(
         (lambda: op.gemm(m=1, n=1, k=1, count=-1), "count"),
         (lambda: op.gemm(m=1, n=1, k=1, dtype="float7"), "float7"),
     ],
-)  # fmt: skip
+)
 def test_operators_that_cannot_be(make: Callable[[], Op], words: str) -> None:
     with pytest.raises(rl.BadWorkload, match=words):
         make()
@@ -86,13 +86,19 @@ def test_operators_at_the_edge_of_what_can_be() -> None:
 def test_what_is_not_said_of_an_operator_is_once() -> None:
     """One call, one product, one rank, one row an index."""
     ops = [
-        op.attention(batch=2, heads=2, head_dim=8, q_len=3, kv_len=3), op.gemm(m=2, n=2, k=2), op.copy(rows=2, cols=2),
-        op.mla_attention(batch=2, heads=2, q_len=3, kv_len=3, kv_lora_rank=8, rope_dim=4), op.step_overhead(),
-        op.moe(tokens=2, hidden=8, inter=8, topk=2, experts=4), op.host_copy(bytes=2), op.send(bytes=2, devices=2),
+        op.attention(batch=2, heads=2, head_dim=8, q_len=3, kv_len=3),
+        op.gemm(m=2, n=2, k=2),
+        op.copy(rows=2, cols=2),
+        op.mla_attention(batch=2, heads=2, q_len=3, kv_len=3, kv_lora_rank=8, rope_dim=4),
+        op.step_overhead(),
+        op.moe(tokens=2, hidden=8, inter=8, topk=2, experts=4),
+        op.host_copy(bytes=2),
+        op.send(bytes=2, devices=2),
         op.embedding_bag(batch=2, tables=2, rows=9, dim=8, pooling=2),
         *(make(bytes=2, devices=2) for make in (op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all)),
-        *op.interaction_cross(batch=2, width=4, rank=2), op.interaction_dot(batch=2, features=3, dim=4),
-    ]  # fmt: skip
+        *op.interaction_cross(batch=2, width=4, rank=2),
+        op.interaction_dot(batch=2, features=3, dim=4),
+    ]
     assert {one.count for one in ops} == {1}
     assert {one.args[name] for one in ops for name in ("tp", "ep", "together") if name in one.args} == {1}
     assert ops[1].args["batch"] == 1
@@ -110,11 +116,19 @@ def test_widths_of_operators() -> None:
     assert (bag["width"], bag["out_width"]) == (1, 2)
     assert op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4, dtype="fp8").args["out_width"] == 2
     for make, flops, reads, writes, passes in (
-        (op.residual_add, 1, 2, 1, 1), (op.rms_norm, 4, 1, 1, 2), (op.layer_norm, 8, 1, 1, 2), (op.softmax, 5, 1, 1, 3),
-        (op.silu_mul, 5, 2, 1, 1), (op.activation, 4, 1, 1, 1), (op.rope, 3, 1, 1, 1), (op.copy, 0, 1, 1, 1),
-        (op.sampling, 6, 1, 0, 2), (op.token_embedding, 0, 1, 1, 1), (op.quantize, 3, 1, 1, 1),
+        (op.residual_add, 1, 2, 1, 1),
+        (op.rms_norm, 4, 1, 1, 2),
+        (op.layer_norm, 8, 1, 1, 2),
+        (op.softmax, 5, 1, 1, 3),
+        (op.silu_mul, 5, 2, 1, 1),
+        (op.activation, 4, 1, 1, 1),
+        (op.rope, 3, 1, 1, 1),
+        (op.copy, 0, 1, 1, 1),
+        (op.sampling, 6, 1, 0, 2),
+        (op.token_embedding, 0, 1, 1, 1),
+        (op.quantize, 3, 1, 1, 1),
         (op.dequantize, 2, 1, 1, 1),
-    ):  # fmt: skip
+    ):
         args = make(rows=3, cols=5).args
         found = tuple(args[name] for name in ("flops_per_element", "reads", "writes", "passes"))
         assert found == (flops, reads, writes, passes), make
@@ -172,8 +186,11 @@ def test_attention_within_chunks() -> None:
 
 def test_additions_beyond_the_norms_stay() -> None:
     """Two norms take two of five additions with them: one operator of two within norms, and one of three apart."""
-    step = workload(op.rms_norm(rows=4, cols=8, name="norm", count=2), op.residual_add(rows=4, cols=8, count=5),
-                    op.residual_add(rows=4, cols=8, name="shared_add", count=1))  # fmt: skip
+    step = workload(
+        op.rms_norm(rows=4, cols=8, name="norm", count=2),
+        op.residual_add(rows=4, cols=8, count=5),
+        op.residual_add(rows=4, cols=8, name="shared_add", count=1),
+    )
     norm, within_norms, apart, shared = fused(step)
     assert (norm.count, within_norms.count, apart.count, shared.count) == (2, 2, 3, 1)
     assert (within_norms.args["reads"], within_norms.args["writes"], within_norms.args["merged"]) == (1, 1, 1)
@@ -183,8 +200,9 @@ def test_additions_beyond_the_norms_stay() -> None:
 
 def test_weights_that_a_cache_holds() -> None:
     """Up to its capacity, and to the byte; only products read weights."""
-    step = workload(op.gemm(m=1, n=1, k=1), op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4),
-                    op.copy(rows=1, cols=1))  # fmt: skip
+    step = workload(
+        op.gemm(m=1, n=1, k=1), op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4), op.copy(rows=1, cols=1)
+    )
     for size, warm in ((100.0, 1), (100.5, 0)):
         product, experts, other = cached(step, size, 100.0)
         assert [one.args.get("warm_weights", 0) for one in (product, experts, other)] == [warm, warm, 0]
@@ -240,7 +258,7 @@ def test_the_nearest_degrees_are_named() -> None:
         ({"ep": 2}, DENSE, "ep=2 for two-layers, which has no experts; expected ep=1"),
         ({"ep": 3, "dp": 3}, ROUTED, "ep=3 does not divide the 8 experts of two-layers; .*: ep=2 or ep=4$"),
         ({"ep": 4, "dp": 2}, ROUTED, "ep=4 does not divide tp x dp = 1 x 2 chips into equal groups; .*: ep=2$"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(rl.BadWorkload, match=words):
             Plan(**plan).check(model)
         assert not Plan(**plan).suits(model)

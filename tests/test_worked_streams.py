@@ -36,10 +36,18 @@ def test_uniform_lookups() -> None:
     different = 1_000_000 * (1 - math.exp(-0.02))
     rows = 10 * different * 256
     cost = worked(
-        rl.embedding_bag(**BAGS), flops=0, vector_flops=200_000 * 64, bytes=rows + LISTS, memory_bytes=rows,
-        cache_bytes=200_000 * 256 + LISTS, network_bytes=0, lower_s=rows / 1e12,
-        compute_s=200_000 * 64 / 10e12, overhead_s=US, bound="memory:dram",
-    )  # fmt: skip
+        rl.embedding_bag(**BAGS),
+        flops=0,
+        vector_flops=200_000 * 64,
+        bytes=rows + LISTS,
+        memory_bytes=rows,
+        cache_bytes=200_000 * 256 + LISTS,
+        network_bytes=0,
+        lower_s=rows / 1e12,
+        compute_s=200_000 * 64 / 10e12,
+        overhead_s=US,
+        bound="memory:dram",
+    )
     # A million rows on the way keep the memory all but busy.
     assert cost.time_s == pytest.approx(US + rows / 1e12, rel=1e-6)
     rest = (200_000 * 256 + LISTS) / 10e12 + 200_000 * 64 / 10e12
@@ -81,8 +89,9 @@ def test_a_core_asks_for_so_many_rows_at_a_time() -> None:
 
 def test_a_row_keeps_a_channel_busy() -> None:
     """8 channels of 125 GB/s: 256 B take 2.048 ns, and 1 ns to open, where many rows are on the way."""
-    chip = plain().what_if({"memory.dram.channels": 8, "memory.dram.bandwidth": "1 TB/s",
-                            "efficiency.embedding_bag.channel_row_s": "1 ns"})  # fmt: skip
+    chip = plain().what_if(
+        {"memory.dram.channels": 8, "memory.dram.bandwidth": "1 TB/s", "efficiency.embedding_bag.channel_row_s": "1 ns"}
+    )
     rows = 10 * 1_000_000 * (1 - math.exp(-0.02))
     assert rl.cost(rl.embedding_bag(**BAGS), chip).memory_s == pytest.approx(rows * 3.048e-9 / 8, rel=1e-3)
     more = plain().what_if({"memory.dram.channels": 4})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(validate)
 
 
-def _progress() -> Any:
+def _progress() -> Callable[[str], None]:
     err = err_console()
     return lambda text: err.print(text, style="dim", markup=False)
 

@@ -112,7 +112,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _warn(message: Any, *_: Any) -> None:
+def _warn(message: object, *_: object) -> None:
     err_console().print(f"warning: {message}", markup=False, style="yellow")
 
 

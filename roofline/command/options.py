@@ -89,11 +89,12 @@ Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by
 Stack = Annotated[
     str | None,
     typer.Option(
-        "--stack", autocompletion=complete_stack,
+        "--stack",
+        autocompletion=complete_stack,
         help="Software: vllm, sglang, trtllm ..., several joined by +; plain: the chip's own figures. "
         "[default for a language model: the best known of the chip]",
     ),
-]  # fmt: skip
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -211,7 +212,7 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
         rest = [p for p in named if p.default is not inspect.Parameter.empty]
 
         @functools.wraps(command)
-        def run(**given: Any) -> Any:
+        def run(**given: object) -> Any:
             asked = {name: given.pop(name) for name in options}
             return command(**given, options={name: value for name, value in asked.items() if value is not None})
 

@@ -157,7 +157,7 @@ models, none stands out. That such models and MXFP4 experts run on other kernels
 """
 
 
-def _number(value: Any, digits: int = 3) -> str:
+def _number(value: object, digits: int = 3) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.{digits}g}"
     return str(value)

@@ -149,11 +149,15 @@ class Chip(Machine):
         from roofline.hardware.writer import identifier, to_toml
 
         head = {
-            "name": identifier(self.name), "title": self.title,
+            "name": identifier(self.name),
+            "title": self.title,
             "aliases": [] if self.changes else list(self.aliases),  # another name of the chip, not of its variants
             "vendor": self.vendor,
-            "family": self.family, "year": self.year, "status": self.status, "note": self.note,
-        }  # fmt: skip
+            "family": self.family,
+            "year": self.year,
+            "status": self.status,
+            "note": self.note,
+        }
         numbers = {
             path: dataclasses.replace(n, value=n.value * self._widening(n)) if "spread" in path else n
             for path, n in self.numbers.items()

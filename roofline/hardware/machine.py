@@ -106,7 +106,7 @@ class Machine:
         return resolved
 
     @takes(path=TEXT)
-    def get(self, path: str, default: Any = None) -> Any:
+    def get(self, path: str, default: object = None) -> Any:
         """The value of a figure, or `default` where neither the chip nor its family has it."""
         path = self._resolve(path)
         found = self.numbers.get(path) or self.defaults.get(path)

@@ -134,7 +134,7 @@ def is_spread(path: str) -> bool:
     return path.rpartition(".")[2].startswith("spread") or path == "overheads.engine_spread"
 
 
-def outside(path: str, dimension: str, *values: Any) -> str:
+def outside(path: str, dimension: str, *values: object) -> str:
     """What is expected of a figure some of whose values are not in its range; empty if all are.
 
     Parameters

@@ -377,5 +377,8 @@ def parameter_schema(name: str) -> type[Figure]:
 
 
 _ENDINGS: dict[str, type[Figure]] = {
-    "_s": Duration, "_fraction": Fraction, "_Bps": Bandwidth, "_bytes": Capacity,
-}  # fmt: skip
+    "_s": Duration,
+    "_fraction": Fraction,
+    "_Bps": Bandwidth,
+    "_bytes": Capacity,
+}

@@ -32,7 +32,7 @@ SCENARIO = "scenario"
 # Values -----------------------------------------------------------------------------------------------------------
 
 
-def changed(path: str, value: Any, old: Number) -> Number:
+def changed(path: str, value: object, old: Number) -> Number:
     """The figure with the value that a what-if gives it.
 
     Parameters
@@ -118,7 +118,7 @@ def still_best(default: Mapping[str, Any], numbers: Mapping[str, Number], own: C
     return {key: one for key, one in default.items() if not any(covers(n.strip()) for n in one["value"].split("+"))}
 
 
-def _what_if(old: Number, value: Any, source: str) -> Number:
+def _what_if(old: Number, value: object, source: str) -> Number:
     return dataclasses.replace(
         old,
         value=value,
@@ -133,7 +133,7 @@ def _what_if(old: Number, value: Any, source: str) -> Number:
     )
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> Any:
     """A plain number, or an array that nobody can change."""
     if isinstance(value, np.ndarray):
         if not value.ndim:
@@ -142,7 +142,7 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _read(path: str, value: Any, old: Number) -> Any:
+def _read(path: str, value: object, old: Number) -> Any:
     """A what-if's new value in SI units, a float or an array; :class:`BadWorkload` if it cannot be one."""
     try:
         result = _numbers(path, value, old)
@@ -169,7 +169,7 @@ def _read(path: str, value: Any, old: Number) -> Any:
     return _frozen(result)
 
 
-def _numbers(path: str, value: Any, old: Number) -> Any:
+def _numbers(path: str, value: object, old: Number) -> Any:
     if isinstance(value, np.ma.MaskedArray):
         raise BadWorkload(f"what-if {path}: expected a {old.dimension} in every place, found a masked array")
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":

@@ -204,7 +204,7 @@ def _scenario(name: str, one: Scenario) -> str:
     return f"{name} ({one.weight:.0%}): {figures or 'as above'}"
 
 
-def figure_text(chip: Chip, path: str, value: Any) -> str:
+def figure_text(chip: Chip, path: str, value: object) -> str:
     """A value of one of a chip's figures, with its unit."""
     return _figure(chip.number(path), value)
 

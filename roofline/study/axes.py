@@ -56,7 +56,7 @@ _SAID = {
     "output_sd": ("tokens", "standard deviation of the output"),
     "chunk": ("tokens", "prompt tokens of a pass"),
     "beams": ("1", "beams"),
-    **terms.SAID,
+    **terms.LABELS,
 }
 
 
