@@ -71,7 +71,7 @@ def alone(model: str, chip: rl.Chip, options: dict[str, Any], draw: int | None, 
     return rl.estimate(loaded, chip, check=False, **options)
 
 
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(questions(), st.randoms(use_true_random=False), st.sampled_from([3, 10**6]))
 def test_a_sweep_equals_its_points(asked: Any, random: Any, most: int) -> None:
     models, chips, axes, draws = asked

@@ -86,7 +86,9 @@ def test_a_sweep_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
 
 
 DIFFERENT: list[tuple[dict[str, Any], str]] = [
+    ({"batch": [8, 16]}, r"axes: batch is 3 values from 8 to 32 \(\w+\) there, 2 values from 8 to 16 \(\w+\) here"),
     ({"batch": [8, 17, 32]}, r"axes: batch is 3 values from 8 to 32 \(\w+\) there, 3 values"),
+    ({"prompt": 128}, "options: prompt is absent there, 128 here"),
     ({"figures": ["time_s"]}, r"figures: \['time_s', 'tokens_per_s'\] there, \['time_s'\] here"),
     ({"draws": 2}, "axes: draw is absent there"),
 ]
