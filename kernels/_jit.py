@@ -29,12 +29,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from roofline.kernels import _loops, sums
+from roofline.kernels import _loops, _native, sums
 from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_INNER: dict[Callable[..., Any], None] = {}
+_INNER: dict[Callable[..., Any], None] = dict.fromkeys((_native.call, _native.address_of, _native.wide))
 
 #: Points of one kernel that plain Python does in the time that compiling it takes.
 SMALL = 100_000
@@ -44,6 +44,10 @@ SOME = 20_000
 
 #: Below this many it does even where the compiler is there.
 FEW = 256
+
+#: Calls that come a few at a time, one estimate after the other, that it does while a loop is loaded, and while what
+#: loads it is.
+HANDFUL, LOADER = 512, 4096
 
 
 def inner(function: Function) -> Function:
@@ -138,18 +142,22 @@ def _text(function: Callable[..., Any], form: str) -> _loops.Text:
 _LOCK = threading.Lock()
 
 
-def _compile(function: Callable[..., Any], form: str = "points") -> Any:
+def _compile(function: Callable[..., Any], form: str = "points") -> _native.Loop:
     """A loop around one kernel, compiled, once: the interpreter's lock is given back while it runs."""
     with _LOCK:
         return _compiled(function, form)
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any], form: str) -> Any:
+def _compiled(function: Callable[..., Any], form: str) -> _native.Loop:
     folder = cache_folder()
     text = _text(function, form)
-    loop = None if folder is None else _kept(function, text, folder)
-    return _jit(_defined(function, text, f"<{text.name}>")) if loop is None else loop
+    code = None if folder is None else _kept(_place(folder, text))
+    if code is None:
+        code = _native.compiled(_defined(function, text), text)
+        if folder is not None:
+            _keep(code, _place(folder, text))
+    return _native.Loop(code, text.parameters)
 
 
 def _jit(function: Callable[..., Any], **options: Any) -> Any:
@@ -159,64 +167,41 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
     return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
 
-def _defined(function: Callable[..., Any], text: _loops.Text, file: str) -> Any:
-    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost)
+def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
+    summing: tuple[Callable[..., Any], ...] = (sums.store, sums.set_times, sums.add_cost, _native.wide)
+    helpers = () if text.form in ("points", "rows", "step") else summing
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
-    exec(compile(text.source, file, "exec"), namespace)  # our own text, made of argument names
+    exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
 
 
-def _kept(function: Callable[..., Any], text: _loops.Text, folder: pathlib.Path) -> Any:
-    """The loop as the cache has it, or compiled and put there; None where neither can be.
+def _place(folder: pathlib.Path, text: _loops.Text) -> pathlib.Path:
+    return folder / f"{text.name}.o"
 
-    What is damaged there is thrown away and made anew: reading garbage raises whatever it likes.
-    """
-    import numba
 
-    path = folder / f"{text.name}.py"
-    for _ in range(2):
-        places = [folder]
-        try:
-            _put(path, text.source)
-            loop = _jit(_defined(function, text, str(path)), cache=True)
-            places.append(pathlib.Path(loop.stats.cache_path or folder))  # elsewhere if NUMBA_CACHE_DIR says so
-            try:
-                loop.compile(text.signature())
-            except OSError as error:
-                if not loop.signatures:  # not even compiled
-                    raise
-                _tell("keep", f"{folder} cannot keep compiled loops ({error}): every process compiles them anew")
-            return loop
-        except numba.core.errors.NumbaError:
-            raise
-        except OSError as error:
-            _tell("keep", f"{folder} cannot keep compiled loops ({error}): they are compiled in memory")
-            return None
-        except Exception as error:
-            _tell("damage", f"a compiled loop in {folder} was damaged ({text.name}: {error!r}) and is made anew")
-            _discard(text.name, places)
+def _kept(path: pathlib.Path) -> _native.Code | None:
+    """The loop as the cache has it; None where it has none that is whole."""
+    try:
+        return _native.unpacked(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _tell("keep", f"{path.parent} cannot keep compiled loops ({error}): they are compiled in memory")
+    except Exception as error:  # reading garbage raises whatever it likes
+        _tell("damage", f"a compiled loop in {path.parent} was damaged ({path.name}: {error!r}) and is made anew")
     return None
 
 
-def _put(path: pathlib.Path, source: str) -> None:
-    """Give the loop a file of its own: numba finds the cache through the file that holds the function."""
-    if path.exists() and path.read_bytes() == source.encode():
-        return
+def _keep(code: _native.Code, path: pathlib.Path) -> None:
+    """Put the loop into the cache: whole, or not at all."""
     scratch = path.with_suffix(f".{os.getpid()}")
     try:
-        scratch.write_bytes(source.encode())
+        scratch.write_bytes(code.packed())
         os.replace(scratch, path)
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
-
-
-def _discard(name: str, folders: Sequence[pathlib.Path]) -> None:
-    """Remove what is kept of one loop; other processes may be doing the same."""
-    for folder in folders:
-        for file in folder.rglob(f"{name}*"):
-            with contextlib.suppress(OSError):
-                file.unlink()
+    except OSError as error:
+        _tell("keep", f"{path.parent} cannot keep compiled loops ({error}): every process compiles them anew")
+        with contextlib.suppress(OSError):
+            scratch.unlink()
 
 
 def _tell(what: str, message: str) -> None:
@@ -235,7 +220,7 @@ def _jitted_globals(function: Callable[..., Any], *others: Callable[..., Any]) -
     Rounding gives floats: Python's integers have no bound, compiled ones have 64 bits and no vector instructions.
     """
     rounding = {math.ceil: np.ceil, math.floor: np.floor}
-    done: dict[Callable[..., Any], Any] = {}
+    done: dict[Callable[..., Any], Any] = _native.in_llvm()
 
     def stands_for(value: Any) -> Any:
         if _known(value):
@@ -282,10 +267,10 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
     """
     if not worth_compiling(function, "points", size):
         return plainly(function, arguments, size)
-    columns = [_column(a) for a in arguments]
+    columns = [np.ascontiguousarray(a, dtype=np.float64).reshape(-1) for a in arguments]
     steps = np.array([int(isinstance(a, np.ndarray)) for a in arguments], dtype=np.int64)
     out = np.empty((len(Quantities._fields), size))
-    _compile(function)(out, steps, *columns)
+    _compile(function, "points")(out.ctypes.data, steps.ctypes.data, size, *(c.ctypes.data for c in columns))
     return out
 
 
@@ -312,10 +297,25 @@ def step(function: Callable[..., Any]) -> Any:
     return _compile(function, "step")
 
 
-def _column(argument: Any) -> np.ndarray:
-    """An argument as the compiled loop takes it: what cannot be written to would be another type to numba."""
-    column = np.ascontiguousarray(argument, dtype=np.float64).reshape(-1)
-    return column if column.flags.writeable else column.copy()
+def rows(functions: Sequence[Callable[..., Any]], points: int) -> list[Any] | None:
+    """The compiled loops of kernels over a few calls each, their arguments side by side in a flat array.
+
+    None where plain Python is sooner done with `points` calls in all now and as many as came before: those of an
+    estimate, of which there may be one or many, one after the other.
+    """
+    missing = [(f, "rows") for f in functions if (f, "rows") not in _COMPILED]
+    if missing:
+        _SEEN["rows"] = seen = _SEEN.get("rows", 0) + points
+        if seen < SMALL * len(missing):
+            enough = HANDFUL * len(missing) + (0 if "llvmlite" in sys.modules else LOADER)
+            if seen < enough or missing[0] in _SOUGHT:
+                return None
+            if not all(_is_kept(*one) for one in missing):
+                _SOUGHT.update(missing)
+                return None
+        _COMPILED.update(missing)
+        _SEEN["rows"] = 0
+    return [_compile(f, "rows") for f in functions]
 
 
 def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
@@ -327,7 +327,7 @@ def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
     if key in _COMPILED:
         return True
     _SEEN[key] = seen = _SEEN.get(key, 0) + size
-    if seen < SMALL and (size < (FEW if "numba" in sys.modules else SOME) or not _is_kept(function, form)):
+    if seen < SMALL and (seen < (FEW if "llvmlite" in sys.modules else SOME) or not _is_kept(function, form)):
         return False
     _COMPILED.add(key)
     return True
@@ -335,9 +335,12 @@ def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
 
 def _is_kept(function: Callable[..., Any], form: str) -> bool:
     folder = cache_folder()
-    return folder is not None and any(folder.rglob(f"{_text(function, form).name}.*.nbi"))
+    return folder is not None and _place(folder, _text(function, form)).exists()
 
 
 #: What is compiled or was found worth it, and how many points plain Python did of what is not.
 _COMPILED: set[tuple[Callable[..., Any], str]] = set()
-_SEEN: dict[tuple[Callable[..., Any], str], int] = {}
+_SEEN: dict[Any, int] = {}
+
+#: Loops that were looked for on the disk, and not all found.
+_SOUGHT: set[tuple[Callable[..., Any], str]] = set()

@@ -31,12 +31,16 @@ SUMS = TEMP + 20
 FREE = SUMS + 8
 
 
+#: What the loop of a kernel over a block takes: scratch, numbers, values, places, times, times_place, size.
+BLOCK = ("Scratch", "Scratch", "Scratch", "Places", "float", "int", "int")
+
+
 class Text(NamedTuple):
     """A loop to compile."""
 
     name: str
     source: str
-    signature: Callable[[], tuple[Any, ...]]  # made where numba is there
+    parameters: tuple[str, ...]  # what each is: Scratch, Codes, Places (pointers), int or float
     custom: bool  # whether it is around a block form, not around the scalar kernel
     form: str
 
@@ -44,10 +48,12 @@ class Text(NamedTuple):
 def text(
     function: Callable[..., Any], form: str, columns: tuple[str, ...], block_form: Callable[..., Any] | None
 ) -> Text:
-    """The loop of a form around a function: ``points``, ``block``, ``summed`` or ``step``."""
+    """The loop of a form around a function: ``points``, ``rows``, ``block``, ``summed`` or ``step``."""
     name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_{form}"
     if form == "points":
         return _points(function, name)
+    if form == "rows":
+        return _rows(function, name)
     if form == "step":
         return _step(function, name)
     return _block(function, name, columns, block_form, form == "summed")
@@ -63,18 +69,25 @@ def _points(function: Callable[..., Any], name: str) -> Text:
     columns = "".join(f", a{i}" for i in range(count))
     point = ", ".join(f"a{i}[p * steps[{i}]]" for i in range(count))
     source = (
-        f"def {name}(out, steps{columns}):\n"
-        f"    for p in range(out.shape[1]):\n"
+        f"def {name}(out, steps, size{columns}):\n"
+        f"    for p in range(size):\n"
         f"        cost = {function.__name__}({point})\n"
-        f"{_stores('out[{}, p]')}"
+        f"{_stores('out[{} * size + p]')}"
     )
+    return Text(name, source, ("Scratch", "Places", "int", *["Scratch"] * count), False, "points")
 
-    def signature() -> tuple[Any, ...]:
-        from numba import float64, int64
 
-        return (float64[:, ::1], int64[::1], *[float64[::1]] * count)
-
-    return Text(name, source, signature, False, "points")
+def _rows(function: Callable[..., Any], name: str) -> Text:
+    """Arguments and costs lie side by side, call after call, in two flat arrays."""
+    count, costs = len(inspect.signature(function).parameters), len(Quantities._fields)
+    arguments = ", ".join(f"table[{count} * p + {i}]" for i in range(count))
+    source = (
+        f"def {name}(table, out, size):\n"
+        f"    for p in range(size):\n"
+        f"        cost = {function.__name__}({arguments})\n"
+        f"{_stores(f'out[{costs} * p + {{}}]')}"
+    )
+    return Text(name, source, ("Scratch", "Scratch", "int"), False, "rows")
 
 
 def _block(
@@ -88,7 +101,7 @@ def _block(
     names = list(inspect.signature(function).parameters)
     alone = [n for n in names if n not in columns]
     source = (
-        f"def {name}(scratch, numbers, values, places, times, times_place, size):\n"
+        f"def {name}(scratch, numbers, values, places, times, times_place, size):\n    wide()\n"
         f"    for i in range({len(columns)}):\n"
         f"        if places[i] < 0:\n"
         f"            value = values[i]\n"
@@ -109,24 +122,12 @@ def _block(
         source += f"    for p in range(size):\n        cost = {function.__name__}({point})\n"
         source += f"        {'add_cost' if summed else 'store'}(scratch, p, cost)\n"
 
-    def signature() -> tuple[Any, ...]:
-        from numba import float64, int64
-
-        return (float64[::1], float64[::1], float64[::1], int64[::1], float64, int64, int64)
-
-    return Text(name, source, signature, block_form is not None, "summed" if summed else "block")
+    return Text(name, source, BLOCK, block_form is not None, "summed" if summed else "block")
 
 
 def _step(function: Callable[..., Any], name: str) -> Text:
     """A function of the scratch as it stands; its annotations say what it takes."""
     given = inspect.signature(function).parameters
     names = ", ".join(given)
-    kinds = [parameter.annotation for parameter in given.values()]
-
-    def signature() -> tuple[Any, ...]:
-        from numba import float64, int64, uint8
-
-        types = {"Scratch": float64[::1], "Codes": uint8[::1], "int": int64, "float": float64}
-        return tuple(types[kind] for kind in kinds)
-
-    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", signature, False, "step")
+    kinds = tuple(str(parameter.annotation) for parameter in given.values())
+    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", kinds, False, "step")

@@ -79,7 +79,7 @@ def work(
     spilled = max(io_bytes - cache_capacity, 0.0)
     missed = max(kv_bytes - max(cache_capacity - io_bytes, 0.0), 0.0)
     ideal_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
-    excess = (kv_bytes + io_bytes - KEPT * cache_capacity) / max((1.0 - KEPT) * cache_capacity, 1.0)
+    excess = (kv_bytes + io_bytes - KEPT * cache_capacity) * (1.0 / max((1.0 - KEPT) * cache_capacity, 1.0))
     missed = kv_bytes * min(max(excess, 0.0), 1.0)
     memory_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
     return span, keys, flops, softmax_flops, kv_bytes, io_bytes, memory_bytes, ideal_bytes
@@ -147,20 +147,20 @@ def decode(
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
     tile_s = decode_rows * TILE * core_count * pair_s
     key_s = fetches / row_blocks * kv_dim * kv_width / core_rate  # of a block
-    share = blocks / core_count
+    share, core_blocks = blocks / core_count, 1.0 / port_cores
     waves = rounded_up(share)
     # A block loads through the port of its core, all of them together at the cache's rate: as long as this many blocks,
     # one after the other, at a core's share of that rate.
-    loads = max(share, waves / port_cores)
-    whole_s = start_s + waves * (block_s + min(group * q_len, decode_rows) * row_s * (loads / waves) + tile_s)
+    loads = max(share, waves * core_blocks)
+    whole_s = start_s + waves * (block_s + tile_s) + loads * (min(group * q_len, decode_rows) * row_s)
     pieces = max(blocks, min(core_count, blocks * tiles))
     partial_bytes = pieces * min(rows, decode_rows) * value_dim * PARTIAL_BYTES
-    cut_s = whole_s + decode_split_s + partial_bytes / cache_rate
+    cut_s = whole_s + decode_split_s + partial_bytes * (1.0 / cache_rate)
     time_s = upper_s = math.inf
     compute_s = cache_s = overhead_s = 0.0
     for fixed, busy, streamed in (
         (whole_s, waves * (tiles - 1.0) * tile_s, loads * keys),
-        (cut_s, share * (tiles - 1.0) * tile_s, max(share * keys, min(keys, TILE) / port_cores)),
+        (cut_s, share * (tiles - 1.0) * tile_s, max(share * keys, min(keys, TILE) * core_blocks)),
     ):
         stream = max(waves * decode_fill_s, streamed * key_s)
         option = fixed + max(busy, stream, memory_s)
@@ -203,7 +203,8 @@ def prefill(
     """
     kv_tiles = math.ceil(keys / tile)
     longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
-    tile_s = tile * tile * core_count * pair_s
+    tile_s, tile_bytes = tile * tile * core_count * pair_s, tile * tile / SHARED_ROWS * kv_dim * kv_width
+    core_share, core_blocks, cache_byte_s = 1.0 / core_count, 1.0 / port_cores, 1.0 / cache_rate
     time_s = upper_s = math.inf
     compute_s = cache_s = overhead_s = cache_bytes = 0.0
     for packed in (False, True):
@@ -215,14 +216,14 @@ def prefill(
         work = blocks * longest
         if causal > 0.0 and not packed:
             work = batch * heads * attended(row_tiles, max(kv_tiles, row_tiles), longest)
-        even = work / core_count
-        traffic = max(kv_bytes, work * tile * tile / SHARED_ROWS * kv_dim * kv_width) + io_bytes
-        stream = traffic / cache_rate
-        waves = rounded_up(blocks / core_count)
-        loads = max(blocks / core_count, waves / port_cores)
-        fixed = start_s + waves * (block_s + min(block_rows, tile) * row_s * (loads / waves))
+        even, share = work * core_share, blocks / core_count
+        traffic = max(kv_bytes, work * tile_bytes) + io_bytes
+        stream = traffic * cache_byte_s
+        waves = rounded_up(share)
+        loads = max(share, waves * core_blocks)
+        fixed = start_s + waves * block_s + loads * (min(block_rows, tile) * row_s)
         # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
-        whole = tile_s * max(longest, even + longest * (1.0 - min(core_count / blocks, 1.0)))
+        whole = tile_s * max(longest, even + longest * (1.0 - min(1.0 / share, 1.0)))
         cut = tile_s * (even + 1.0)
         for busy, extra_s in ((whole, 0.0), (cut, decode_split_s)):
             option = fixed + extra_s + max(busy, stream, memory_s)
@@ -286,23 +287,22 @@ def attention_cost(
     `prefilled` is 0.0 where the queries are known to be so few (see :func:`many`) that they are computed as in decode.
     `attention` explains everything else.
     """
-    group = heads / kv_heads
+    group, memory_byte_s = heads / kv_heads, 1.0 / memory_bandwidth
     span, keys, flops, softmax_flops, kv_bytes, io_bytes, memory_bytes, ideal_bytes = work(
         batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
         tensors, cache_capacity,
     )  # fmt: skip
     lower_s = max(
-        flops / matrix_flops, softmax_flops / vector_flops,
-        ideal_bytes / memory_bandwidth, (kv_bytes + io_bytes) / cache_bandwidth,
+        flops * (1.0 / matrix_flops), softmax_flops * (1.0 / vector_flops),
+        ideal_bytes * memory_byte_s, (kv_bytes + io_bytes) * (1.0 / cache_bandwidth),
     )  # fmt: skip
-    memory_s = memory_bytes / (memory_fraction * memory_bandwidth)
+    memory_s = memory_bytes * (memory_byte_s / memory_fraction)
 
     # What every form pays: the launch, bookkeeping, and the first read of keys and values just written to a paged KV
     # cache (an encoder, which is not causal, keeps none).
     fresh_bytes = causal * (batch * tensors) * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
-    start_s = launch_s + batch * sequence_s + fresh_bytes / (fresh_fraction * memory_bandwidth)
-    if kv_width < width:
-        start_s += convert_s
+    start_s = launch_s + batch * sequence_s + fresh_bytes * (memory_byte_s / fresh_fraction)
+    start_s += convert_s if kv_width < width else 0.0
     # A query row comes in and its output goes out, in 16 bits at least, at the edges of a block: nothing hides it.
     core_bandwidth = cache_bandwidth / core_count
     row_s = (key_dim * width + value_dim * max(width, 2.0)) / (edge_fraction * core_bandwidth)

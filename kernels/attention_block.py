@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roofline.kernels import _loops
 from roofline.kernels._jit import block_of, inner
+from roofline.kernels._native import wide
 from roofline.kernels.attention import NARROW, TILE, attention, attention_cost, many, written
 from roofline.kernels.sums import Scratch, leave
 
@@ -16,6 +17,8 @@ def at_point(
     p: int,
     summed: int,
     prefilled: float,
+    q_len: float,
+    tensors: float,
     heads: float,
     kv_heads: float,
     head_dim: float,
@@ -54,8 +57,8 @@ def at_point(
     fetch_rows: float,
     port_cores: float,
 ) -> None:
-    """`attention` at one point, its columns from the scratch."""
-    batch, q_len, kv_len, tensors = scratch[p], scratch[Q_LEN + p], scratch[KV_LEN + p], scratch[TENSORS + p]
+    """`attention` at one point, the columns of `batch` and `kv_len` from the scratch."""
+    batch, kv_len = scratch[p], scratch[KV_LEN + p]
     value_dim = value_dim if value_dim > 0.0 else head_dim
     key_dim, kv_dim = head_dim, head_dim + value_dim
     tile = narrow_tile if head_dim <= NARROW else TILE
@@ -117,28 +120,31 @@ def attention_block(
     port_cores: float,
 ) -> None:
     """`attention` for columns of `batch`, `q_len`, `kv_len` and `tensors`."""
-    found = 0
+    wide()
+    q_len, tensors, group = scratch[Q_LEN], scratch[TENSORS], heads / kv_heads
+    others = 0
     for p in range(size):
-        found += 1 if many(scratch[Q_LEN + p], heads / kv_heads) else 0
-    if found == 0:
+        others += 1 if scratch[Q_LEN + p] != q_len or scratch[TENSORS + p] != tensors else 0
+    if others == 0 and not many(q_len, group):  # what one query asks is then the same at every point, but for its keys
         prefilled = 0.0
         for p in range(size):
             at_point(
-                scratch, p, summed, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width,
-                reuse, scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
-                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
-                memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
-                prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
-                decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
+                scratch, p, summed, prefilled, q_len, tensors, heads, kv_heads, head_dim, value_dim, causal, window,
+                width, kv_width, reuse, scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth,
+                cache_capacity, core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s,
+                sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+                prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
+                decode_fill_s, decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
             )  # fmt: skip
     else:
         prefilled = 1.0
         for p in range(size):
+            q_len, tensors = scratch[Q_LEN + p], scratch[TENSORS + p]
             at_point(
-                scratch, p, summed, prefilled, heads, kv_heads, head_dim, value_dim, causal, window, width, kv_width,
-                reuse, scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity,
-                core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
-                memory_fraction, cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction,
-                prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction, decode_fill_s,
-                decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
+                scratch, p, summed, prefilled, q_len, tensors, heads, kv_heads, head_dim, value_dim, causal, window,
+                width, kv_width, reuse, scattered, matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth,
+                cache_capacity, core_count, launch_s, scatter_s, scatter_element_s, token_write_s, convert_s,
+                sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
+                prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
+                decode_fill_s, decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
             )  # fmt: skip

@@ -76,24 +76,25 @@ def elementwise(
     # At best the cache holds what its capacity says.
     first_use = cold_bytes + max(0.0, total_bytes - cold_bytes - cache_capacity)
     least_bytes = first_use + reuse * (max(0.0, total_bytes - cache_capacity) - first_use)
-    lower_s = max(least_bytes / memory_bandwidth, total_bytes / cache_bandwidth, work / vector_flops)
+    memory_byte_s, cache_byte_s, flop_s = 1.0 / memory_bandwidth, 1.0 / cache_bandwidth, 1.0 / vector_flops
+    lower_s = max(least_bytes * memory_byte_s, total_bytes * cache_byte_s, work * flop_s)
 
     # In fact a stream evicts itself: by the time it is as large as the cache, nothing of it is found again.
     spill = 1.0
     if total_bytes <= cache_share * cache_capacity:
         spill = 0.0
     elif total_bytes < cache_capacity:
-        spill = (total_bytes / cache_capacity - cache_share) / (1.0 - cache_share)
+        spill = (total_bytes - cache_share * cache_capacity) / ((1.0 - cache_share) * cache_capacity)
     memory_bytes = total_bytes * spill + (1.0 - reuse) * cold_bytes * (1.0 - spill)
     cache_bytes = total_bytes + (passes - 1.0) * read_bytes
 
-    fill = min(1.0, rows * row_cores / core_count)  # fewer rows than cores leave cores idle
-    memory_byte_s = 1.0 / (memory_bandwidth * memory_fraction * fill)
-    cache_byte_s = 1.0 / (cache_bandwidth * cache_fraction * fill)
+    idle = max(1.0, core_count / row_cores / rows)  # fewer rows than cores leave cores idle
+    memory_byte_s *= idle / memory_fraction
+    cache_byte_s *= idle / cache_fraction
     memory_s = memory_bytes * memory_byte_s
     cache_s = cache_bytes * cache_byte_s
     start_s, own_cycles = launch_s * (1.0 - merged), row_cycles * (1.0 - merged)
-    compute_s = work / (vector_flops * compute_fraction) + rows * passes * own_cycles / (core_count * clock)
+    compute_s = work * (flop_s / compute_fraction) + rows * (passes * own_cycles / (core_count * clock))
     stream_s = cache_s + memory_bytes * max(0.0, memory_byte_s - cache_byte_s)
     time_s = start_s + max(stream_s, compute_s)
     upper_s = start_s + memory_s + cache_s + compute_s

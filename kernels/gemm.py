@@ -124,8 +124,9 @@ def best_tiling(
     """
     after_s = epilogue_share * write_s
     steps = ceil(k / K_STEP)
-    padded_k = K_STEP * steps
-    core_rows = batch * m / core_count
+    padded_k, loop_s = K_STEP * steps, steps * k_step_s
+    core_share = 1.0 / core_count
+    core_rows = batch * m * core_share
 
     tiled_s = serial_s = FAR
     compute_s = cache_s = prologues_s = operand_bytes = 0.0
@@ -135,29 +136,31 @@ def best_tiling(
         filled = min(rows, row_step * ceil(m / row_step))
         cols = tile_min
         while True:
+            # What a tile's row takes of a core, and what a tile moves and leaves to add up, the same at every size.
+            row_s, tile_bytes = 2.0 * cols * padded_k / core_flops, padded_k * (rows * width + cols * weight_width)
+            tile_s, tile_reduce_s = tile_bytes / operand_rate, 8.0 * rows * cols / write_rate
             col_tiles = ceil(n / cols)
             tiles = row_tiles * col_tiles
-            waves = tiles / core_count if tiles > core_count else 1.0
+            waves = tiles * core_share if tiles > core_count else 1.0
             work = core_rows * col_tiles
             if work < filled:
                 work = filled
             if tail_share > 0.0:
-                whole = rounded_up(waves)
+                whole = rounded_up(tiles / core_count) if tiles > core_count else 1.0
                 waves += tail_share * (whole - waves)
                 work += tail_share * (whole * filled - work)
-            compute = 2.0 * work * cols * padded_k / core_flops + waves * steps * k_step_s
+            compute = work * row_s + waves * loop_s
             if throttle_share > 0.0:
                 compute += throttle_share * compute * compute / (compute + throttle_s)
             compute += after_s
-            operands = tiles * padded_k * (rows * width + cols * weight_width)
-            cache = operands / operand_rate
+            cache = tiles * tile_s
             cache = (cache if cache > once_s else once_s) + write_s - after_s
             hidden = cache if cache > memory_s else memory_s
             fixed = waves * prologue_s
             total = fixed + (compute if compute > hidden else hidden)
             serial = fixed + compute + cache + memory_s
             if tiles < core_count and compute > split_s:
-                reduce_s = 8.0 * tiles * rows * cols / write_rate
+                reduce_s = tiles * tile_reduce_s
                 most = min(core_count / tiles, steps, sqrt(compute / reduce_s))
                 if most > 1.0:
                     serial = min(serial, serial - compute + compute / most + split_s + most * reduce_s)
@@ -167,7 +170,13 @@ def best_tiling(
                     if split_total < total:
                         total, fixed, compute = split_total, split_fixed, split_compute
             if total < tiled_s:
-                tiled_s, compute_s, cache_s, prologues_s, operand_bytes = total, compute, cache, fixed, operands
+                tiled_s, compute_s, cache_s, prologues_s, operand_bytes = (
+                    total,
+                    compute,
+                    cache,
+                    fixed,
+                    tiles * tile_bytes,
+                )
             if serial < serial_s:
                 serial_s = serial
             cols *= 2.0
@@ -310,9 +319,10 @@ def gemm(
         m, n, k, batch, width, weight_width, out_width, quantize, warm_weights, cache_capacity, resident_fraction
     )
     write_rate = cache_bandwidth * write_fraction
-    once_s = (a_bytes + weight_bytes) / cache_bandwidth
-    write_s = c_bytes / write_rate
-    memory_s = memory_bytes / (memory_bandwidth * memory_fraction)
+    cache_byte_s, memory_byte_s = 1.0 / cache_bandwidth, 1.0 / memory_bandwidth
+    once_s = (a_bytes + weight_bytes) * cache_byte_s
+    write_s = c_bytes * (1.0 / write_rate)
+    memory_s = memory_bytes * (memory_byte_s / memory_fraction)
     memory_s += fetch_share * memory_latency * (1.0 - warm_weights * (1.0 - lost))
     core_flops = matrix_flops * compute_fraction / core_count
     operand_rate = cache_bandwidth * operand_share
@@ -326,12 +336,12 @@ def gemm(
     elements = batch * m * k
     flops = 2.0 * elements * n
     quantize_bytes = 3.0 * quantize * elements
-    quantize_busy_s = quantize_bytes * max(1.0 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
+    quantize_busy_s = quantize_bytes * max(cache_byte_s, lost * memory_byte_s) * (1.0 / quantize_fraction)
     # Laying out the operands anew comes before the products and on the same cores.
-    pack_s = pack_passes * (a_bytes + weight_bytes) / memory_bandwidth if m > 1.0 else 0.0
+    pack_s = pack_passes * (a_bytes + weight_bytes) * memory_byte_s if m > 1.0 else 0.0
     starts_s = launch_s + quantize * quantize_s
     before_s = starts_s + quantize_busy_s + pack_s
-    lower_s = max(flops / matrix_flops, ideal_bytes / memory_bandwidth, total_bytes / cache_bandwidth)
+    lower_s = max(flops * (1.0 / matrix_flops), ideal_bytes * memory_byte_s, total_bytes * cache_byte_s)
     return Quantities(
         flops,
         2.0 * quantize * elements,

@@ -86,9 +86,7 @@ def test_a_sweep_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
 
 
 DIFFERENT: list[tuple[dict[str, Any], str]] = [
-    ({"batch": [8, 16]}, r"axes: batch is 3 values from 8 to 32 \(\w+\) there, 2 values from 8 to 16 \(\w+\) here"),
     ({"batch": [8, 17, 32]}, r"axes: batch is 3 values from 8 to 32 \(\w+\) there, 3 values"),
-    ({"prompt": 128}, "options: prompt is absent there, 128 here"),
     ({"figures": ["time_s"]}, r"figures: \['time_s', 'tokens_per_s'\] there, \['time_s'\] here"),
     ({"draws": 2}, "axes: draw is absent there"),
 ]
@@ -115,6 +113,13 @@ def test_other_chips_of_the_same_name_are_another_sweep(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     with pytest.raises(rl.BadWorkload, match="is there, and is no store of a sweep"):
         rl.sweep("rm1", "h100", batch=[8, 16], to=tmp_path / "notes")
+
+
+@pytest.mark.parametrize(("place", "why"), [("é" * 300, "too long"), ("a\0b", "null byte")])
+def test_a_store_that_cannot_be_made_is_refused(tmp_path: Path, place: str, why: str) -> None:
+    with pytest.raises(rl.BadWorkload, match=f"sweep: .* cannot be made: .*{why}"):
+        rl.sweep("rm1", "h100", batch=[8, 16], to=f"{tmp_path}/{place}")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,7 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
         elif name == "stack":
             for stack, table in value.items():
                 _flatten_efficiency(table.efficiency, sources, numbers, problems, f"stack.{stack}.efficiency")
+                _flatten(f"stack.{stack}.serving", table.serving, sources, numbers)
         elif name not in ("calibration", "scenario"):
             _flatten(name, value, sources, numbers)
     problems += _mistyped_sources(numbers, sources)
@@ -164,7 +165,7 @@ def _mistyped_sources(numbers: dict[str, Number], sources: dict[str, str]) -> li
     return problems
 
 
-def _flatten(path: str, value: Any, sources: dict[str, str], out: dict[str, Number]) -> None:
+def _flatten(path: str, value: object, sources: dict[str, str], out: dict[str, Number]) -> None:
     if isinstance(value, Figure):
         out[path] = _number(value, sources)
     elif isinstance(value, BaseModel):
@@ -182,7 +183,7 @@ MOST_CHECKED = 20_000
 _checked: dict[tuple[int, type[Figure]], tuple[Any, Figure]] = {}
 
 
-def _figure(schema: type[Figure], raw: Any) -> Figure:
+def _figure(schema: type[Figure], raw: object) -> Figure:
     known = _checked.get((id(raw), schema))
     if known is None or known[0] is not raw:
         if len(_checked) > MOST_CHECKED:
@@ -200,7 +201,7 @@ def _flatten_efficiency(
 ) -> None:
     """``[efficiency.gemm] launch_s = {...}`` and, for one dtype only, ``[efficiency.gemm.fp8] launch_s = {...}``."""
 
-    def read(path: str, name: str, figure: Any) -> None:
+    def read(path: str, name: str, figure: object) -> None:
         schema = parameter_schema(name)
         try:
             out[path] = _number(_figure(schema, figure), sources)
@@ -238,19 +239,23 @@ def _consistency(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
     for name, place in (("main", levels[-1:]), ("cache", levels[-2:][:1])):
         if name in levels and name not in place:
             problems.append(f"memory.{name}: this name means the {'last' if name == 'main' else 'last but one'} level")
-    problems += _unknown_stacks(d)
+    problems += _unknown_stacks(d, numbers)
     if not any(f"engines.vector.{dtype}" in numbers for dtype in units.VECTOR_DTYPES):
         problems.append(f"engines.vector: expected a rate for at least one of {', '.join(units.VECTOR_DTYPES)}")
     return problems
 
 
-def _unknown_stacks(d: Descriptor) -> list[str]:
+def _unknown_stacks(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
     """Default stacks that the descriptor has no figures of."""
+    known = dict.fromkeys(path.split(".")[1] for path in numbers if path.startswith("stack."))
     problems = []
     for key, text in d.default_stack:
         for name in text.value.split("+") if isinstance(text, Text) else ():
-            if name.strip() not in d.stack:
-                near = closest(name.strip(), d.stack, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(d.stack) or 'none'}"
-                problems.append(f"default_stack.{key}: the chip has no stack {name.strip()!r}{hint}")
+            name = name.strip()
+            if name in d.stack and name not in known:
+                problems.append(f"default_stack.{key}: the table of the stack {name!r} has no figures")
+            elif name not in known:
+                near = closest(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known) or 'none'}"
+                problems.append(f"default_stack.{key}: the chip has no stack {name!r}{hint}")
     return problems

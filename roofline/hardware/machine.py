@@ -106,7 +106,7 @@ class Machine:
         return resolved
 
     @takes(path=TEXT)
-    def get(self, path: str, default: Any = None) -> Any:
+    def get(self, path: str, default: object = None) -> Any:
         """The value of a figure, or `default` where neither the chip nor its family has it."""
         path = self._resolve(path)
         found = self.numbers.get(path) or self.defaults.get(path)
@@ -165,6 +165,13 @@ class Machine:
             value = value * self["cores.count"]
         return value
 
+    @property
+    def visible_bytes(self) -> Any:
+        """Main memory that programs see (bytes): its capacity less what the driver keeps."""
+        reserved = self.get(f"memory.{self.main_level}.reserved")
+        capacity = self.level(self.main_level, "capacity")
+        return capacity if reserved is None else capacity - reserved
+
     @takes(sparse=FLAG)
     def peak(self, dtype: str, sparse: bool = False) -> Any:
         """Dense peak FLOP/s for a dtype: of the matrix engine if it has that dtype, else of the vector engine.
@@ -185,11 +192,20 @@ class Machine:
             return found.value
         found = self.numbers.get(f"engines.matrix.{dtype}") or self.numbers.get(f"engines.vector.{dtype}")
         if found is None:
-            raise BadWorkload(
-                f"{self.name} has no {dtype} rate; it has {', '.join(self.dtypes)}. "
-                f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
-            )
+            raise BadWorkload(f"{self.name} has no {dtype} rate; it has {self._instead(dtype)}")
         return found.value
+
+    def _instead(self, dtype: str) -> str:
+        """The dtypes that there is a rate for, and what stands in best for one that there is none for."""
+        vector = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.vector.")]
+        every, width = list(dict.fromkeys((*self.dtypes, *vector))), units.DTYPE_BYTES
+        if width[dtype] < width[self.widest_matrix]:
+            hint = f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
+        else:
+            wide = [d for d in every if width[d] >= width[dtype]]
+            nearest = min(wide, key=width.__getitem__) if wide else max(every, key=width.__getitem__)
+            hint = f"The nearest: dtype={nearest!r}"
+        return f"{', '.join(every)}. {hint}"
 
     def rate(self, dtype: str) -> Any:
         """The peak that an operator runs at: :meth:`peak`, where bf16 and fp16 stand in for each other.
