@@ -298,6 +298,26 @@ def test_experts_beside_the_feed_forward_are_no_part_of_it() -> None:
     assert {stored for _, stored in recipe.part("moe", 2)} == {LEFT}
 
 
+@pytest.mark.parametrize(
+    ("part", "listed"),
+    [
+        ("qkvz_proj", ["model.language_model.layers.0.linear_attn.in_proj_qkv",
+                       "model.language_model.layers.0.linear_attn.in_proj_z"]),
+        ("index_q_proj", ["model.layers.0.self_attn.indexer*"]),
+        ("index_k_proj", ["model.layers.0.self_attn.indexer*"]),
+        ("in_proj", ["backbone.layers.0.mixer.in_proj"]),
+        ("latent_up_proj", ["backbone.layers.0.mixer.fc2_latent_proj"]),
+        ("shared_up_proj", ["backbone.layers.0.mixer.shared_experts.up_proj"]),
+        ("moe", ["layers.0.ffn.experts"]),
+    ],
+)  # fmt: skip
+def test_parts_of_other_mixers_are_known_by_their_checkpoints_names(part: str, listed: list[str]) -> None:
+    recipe = Recipe("nvfp4", NVFP4)
+    recipe.rule(listed, LEFT)
+    assert {stored for _, stored in recipe.part(part, 0)} == {LEFT}
+    assert {stored for _, stored in recipe.part(part, 1)} == {NVFP4}
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sets(st.integers(0, 31)), st.sampled_from(["{}", "{}.*", "{}.mlp", "{}.mlp*", "{}.mlp.down_proj"]))
 def test_a_list_of_layers_means_these_and_no_others(layers: set[int], form: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +11,8 @@ from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
 from roofline.models.besides import Beside
-from roofline.models.checkpoint.stored import NOTHING_QUANTISED, UNQUANTISED, Checkpoint, Mix, Stored
+from roofline.models.checkpoint.running import READERS, as_stored, padded, side_by_side
+from roofline.models.checkpoint.stored import NOTHING_QUANTISED, UNQUANTISED, Checkpoint, Mix
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
 from roofline.models.mixers import Mixer, Span
@@ -21,23 +21,6 @@ from roofline.work.op import Op
 from roofline.work.sizes import mean
 from roofline.work.splittable import Block, Heads, Share, WeightGroup
 from roofline.work.workload import Workload
-
-#: Operators that are not called like the weights that they read.
-_READERS = {"qkv_a_proj": "q_a_proj", "q_absorb": "kv_b_proj", "v_absorb": "kv_b_proj"}
-
-
-def _padded(size: Numeric, multiple: int) -> Numeric:
-    """By how much a size grows to the next multiple."""
-    return numeric.ceil_div(size, multiple) * multiple / size
-
-
-def _block(stored: Stored, shard: str) -> int:
-    """Weights side by side that a split may not part."""
-    if stored.pad_inter > 1:
-        return 1
-    if shard == "experts":  # their width is the outputs of one matrix and the inputs of another
-        return math.lcm(stored.block_n, stored.block_k)
-    return stored.block_n if shard == "column" else stored.block_k
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +315,7 @@ class LanguageModel:
             one: Numeric = self.checkpoint.bytes_per_weight(stored, dtype)
             if chips is not None and stored.pad_inter > 1:
                 inter = weights.width / chips
-                one = one * _padded(inter, stored.pad_inter) * _padded(self.hidden, stored.pad_hidden)
+                one = one * padded(inter, stored.pad_inter) * padded(self.hidden, stored.pad_hidden)
             matrices = matrices + share * one
         if not weights.biases or not self.checkpoint.quantised:
             return matrices
@@ -346,7 +329,7 @@ class LanguageModel:
         for w in self.weights:
             if w.width and self.checkpoint.quantised:
                 for stored, _ in self.checkpoint.mix(w.name, w.storage):
-                    block = _block(stored, w.shard)
+                    block = side_by_side(stored, w.shard)
                     if block > 1:
                         found[Share(w.name, w.width, block, w.shard == "experts")] = None
         return tuple(found)
@@ -480,7 +463,7 @@ class LanguageModel:
             ops.append(norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"))
         ops += self._output(run, m if logits == "all" else batch)
         if asked is None and self.checkpoint.quantised:
-            ops = [part for one in ops for part in self._as_stored(one, dtype)]
+            ops = [part for one in ops for part in as_stored(one, self._mixes.get(one.name), self.checkpoint, dtype)]
         return Workload(tuple(ops))
 
     def _output(self, run: Pass, scored: Numeric) -> list[Op]:
@@ -503,26 +486,10 @@ class LanguageModel:
             out.append(op.sampling(rows=scored, cols=self.scored, dtype=run.wide, scope="model"))
         return out
 
-    def _as_stored(self, one: Op, dtype: str) -> list[Op]:
-        """A product as it runs on weights that are stored as the checkpoint has them; several where layers differ."""
-        mix = self._mixes.get(one.name)
-        if mix is None or one.kind not in ("gemm", "moe"):
-            return [one]
-        pieces = []
-        for stored, share in mix:
-            args = one.args | {"weight_width": self.checkpoint.bytes_per_weight(stored, dtype)}
-            compute = one.dtype
-            if compute == dtype:  # what is wide by design stays so: latent attention's products with absorbed weights
-                compute = self.checkpoint.arithmetic(stored, dtype)
-                args |= {"width": dtype_bytes(compute), "quantize": float(dtype_bytes(compute) <= 1)}
-            piece = replace(one, dtype=compute, args=args)
-            pieces.append(piece if share == 1 else piece.times(share))
-        return pieces
-
     @cached_property
     def _mixes(self) -> dict[str, Mix]:
         """How the weights of each operator are stored, by its name."""
         found = {w.name: self.checkpoint.mix(w.name, w.storage) for w in self.weights}
         by_name = {name: mix for name, mix in found.items() if mix is not NOTHING_QUANTISED}
         by_name |= {w.name: NOTHING_QUANTISED for w in self.weights if w.storage != "wide" and w.name not in by_name}
-        return by_name | {reader: by_name[part] for reader, part in _READERS.items() if part in by_name}
+        return by_name | {reader: by_name[part] for reader, part in READERS.items() if part in by_name}

@@ -22,7 +22,7 @@ _MOST_WILDCARDS = 3
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?=$|\.|\*)")
 
 #: The experts of a layer are alike, so that the first stands for all.
-_OTHER_EXPERTS = re.compile(r"\.experts\.[1-9]")
+OTHER_EXPERTS = re.compile(r"\.experts\.[1-9]")
 
 #: The number of a layer in a name that stands for any layer.
 ANY = "{}"
@@ -63,6 +63,8 @@ class Names:
             self.heads.add(_literal(pattern.replace("\\.", ".")))
             self._everywhere.patterns.append(re.compile(pattern))
             return
+        if OTHER_EXPERTS.search(name):
+            return
         found = _LAYER.search(name)
         if not found:
             if any(sign in name for sign in "*?"):
@@ -70,8 +72,6 @@ class Names:
             self._everywhere.add(name)
             return
         start, end = found.span(1)
-        if _OTHER_EXPERTS.search(name, end):
-            return
         self.heads.add(name[:start])
         anywhere = name[:start] + ANY + name[end:]
         if name[end : end + 1] == "*":  # "layers.1*" means layers 1 and 10 to 19

@@ -34,12 +34,22 @@ _OF_MIXERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("q_proj", "k_proj", "v_proj"), ("qkv_proj",), ("c_attn",), ("query_key_value",), ("qkv",), ("Wqkv",),
         ("W_pack",), ("wq", "wk", "wv"), ("wqkv",),
     ),
-    "o_proj": (("o_proj",), ("out_proj",), ("c_proj",), ("dense",), ("wo",), ("wo_a", "wo_b")),
+    "o_proj": (("o_proj",), ("out_proj",), ("c_proj",), ("dense",), ("wo",)),
     "q_proj": (("q_proj",),),
     "q_a_proj": (("q_a_proj",), ("wq_a",), ("fused_qkv_a_proj_with_mqa",)),
     "q_b_proj": (("q_b_proj",), ("wq_b",)),
     "kv_a_proj": (("kv_a_proj_with_mqa",), ("wkv_a",), ("wkv",), ("fused_qkv_a_proj_with_mqa",)),
     "kv_b_proj": (("kv_b_proj",), ("wkv_b",)),
+    # DeepSeek-V4's attention, the indexers of DeepSeek-V3.2 and MiniMax-M3, the delta rule of Qwen3-Next and Qwen3.5
+    "qkv_a_proj": (("wq_a", "wkv"), ("fused_wqa_wkv",)),
+    "o_a_proj": (("wo_a",), ("o_a_proj",)),
+    "o_b_proj": (("wo_b",), ("o_b_proj",)),
+    "index_q_proj": (("indexer.wq_b",), ("index_q_proj",)),
+    "index_k_proj": (("indexer.wk",), ("index_k_proj",)),
+    "qkvz_proj": (("in_proj_qkv", "in_proj_z"), ("in_proj_qkvz",)),
+    "ba_proj": (("in_proj_b", "in_proj_a"), ("in_proj_ba",)),
+    "latent_down_proj": (("fc1_latent_proj",), ("latent_down_proj",)),
+    "latent_up_proj": (("fc2_latent_proj",), ("latent_up_proj",)),
 }  # fmt: skip
 
 #: The same of feed-forward blocks.
@@ -60,6 +70,14 @@ _OF_EXPERTS: tuple[tuple[str, ...], ...] = (
 
 #: Families whose routed experts lie beside the dense feed-forward and not inside one.
 _EXPERTS_BESIDE = ("gemma4", "gemma4_text")
+
+#: Parts that a family keeps in 16 bits or more and does not list. Of DeepSeek-V4-Flash, 375 matrices are in fp8: eight
+#: in each of 44 layers, the indexers' queries, two of the prediction head; the compressors' are not among them (counted
+#: in a conversion of it, huggingface.co/appmana/deepseek-v4-int4-int8, read in November 2026).
+ALWAYS_LEFT = {
+    "deepseek_v4": ("compress_proj", "index_k_proj"),
+    "deepseek_ref": ("compress_proj", "index_k_proj"),
+}
 
 #: The output projection, by every name that it has.
 HEADS = ("lm_head", "language_model.lm_head", "model.lm_head", "head", "output", "embed_out")

@@ -9,9 +9,10 @@ from typing import Any
 
 from roofline.base.errors import BadWorkload
 from roofline.base.units import dtype_name
+from roofline.models.checkpoint.modules import ALWAYS_LEFT
 from roofline.models.checkpoint.recipe import Recipe
 from roofline.models.checkpoint.schemes import recipe_of
-from roofline.models.checkpoint.stored import Checkpoint, Stored, grouped, mixed
+from roofline.models.checkpoint.stored import LEFT, Checkpoint, Stored, grouped, mixed
 from roofline.models.fields import Fields
 from roofline.models.forward import Weights
 
@@ -100,7 +101,8 @@ def _parts(recipe: Recipe, layers: Sequence[tuple[Any, ...]], hidden: int, famil
             for w in weights[block]:
                 key = kind, w.name
                 if key not in told:
-                    told[key] = recipe.part(w.name, kind, family)
+                    left = w.name in ALWAYS_LEFT.get(family, ())
+                    told[key] = [(w.name, LEFT)] if left else recipe.part(w.name, kind, family)
                 found = sizes.setdefault(w.name, {})
                 for stored, share in _shares(w, told[key]):
                     found[stored] = found.get(stored, 0.0) + w.elements * share
