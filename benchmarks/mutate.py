@@ -36,17 +36,42 @@ from benchmarks.mutation import Job, Reach, changed, compiled, notice, prepare, 
 #: What holds formulas: what is mutated unless other files are named. Forms of kernels over blocks of points are not
 #: among them, as they run compiled.
 FORMULAS = (
-    *(f"kernels/{name}.py" for name in ("attention", "collective", "elementwise", "embedding", "gemm", "lookups", "mla",
-                                        "moe")),
-    *(f"roofline/estimates/{name}.py" for name in ("costing", "estimate", "figures", "grids", "inference", "language",
-                                                   "memory", "recommendation", "request", "residence", "rules",
-                                                   "stacks")),
-    "roofline/serving/*.py", "roofline/work/[!s]*.py", "roofline/work/sizes.py", "roofline/models/*.py",
+    *(
+        f"kernels/{name}.py"
+        for name in ("attention", "collective", "elementwise", "embedding", "gemm", "lookups", "mla", "moe")
+    ),
+    *(
+        f"roofline/estimates/{name}.py"
+        for name in (
+            "costing",
+            "estimate",
+            "figures",
+            "grids",
+            "inference",
+            "language",
+            "memory",
+            "recommendation",
+            "request",
+            "residence",
+            "rules",
+            "stacks",
+        )
+    ),
+    "roofline/serving/*.py",
+    "roofline/work/[!s]*.py",
+    "roofline/work/sizes.py",
+    "roofline/models/*.py",
     *(f"roofline/hardware/{name}.py" for name in ("chip", "machine", "uncertainty", "variants")),
-)  # fmt: skip
+)
 #: Where there is something to mutate.
-ROOMS = ("roofline/estimates/", "roofline/serving/", "roofline/work/", "roofline/models/",
-         "roofline/hardware/", "roofline/study/")  # fmt: skip
+ROOMS = (
+    "roofline/estimates/",
+    "roofline/serving/",
+    "roofline/work/",
+    "roofline/models/",
+    "roofline/hardware/",
+    "roofline/study/",
+)
 
 WORKED = ["worked_*", "derivations_pipeline"]
 KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_kernels"]
@@ -193,8 +218,13 @@ def mutants(file: str, source: bytes) -> list[Mutant]:
 
 def copied(folder: Path, alike: bool = False) -> None:
     """A copy of the tree as git knows it, new files included, with Hypothesis told not to shrink."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
-                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -258,13 +288,19 @@ def tried(
     """What noticed each mutant; empty where nothing did."""
     jobs, noticed = [], dict.fromkeys(drawn, "")
     for mutant in drawn:
-        before, after = (compiled(folder, mutant.file, text)
-                         for text in (sources[mutant.file], mutant.applied(sources[mutant.file])))  # fmt: skip
+        before, after = (
+            compiled(folder, mutant.file, text) for text in (sources[mutant.file], mutant.applied(sources[mutant.file]))
+        )
         differing = changed(before, after)
         first, last = mutant.statement
-        where = None if differing is None else [
-            (one.co_qualname, range(first - one.co_firstlineno, last - one.co_firstlineno + 1)) for one, _ in differing
-        ]  # fmt: skip
+        where = (
+            None
+            if differing is None
+            else [
+                (one.co_qualname, range(first - one.co_firstlineno, last - one.co_firstlineno + 1))
+                for one, _ in differing
+            ]
+        )
         jobs.append(Job({mutant.file: (before, after)}, found.tests(mutant.file, where, most_s)))
     for index, by in notice(folder, jobs, found.seconds):
         noticed[drawn[index]] = by

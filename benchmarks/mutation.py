@@ -255,8 +255,7 @@ def changed(before: types.CodeType, after: types.CodeType) -> list[tuple[types.C
 
 def transplant(functions: list[types.FunctionType], before: types.CodeType, after: types.CodeType) -> None:
     """Give living functions the code that they have in another version of their module."""
-    new = {(one.co_qualname, one.co_firstlineno): other
-           for one, other in zip(codes(before), codes(after), strict=True)}  # fmt: skip
+    new = {(one.co_qualname, one.co_firstlineno): other for one, other in zip(codes(before), codes(after), strict=True)}
     for function in functions:
         key = (function.__code__.co_qualname, function.__code__.co_firstlineno)
         if key in new and len(new[key].co_freevars) == len(function.__code__.co_freevars):

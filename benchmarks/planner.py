@@ -55,9 +55,9 @@ HEAD = """# Placing tables: this planner beside TorchRec's
 
 Made by `python benchmarks/planner.py PYTHON_WITH_TORCHREC > docs/planner.md` (TorchRec 1.9.2, November 2026, two
 busy cores). fp16 tables; both plans are weighed by what this library says that each chip has to do for a batch: its
-lookups, and sending what they give (`roofline.estimates.placing.loads`). TorchRec weighs by its own model, and for
-training; where it is told the same memory, bandwidths, pooling and batch, it makes the same decision on equal
-tables (RM2) and keeps more tables whole else.
+lookups, and sending what they give (`roofline.estimates.placing.loads`). TorchRec is told the same memory, bandwidths,
+pooling and batch, and weighs by its own model, for training: there a copy on every chip has gradients to be summed,
+so that it copies small tables alone and keeps the others whole. In inference a copy costs memory and nothing else.
 """
 
 HOW = {"table_wise": "table", "row_wise": "row", "column_wise": "column", "data_parallel": "replicated",

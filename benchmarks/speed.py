@@ -7,6 +7,7 @@ the sweeps on another checkout in turn. Core-ns are the processor time of all th
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import statistics
@@ -26,7 +27,6 @@ from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import fused
 
-REQUEST = {"tp": 8, "batch": 64, "prompt": 1024, "output": 256}
 COMMAND = [sys.executable, "-m", "roofline", "estimate", "llama-3.1-70b", "--chip", "h100-sxm", "--tp", "8"]
 
 
@@ -39,21 +39,46 @@ def median_s(function: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def one_estimate() -> float:
+#: Estimates after which kernels run compiled even where nothing was compiled before.
+MANY = 25_000
+
+
+def one_estimate() -> tuple[float, float]:
+    """Of sizes that differ from call to call: of the first ones, in plain Python, and of those after very many."""
     model, chip = rl.load_model("llama-3.1-70b"), rl.load_chip("h100-sxm")
+    calls = itertools.count()
 
     def run() -> None:
-        est = rl.estimate(model, chip, **REQUEST)
+        i = next(calls)
+        est = rl.estimate(model, chip, tp=8, batch=1 + i % 128, prompt=128 + i % 1000, output=2 + i % 700)
         assert est.time_s > 0
         assert len(est.prefill.records) + len(est.decode.records) > 20
 
-    run()
-    return median_s(run, 200)
+    for _ in range(20):
+        run()
+    first = median_s(run, 150)
+    for _ in range(MANY):
+        run()
+    return first, median_s(run, 1000)
+
+
+def interval(figure: str) -> float:
+    """Processor time a point (s) of the 90 % interval of a figure over 200 x 200 points, loops compiled."""
+    batch, prompt = np.arange(1.0, 201.0)[:, None], np.arange(1.0, 201.0)[None, :] * 16
+
+    def run() -> float:
+        start = time.process_time()
+        est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=batch, prompt=prompt, output=256, check=False)
+        low, high = est.interval(0.9, figure)
+        assert np.all(low < high)
+        return (time.process_time() - start) / (batch.size * prompt.size)
+
+    return min([run() for _ in range(4)][1:])
 
 
 def fresh_process(command: list[str], cold: bool) -> float:
     def run() -> None:
-        environment = dict(os.environ)
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         with tempfile.TemporaryDirectory() as scratch:
             if cold:  # nothing cached: no bytecode, no user caches
                 environment |= {"PYTHONPYCACHEPREFIX": scratch, "XDG_CACHE_HOME": scratch}
@@ -165,12 +190,16 @@ def sweeps(against: str | None) -> None:
 
 
 def main() -> None:
+    first, later = one_estimate()
     rows = [
-        ("one `rl.estimate` with its breakdown, warm", 1e3 * one_estimate(), "ms", "0.25 ms"),
+        ("one `rl.estimate` with its breakdown, warm", 1e3 * later, "ms", "0.25 ms"),
+        ("the same of the first few hundred of a process", 1e3 * first, "ms", ""),
         ("first answer of a fresh process, nothing cached", fresh_process(COMMAND, cold=True), "s", ""),
         ("the same, caches warm", fresh_process(COMMAND, cold=False), "s", "0.35 s"),
         ("`roofline chips`, caches warm", fresh_process([*COMMAND[:3], "chips"], cold=False), "s", "0.35 s"),
         ("first sweep of 10^4 points, nothing compiled yet", first_sweep(), "s", "3 s"),
+        ("interval of `tpot_s` over a grid, a point", 1e6 * interval("tpot_s"), "us", ""),
+        ("interval of `tokens_per_s`, prefill in it, a point", 1e6 * interval("tokens_per_s"), "us", ""),
     ]
     print("| what | measured | budget |\n| --- | ---: | ---: |")
     for what, value, unit, budget in rows:

@@ -186,10 +186,14 @@ def against(f: dict[str, Any], which: int) -> str:
     c, rows = f["comparison"], []
     for m in f["asked"]:
         own = {chip: f["best"][m, chip][which] for chip in TITLES}
-        rows.append([
-            name(m), *(spread(ratio(own[chip], own["h100-sxm"])) for chip in TITLES if chip != "h100-sxm"),
-            odds(c, own["artemis"] > own["h100-sxm"]), odds(c, own["artemis"] > own["mtia-v1"]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                name(m),
+                *(spread(ratio(own[chip], own["h100-sxm"])) for chip in TITLES if chip != "h100-sxm"),
+                odds(c, own["artemis"] > own["h100-sxm"]),
+                odds(c, own["artemis"] > own["mtia-v1"]),
+            ]
+        )
     head = [title for title in TITLES.values() if title != "H100"]
     return table(["over the H100", *head, "Artemis > H100", "Artemis > MTIA v1"], rows)
 
@@ -224,8 +228,10 @@ def doubts(f: dict[str, Any]) -> str:
     rows = []
     for m, found in f["doubts"].items():
         top = found.head(4)
-        cells = [f"{what} {100 * total:.0f} % (± {100 * error:.0f})"
-                 for what, total, error in zip(top.index, top["total"], top["total_error"], strict=True)]  # fmt: skip
+        cells = [
+            f"{what} {100 * total:.0f} % (± {100 * error:.0f})"
+            for what, total, error in zip(top.index, top["total"], top["total_error"], strict=True)
+        ]
         rows.append([name(m), f"{np.exp(found.attrs['deviation']):.2f} x", ", ".join(cells)])
     return table(["model", "one deviation", "share of the variance that stays if all else is known"], rows)
 
@@ -283,13 +289,27 @@ def write_page(f: dict[str, Any], folder: Path) -> None:
     first = next(iter(f["comparison"].draws.values()))
     models = [m for m in f["asked"] if m in RECOMMENDATION]
     text = (HERE / "artemis.page.md").read_text(encoding="utf-8")
-    write(folder, text.format(
-        draws=len(first["fits"]), in_short=in_short(f), served=served(f), per_chip=against(f, 0),
-        per_watt=against(f, 1), servers=servers(f), disclosed=disclosed(f), doubts=doubts(f),
-        came=span([float(np.median(ratio(f["best"][m, "mtia-2i"][1], f["best"][m, "h100-sxm"][1]))) for m in models]),
-        batches=", ".join(f"{b:,}" for b in BATCHES), sequences=", ".join(map(str, SEQUENCES)), prompt=PROMPT,
-        output=OUTPUT, plan=f"one chip, batches of {BATCHES[0]}; one request of a language model",
-    ))  # fmt: skip
+    write(
+        folder,
+        text.format(
+            draws=len(first["fits"]),
+            in_short=in_short(f),
+            served=served(f),
+            per_chip=against(f, 0),
+            per_watt=against(f, 1),
+            servers=servers(f),
+            disclosed=disclosed(f),
+            doubts=doubts(f),
+            came=span(
+                [float(np.median(ratio(f["best"][m, "mtia-2i"][1], f["best"][m, "h100-sxm"][1]))) for m in models]
+            ),
+            batches=", ".join(f"{b:,}" for b in BATCHES),
+            sequences=", ".join(map(str, SEQUENCES)),
+            prompt=PROMPT,
+            output=OUTPUT,
+            plan=f"one chip, batches of {BATCHES[0]}; one request of a language model",
+        ),
+    )
 
 
 def main(arguments: list[str] | None = None) -> Path:

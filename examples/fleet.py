@@ -106,8 +106,15 @@ def language(model: str, name: str, small: bool) -> dict[str, Any]:
 def plan(model: str, chip: Any, tp: int, concurrency: int, replicas: int, options: dict[str, Any]) -> dict[str, Any]:
     """So many copies of a model, each on `tp` chips with so many requests in flight."""
     est = rl.serve(model, chip, tp=tp, concurrency=concurrency, **options)
-    return {"chips": tp * replicas, "watts": replicas * est.power_w, "tp": tp, "concurrency": concurrency,
-            "tpot_s": est.tpot_s, "ttft_s": est.ttft_s, "bound": est.bound}  # fmt: skip
+    return {
+        "chips": tp * replicas,
+        "watts": replicas * est.power_w,
+        "tp": tp,
+        "concurrency": concurrency,
+        "tpot_s": est.tpot_s,
+        "ttft_s": est.ttft_s,
+        "bound": est.bound,
+    }
 
 
 def recommendation(chips: list[Any], small: bool) -> dict[str, Any]:
@@ -138,9 +145,18 @@ def study(small: bool = False) -> dict[str, Any]:
     return {
         "language": {(model, name): language(model, name, small) for model in SHARE for name in alone},
         "recommendation": recommendation([chip_of(name) for name in TITLES], small),
-        "sweeps": {name: rl.sweep(list(SHARE), chip_of(name), tp=WIDTHS[: MOST.get(name, 16).bit_length()],
-                                  concurrency=loads, **shape, **NUMBERS.get(name, OTHERS)) for name in alone},
-    }  # fmt: skip
+        "sweeps": {
+            name: rl.sweep(
+                list(SHARE),
+                chip_of(name),
+                tp=WIDTHS[: MOST.get(name, 16).bit_length()],
+                concurrency=loads,
+                **shape,
+                **NUMBERS.get(name, OTHERS),
+            )
+            for name in alone
+        },
+    }
 
 
 # Money --------------------------------------------------------------------------------------------------------------
@@ -300,11 +316,25 @@ def write_page(f: dict[str, Any], folder: Path) -> None:
     draw_frontiers(f, folder)
     text = (HERE / "fleet.page.md").read_text(encoding="utf-8")
     tokens = ", ".join(f"{count(tokens_per_s(m))} output tokens a second of {m.title()}" for m in SHARE)
-    write(folder, text.format(
-        in_short=in_short(f), workloads=workloads(f), fleets=summed(f), by_model=by_model(f), tokens=tokens,
-        samples=sum(map(samples_per_s, MIX)) / 1e9, prompt=PROMPT, output=OUTPUT, price=PRICE, h100s=H100S,
-        factor=chip_of("h100-sxm")["server.price_factor"], years=YEARS, kwh=KWH_USD, pue=PUE,
-    ))  # fmt: skip
+    write(
+        folder,
+        text.format(
+            in_short=in_short(f),
+            workloads=workloads(f),
+            fleets=summed(f),
+            by_model=by_model(f),
+            tokens=tokens,
+            samples=sum(map(samples_per_s, MIX)) / 1e9,
+            prompt=PROMPT,
+            output=OUTPUT,
+            price=PRICE,
+            h100s=H100S,
+            factor=chip_of("h100-sxm")["server.price_factor"],
+            years=YEARS,
+            kwh=KWH_USD,
+            pue=PUE,
+        ),
+    )
 
 
 def main(arguments: list[str] | None = None) -> Path:

@@ -136,9 +136,15 @@ def intervals(panel: Any, found: Mapping[str, Sequence[np.ndarray]], rows: Seque
             if len(values):
                 low, middle, high = np.percentile(values, [5, 50, 95])
                 panel.errorbar(
-                    middle, row + 0.18 * (place - (len(found) - 1) / 2), xerr=[[middle - low], [high - middle]],
-                    fmt="vosD"[place], color=f"C{place}", markersize=4, linewidth=1.2, label=named,
-                )  # fmt: skip
+                    middle,
+                    row + 0.18 * (place - (len(found) - 1) / 2),
+                    xerr=[[middle - low], [high - middle]],
+                    fmt="vosD"[place],
+                    color=f"C{place}",
+                    markersize=4,
+                    linewidth=1.2,
+                    label=named,
+                )
                 named = None
     panel.axvline(1, color="0.4", linewidth=0.9)
     panel.set_xscale("log")
@@ -153,8 +159,9 @@ def bars(panel: Any, parts: Mapping[str, Sequence[np.ndarray]], rows: Sequence[s
     for place, (label, several) in enumerate(parts.items()):
         colour = f"C{place}" if label else "0.6"
         widths = [values[0] if np.isfinite(values[0]) else 0.0 for values in several]
-        panel.barh(range(len(rows)), widths, left=np.where(np.isfinite(ends[:, 0]), ends[:, 0], 0.0), color=colour,
-                   label=label)  # fmt: skip
+        panel.barh(
+            range(len(rows)), widths, left=np.where(np.isfinite(ends[:, 0]), ends[:, 0], 0.0), color=colour, label=label
+        )
         ends = ends + np.array(several)
     for row, (expected, sure) in enumerate(ends):
         if not np.isfinite(expected):
@@ -178,9 +185,12 @@ def frontiers(panel: Any, grids: Mapping[str, Any], limit: float, title: str) ->
 
 
 def run(
-    study: Callable[[bool], Any], write_page: Callable[[Any, Path], None], script: str, said: str | None,
+    study: Callable[[bool], Any],
+    write_page: Callable[[Any, Path], None],
+    script: str,
+    said: str | None,
     arguments: Sequence[str] | None,
-) -> Path:  # fmt: skip
+) -> Path:
     """The command of a study: make it and write its page; returns the folder."""
     parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="a small grid, in seconds: to see that it runs")

@@ -47,6 +47,10 @@ SOME = 20_000
 #: Below this many it does even where the compiler is there.
 FEW = 256
 
+#: Calls that come a few at a time, one estimate after the other, that it does while a loop is loaded, and while what
+#: loads it is.
+HANDFUL, LOADER = 512, 4096
+
 
 def inner(function: Function) -> Function:
     """Mark a scalar helper that compiled kernels may call."""
@@ -166,7 +170,9 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
-    helpers = () if text.form in ("points", "step") else (sums.store, sums.set_times, sums.add_cost, _native.wide)
+    helpers = (sums.store, sums.set_times, sums.add_cost, _native.wide)
+    if text.form in ("points", "rows", "step"):
+        helpers = ()
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
@@ -294,6 +300,27 @@ def step(function: Callable[..., Any]) -> Any:
     return _compile(function, "step")
 
 
+def rows(functions: Sequence[Callable[..., Any]], points: int) -> list[Any] | None:
+    """The compiled loops of kernels over a few calls each, their arguments side by side in a flat array.
+
+    None where plain Python is sooner done with `points` calls in all now and as many as came before: those of an
+    estimate, of which there may be one or many, one after the other.
+    """
+    missing = [(f, "rows") for f in functions if (f, "rows") not in _COMPILED]
+    if missing:
+        _SEEN["rows"] = seen = _SEEN.get("rows", 0) + points
+        if seen < SMALL * len(missing):
+            enough = HANDFUL * len(missing) + (0 if "llvmlite" in sys.modules else LOADER)
+            if seen < enough or missing[0] in _SOUGHT:
+                return None
+            if not all(_is_kept(*one) for one in missing):
+                _SOUGHT.update(missing)
+                return None
+        _COMPILED.update(missing)
+        _SEEN["rows"] = 0
+    return [_compile(f, "rows") for f in functions]
+
+
 def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
     """Whether a compiled loop is sooner done: with many points, or with some where it lies compiled on the disk.
 
@@ -316,4 +343,7 @@ def _is_kept(function: Callable[..., Any], form: str) -> bool:
 
 #: What is compiled or was found worth it, and how many points plain Python did of what is not.
 _COMPILED: set[tuple[Callable[..., Any], str]] = set()
-_SEEN: dict[tuple[Callable[..., Any], str], int] = {}
+_SEEN: dict[Any, int] = {}
+
+#: Loops that were looked for on the disk, and not all found.
+_SOUGHT: set[tuple[Callable[..., Any], str]] = set()

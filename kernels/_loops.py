@@ -48,10 +48,12 @@ class Text(NamedTuple):
 def text(
     function: Callable[..., Any], form: str, columns: tuple[str, ...], block_form: Callable[..., Any] | None
 ) -> Text:
-    """The loop of a form around a function: ``points``, ``block``, ``summed`` or ``step``."""
+    """The loop of a form around a function: ``points``, ``rows``, ``block``, ``summed`` or ``step``."""
     name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}_{form}"
     if form == "points":
         return _points(function, name)
+    if form == "rows":
+        return _rows(function, name)
     if form == "step":
         return _step(function, name)
     return _block(function, name, columns, block_form, form == "summed")
@@ -73,6 +75,19 @@ def _points(function: Callable[..., Any], name: str) -> Text:
         f"{_stores('out[{} * size + p]')}"
     )
     return Text(name, source, ("Scratch", "Places", "int", *["Scratch"] * count), False, "points")
+
+
+def _rows(function: Callable[..., Any], name: str) -> Text:
+    """Arguments and costs lie side by side, call after call, in two flat arrays."""
+    count, costs = len(inspect.signature(function).parameters), len(Quantities._fields)
+    arguments = ", ".join(f"table[{count} * p + {i}]" for i in range(count))
+    source = (
+        f"def {name}(table, out, size):\n"
+        f"    for p in range(size):\n"
+        f"        cost = {function.__name__}({arguments})\n"
+        f"{_stores(f'out[{costs} * p + {{}}]')}"
+    )
+    return Text(name, source, ("Scratch", "Scratch", "int"), False, "rows")
 
 
 def _block(

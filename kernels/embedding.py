@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil, expm1
+from math import ceil
 
 from roofline.kernels._jit import kernel
 from roofline.kernels.lookups import INDEX_BYTES, lookup_s, lookups_missed
@@ -18,7 +18,9 @@ def embedding_bag(
     pooling: float,
     skew: float,
     together: float,
+    repeat: float,
     width: float,
+    scale_bytes: float,
     out_width: float,
     reuse: float,
     room_share: float,
@@ -57,7 +59,9 @@ def embedding_bag(
     skew : Zipf exponent of the indices: the r-th most popular row is drawn with probability ~ r**-skew; 0 is uniform.
     together : rows that one draw brings, 1 where each row of a bag is drawn on its own. Above, an index stands for a
         fixed list of that many rows, spread at random over the table: popular are the lists.
+    repeat : share of a batch's draws that repeat those of the batch before, in [0, 1).
     width, out_width : bytes per element of the tables and of the pooled result.
+    scale_bytes : B of the scale and the bias that lie beside each row.
     reuse : 1.0 when the same batch is looked up again and again, so that rows in the cache stay; else 0.0.
     room_share : share of the cache's room for rows that these tables get, where other tables are looked up beside.
     warm_share : share of that room that still has rows of the batches before; 0.0 cold, 1.0 nothing else ran between.
@@ -90,15 +94,13 @@ def embedding_bag(
     """
     draws = batch * pooling
     lookups = tables * draws
-    row_bytes = dim * width
+    row_bytes = dim * width + scale_bytes
     read_bytes = ceil(row_bytes / transaction_bytes) * transaction_bytes
     stream_bytes = lookups * INDEX_BYTES + batch * tables * dim * out_width
     work = lookups * dim
 
-    held = cache_capacity * cache_share * room_share / (tables * read_bytes) / together
-    unique, missed = lookups_missed(draws / together, rows, skew, held, held * warm_share, pinned_share)
-    if together > 1.0:  # lists of rows overlap
-        unique, missed = -rows * expm1(-unique * together / rows), missed * together
+    held = cache_capacity * cache_share * room_share / (tables * read_bytes)
+    unique, missed = lookups_missed(draws, rows, skew, together, repeat, held, held * warm_share, pinned_share)
     unique_bytes = tables * unique * row_bytes
     spilled = max(0.0, stream_bytes - cache_capacity)
     warm = max(reuse, 1.0 if warm_share > 0.0 or pinned_share > 0.0 else 0.0)

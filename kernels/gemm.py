@@ -170,7 +170,13 @@ def best_tiling(
                     if split_total < total:
                         total, fixed, compute = split_total, split_fixed, split_compute
             if total < tiled_s:
-                tiled_s, compute_s, cache_s, prologues_s, operand_bytes = total, compute, cache, fixed, tiles * tile_bytes
+                tiled_s, compute_s, cache_s, prologues_s, operand_bytes = (
+                    total,
+                    compute,
+                    cache,
+                    fixed,
+                    tiles * tile_bytes,
+                )
             if serial < serial_s:
                 serial_s = serial
             cols *= 2.0

@@ -17,7 +17,10 @@ def fetched_from(
     dim: float,
     pooling: float,
     skew: float,
+    together: float,
+    repeat: float,
     width: float,
+    scale_bytes: float,
     out_width: float,
     gathers: float,
     kept_bytes: float,
@@ -33,9 +36,9 @@ def fetched_from(
 ) -> Quantities:
     """Cost of lookups in tables behind a link: see :func:`host_lookup`."""
     draws = batch * pooling
-    row_bytes = dim * width
+    row_bytes = dim * width + scale_bytes
     kept_rows = kept_bytes / (tables * row_bytes)
-    unique, missed = lookups_missed(draws, rows, skew, kept_rows, kept_rows, 0.0)
+    unique, missed = lookups_missed(draws, rows, skew, together, repeat, kept_rows, kept_rows, 0.0)
     fetched = tables * missed
     out_bytes = batch * tables * dim * out_width
     padded = ceil(row_bytes / transaction_bytes) * transaction_bytes
@@ -74,7 +77,10 @@ def host_lookup(
     dim: float,
     pooling: float,
     skew: float,
+    together: float,
+    repeat: float,
     width: float,
+    scale_bytes: float,
     out_width: float,
     gathers: float,
     kept_bytes: float,
@@ -94,7 +100,9 @@ def host_lookup(
     ----------
     batch, tables, rows, dim, pooling : samples, tables, rows of each table, elements of a row, lookups a bag.
     skew : Zipf exponent of the indices.
+    together, repeat : rows that one draw brings, and share of a batch's draws that repeat those of the batch before.
     width, out_width : bytes per element of the tables and of the pooled result.
+    scale_bytes : B of the scale and the bias that lie beside each row.
     gathers : 1.0 where the host's cores gather and sum, and pooled vectors cross the link; 0.0 where rows do.
     kept_bytes : B of the chip's memory in which rows of these tables are kept, the last used ones.
     row_s : s that a row costs the host, all of its cores at work: found, read and written where the link takes it.
@@ -112,8 +120,9 @@ def host_lookup(
     """
     link_bandwidth, link_latency = host_bandwidth, host_latency
     return fetched_from(
-        batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-        link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+        batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
+        row_s, launches, link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+        transaction_bytes,
     )  # fmt: skip
 
 
@@ -125,7 +134,10 @@ def remote_lookup(
     dim: float,
     pooling: float,
     skew: float,
+    together: float,
+    repeat: float,
     width: float,
+    scale_bytes: float,
     out_width: float,
     gathers: float,
     kept_bytes: float,
@@ -153,8 +165,8 @@ def remote_lookup(
     """
     link_bandwidth, link_latency = network_bandwidth, network_latency
     return fetched_from(
-        batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-        link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+        batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
+        row_s, launches, link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
         transaction_bytes,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, expm1, log, sqrt
+from math import exp, expm1, log, log1p, sqrt
 
 from roofline.kernels._jit import inner
 
@@ -89,8 +89,39 @@ def least_popular(held: float, rows: float, skew: float, first: float, last: flo
 
 
 @inner
+def rows_of(lists: float, rows: float, together: float) -> float:
+    """Rows that so many different lists cover, each a list of `together` rows at random; lists of one are rows."""
+    if together <= 1.0:
+        return lists
+    return -rows * expm1(-lists * together / rows)
+
+
+@inner
+def lists_over(held: float, rows: float, together: float) -> float:
+    """Lists that cover `held` rows: :func:`rows_of` solved for them; as many as there are, where none cover so many."""
+    if together <= 1.0:
+        return held
+    if held >= -rows * expm1(-together):
+        return rows
+    return min(rows, -rows / together * log1p(-held / rows))
+
+
+@inner
+def since(fresh: float, batch: float, repeat: float) -> float:
+    """Draws that hold so many `fresh` ones, where from the second batch on a share of the draws only repeats."""
+    return fresh if fresh <= batch else batch + (fresh - batch) / (1.0 - repeat)
+
+
+@inner
 def lookups_missed(
-    draws: float, rows: float, skew: float, held: float, kept: float, pinned_share: float
+    draws: float,
+    rows: float,
+    skew: float,
+    together: float,
+    repeat: float,
+    held: float,
+    kept: float,
+    pinned_share: float,
 ) -> tuple[float, float]:
     """Distinct rows among the draws, and the lookups that miss the cache.
 
@@ -98,6 +129,9 @@ def lookups_missed(
     ----------
     draws, rows : lookups in a table, rows of the table.
     skew : Zipf exponent.
+    together : rows that one draw brings: 1, or a fixed list of so many, of which there are as many as rows, each of
+        rows at random. Popular are the lists, and a row may be in several.
+    repeat : share of the draws of a batch that repeat those of the batch before, in [0, 1).
     held : rows that the cache has room for while the lookups run, the last used ones.
     kept : rows that it still has of the lookups before, when these begin; at most `held`.
     pinned_share : share of the room in which software keeps the most popular rows for good.
@@ -109,29 +143,49 @@ def lookups_missed(
     `kept`. Draw n of these misses with the slope of the curve of distinct rows at min(kept's lookback + n, held's);
     the misses are the integral of that. With nothing kept they follow the curve until the cache is full, with
     everything kept they go on at the slope that they had reached.
+
+    Both what lists bring together and what batches repeat bends the curve, and changes nothing else. D different lists
+    cover rows - rows exp(-together D / rows) of the rows. And looking back on N draws, more than a batch of them, is
+    looking back on a batch and on the fresh ones among the others: (1 - repeat) of them; a draw that repeats is found
+    as soon as the cache looks back on a batch. How batches repeat is taken from FBGEMM's benchmark of table-batched
+    embeddings (pytorch/FBGEMM fbgemm_gpu/tbe/utils/requests.py, "inter-batch indices reuse rate", read November 2026).
     """
     first, last = first_rank(skew), log(rows + 0.5)
-    unique = min(draws, rows, distinct(draws, rows, skew, first, last)[0])
+    batch = draws / together
+    unique = rows_of(min(batch, rows, distinct(batch, rows, skew, first, last)[0]), rows, together)
     if held <= 0.0:
         return unique, draws
-    if held >= rows:
+    lists = lists_over(held, rows, together)
+    if lists >= rows:
         missed = unique
-        if kept >= rows:
+        if kept >= held or lists_over(kept, rows, together) >= rows:
             return unique, 0.0
     else:
         missed = draws
-    full = lookback(held, rows, skew, first, last)
-    seen = seen_count = 0.0
+    full = lookback(lists, rows, skew, first, last)
+    seen = seen_rows = 0.0
     if kept > 0.0:
-        seen = full if kept >= held else min(full, lookback(kept, rows, skew, first, last))
-        seen_count = distinct(seen, rows, skew, first, last)[0]
-    end = min(full, seen + draws)
+        seen = full
+        if kept < held:
+            seen = min(full, lookback(lists_over(kept, rows, together), rows, skew, first, last))
+        seen_rows = rows_of(distinct(seen, rows, skew, first, last)[0], rows, together)
+    begins, fills = since(seen, batch, repeat), since(full, batch, repeat)
+    ends = min(fills, begins + batch)
+    end = ends if ends <= batch else batch + (1.0 - repeat) * (ends - batch)
     count, slope = distinct(end, rows, skew, first, last)
-    missed = min(missed, max(0.0, count - seen_count) + max(0.0, draws - (end - seen)) * slope)
+    if together > 1.0:
+        slope *= together * exp(-count * together / rows)
+    if ends > batch:
+        slope *= 1.0 - repeat
+    new = max(0.0, rows_of(count, rows, together) - seen_rows)
+    missed = min(missed, new + max(0.0, batch - (ends - begins)) * slope)
     if kept <= 0.0:
         missed = max(missed, unique)
     if pinned_share > 0.0:
-        missed += pinned_share * (draws * least_popular(min(held, rows), rows, skew, first, last) - missed)
+        others = least_popular(min(lists, rows), rows, skew, first, last)
+        if together > 1.0:  # whose rows are partly those of pinned lists
+            others *= max(0.0, 1.0 - held / rows)
+        missed += pinned_share * (draws * others - missed)
     return unique, missed
 
 

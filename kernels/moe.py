@@ -154,9 +154,17 @@ def traffic(
     outer_bytes = 2.0 * min(tokens, pairs) * hidden * out_width
     lost = lost_share(work_bytes, resident_fraction * cache_capacity)
     return (
-        up_weights, down_weights, up_rows, down_rows, side_bytes, written_bytes, outer_bytes, work_bytes, quantized,
+        up_weights,
+        down_weights,
+        up_rows,
+        down_rows,
+        side_bytes,
+        written_bytes,
+        outer_bytes,
+        work_bytes,
+        quantized,
         lost,
-    )  # fmt: skip
+    )
 
 
 @kernel("tokens")
@@ -293,12 +301,31 @@ def moe(
 
     flops = 2.0 * pairs * hidden * (up + down)
     (
-        up_weights, down_weights, up_rows, down_rows, side_bytes, written_bytes, outer_bytes, work_bytes, quantized,
+        up_weights,
+        down_weights,
+        up_rows,
+        down_rows,
+        side_bytes,
+        written_bytes,
+        outer_bytes,
+        work_bytes,
+        quantized,
         lost,
     ) = traffic(
-        tokens, pairs, active, hidden, up, down, width, weight_width, out_width, quantize, quantize_pairs,
-        cache_capacity, resident_fraction,
-    )  # fmt: skip
+        tokens,
+        pairs,
+        active,
+        hidden,
+        up,
+        down,
+        width,
+        weight_width,
+        out_width,
+        quantize,
+        quantize_pairs,
+        cache_capacity,
+        resident_fraction,
+    )
     weight_bytes = up_weights + down_weights
     total_bytes = weight_bytes + outer_bytes
     cold = 1.0 - warm_weights * (1.0 - lost)

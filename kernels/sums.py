@@ -14,6 +14,7 @@ from roofline.kernels.quantities import Quantities
 
 Scratch: TypeAlias = np.ndarray  # of float64, flat
 Codes: TypeAlias = np.ndarray  # of uint8
+Places: TypeAlias = np.ndarray  # of int64
 
 INSTANT = 1e-300  # s: above zero, below every time
 BOUNDS = 5  # what can bound an operator: compute, memory, cache, network, overhead
@@ -33,6 +34,7 @@ NETWORK = FLOPS + 12 * ROW
 OVERHEAD = FLOPS + 13 * ROW
 SUMS = _loops.SUMS * ROW
 BY_BOUND = SUMS + 3 * ROW
+ERROR = _loops.TEMP * ROW  # what a block form remembered there is no longer needed
 
 
 def store(scratch: Scratch, p: int, cost: Quantities) -> None:
@@ -126,6 +128,37 @@ def add(scratch: Scratch, times: float, place: int, size: int) -> None:
         add_cost(scratch, p, cost_at(scratch, p))
 
 
+def add_error(
+    scratch: Scratch, figures: Scratch, values: Scratch, places: Places, times: float, times_place: int, size: int
+) -> None:
+    """Add up the least and the expected time of the operator whose cost stands in the scratch, and its error.
+
+    That (s, one standard deviation) is its time and the spread of its class in the regime of its naive roofline time,
+    where what is sent is not counted as read. It takes what the loop of a kernel takes (`_loops.BLOCK`): `figures` are
+    those spreads, shortest regime first, the upper ends of all regimes but the last (s), and the rates of the roofline:
+    vector and matrix engine (FLOP/s), main memory and the link (B/s); `places` says in which row errors are added up.
+    """
+    first, second, third, fourth, fifth = figures[0], figures[1], figures[2], figures[3], figures[4]
+    end, second_end, third_end, fourth_end = figures[5], figures[6], figures[7], figures[8]
+    vector_flops, matrix_flops, memory_bandwidth, link_bandwidth = figures[9], figures[10], figures[11], figures[12]
+    set_times(scratch, times, times_place, size)
+    for p in range(size):
+        sent = scratch[FLOPS + 5 * ROW + p]
+        moved = scratch[FLOPS + 2 * ROW + p] if sent == 0.0 else sent
+        moving_s = moved / (memory_bandwidth if sent == 0.0 else link_bandwidth)
+        naive_s = max(max(scratch[VECTOR_FLOPS + p] / vector_flops, scratch[FLOPS + p] / matrix_flops), moving_s)
+        spread = fifth if naive_s >= fourth_end else fourth
+        spread = spread if naive_s >= third_end else third
+        spread = spread if naive_s >= second_end else second
+        spread = spread if naive_s >= end else first
+        scratch[ERROR + p] = spread * (scratch[N + p] * scratch[TIME + p])
+        scratch[SUMS + p] += scratch[N + p] * scratch[LOWER + p]
+        scratch[SUMS + ROW + p] += scratch[N + p] * scratch[TIME + p]
+    row = places[0] * ROW
+    for p in range(size):
+        scratch[row + p] += scratch[ERROR + p]
+
+
 def finish(
     scratch: Scratch,
     scale: float,
@@ -165,4 +198,4 @@ def finish(
 
 
 #: What compiled loops may call.
-HELPERS = (store, set_times, add_cost, leave, cost_at, add, finish)
+HELPERS = (store, set_times, add_cost, leave, cost_at, add, add_error, finish)

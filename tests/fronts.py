@@ -56,6 +56,11 @@ PROBES = (
     operators.attention(batch=8, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=5000, dtype="bf16"),
     operators.mla_attention(batch=8, heads=32, q_len=64, kv_len=640, kv_lora_rank=512, rope_dim=64, dtype="bf16"),
     operators.moe(tokens=100, hidden=1024, inter=512, topk=2, experts=8, dtype="bf16"),
+    operators.recurrence(batch=2, heads=32, groups=8, key_dim=128, value_dim=64, q_len=900, chunk=256, dtype="bf16"),
+    operators.index_scores(batch=2, index_heads=64, index_dim=128, q_len=4, kv_len=5000, dtype="bf16"),
+    operators.sparse_attention(
+        batch=2, heads=64, key_dim=576, value_dim=512, token_bytes=656, q_len=4, kv_len=5000, chosen=2048, dtype="bf16"
+    ),
     operators.embedding_bag(batch=512, tables=4, rows=10**6, dim=64, pooling=20, dtype="fp32", skew=1.1),
     operators.rms_norm(rows=1000, cols=4096, dtype="bf16"),
     operators.all_reduce(bytes=10**6, devices=8),
@@ -171,10 +176,14 @@ _LANGUAGE = {
     "usable_memory": st.floats(0.01, 1.0),
 }  # fmt: skip
 _RECOMMENDATION = {
-    "batch": _counts, "devices": st.sampled_from([1, 2, 8, 100]), "dtype": st.sampled_from(["bf16", "fp16", "int8"]),
-    "table_dtype": st.sampled_from(["fp32", "fp16", "int8", "int4"]), "skew": st.floats(0.0, 2.0),
-    "compiled": st.booleans(), "usable_memory": st.floats(0.01, 1.0),
-}  # fmt: skip
+    "batch": _counts,
+    "devices": st.sampled_from([1, 2, 8, 100]),
+    "dtype": st.sampled_from(["bf16", "fp16", "int8"]),
+    "table_dtype": st.sampled_from(["fp32", "fp16", "int8", "int4"]),
+    "skew": st.floats(0.0, 2.0),
+    "compiled": st.booleans(),
+    "usable_memory": st.floats(0.01, 1.0),
+}
 
 
 @st.composite
@@ -198,7 +207,8 @@ def check_request(case: tuple[str, str, dict[str, Any]]) -> None:
     if "batch" in options:
         both = rl.estimate(model, chip, check=False, **{**options, "batch": [2 * options["batch"], options["batch"]]})
         for name, value in figures.items():
-            assert math.isclose(float(np.broadcast_to(both.figures()[name], 2)[1]), value, rel_tol=1e-12), name
+            # Cache occupancy is a root found by iteration, which may end a few roundings elsewhere in an array.
+            assert math.isclose(float(np.broadcast_to(both.figures()[name], 2)[1]), value, rel_tol=1e-11), name
 
 
 _SERVING = {
@@ -250,6 +260,8 @@ FRONTS: dict[str, Front] = {
     "options": Front(models.requests(), lambda asked: models.harmless(lambda: models.run_request(*asked))),
     "estimates": Front(requests(), check_request),
     "serving": Front(loads(), check_load, 100),
-    **{name: Front(inputs, _in_folder(check), 50 if name == "measurements" else 150)
-       for name, (inputs, check) in files.FRONTS.items()},
-}  # fmt: skip
+    **{
+        name: Front(inputs, _in_folder(check), 50 if name == "measurements" else 150)
+        for name, (inputs, check) in files.FRONTS.items()
+    },
+}

@@ -65,6 +65,61 @@ def _mla(draw: Any) -> dict[str, Any]:
 
 
 @st.composite
+def _recurrence(draw: Any) -> dict[str, Any]:
+    groups = draw(sizes(1, 16))
+    scanned = draw(st.booleans())
+    return {
+        "batch": draw(sizes(1, 512)),
+        "groups": groups,
+        "heads": groups * draw(sizes(1, 16)),
+        "key_dim": draw(st.sampled_from([16, 64, 128, 256])),
+        "value_dim": 1 if scanned else draw(st.sampled_from([64, 128])),
+        "gate_dim": draw(st.sampled_from([0, 1, 2, 129])),
+        "q_len": draw(st.one_of(st.just(1), sizes(1, 131072))),
+        "chunk": draw(st.sampled_from([64, 128, 256, 2048])),
+        "matrix": not scanned,
+        "delta": draw(st.booleans()),
+        "resumed": draw(st.sampled_from([0.0, 0.5, 1.0])),
+        "state_dtype": draw(st.sampled_from(["fp32", "bf16"])),
+    }
+
+
+@st.composite
+def _past(draw: Any) -> dict[str, Any]:
+    kv_len = draw(sizes(1, 131072))
+    queries = draw(st.one_of(st.just(1), st.just(kv_len), sizes(1, kv_len)))
+    return {"batch": draw(sizes(1, 512)), "kv_len": kv_len, "q_len": queries, "causal": draw(st.booleans())}
+
+
+_SCORES = st.builds(
+    lambda past, own: {**past, **own},
+    _past(),
+    st.fixed_dictionaries(
+        {
+            "index_heads": sizes(1, 128),
+            "index_dim": st.sampled_from([64, 128]),
+            "block": st.sampled_from([1, 64, 128]),
+            "dtype": st.just("bf16"),
+        }
+    ),
+)
+
+
+@st.composite
+def _sparse(draw: Any) -> dict[str, Any]:
+    kv_heads = draw(sizes(1, 8))
+    return {
+        **draw(_past()),
+        "kv_heads": kv_heads,
+        "heads": kv_heads * draw(sizes(1, 128)),
+        "key_dim": draw(st.sampled_from([128, 512, 576])),
+        "value_dim": draw(st.sampled_from([128, 512])),
+        "token_bytes": draw(st.sampled_from([256, 584, 656, 1152])),
+        "chosen": draw(sizes(1, 8192)),
+    }
+
+
+@st.composite
 def _moe(draw: Any) -> dict[str, Any]:
     experts = 2 ** draw(st.integers(1, 8))
     return {
@@ -90,6 +145,8 @@ _BAG = st.fixed_dictionaries(
         "dim": sizes(4, 1024),
         "pooling": sizes(1, 256),
         "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
+        "repeat": st.sampled_from([0.0, 0.5]),
+        "scale_bytes": st.sampled_from([None, 4, 8]),
     }
 )
 _HOSTED = st.fixed_dictionaries(
@@ -100,6 +157,7 @@ _HOSTED = st.fixed_dictionaries(
         "dim": sizes(4, 1024),
         "pooling": sizes(1, 256),
         "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
+        "repeat": st.sampled_from([0.0, 0.5]),
         "gathers": st.booleans(),
         "kept_bytes": st.sampled_from([0, 10**6, 10**10]),
         "remote": st.just(False),
@@ -115,6 +173,17 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
     op.attention: _attention(),
     op.mla_attention: _mla(),
     op.moe: _moe(),
+    op.recurrence: _recurrence(),
+    op.index_scores: _SCORES,
+    op.sparse_attention: _sparse(),
+    op.causal_conv: st.fixed_dictionaries(
+        {
+            "rows": sizes(512, 10**6),
+            "cols": sizes(1, 131072),
+            "sequences": sizes(1, 512),
+            "taps": st.sampled_from([2, 4]),
+        }
+    ),
     op.embedding_bag: _BAG,
     op.residual_add: st.fixed_dictionaries(_SHAPE, optional={"merged": st.booleans()}),
     **dict.fromkeys(
@@ -131,6 +200,7 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
             op.token_embedding,
             op.quantize,
             op.dequantize,
+            op.top_k,
         ),
         _ROWS,
     ),
@@ -147,6 +217,10 @@ SIZES: dict[Callable[..., Op], tuple[str, ...]] = {
     op.attention: ("batch", "kv_len"),
     op.mla_attention: ("batch", "heads", "kv_len"),
     op.moe: ("tokens", "hidden", "inter"),
+    op.recurrence: ("batch", "q_len", "key_dim", "value_dim"),
+    op.index_scores: ("batch", "kv_len"),
+    op.sparse_attention: ("batch", "kv_len", "chosen"),
+    op.causal_conv: ("rows", "cols", "sequences"),
     op.embedding_bag: ("batch", "tables", "rows", "dim", "pooling"),
     op.rms_norm: ("rows", "cols"),
     op.residual_add: ("rows", "cols"),

@@ -133,6 +133,17 @@ PARAMETERS = {
     """,
     "attention": f"{_ATTENTION} scatter_s 0 scatter_element_s 0 token_write_s 0 narrow_tile 128",
     "mla_attention": f"{_ATTENTION} widen_s 0 widen_element_s 0",
+    "recurrence": """
+        launch_s 0 chunked_s 0 token_s 0 chunk_s 0 compute_fraction 1 vector_fraction 1 memory_fraction 1
+        cache_fraction 1 resident_fraction 1
+    """,
+    "index_scores": """
+        launch_s 0 compute_fraction 1 vector_fraction 1 memory_fraction 1 cache_fraction 1 resident_fraction 1
+    """,
+    "sparse_attention": """
+        launch_s 0 prefill_compute_fraction 1 decode_compute_fraction 1 vector_fraction 1 memory_fraction 1
+        cache_fraction 1 resident_fraction 1 decode_rows 64
+    """,
     **dict.fromkeys(STREAMS, _STREAM),
     "embedding_bag": """
         launch_s 0 memory_fraction 1 cache_fraction 1 compute_fraction 1 cache_share 1 pinned_share 0

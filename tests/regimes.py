@@ -93,6 +93,7 @@ def _bag(**fixed: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 
 _SHORT, _LONG = sizes(1, 64), sizes(512, 65536)
+_CHUNKED: dict[str, Any] = {"chunk": 128, "matrix": True, "delta": False}
 _MANY = sizes(8192, 65536)
 _FEW = sizes(1, 8)
 _SWITCH: dict[str, Any] = {"suits": lambda chip: bool(chip.flags.get("links.scale_up.switch_reduction"))}
@@ -110,7 +111,8 @@ REGIMES: dict[str, Regime] = {
     "gemm: quantised first": Regime(op.gemm, _with(op.gemm, quantize=True)),
     "gemm: narrow weights": Regime(op.gemm, _with(op.gemm, weight_dtype=st.sampled_from(["fp8", "int8", "int4"]))),
     "gemm: throttled": Regime(
-        op.gemm, _with(op.gemm, m=_MANY, n=_MANY),
+        op.gemm,
+        _with(op.gemm, m=_MANY, n=_MANY),
         {"efficiency.gemm.throttle_share": 0.3, "efficiency.gemm.throttle_s": 1e-3},
     ),
     "gemm: whole waves": Regime(op.gemm, ARGUMENTS[op.gemm], {"efficiency.gemm.tail_share": 1.0}),
@@ -129,7 +131,8 @@ REGIMES: dict[str, Regime] = {
     "mla: prefill": Regime(op.mla_attention, _latent(None)),
     "mla: decode": Regime(op.mla_attention, _latent(st.just(1))),
     "mla: widened cache": Regime(
-        op.mla_attention, _latent(sizes(1, 64), kv_dtype="fp8"),
+        op.mla_attention,
+        _latent(sizes(1, 64), kv_dtype="fp8"),
         {"efficiency.mla_attention.widen_s": 5e-6, "efficiency.mla_attention.widen_element_s": 3e-12},
     ),
     "moe: one rank": Regime(op.moe, _moe()),
@@ -143,12 +146,29 @@ REGIMES: dict[str, Regime] = {
     "moe: untuned": Regime(op.moe, _moe(tuned=False)),
     "moe: not gated": Regime(op.moe, _moe(gated=False)),
     "moe: chosen by plain kernels": Regime(op.moe, _moe(), {"efficiency.moe.fused_experts": 1}),
+    "recurrence: decode": Regime(op.recurrence, _with(op.recurrence, q_len=1)),
+    "recurrence: short": Regime(op.recurrence, _with(op.recurrence, q_len=sizes(2, 128))),
+    "recurrence: state space": Regime(op.recurrence, _with(op.recurrence, q_len=_LONG, value_dim=64, **_CHUNKED)),
+    "recurrence: delta rule": Regime(
+        op.recurrence, _with(op.recurrence, q_len=_LONG, value_dim=128, **{**_CHUNKED, "delta": True})
+    ),
+    "recurrence: selective scan": Regime(
+        op.recurrence, _with(op.recurrence, q_len=_LONG, value_dim=1, **{**_CHUNKED, "matrix": False})
+    ),
+    "scores: prefill": Regime(op.index_scores, _with(op.index_scores, q_len=_SHORT, kv_len=_LONG)),
+    "scores: decode": Regime(op.index_scores, _with(op.index_scores, q_len=1)),
+    "sparse: prefill": Regime(op.sparse_attention, _with(op.sparse_attention, q_len=_SHORT, kv_len=_LONG)),
+    "sparse: decode": Regime(op.sparse_attention, _with(op.sparse_attention, q_len=1)),
+    "sparse: everything chosen": Regime(op.sparse_attention, _with(op.sparse_attention, chosen=200_000)),
+    "causal_conv: prefill": Regime(op.causal_conv, _with(op.causal_conv, sequences=1)),
+    "causal_conv: decode": Regime(op.causal_conv, _with(op.causal_conv, rows=512, sequences=512)),
     "bag: uniform": Regime(op.embedding_bag, _bag()),
     "bag: skewed": Regime(op.embedding_bag, _bag(skew=st.floats(0.3, 1.4))),
     "bag: tables in the cache": Regime(op.embedding_bag, _bag(rows=sizes(1, 1000), tables=_FEW)),
     "bag: spilled": Regime(op.embedding_bag, _bag(rows=sizes(10**7, 10**9), batch=_MANY)),
     "bag: lists of rows": Regime(
-        op.embedding_bag, _bag(pooling=sizes(20, 200), together=st.sampled_from([2, 20]), rows=sizes(10**4, 10**9)),
+        op.embedding_bag,
+        _bag(pooling=sizes(20, 200), together=st.sampled_from([2, 20]), rows=sizes(10**4, 10**9)),
     ),
     "bag: the same again": Regime(op.embedding_bag, _bag(reuse=True)),
     "bag: short rows": Regime(op.embedding_bag, _bag(dim=st.sampled_from([4, 8, 16]))),
@@ -156,8 +176,20 @@ REGIMES: dict[str, Regime] = {
     **{
         f"{function.__name__}: {where}": Regime(function, _with(function, rows=rows))
         for function in (
-            op.elementwise, op.rms_norm, op.layer_norm, op.softmax, op.silu_mul, op.activation, op.rope, op.copy,
-            op.sampling, op.token_embedding, op.quantize, op.dequantize, op.residual_add,
+            op.elementwise,
+            op.rms_norm,
+            op.layer_norm,
+            op.softmax,
+            op.silu_mul,
+            op.activation,
+            op.rope,
+            op.copy,
+            op.sampling,
+            op.token_embedding,
+            op.quantize,
+            op.dequantize,
+            op.residual_add,
+            op.top_k,
         )
         for where, rows in (("few", _SHORT), ("spilled", sizes(10**5, 10**6)))
     },
@@ -166,13 +198,16 @@ REGIMES: dict[str, Regime] = {
         f"{function.__name__}: {where}": Regime(function, _with(function, devices=devices), **suits)
         for function in (op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all)
         for where, devices, suits in (
-            ("a pair", st.just(2), _LINKED), ("in the domain", sizes(3, 8), _DOMAIN),
+            ("a pair", st.just(2), _LINKED),
+            ("in the domain", sizes(3, 8), _DOMAIN),
             ("across domains", sizes(64, 1024), _LINKED),
         )
     },
     "all_reduce: one shot": Regime(
-        op.all_reduce, _with(op.all_reduce, bytes=sizes(1, 10**6), devices=sizes(2, 8)),
-        {"efficiency.all_reduce.shot_share": 0.5}, **_DOMAIN,
+        op.all_reduce,
+        _with(op.all_reduce, bytes=sizes(1, 10**6), devices=sizes(2, 8)),
+        {"efficiency.all_reduce.shot_share": 0.5},
+        **_DOMAIN,
     ),
     "all_reduce: in the switch": Regime(
         op.all_reduce, _with(op.all_reduce, bytes=sizes(10**7, 10**10), devices=sizes(2, 8)), **_SWITCH
@@ -192,7 +227,7 @@ REGIMES: dict[str, Regime] = {
     "remote_lookup": Regime(op.host_lookup, _with(op.host_lookup, remote=True), **_LINKED),
     "serving": Regime(op.serving, ARGUMENTS[op.serving]),
     "step_overhead": Regime(op.step_overhead, ARGUMENTS[op.step_overhead]),
-}  # fmt: skip
+}
 
 _FAMILIES: dict[str, list[str]] = {}
 for _name in CHIPS:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from roofline.models.attention import Attention, Span
+from roofline.models.attention import Attention
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.llm import LanguageModel, Layers
+from roofline.models.mixers import Span
 
 ATTENTION = Attention(heads=4, kv_heads=2, head_dim=16, rope_dim=16)
 

@@ -121,8 +121,9 @@ def test_errors_of_one_class_correlate_as_they_share(shared: float) -> None:
         assert sum(weight**2 for weight in own.values()) == pytest.approx(1.0)
     names = {n for est, own in zip((one, two, stranger), weights, strict=True) for n in chance.error_names(est, own)}
     uniform = chance.draw(names, 4096, seed=3)
-    scores = [chance.error_scores(est, own, uniform, shared)
-              for est, own in zip((one, two, stranger), weights, strict=True)]  # fmt: skip
+    scores = [
+        chance.error_scores(est, own, uniform, shared) for est, own in zip((one, two, stranger), weights, strict=True)
+    ]
     expected = shared * sum(weights[0][kind] * weights[1].get(kind, 0.0) for kind in weights[0])
     assert np.corrcoef(scores[0], scores[1])[0, 1] == pytest.approx(expected, abs=0.03)
     assert np.corrcoef(scores[0], scores[2])[0, 1] == pytest.approx(0.0, abs=0.03)
@@ -188,8 +189,18 @@ def test_what_cannot_be_compared_is_refused(given_: tuple[Any, Any], options: di
 
 
 def test_the_command_compares(run: Any) -> None:
-    code, out, _ = run("compare", "mtia-v1", "a100", "-m", "rm1:dtype=int8,batch=256", "--draws", "16", "--json",
-                       "--target", "latency_s=0.001")  # fmt: skip
+    code, out, _ = run(
+        "compare",
+        "mtia-v1",
+        "a100",
+        "-m",
+        "rm1:dtype=int8,batch=256",
+        "--draws",
+        "16",
+        "--json",
+        "--target",
+        "latency_s=0.001",
+    )
     found = json.loads(out)
     assert code == 0
     assert [row["chip"] for row in found["table"]] == ["mtia-v1", "a100-sxm-80gb"]
@@ -312,13 +323,20 @@ def test_scenarios_survive_writing_and_reading(tmp_path: Path) -> None:
 SCENARIOS: list[tuple[str, str]] = [
     ("[scenario.a]\nweight = 0.5", "expected weights that sum to 1, found 0.5 of a"),
     ("[scenario.a]\nweight = 2", "scenario.a.weight"),
-    ("[scenario.a]\nweight = 1\n[scenario.a.figures]\nclok = {value = '1 GHz', source = 's', kind = 'derived'}",
-     "scenario.a.figures.clok: no figure of the chip is called 'clok'; did you mean 'clock'"),
-    ("[scenario.a]\nweight = 1\n[scenario.a.figures]\nclock = {value = '1 GB', source = 's', kind = 'derived'}",
-     "scenario.a.figures.clock.*expected a frequency"),
-    ("[scenario.a]\nweight = 1\n[scenario.a.figures.memory.dram]\nbandwidth = {value = '1 B', source = 's', kind = ''}",
-     "scenario.a.figures.memory.dram.bandwidth"),
-]  # fmt: skip
+    (
+        "[scenario.a]\nweight = 1\n[scenario.a.figures]\nclok = {value = '1 GHz', source = 's', kind = 'derived'}",
+        "scenario.a.figures.clok: no figure of the chip is called 'clok'; did you mean 'clock'",
+    ),
+    (
+        "[scenario.a]\nweight = 1\n[scenario.a.figures]\nclock = {value = '1 GB', source = 's', kind = 'derived'}",
+        "scenario.a.figures.clock.*expected a frequency",
+    ),
+    (
+        "[scenario.a]\nweight = 1\n[scenario.a.figures.memory.dram]\n"
+        "bandwidth = {value = '1 B', source = 's', kind = ''}",
+        "scenario.a.figures.memory.dram.bandwidth",
+    ),
+]
 
 
 @pytest.mark.parametrize(("text", "message"), SCENARIOS, ids=[m for _, m in SCENARIOS])

@@ -92,8 +92,9 @@ def test_only_what_fits_is_an_answer() -> None:
     more = rl.solve("llama-3.1-70b", "h100-sxm", "tpot_s", 0.1, vary="memory.main.capacity", stack="plain")
     assert more.value is not None
     held = rl.estimate("llama-3.1-70b", "h100-sxm", check=False, stack="plain").memory
-    assert more.value * 0.9 == pytest.approx(held.total_bytes, rel=1e-6)
-    assert more.value * 0.9 >= held.total_bytes
+    usable = 0.9 * (more.value - 468 * 2**20)  # the driver keeps as much of more
+    assert usable == pytest.approx(held.total_bytes, rel=1e-6)
+    assert usable >= held.total_bytes
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

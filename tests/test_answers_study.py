@@ -89,8 +89,11 @@ def beaten(row: np.ndarray, others: np.ndarray) -> bool:
     return bool((np.all(others <= row, axis=1) & np.any(others < row, axis=1)).any())
 
 
-@given(st.integers(2, 5).flatmap(lambda k: st.lists(st.lists(st.integers(0, 6).map(float), min_size=k, max_size=k),
-                                                    min_size=1, max_size=60)))  # fmt: skip
+@given(
+    st.integers(2, 5).flatmap(
+        lambda k: st.lists(st.lists(st.integers(0, 6).map(float), min_size=k, max_size=k), min_size=1, max_size=60)
+    )
+)
 @settings(max_examples=25)
 def test_the_frontier_of_a_grid_is_that_of_brute_force(rows: list[list[float]]) -> None:
     points = np.array(rows)
@@ -171,12 +174,17 @@ SEARCH: dict[str, Any] = {"population": 24, "generations": 12, "dtype": "int8"}
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_search_never_breaks_its_limits(seed: int) -> None:
     found = rl.search(
-        "rm1", "mtia-v1", vary={"memory.main.bandwidth": ("x0.5", "x8"), "clock": ("x0.5", "x2"), "batch": (1, 4096)},
+        "rm1",
+        "mtia-v1",
+        vary={"memory.main.bandwidth": ("x0.5", "x8"), "clock": ("x0.5", "x2"), "batch": (1, 4096)},
         subject_to={
-            "latency_s": (None, 1e-3), "bytes_per_flop": (1e-4, 0.01),
+            "latency_s": (None, 1e-3),
+            "bytes_per_flop": (1e-4, 0.01),
             "area": (lambda est: est.chip["memory.dram.bandwidth"] / 1e9 + est.chip["clock"] / 1e7, None, 400),
-        }, seed=seed, **SEARCH,
-    )  # fmt: skip
+        },
+        seed=seed,
+        **SEARCH,
+    )
     assert found.found
     chip = rl.load_chip("mtia-v1").what_if({n: v for n, v in found.values.items() if n != "batch"})
     est = rl.estimate("rm1", chip, batch=int(found.values["batch"]), dtype="int8")
@@ -240,8 +248,9 @@ def test_the_command_explains_searches_and_ranks_doubts(run: Any) -> None:
     assert "Changes that help samples_per_s" in out
     code, out, _ = run("explain", "rm1", "--chip", "mtia-v1", "--dtype", "int8", "--json")
     assert json.loads(out)["figure"] == "samples_per_s"
-    code, out, _ = run("search", "rm1", "--chip", "mtia-v1", "--dtype", "int8", "--vary", "batch=1:64", "--limit",
-                       "latency_s=:1e-7")  # fmt: skip
+    code, out, _ = run(
+        "search", "rm1", "--chip", "mtia-v1", "--dtype", "int8", "--vary", "batch=1:64", "--limit", "latency_s=:1e-7"
+    )
     assert code == 1
     assert "Nothing within the limits" in out
     code, _, err = run("search", "rm1", "--chip", "mtia-v1", "--vary", "batch=1")

@@ -150,7 +150,7 @@ def test_one_model_as_csv(run: Run) -> None:
 
 def test_where_some_points_hold_no_request_the_error_says_so() -> None:
     with pytest.raises(rl.DoesNotFit, match="at some points not even one request"):
-        rl.serve("llama-3.1-8b", "h100-sxm", prompt=[100, 120_000], usable_memory=0.25)
+        rl.serve("llama-3.1-8b", "h100-sxm", prompt=[100, 120_000], usable_memory=0.25, stack="plain")
 
 
 def test_set_is_a_what_if(run: Run) -> None:
@@ -262,7 +262,7 @@ ERRORS: list[tuple[list[str], int, str]] = [
             "30000",
         ],
         1,
-        "needs 31.97 GB (weights 16.06 GB + KV cache 15.07 GB + activations 839.4 MB) and has 18 GB",
+        "+ context 1.611 GB) and has 19.42 GB usable (90% of 19.51 GB that is free beside the model)",
     ),
     (["plot", "h100", "--out", "picture.gif"], 2, "ending in .png, .svg or .pdf"),
     (["plot", "h100", "--dtype", "fp4"], 2, "has no fp4 rate"),
@@ -326,15 +326,17 @@ def test_what_is_no_axis_is_told(run: Run, arguments: list[str], message: str) -
 
 
 def test_memory_that_may_be_used_and_a_cached_prefix(run: Run) -> None:
-    whole = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--json")[1])
-    half = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--usable-memory", "0.45", "--json")[1])
+    whole = json.loads(run("estimate", "llama-3.1-8b", "-c", "h100", "--stack", "plain", "--json")[1])
+    half = json.loads(
+        run("estimate", "llama-3.1-8b", "-c", "h100", "--stack", "plain", "--usable-memory", "0.45", "--json")[1]
+    )
     assert half["memory"]["usable_bytes"] == pytest.approx(whole["memory"]["usable_bytes"] / 2)
     assert half["request"]["usable_memory"] == 0.45
     server = ["serve", "llama-3.1-8b", "-c", "h100", "--concurrency", "16", "--json"]
     cold, warm = json.loads(run(*server)[1]), json.loads(run(*server, "--prefix", "896")[1])
     assert warm["request"]["prefix"] == 896
     assert warm["ttft_s"] < 0.5 * cold["ttft_s"]
-    code, _, err = run("serve", "llama-3.1-8b", "-c", "h100", "--usable-memory", "0.1")
+    code, _, err = run("serve", "llama-3.1-8b", "-c", "h100", "--stack", "plain", "--usable-memory", "0.1")
     assert code == 1
     assert "(10% of" in err
     code, _, err = run("estimate", "llama-3.1-8b", "-c", "h100", "--usable-memory", "1.5")

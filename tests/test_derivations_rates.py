@@ -36,15 +36,27 @@ SHARES = [
     ("elementwise", STREAM, "cache_fraction", "cache_s"),
     ("moe", EXPERTS, "compute_fraction", "compute_s"),
     ("moe", EXPERTS, "memory_fraction", "memory_s"),
-    *[(kernel, {**shape, **engine}, f"{phase}_{name}_fraction", "compute_s")
-      for kernel, phase, shape in (("attention", "decode", DECODE), ("attention", "prefill", PREFILL),
-                                   ("mla_attention", "decode", LATENT), ("mla_attention", "prefill", LATENT_PREFILL))
-      for name, engine in (("compute", MATRIX), ("vector", VECTOR))],
-    *[(kernel, shape, f"{name}_fraction", f"{name}_s")
-      for kernel, shape in (("attention", DECODE), ("attention", PREFILL), ("mla_attention", LATENT),
-                            ("mla_attention", LATENT_PREFILL))
-      for name in ("memory", "cache")],
-]  # fmt: skip
+    *[
+        (kernel, {**shape, **engine}, f"{phase}_{name}_fraction", "compute_s")
+        for kernel, phase, shape in (
+            ("attention", "decode", DECODE),
+            ("attention", "prefill", PREFILL),
+            ("mla_attention", "decode", LATENT),
+            ("mla_attention", "prefill", LATENT_PREFILL),
+        )
+        for name, engine in (("compute", MATRIX), ("vector", VECTOR))
+    ],
+    *[
+        (kernel, shape, f"{name}_fraction", f"{name}_s")
+        for kernel, shape in (
+            ("attention", DECODE),
+            ("attention", PREFILL),
+            ("mla_attention", LATENT),
+            ("mla_attention", LATENT_PREFILL),
+        )
+        for name in ("memory", "cache")
+    ],
+]
 
 
 @pytest.mark.parametrize(

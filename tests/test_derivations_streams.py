@@ -89,15 +89,18 @@ def test_the_upper_bound_overlaps_nothing() -> None:
     assert min(found["compute_s"], found["memory_s"]) > 0
 
 
-@pytest.mark.parametrize(("changed", "expected"), [
-    ({}, 6e6 / 1e13),
-    ({"vector_flops": 1e12}, 3e6 / 1e12),
-    ({"cache_capacity": 1e6}, 5e6 / 1e12),
-    ({"cache_capacity": 1e6, "cold_reads": 1}, (2e6 + 3e6) / 1e12),
-    ({"cache_capacity": 1e6, "reuse": 1, "cold_reads": 1}, 5e6 / 1e12),
-    ({"cache_capacity": 5e6, "reuse": 1, "cold_reads": 2}, 1e6 / 1e12),
-    ({"cache_capacity": 5e6, "cold_reads": 2}, 4e6 / 1e12),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, 6e6 / 1e13),
+        ({"vector_flops": 1e12}, 3e6 / 1e12),
+        ({"cache_capacity": 1e6}, 5e6 / 1e12),
+        ({"cache_capacity": 1e6, "cold_reads": 1}, (2e6 + 3e6) / 1e12),
+        ({"cache_capacity": 1e6, "reuse": 1, "cold_reads": 1}, 5e6 / 1e12),
+        ({"cache_capacity": 5e6, "reuse": 1, "cold_reads": 2}, 1e6 / 1e12),
+        ({"cache_capacity": 5e6, "cold_reads": 2}, 4e6 / 1e12),
+    ],
+)
 def test_the_ideal_time_keeps_in_the_cache_what_fits(changed: dict[str, float], expected: float) -> None:
     assert stream(**changed)["lower_s"] == pytest.approx(expected)
 

@@ -413,7 +413,7 @@ def test_a_child_may_leave_out_a_table_or_a_figure(child: Path) -> None:
         (f'extends = "tiny"\n{L3}', ["memory.l3", "main memory last", "without"]),
         ('extends = "tiny"\n[power.tdp]\nvalue = "150 W"', ["power.tdp.source", "power.tdp.kind"]),
     ],
-)  # fmt: skip
+)
 def test_mistakes_in_a_child(child: Path, text: str, words: list[str]) -> None:
     child.write_text(f'schema = 1\nname = "child"\n{text}\n')
     message = refusal(child)

@@ -42,10 +42,15 @@ def test_what_is_not_quantised_is_read_as_wide_as_it_is_held() -> None:
 
 
 def test_a_quantised_checkpoint_stays_narrow_in_wide_arithmetic() -> None:
-    model = MODELS["llama-3.1-405b-fp8"]
-    assert model.stored_dtype("linear", "fp64") == "fp8"
-    assert model.stored_dtype("wide", "fp64") == "fp64"
-    assert MODELS["gpt-oss-120b"].stored_dtype("expert", "fp32") == "fp4"
+    step = {one.name: one.args for one in MODELS["llama-3.1-405b-fp8"].step(1, 1, 128, dtype="fp64")}
+    held = {name: step[name]["weight_width"] for name in ("qkv_proj", "lm_head")}
+    assert held == {"qkv_proj": 8.0, "lm_head": 8.0}  # attention is not quantised there
+    layers = [w for w in MODELS["llama-3.1-405b-fp8"].weights if w.name == "down_proj"]
+    assert MODELS["llama-3.1-405b-fp8"].bytes_per_weight(layers[0], "fp64") == pytest.approx(
+        (124 * (1 + 4 / 16384) + 2 * 8) / 126  # the first and the last layer are not either
+    )
+    gpt = MODELS["gpt-oss-120b"].step(1, 1, 128, dtype="fp32")
+    assert [one.args["weight_width"] for one in gpt if one.name == "moe"] == [17 / 32]
 
 
 @pytest.mark.parametrize(

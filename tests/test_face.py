@@ -103,7 +103,8 @@ OPERATORS: dict[str, dict[str, tuple[Any, set[str]]]] = {
     },
     "embedding_bag": {
         "batch": (1, SIZE), "tables": (2, SIZE), "rows": (10, SIZE), "dim": (8, SIZE), "pooling": (2, SIZE),
-        "dtype": ("fp32", ok()), "skew": (0, ok()), "together": (1, ok()), "out_dtype": (None, MAYBE),
+        "dtype": ("fp32", ok()), "skew": (0, ok()), "together": (1, ok()), "repeat": (0, ok()),
+        "scale_bytes": (None, MAYBE_NUMBER), "out_dtype": (None, MAYBE),
         "reuse": (False, FLAG), "warm": (False, FLAG), "count": (1, NUMBER),
     },
     "elementwise": {

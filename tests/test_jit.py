@@ -100,6 +100,20 @@ EXTREMES = [
     rl.attention(batch=MOST, heads=MOST, kv_heads=1, head_dim=MOST, q_len=MOST, kv_len=MOST),
     rl.attention(batch=MOST, heads=MOST, head_dim=128, q_len=1, kv_len=MOST),
     rl.mla_attention(batch=MOST, heads=MOST, q_len=MOST, kv_len=MOST, kv_lora_rank=MOST, rope_dim=MOST),
+    rl.recurrence(batch=MOST, heads=MOST, key_dim=MOST, value_dim=MOST, q_len=MOST, chunk=MOST, delta=True),
+    rl.index_scores(
+        batch=MOST, index_heads=MOST, index_dim=MOST, key_bytes=sizes.MOST_AMOUNT, q_len=MOST, kv_len=MOST, dtype="bf16"
+    ),
+    rl.sparse_attention(
+        batch=MOST,
+        heads=MOST,
+        key_dim=MOST,
+        value_dim=MOST,
+        token_bytes=sizes.MOST_AMOUNT,
+        q_len=MOST,
+        kv_len=MOST,
+        chosen=MOST,
+    ),
     rl.moe(tokens=MOST, hidden=MOST, inter=MOST, topk=MOST, experts=MOST, skew=sizes.MOST_IMBALANCE),
     rl.moe(tokens=MOST, hidden=MOST, inter=MOST, topk=1, experts=MOST, ep=MOST, tp=MOST, tuned=False),
     rl.embedding_bag(batch=MOST, tables=MOST, rows=MOST, dim=MOST, pooling=sizes.MOST_AMOUNT, skew=sizes.MOST_SKEW),

@@ -173,9 +173,20 @@ SCHEDULE = {
 def test_decode_takes_whole_waves_of_blocks(batch: int, waves: int) -> None:
     """A block of 64 rows over 3 tiles of 128 keys, at 1 ns a pair on the whole chip of four cores."""
     time_s, upper_s, compute_s, cache_s, overhead_s, cache_bytes = attention.decode(
-        batch=float(batch), group=1.0, q_len=1.0, kv_len=300.0, span=300.0, keys=300.0, value_dim=128.0, pair_s=1e-9,
-        decode_rows=64.0, fetch_rows=64.0, core_rate=1e30, decode_fill_s=0.0, **SCHEDULE,
-    )  # fmt: skip
+        batch=float(batch),
+        group=1.0,
+        q_len=1.0,
+        kv_len=300.0,
+        span=300.0,
+        keys=300.0,
+        value_dim=128.0,
+        pair_s=1e-9,
+        decode_rows=64.0,
+        fetch_rows=64.0,
+        core_rate=1e30,
+        decode_fill_s=0.0,
+        **SCHEDULE,
+    )
     tile_s = 64 * 128 * 4 * 1e-9
     assert time_s == upper_s == pytest.approx(1 + waves * 3 * tile_s)
     assert (compute_s, overhead_s) == pytest.approx((waves * 2 * tile_s, 1 + waves * tile_s))
@@ -199,9 +210,20 @@ def test_prefill_packs_heads_that_share_their_keys_where_that_saves_tiles() -> N
 def test_what_a_layer_of_experts_moves() -> None:
     """10 tokens of 4 numbers, 20 pairs, 3 experts in use of width 6, gated, in 8 bits from 16."""
     moved = moe.traffic(
-        tokens=10.0, pairs=20.0, active=3.0, hidden=4.0, up=12.0, down=6.0, width=1.0, weight_width=1.0,
-        out_width=2.0, quantize=1.0, quantize_pairs=0.0, cache_capacity=1e9, resident_fraction=1.0,
-    )  # fmt: skip
+        tokens=10.0,
+        pairs=20.0,
+        active=3.0,
+        hidden=4.0,
+        up=12.0,
+        down=6.0,
+        width=1.0,
+        weight_width=1.0,
+        out_width=2.0,
+        quantize=1.0,
+        quantize_pairs=0.0,
+        cache_capacity=1e9,
+        resident_fraction=1.0,
+    )
     quantized = 10 * 4 + 20 * 6
     side = 20 * 4 * 3 + 20 * (12 * 2 + 6) + 20 * 4 * 2 + 3 * quantized
     up_rows, down_rows, written = 20 * (4 + 24), 20 * (6 + 8), 10 * 4 * 2

@@ -192,12 +192,12 @@ def test_quantised_arithmetic_quantises_activations_but_not_router_and_head() ->
 def test_a_checkpoint_keeps_its_narrow_weights() -> None:
     gpt = MODELS["gpt-oss-120b"]
     step = gpt.step(1, 1, 100)
-    assert (named(step, "moe").args["weight_width"], named(step, "qkv_proj").args["weight_width"]) == (0.5, 2.0)
+    assert (named(step, "moe").args["weight_width"], named(step, "qkv_proj").args["weight_width"]) == (17 / 32, 2.0)
     assert named(gpt.step(1, 1, 100, weight_dtype="bf16"), "moe").args["weight_width"] == 2.0
     deepseek = MODELS["deepseek-v3"]
     assert named(deepseek.step(1, 1, 100), "qkv_a_proj").dtype == "fp8"
-    assert named(deepseek.step(1, 1, 100, "bf16"), "moe").args["weight_width"] == 1.0
-    assert deepseek.stored_dtype("linear", "fp4") == "fp4"
+    assert named(deepseek.step(1, 1, 100, "bf16"), "moe").args["weight_width"] == 1 + 4 / 128**2
+    assert named(deepseek.step(1, 1, 100, "fp4"), "moe").args["weight_width"] == 0.5
 
 
 def test_latent_attention_absorbs_in_decode_and_expands_in_prefill() -> None:
@@ -207,7 +207,7 @@ def test_latent_attention_absorbs_in_decode_and_expands_in_prefill() -> None:
     assert "kv_b_proj" not in {op.name for op in decode}
     expanded = named(prefill, "attention_expanded")
     assert (expanded.args["head_dim"], expanded.args["value_dim"]) == (192, 128)
-    attention = model.layers[0].attention
+    attention = model.layers[0].mixer
     assert isinstance(attention, LatentAttention)
     assert [bool(attention.absorbs(q, 100_000)) for q in (1, 170, 171)] == [True, True, False]
     assert not attention.absorbs(64, 64)

@@ -46,9 +46,14 @@ def links(chip: Chip) -> dict[str, Any]:
 
 def test_every_way_out_of_a_chip() -> None:
     assert links(plain()) == {
-        "link_bandwidth": 100e9, "link_latency": 0, "link_domain": 8, "network_bandwidth": 10e9, "network_latency": 0,
-        "host_bandwidth": 50e9, "host_latency": 0,
-    }  # fmt: skip
+        "link_bandwidth": 100e9,
+        "link_latency": 0,
+        "link_domain": 8,
+        "network_bandwidth": 10e9,
+        "network_latency": 0,
+        "host_bandwidth": 50e9,
+        "host_latency": 0,
+    }
 
 
 def test_what_is_missing_goes_the_next_way_out(tmp_path: Path) -> None:
@@ -76,9 +81,8 @@ def test_what_is_missing_goes_the_next_way_out(tmp_path: Path) -> None:
 
 def test_latencies_that_a_link_does_not_say_are_those_of_its_kind(tmp_path: Path) -> None:
     family = {"link": "3 us", "network": "5 us", "host": "7 us"}
-    text = {f'{name} = {{ source = "round", kind = "derived", value = "0 s"}}':
-            f'{name} = {{ source = "round", kind = "derived", value = "{value}"}}'
-            for name, value in family.items()}  # fmt: skip
+    line = '{name} = {{ source = "round", kind = "derived", value = "{value}"}}'
+    text = {line.format(name=name, value="0 s"): line.format(name=name, value=value) for name, value in family.items()}
     silent = {'latency = { source = "round", kind = "derived", value = "0 s"}': ""}
     chip = without(tmp_path, **text, **silent)
     assert [chip.machine[f"{name}_latency"] for name in family] == pytest.approx([3e-6, 5e-6, 7e-6])
@@ -133,8 +137,11 @@ def test_a_doubt_is_looked_up_from_the_special_to_the_general() -> None:
     assert chip.spreads(("gemm",), "fp8") == (0.3, 0.4, 0.4, 0.4, 0.4)
     assert chip.spreads(("bmm", "gemm"), "fp8") == (0.3, 0.4, 0.4, 0.4, 0.4)
     # The family's doubt is its own, however much of the hardware is the chip's.
-    family = replace(plain(), numbers=base | {"clock": plain().numbers["clock"]}, defaults={spread: replace(
-        one, value=0.3, inherited="gpu")})  # fmt: skip
+    family = replace(
+        plain(),
+        numbers=base | {"clock": plain().numbers["clock"]},
+        defaults={spread: replace(one, value=0.3, inherited="gpu")},
+    )
     assert family.spreads(("gemm",), "bf16") == (0.3,) * 5
     # Nobody knows: neither the chip nor its family.
     nothing = replace(plain(), numbers=base, defaults={})
@@ -174,8 +181,11 @@ def test_what_follows_the_cores_and_the_clock() -> None:
     assert (both["engines.matrix.bf16"], both["engines.matrix.fp8"]) == (300e12, 200e12)
     number = slow.number("engines.matrix.bf16")
     assert (number.kind, number.source, number.low, number.inherited) == (
-        "what-if", "what-if: scaled with clock", None, ""
-    )  # fmt: skip
+        "what-if",
+        "what-if: scaled with clock",
+        None,
+        "",
+    )
 
 
 @pytest.mark.parametrize(("factor", "allowed"), [("x1e-4", True), ("x1.01e9", False), ("x0.99e-9", False)])
@@ -245,8 +255,9 @@ def doubted(**luck: tuple[str, float]) -> Chip:
     for name, path in (("rate", RATE), ("size", SIZE), ("host", HOST)):
         group, strength = luck.get(name, ("", 1.0))
         one = numbers[path]
-        numbers[path] = replace(one, low=0.5 * one.value, high=one.value, shape="uniform", correlates_with=group,
-                                correlation=strength)  # fmt: skip
+        numbers[path] = replace(
+            one, low=0.5 * one.value, high=one.value, shape="uniform", correlates_with=group, correlation=strength
+        )
     return replace(plain(), numbers=numbers)
 
 

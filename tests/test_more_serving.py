@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 
 import roofline as rl
+from roofline.command.options import SERVER
+from roofline.estimates.request import RequestOptions
+from roofline.serving.steady import SERVING, LoadOptions, ServingRequest
 from tests.plain import plain
 from tests.small import DENSE
 
@@ -61,8 +65,9 @@ def test_a_chip_too_small_for_the_weights_holds_no_request() -> None:
     with pytest.raises(rl.DoesNotFit) as error:
         serve(small(-1.5), concurrency=4)
     assert (error.value.has_bytes, error.value.needs_bytes) == (
-        pytest.approx(tight.memory.usable_bytes), pytest.approx(serve(concurrency=1).memory.total_bytes)
-    )  # fmt: skip
+        pytest.approx(tight.memory.usable_bytes),
+        pytest.approx(serve(concurrency=1).memory.total_bytes),
+    )
     assert [serve(small(-1.5), check=False, pp=pp).request.batch for pp in (1, 2)] == [1, 2]
     # Each of two replicas needs room for one.
     assert serve(small(1.0), concurrency=4, dp=2, check=False).memory.largest_batch == 2
@@ -77,8 +82,10 @@ def test_lengths_that_vary_a_little() -> None:
     est = serve(concurrency=36, prompt_sd=512, output_sd=6)
     decoding, prompts = (one.args for one in est.mixed.workload if one.kind == "attention")
     assert (prompts["batch"], prompts["q_len"], prompts["kv_len"]) == (
-        pytest.approx(4 * 4 / 5), pytest.approx(1280), pytest.approx(1280)
-    )  # fmt: skip
+        pytest.approx(4 * 4 / 5),
+        pytest.approx(1280),
+        pytest.approx(1280),
+    )
     assert decoding["kv_len"] == pytest.approx(1025 + (13 - 2) / 2)
     assert est.memory.cache_bytes == pytest.approx(36 * (1024 + 13 / 2) * TOKEN)
     products = {one.name: one.args["m"] for one in est.mixed.workload if one.kind == "gemm"}
@@ -148,3 +155,30 @@ def test_replicas_until_a_rate_is_reached() -> None:
     # Where no rate is asked for one replica is enough, however slow it is.
     (row,) = fewest(small(4.5, seconds=100), prompt=1024, output=9)
     assert (row["replicas"], row["tokens_per_s"]) == (1, pytest.approx(4 / 100, rel=CLOSE))
+
+
+def test_the_options_of_a_server_are_the_keywords_of_serve() -> None:
+    """`fewest_chips` hands its options on, and editors know those of both: each is a keyword, of the same type."""
+    keywords = [p for p in inspect.signature(rl.serve).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    own = {p.name: p.default for p in keywords if p.name not in ("concurrency", "check")}
+    hints = get_type_hints(rl.serve)
+    assert get_type_hints(LoadOptions) == get_type_hints(RequestOptions) | {name: hints[name] for name in own}
+    assert own == {name: ServingRequest.__dataclass_fields__[name].default for name in own}
+    assert set(SERVING) == {"concurrency", *get_type_hints(LoadOptions)}
+    of_the_command = {*SERVER, "stack", "reserve", "whole_cache"}
+    assert of_the_command == set(SERVING)
+
+
+def test_every_option_of_a_server_reaches_what_is_asked() -> None:
+    """None is dropped on the way: with another value each changes the request, or the chip that it is asked of."""
+    lanes = {"concurrency": 4, "prompt": 512, "output": 16, "prefix": 8, "tp": 2, "pp": 2, "dp": 2, "chunk": 4096}
+    lengths = {"prompt_sd": 9.0, "output_sd": 7.0, "beams": 2, "reserve": True, "whole_cache": True}
+    types = {"dtype": "fp32", "weight_dtype": "fp8", "kv_dtype": "fp8", "stack": "plain", "usable_memory": 0.5}
+    money = {"price_per_hour": 3.0, "price": 9e3, "electricity": 0.5, "pue": 1.5, "amortise_years": 2.0}
+    others = {**lanes, **lengths, **types, **money, "utilisation": 0.5, "carbon": 100.0}
+    assert {*others, "ep"} == set(SERVING)
+    request = rl.serve(DENSE, hosted(), **others).request
+    reached = {**vars(request), **vars(request.plan), **vars(request.terms), "concurrency": request.batch}
+    for name, value in others.items():
+        if name != "stack":
+            assert reached[name] == value, name

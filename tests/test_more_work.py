@@ -66,7 +66,7 @@ def test_the_edges_of_sizes(
         (lambda: op.gemm(m=1, n=1, k=1, count=-1), "count"),
         (lambda: op.gemm(m=1, n=1, k=1, dtype="float7"), "float7"),
     ],
-)  # fmt: skip
+)
 def test_operators_that_cannot_be(make: Callable[[], Op], words: str) -> None:
     with pytest.raises(rl.BadWorkload, match=words):
         make()
@@ -86,13 +86,19 @@ def test_operators_at_the_edge_of_what_can_be() -> None:
 def test_what_is_not_said_of_an_operator_is_once() -> None:
     """One call, one product, one rank, one row an index."""
     ops = [
-        op.attention(batch=2, heads=2, head_dim=8, q_len=3, kv_len=3), op.gemm(m=2, n=2, k=2), op.copy(rows=2, cols=2),
-        op.mla_attention(batch=2, heads=2, q_len=3, kv_len=3, kv_lora_rank=8, rope_dim=4), op.step_overhead(),
-        op.moe(tokens=2, hidden=8, inter=8, topk=2, experts=4), op.host_copy(bytes=2), op.send(bytes=2, devices=2),
+        op.attention(batch=2, heads=2, head_dim=8, q_len=3, kv_len=3),
+        op.gemm(m=2, n=2, k=2),
+        op.copy(rows=2, cols=2),
+        op.mla_attention(batch=2, heads=2, q_len=3, kv_len=3, kv_lora_rank=8, rope_dim=4),
+        op.step_overhead(),
+        op.moe(tokens=2, hidden=8, inter=8, topk=2, experts=4),
+        op.host_copy(bytes=2),
+        op.send(bytes=2, devices=2),
         op.embedding_bag(batch=2, tables=2, rows=9, dim=8, pooling=2),
         *(make(bytes=2, devices=2) for make in (op.all_reduce, op.all_gather, op.reduce_scatter, op.all_to_all)),
-        *op.interaction_cross(batch=2, width=4, rank=2), op.interaction_dot(batch=2, features=3, dim=4),
-    ]  # fmt: skip
+        *op.interaction_cross(batch=2, width=4, rank=2),
+        op.interaction_dot(batch=2, features=3, dim=4),
+    ]
     assert {one.count for one in ops} == {1}
     assert {one.args[name] for one in ops for name in ("tp", "ep", "together") if name in one.args} == {1}
     assert ops[1].args["batch"] == 1
@@ -110,11 +116,19 @@ def test_widths_of_operators() -> None:
     assert (bag["width"], bag["out_width"]) == (1, 2)
     assert op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4, dtype="fp8").args["out_width"] == 2
     for make, flops, reads, writes, passes in (
-        (op.residual_add, 1, 2, 1, 1), (op.rms_norm, 4, 1, 1, 2), (op.layer_norm, 8, 1, 1, 2), (op.softmax, 5, 1, 1, 3),
-        (op.silu_mul, 5, 2, 1, 1), (op.activation, 4, 1, 1, 1), (op.rope, 3, 1, 1, 1), (op.copy, 0, 1, 1, 1),
-        (op.sampling, 6, 1, 0, 2), (op.token_embedding, 0, 1, 1, 1), (op.quantize, 3, 1, 1, 1),
+        (op.residual_add, 1, 2, 1, 1),
+        (op.rms_norm, 4, 1, 1, 2),
+        (op.layer_norm, 8, 1, 1, 2),
+        (op.softmax, 5, 1, 1, 3),
+        (op.silu_mul, 5, 2, 1, 1),
+        (op.activation, 4, 1, 1, 1),
+        (op.rope, 3, 1, 1, 1),
+        (op.copy, 0, 1, 1, 1),
+        (op.sampling, 6, 1, 0, 2),
+        (op.token_embedding, 0, 1, 1, 1),
+        (op.quantize, 3, 1, 1, 1),
         (op.dequantize, 2, 1, 1, 1),
-    ):  # fmt: skip
+    ):
         args = make(rows=3, cols=5).args
         found = tuple(args[name] for name in ("flops_per_element", "reads", "writes", "passes"))
         assert found == (flops, reads, writes, passes), make
@@ -172,8 +186,11 @@ def test_attention_within_chunks() -> None:
 
 def test_additions_beyond_the_norms_stay() -> None:
     """Two norms take two of five additions with them: one operator of two within norms, and one of three apart."""
-    step = workload(op.rms_norm(rows=4, cols=8, name="norm", count=2), op.residual_add(rows=4, cols=8, count=5),
-                    op.residual_add(rows=4, cols=8, name="shared_add", count=1))  # fmt: skip
+    step = workload(
+        op.rms_norm(rows=4, cols=8, name="norm", count=2),
+        op.residual_add(rows=4, cols=8, count=5),
+        op.residual_add(rows=4, cols=8, name="shared_add", count=1),
+    )
     norm, within_norms, apart, shared = fused(step)
     assert (norm.count, within_norms.count, apart.count, shared.count) == (2, 2, 3, 1)
     assert (within_norms.args["reads"], within_norms.args["writes"], within_norms.args["merged"]) == (1, 1, 1)
@@ -183,8 +200,9 @@ def test_additions_beyond_the_norms_stay() -> None:
 
 def test_weights_that_a_cache_holds() -> None:
     """Up to its capacity, and to the byte; only products read weights."""
-    step = workload(op.gemm(m=1, n=1, k=1), op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4),
-                    op.copy(rows=1, cols=1))  # fmt: skip
+    step = workload(
+        op.gemm(m=1, n=1, k=1), op.moe(tokens=1, hidden=8, inter=8, topk=1, experts=4), op.copy(rows=1, cols=1)
+    )
     for size, warm in ((100.0, 1), (100.5, 0)):
         product, experts, other = cached(step, size, 100.0)
         assert [one.args.get("warm_weights", 0) for one in (product, experts, other)] == [warm, warm, 0]
@@ -210,22 +228,17 @@ def test_one_pass_over_the_tokens_of_both() -> None:
 
 
 def test_a_dense_part_that_is_compiled() -> None:
-    """In 8 bits results stay narrow; a concatenation is no copy; a gate on a product's result passes by with it: two
-    tensors read and one written, of which one read is the product's own, are two results' worth of bytes."""
+    """In 8 bits all that passes between layers is narrow; a concatenation is no copy; a gate is a kernel of its own."""
     product = op.gemm(m=4, n=8, k=16, dtype="int8", quantize=True, name="a")
-    gate = replace(op.elementwise(rows=4, cols=8, reads=2, writes=1, name="gate"), follows=True)
+    gate = op.elementwise(rows=4, cols=8, reads=3, writes=1, name="gate")
     bag = op.embedding_bag(batch=4, tables=2, rows=9, dim=8, pooling=1, dtype="fp32", name="embedding.concat")
-    step = workload(bag, op.copy(rows=4, cols=8, name="a.concat"), product, gate, op.copy(rows=4, cols=8, name="other"))
-    sums, merged, other = compiled(step)
-    assert (sums.args["out_width"], merged.args["quantize"], merged.args["out_width"]) == (1, 0, 1 * 2)
-    assert other.name == "other"
-    wide = compiled(workload(bag, replace(product, args={**product.args, "quantize": 0.0})))
-    assert [one.args["out_width"] for one in wide] == [bag.args["out_width"], 2]
-    # What has other sizes, runs at other times or does not say that it follows keeps a kernel of its own.
-    for changed in (gate.with_args(cols=9), gate.times(2), replace(gate, follows=False)):
-        assert len(compiled(workload(product, changed))) == 2
-    assert len(compiled(workload(op.copy(rows=4, cols=8, name="x"), gate))) == 2
-    assert len(compiled(workload(gate))) == 1
+    step = workload(bag, op.copy(rows=4, cols=8, name="a.concat"), product, gate, op.layer_norm(rows=4, cols=8))
+    sums, narrow, gated, norm = compiled(step)
+    assert (sums.args["out_width"], narrow.args["quantize"], narrow.args["out_width"]) == (1, 0, 1)
+    assert gated == gate.with_args(width=1, out_width=1)
+    assert norm == step.ops[-1]
+    wide = workload(bag, replace(product, args={**product.args, "quantize": 0.0}), gate)
+    assert compiled(wide).ops == wide.ops
 
 
 # Splits -------------------------------------------------------------------------------------------------------------
@@ -240,7 +253,7 @@ def test_the_nearest_degrees_are_named() -> None:
         ({"ep": 2}, DENSE, "ep=2 for two-layers, which has no experts; expected ep=1"),
         ({"ep": 3, "dp": 3}, ROUTED, "ep=3 does not divide the 8 experts of two-layers; .*: ep=2 or ep=4$"),
         ({"ep": 4, "dp": 2}, ROUTED, "ep=4 does not divide tp x dp = 1 x 2 chips into equal groups; .*: ep=2$"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(rl.BadWorkload, match=words):
             Plan(**plan).check(model)
         assert not Plan(**plan).suits(model)
@@ -282,4 +295,4 @@ def test_activations_of_all_logits_and_of_wide_arithmetic() -> None:
     # Two experts a token: its copies, and gate, up and product of each; the shared expert is narrower.
     assert parallel.activation_bytes(ROUTED, Plan(), 1, 1) == (2 * 64 + 2 * (64 + 3 * 32)) * 2 + 4 * 1000
     # 4 heads and at least one of keys and values a chip: queries, output, keys and values are its widest point at tp=4.
-    assert DENSE.layers[0].attention.live_elements(64, 4) == (2 * 4 / 4 + 2 * 1) * 16
+    assert DENSE.layers[0].mixer.live_elements(64, 4) == (2 * 4 / 4 + 2 * 1) * 16

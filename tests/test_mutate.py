@@ -105,7 +105,10 @@ def test_the_quickest_tests_that_reach_a_line_are_asked() -> None:
 def test_the_statement_around_a_mutant() -> None:
     source = b"if a + 1:\n    b = (2 +\n         c * 3)\nd = 4\n"
     assert {m.before: m.statement for m in mutate.mutants("x.py", source) if m.kind == "operator"} == {
-        "a + 1": (1, 1), "2 +\n         c * 3": (2, 3), "c * 3": (2, 3)}  # fmt: skip
+        "a + 1": (1, 1),
+        "2 +\n         c * 3": (2, 3),
+        "c * 3": (2, 3),
+    }
 
 
 def test_the_verdict_is_the_last_that_was_told() -> None:

@@ -306,16 +306,20 @@ def test_weights_of_one_chip() -> None:
 
 
 def test_weights_of_checkpoints_with_their_own_dtypes() -> None:
-    # openai/gpt-oss-120b is 60.8 GiB with its block scales, of 4.25 bits an expert weight; the scales are not counted.
-    experts = sum(w.elements * w.count for w in GPT_OSS.weights if w.name == "moe")
-    assert weight_bytes(GPT_OSS, Plan(), "bf16") == experts / 2 + 2 * (GPT_OSS.params - experts)
-    assert weight_bytes(GPT_OSS, Plan(), "bf16") + experts / 32 == pytest.approx(60.8 * 2**30, rel=0.005)
+    # vLLM says "Model loading took 65.9651 GiB" of gpt-oss-120b on one H100 (vllm-project/vllm#23278, read in November
+    # 2026): its kernels pad experts of 2,880 to 2,944 and the model's 2,880 to 3,072.
+    assert weight_bytes(GPT_OSS, Plan(), "bf16") / 2**30 == pytest.approx(65.9651, rel=0.002)
+    moe = next(w for w in GPT_OSS.weights if w.name == "moe")
+    padded = np.array([2944 / 2880, 1536 / 1440]) * 3072 / 2880  # on one chip, and on each of two
+    held = GPT_OSS.bytes_per_weight(moe, "bf16", chips=np.array([1, 2]))
+    assert held == pytest.approx(17 / 32 * padded, rel=2e-3)
     assert weight_bytes(GPT_OSS, Plan(), "bf16", "bf16") == 2 * GPT_OSS.params
     # DeepSeek-V3 in its fp8 fits into 8 x 141 GB, not into 8 x 80 GB.
     assert 80e9 < weight_bytes(DEEPSEEK, Plan(tp=8), "fp8") < 90e9
     spread = weight_bytes(DEEPSEEK, Plan(ep=64, dp=64), "fp8")
     experts = sum(w.elements * w.count for w in DEEPSEEK.weights if w.name == "moe")
-    assert spread == pytest.approx(weight_bytes(DEEPSEEK, Plan(), "fp8") - experts * 63 / 64)
+    scaled = experts * (1 + 4 / 128**2)
+    assert spread == pytest.approx(weight_bytes(DEEPSEEK, Plan(), "fp8") - scaled * 63 / 64)
 
 
 def test_tied_embeddings_are_held_once_a_stage() -> None:

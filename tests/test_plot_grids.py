@@ -198,8 +198,12 @@ def test_bars_of_a_comparison() -> None:
     assert [bool(p.get_hatch()) for p in ax.patches] == [False, True, False]
     odds = rl.plot_odds(found)
     assert [t.get_text() for t in odds.get_yticklabels()] == [
-        "dlrm", "one beats two", "llama", "two beats one", "one: tpot_s at most 100 ms",
-    ]  # fmt: skip
+        "dlrm",
+        "one beats two",
+        "llama",
+        "two beats one",
+        "one: tpot_s at most 100 ms",
+    ]
     assert [p.get_width() for p in odds.patches] == pytest.approx([0.9, 0.75, 0.5])
     with pytest.raises(rl.UnknownName, match="did you mean 'per_chip'"):
         rl.plot_comparison(found, "per_chips")
@@ -211,15 +215,26 @@ def test_bars_of_a_comparison() -> None:
 
 def comparison() -> Comparison:
     table = pd.DataFrame(
-        {"workload": ["dlrm", "dlrm", "llama", "llama"], "chip": ["one", "two"] * 2, "fits": [1.0, 0.25, 1.0, 0.0],
-         "unit": ["samples/s"] * 2 + ["tokens/s"] * 2, "per_chip": [2e4, 5e3, 100.0, np.nan],
-         "per_chip_low": [1e4, 4e3, 90.0, np.nan], "per_chip_high": [3e4, 6e3, 120.0, np.nan],
-         "usd_per_million": np.nan}
-    )  # fmt: skip
+        {
+            "workload": ["dlrm", "dlrm", "llama", "llama"],
+            "chip": ["one", "two"] * 2,
+            "fits": [1.0, 0.25, 1.0, 0.0],
+            "unit": ["samples/s"] * 2 + ["tokens/s"] * 2,
+            "per_chip": [2e4, 5e3, 100.0, np.nan],
+            "per_chip_low": [1e4, 4e3, 90.0, np.nan],
+            "per_chip_high": [3e4, 6e3, 120.0, np.nan],
+            "usd_per_million": np.nan,
+        }
+    )
     odds = pd.DataFrame(
-        [("dlrm", "one", "two", 0.9), ("dlrm", "two", "one", 0.1), ("llama", "one", "two", 0.25),
-         ("llama", "two", "one", 0.75)], columns=["workload", "chip", "other", "odds"],
-    ).assign(figure="per_chip", by=1.0, error=0.02)  # fmt: skip
+        [
+            ("dlrm", "one", "two", 0.9),
+            ("dlrm", "two", "one", 0.1),
+            ("llama", "one", "two", 0.25),
+            ("llama", "two", "one", 0.75),
+        ],
+        columns=["workload", "chip", "other", "odds"],
+    ).assign(figure="per_chip", by=1.0, error=0.02)
     targets = pd.DataFrame(
         {"workload": ["llama"], "chip": "one", "figure": "tpot_s", "target": 0.1, "odds": 0.5, "error": 0.1}
     )
@@ -269,9 +284,10 @@ def test_everything_stays_on_a_narrow_page() -> None:
     data = grid(batch=[2**i for i in range(12)], chip=[hostile, "a-chip-of-a-very-long-name", "c"])
     data = data.assign_coords(batch=data["batch"].assign_attrs(units="tokens", long_name=hostile))
     made = [
-        data.roofline.line(size=(3.3, 2.6)), data.roofline.heatmap(size=(3.3, 2.6)),
+        data.roofline.line(size=(3.3, 2.6)),
+        data.roofline.heatmap(size=(3.3, 2.6)),
         rl.plot_odds(comparison(), size=(3.3, 2.6)),
-    ]  # fmt: skip
+    ]
     for ax in made:
         ax.figure.draw_without_rendering()
         page = ax.figure.bbox.padded(1)

@@ -241,9 +241,12 @@ def test_sensitivity_takes_watts() -> None:
 
 def test_a_sweep_takes_terms_as_axes_and_marks_what_is_not_known() -> None:
     grid = rl.sweep(
-        "dlrm-kaggle", ["h100-sxm", "mtia-2i"], batch=256, electricity=[0.05, 0.3],
+        "dlrm-kaggle",
+        ["h100-sxm", "mtia-2i"],
+        batch=256,
+        electricity=[0.05, 0.3],
         figures=["power_w", "usd_per_million_samples"],
-    )  # fmt: skip
+    )
     est = rl.estimate("dlrm-kaggle", "h100-sxm", batch=256, electricity=0.3)
     point = grid.sel(chip="h100-sxm", electricity=0.3)
     assert float(point["usd_per_million_samples"]) == pytest.approx(est.usd_per_million_samples)

@@ -13,6 +13,7 @@ from roofline.catalog.load import load_model
 from roofline.estimates import residence as residences
 from roofline.estimates.residence import residence
 from roofline.hardware.chip import Chip
+from roofline.models import description
 from roofline.models.recommender import Recommender
 from tests.strategies import CHIPS
 
@@ -100,7 +101,7 @@ def test_what_used_to_move_nothing_moves() -> None:
     plain = rl.estimate("dlrm-v2", chip, batch=1024, dtype="int8").samples_per_s
     for change, least in (
         ({"memory.sram.capacity": "256 GB"}, 1.15), ({"memory.sram.capacity": "x2"}, 1.01),
-        ({"memory.dram.bandwidth": "100 TB/s"}, 1.005), ({"memory.dram.latency": "0.5 us"}, 1.3),
+        ({"memory.dram.bandwidth": "100 TB/s"}, 1.005), ({"memory.dram.latency": "0.5 us"}, 1.2),
         ({"memory.sram.latency": "x0.5"}, 1.003), ({"cores.count": 128}, 1.3), ({"memory.dram.channels": 32}, 1.0),
     ):  # fmt: skip
         assert rl.estimate("dlrm-v2", chip.what_if(change), batch=1024, dtype="int8").samples_per_s > least * plain
@@ -176,3 +177,52 @@ def test_a_cache_is_full_of_what_was_last_used_however_its_parts_vary() -> None:
     assert residences._solved(alike, room) == pytest.approx([whole, *rest], rel=1e-3)
     two = [residences._Share(n, rows, np.array([128.0, 64.0]), 1024.0, 0.0) for n, rows in tables]
     assert [float(part[0]) for part in residences._last_used(two, room)] == [whole, *rest]
+
+
+def test_what_batches_repeat_is_worth_something_where_the_cache_looks_back_on_one() -> None:
+    """As an option, or of a table; never to the detriment; of arrays as of each point; refused where it is no share."""
+    chip, batch = rl.load_chip("mtia-2i"), 512
+    rates = ranked("meta-lc2", chip, batch=batch, repeat=[0.0, 0.3, 0.6, 0.9]).samples_per_s
+    assert list(rates) == sorted(rates)
+    assert rates[-1] > 1.2 * rates[0]
+    for repeat, rate in zip((0.0, 0.3, 0.6, 0.9), rates, strict=True):
+        assert ranked("meta-lc2", chip, batch=batch, repeat=repeat).samples_per_s == pytest.approx(rate, rel=1e-9)
+    # A tenth of the SRAM does not look back on a batch: nothing that it repeats is found for that.
+    small = chip.what_if({"memory.sram.capacity": "x0.1"})
+    assert ranked("meta-lc2", small, batch=4096, repeat=0.9).samples_per_s == pytest.approx(
+        ranked("meta-lc2", small, batch=4096).samples_per_s
+    )
+    raw = {"title": "t", "source": "s", "tables": [{"rows": 10**7, "dim": 64, "pooling": 9, "count": 50}],
+           "block": [{"type": "mlp", "input": ["embedding"], "layers": [3200, 8]}]}  # fmt: skip
+    own = description.read({**raw, "tables": [{**raw["tables"][0], "repeat": 0.6}]}, "own")  # type: ignore[dict-item]
+    asked = rl.estimate(description.read(raw, "own"), chip, batch=batch, repeat=0.6)
+    assert rl.estimate(own, chip, batch=batch).time_s == asked.time_s
+    assert rl.estimate(own, chip, batch=batch, repeat=0).time_s > asked.time_s
+    with pytest.raises(rl.BadWorkload, match=r"repeat: expected a share from 0 to 0.99, found 1"):
+        ranked("meta-lc2", chip, repeat=1)
+    with pytest.raises(rl.BadWorkload, match="scale_bytes: expected bytes beside each row, from 0 to 4096, found -1"):
+        ranked("meta-lc2", chip, scale_bytes=-1)
+    with pytest.raises(rl.BadModel, match=r"tables\[0\].repeat: expected a number of at most 0.99, found 1.5"):
+        description.read({**raw, "tables": [{**raw["tables"][0], "repeat": 1.5}]}, "own")  # type: ignore[dict-item]
+
+
+def test_rows_of_several_tables_that_repeat_fill_a_cache() -> None:
+    """What all tables take of a cache that looks back on the same batches: together its room, however they repeat."""
+    parts = [
+        residences._Share(8, 1e6, 128.0, 5000.0, 1.0, 1.0, 0.5),
+        residences._Share(4, 1e5, 128.0, 500.0, 0.6, 4.0, 0.5),
+        residences._Share(2, 1e7, 128.0, 2000.0, 0.0, 1.0, 0.0),
+    ]
+    for room in (1e5, 2e6, 3e7):
+        rooms = residences._last_used(parts, room)
+        assert sum(rooms) == pytest.approx(room, rel=1e-3)
+        assert residences._solved(parts, room) == pytest.approx(rooms, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["mtia-v1", "mtia-2i"])
+def test_software_that_pins_rows_is_a_stack_of_the_chip(name: str) -> None:
+    """It pays where rows differ in popularity and batches are small, so that the last ones tell little of the next."""
+    chip = rl.load_chip(name)
+    model = load_model("dlrm-terabyte")
+    assert isinstance(model, Recommender)
+    assert hits(chip.on_stack("pinned"), model, 1.0) > hits(chip, model, 1.0)

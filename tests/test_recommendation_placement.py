@@ -85,9 +85,10 @@ def test_all_on_one_chip_is_not_sharded(name: str) -> None:
 
 
 def test_an_even_split_is_every_table_by_rows_without_its_partial_sums() -> None:
-    """The default is a bound: the same lookups, an eighth of the numbers sent."""
+    """It is a bound: the same lookups, an eighth of the numbers sent."""
     options: dict[str, Any] = {"batch": 8192, "devices": 8, "dtype": "bf16"}
-    even, rows = rl.estimate("rm2", "h100-sxm", **options), rl.place("rm2", "h100-sxm", devices=8, how="row")
+    even = rl.estimate("rm2", "h100-sxm", placement="even", **options)
+    rows = rl.place("rm2", "h100-sxm", devices=8, how="row")
     placed = rl.estimate("rm2", "h100-sxm", placement=rows, **options)
     (exchange,), (sums,) = ([o for o in e.step.workload if o.kind == "all_to_all"] for e in (even, placed))
     assert sums.args["bytes"] == pytest.approx(8 * exchange.args["bytes"])
@@ -97,13 +98,17 @@ def test_an_even_split_is_every_table_by_rows_without_its_partial_sums() -> None
 
 
 def test_what_is_dear_is_spread_and_what_is_small_copied() -> None:
-    plan = rl.place("dlrm-v2", "h100-sxm", devices=8, batch=65536)
+    """104 GB of tables on chips of 80: not all can be copied."""
+    plan = rl.place("dlrm-v2", "a100", devices=8, batch=65536, table_dtype="fp32")
     frame = plan.frame.set_index("table")
     assert "replicated" in set(frame["how"])
-    assert set(np.atleast_1d(frame.loc["embedding[20]", "how"])) <= {"column", "row"}  # a hundred lookups of 214
-    estimate = rl.estimate("dlrm-v2", "h100-sxm", devices=8, batch=65536, placement=plan)
-    greedy = rl.place("dlrm-v2", "h100-sxm", devices=8, batch=65536, how="table")
-    dealt = rl.estimate("dlrm-v2", "h100-sxm", devices=8, batch=65536, placement=greedy)
+    assert set(frame["how"]) > {"replicated"}
+    assert "table" not in np.atleast_1d(frame.loc["embedding[20]", "how"])  # a hundred lookups of 214
+    greedy = rl.place("dlrm-v2", "a100", devices=8, batch=65536, how="table", table_dtype="fp32")
+    estimate, dealt = (
+        rl.estimate("dlrm-v2", "a100", devices=8, batch=65536, placement=one, table_dtype="fp32")
+        for one in (plan, greedy)
+    )
     assert estimate.samples_per_s > dealt.samples_per_s
     assert 1 <= estimate.imbalance < dealt.imbalance
     assert estimate.memory.weights_bytes >= max(plan.device_bytes)
@@ -168,3 +173,74 @@ def test_auto_is_what_place_finds() -> None:
     assert low < auto.samples_per_s < high
     many = rl.estimate("dlrm-terabyte", "h100-sxm", placement=plan, devices=4, batch=[4096, 8192])
     assert many.time_s[0] == pytest.approx(auto.time_s)
+
+
+def test_one_point_is_placed_by_cost_and_a_grid_split_evenly() -> None:
+    """Unless one asks for another: a plan made for one point is for no other, and one for each would be dear."""
+    options: dict[str, Any] = {"devices": 4, "batch": 4096}
+    usual, auto, even = (
+        rl.estimate("dlrm-terabyte", "a100", placement=how, **options) for how in (None, "auto", "even")
+    )
+    assert usual.time_s == auto.time_s < even.time_s
+    assert "placed by cost: 26 replicated" in usual.notes[0]
+    grid = rl.sweep("dlrm-terabyte", "a100", devices=4, batch=[4096, 8192])
+    assert float(grid["latency_s"][0]) == pytest.approx(even.time_s)
+    several = rl.estimate("dlrm-terabyte", "a100", devices=[1, 4], batch=4096)
+    assert several.time_s[1] == pytest.approx(even.time_s)
+    assert "evenly" in several.notes[0]
+    assert rl.estimate("dlrm-terabyte", "a100", batch=4096).notes == ()
+    # Tables that fit no way are refused as ever, with what would fit.
+    with pytest.raises(rl.DoesNotFit, match="devices="):
+        rl.estimate("dlrm-v3", "a100", devices=2, dtype="fp16")
+
+
+# Tables in a scratchpad ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_tables_go_into_the_scratchpad_where_that_is_faster(devices: int) -> None:
+    options: dict[str, Any] = {"devices": devices, "batch": 2048, "dtype": "fp16", "skew": 0.6}
+    before, after = (
+        rl.place("dlrm-terabyte", "mtia-2i", tiers=tiers, **options) for tiers in (("memory",), ("sram", "memory"))
+    )
+    assert "sram" in set(after.frame["tier"])
+    weighed = {"batch": 2048, "skew": 0.6}
+    assert loads(after, "mtia-2i", **weighed).max() < loads(before, "mtia-2i", **weighed).max()
+    plain, placed = (rl.estimate("dlrm-terabyte", "mtia-2i", placement=p, **options) for p in (before, after))
+    assert placed.samples_per_s > plain.samples_per_s
+    found = placed.ops.set_index("op")
+    pinned = [name for name in found.index if name.startswith("embedding.sram")]
+    costs = dict(zip((one.name for one in placed.step.workload), placed.step.costs, strict=True))
+    assert pinned
+    assert all(costs[name].memory_bytes == 0 for name in pinned)  # all of their rows are there
+    assert placed.memory.weights_bytes < plain.memory.weights_bytes
+    assert "in SRAM" in repr(after)
+
+
+def test_a_scratchpad_holds_what_activations_and_weights_leave() -> None:
+    plan = rl.place("dlrm-terabyte", "mtia-2i", batch=2048)
+    for i in (0, 9, 10):
+        plan = plan.moved(f"embedding[{i}]", tier="sram")
+    with pytest.raises(rl.BadWorkload, match=r"activations and weights leave .* to rows; place fewer there"):
+        rl.estimate("dlrm-terabyte", "mtia-2i", batch=2048, placement=plan)
+    small = rl.place("dlrm-terabyte", "h100-sxm", dtype="fp16").moved("embedding[2]", tier="sram")
+    with pytest.raises(rl.BadWorkload, match="the l2 of h100-sxm is a cache"):
+        rl.estimate("dlrm-terabyte", "h100-sxm", dtype="fp16", placement=small)
+    with pytest.raises(rl.BadWorkload, match="sram is a scratchpad that software fills"):
+        rl.place("dlrm-terabyte", "h100-sxm", tiers=("sram", "memory"))
+
+
+@pytest.mark.parametrize(("dtype", "beside"), [("int8", 4), ("int4", 4), ("fp16", 0), ("fp8", 0)])
+def test_rows_of_integers_lie_beside_their_scales(dtype: str, beside: int) -> None:
+    """fp16 scale and bias, as FBGEMM stores them: 4 bytes a row of the table and of what is placed; or as asked."""
+    one = load_model("rm1")  # eight tables of 4,000,000 rows of 32 numbers
+    width = {"int8": 1, "int4": 0.5, "fp16": 2, "fp8": 1}[dtype]
+    rows = 8 * 4_000_000
+    assert one.table_bytes(dtype) == rows * (32 * width + beside)
+    assert one.table_bytes(dtype, 0) == rows * 32 * width
+    options: dict[str, Any] = {"devices": 2, "dtype": "bf16", "table_dtype": dtype}
+    assert sum(rl.place("rm1", "b200", how="table", **options).device_bytes) == rows * (32 * width + beside)
+    assert sum(rl.place("rm1", "b200", how="table", scale_bytes=8, **options).device_bytes) == rows * (32 * width + 8)
+    est, without = (rl.estimate("rm1", "h100-sxm", scale_bytes=b, check=False, table_dtype=dtype) for b in (None, 0))
+    assert est.memory.weights_bytes - without.memory.weights_bytes == rows * beside
+    assert est.time_s >= without.time_s

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pickle
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ import roofline as rl
 from roofline.catalog.load import model_records
 from roofline.models.llm import LanguageModel
 from roofline.work.engine import compiled, fused, joined
-from roofline.work.workload import workload
 
 CHIP = "h100-sxm"
 COMMON = {"prompt": 1024, "output": 256}
@@ -316,28 +314,10 @@ def test_a_joined_pass_holds_the_tokens_of_both(name):
 def test_compiled_recommender_moves_less_and_computes_the_same():
     step = rl.load_model("dlrm-v2").step(1024, "int8")
     whole = compiled(step)
-    assert not any(o.name.endswith((".concat", ".combine")) for o in whole)
+    assert not any(o.name.endswith(".concat") for o in whole)
     plain, lean = (rl.run(work, rl.load_chip(CHIP)) for work in (step, whole))
     assert lean.flops == plain.flops
     assert lean.time_s < plain.time_s
-
-
-def test_what_follows_a_product_says_so_itself():
-    """A product of 8 columns and sums over its rows: merged if they say that they follow it, at any value of 8."""
-    product = rl.gemm(m=64, n=8, k=16, dtype="fp32", count=2)
-    after = rl.elementwise(rows=64, cols=8.0, reads=3, dtype="fp32", count=2)
-    follower = replace(after, follows=True)
-    (merged,) = compiled(workload(product, follower))
-    assert merged.args["out_width"] == 3 * 4  # three tensors pass beside the product's own
-    for first, second in (
-        (product, after),
-        (product, follower.times(2)),
-        (product, follower.with_args(cols=4)),
-        (follower, follower),
-    ):
-        assert list(compiled(workload(first, second))) == [first, second]
-    with_more = follower.with_args(reads=2).times(1)
-    assert with_more.follows
 
 
 @pytest.mark.parametrize("name", [record["name"] for record in model_records()])

@@ -37,12 +37,15 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("roofline estimate llama-3.1-7", 2, ["llama-3.1-70b"]),
         ("roofline estimate llama-3.1-70b --chip mtia", 4, ["mtia-2i", "mtia-300", "mtia-v1"]),
         ("roofline plot mtia-v", 2, ["mtia-v1"]),
-        ("roofline serve llama-3.1-70b -c mtia-v1 --set memory.dram", 6,
-         [f"memory.dram.{figure}=" for figure in ("bandwidth", "capacity", "channels", "latency")]),
+        (
+            "roofline serve llama-3.1-70b -c mtia-v1 --set memory.dram",
+            6,
+            [f"memory.dram.{figure}=" for figure in ("bandwidth", "capacity", "channels", "latency")],
+        ),
         ("roofline sweep x --dtype", 2, []),
         ("roofline estimate x --dtype fp", 4, ["fp16", "fp32", "fp4", "fp6", "fp64", "fp8"]),
     ],
-)  # fmt: skip
+)
 def test_a_shell_completes_names(line: str, position: int, expected: list[str]) -> None:
     asked = {"_ROOFLINE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(position)}
     done = shell(COMMAND, **asked)

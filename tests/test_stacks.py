@@ -119,8 +119,13 @@ def test_what_moves_a_figure_is_what_the_default_stack_has() -> None:
 def test_a_grid_over_stacks_is_its_points_one_by_one() -> None:
     stacks, factors = [None, "", "vllm"], ["x1", "x2"]
     grid = rl.sweep("llama-3.1-8b", H100, stack=stacks, **{LAID: factors}, **SMALL)
-    points = [[rl.estimate("llama-3.1-8b", (H100 if s is None else H100.on_stack(s)).what_if({LAID: f}), **SMALL).tpot_s
-               for f in factors] for s in stacks]  # fmt: skip
+    points = [
+        [
+            rl.estimate("llama-3.1-8b", (H100 if s is None else H100.on_stack(s)).what_if({LAID: f}), **SMALL).tpot_s
+            for f in factors
+        ]
+        for s in stacks
+    ]
     assert grid["tpot_s"].values == pytest.approx(np.array(points), rel=1e-12)
     unnamed = rl.sweep("llama-3.1-8b", H100, **{LAID: factors}, **SMALL)["tpot_s"]
     assert unnamed.values == pytest.approx(np.array(points[0]), rel=1e-12)
@@ -242,8 +247,9 @@ def test_the_command_says_which_software(run: Run) -> None:
     _, text, _ = run(*line)
     assert "[stack trtllm]" in text
     assert "software: trtllm, the best known of this chip; stack='plain' for the chip's own figures" in text
-    default, plain, vllm = (json.loads(run(*line, "--json", *more)[1])
-                            for more in ((), ("--stack", "plain"), ("--stack", "vllm")))  # fmt: skip
+    default, plain, vllm = (
+        json.loads(run(*line, "--json", *more)[1]) for more in ((), ("--stack", "plain"), ("--stack", "vllm"))
+    )
     assert [one["stack"] for one in (default, plain, vllm)] == ["trtllm", "plain", "vllm"]
     assert default["notes"][0].startswith("software: trtllm")
     assert plain["notes"] == []

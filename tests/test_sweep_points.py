@@ -68,6 +68,8 @@ def alone(model: str, chip: rl.Chip, options: dict[str, Any], draw: int | None, 
     software = {"stack": options.pop("stack", None), "weight_dtype": options.get("weight_dtype")}
     chip, _ = stacks.chosen(loaded, chip, software)
     chip = chip.what_if(changes) if changes else chip
+    if "devices" in options:  # of a recommendation model, whose tables a grid splits evenly
+        options["placement"] = "even"
     return rl.estimate(loaded, chip, check=False, **options)
 
 

@@ -12,9 +12,11 @@ from hypothesis import given, settings, strategies as st
 import roofline as rl
 from roofline.base.errors import BadWorkload, UnknownName
 from roofline.base.numeric import quantiles
+from roofline.estimates import inference
 from roofline.hardware.chip import Chip
 from roofline.hardware.number import Number
 from roofline.hardware.uncertainty import central, error_factors, quantile, ranged, sample
+from roofline.kernels import _jit
 from tests.strategies import CHIPS, chip_names
 
 
@@ -216,3 +218,53 @@ def test_every_built_in_chip_has_its_estimate_in_its_interval(name: str) -> None
     est = rl.estimate("dlrm-v2", name, batch=256, check=False)
     low, high = est.interval(0.9, "latency_s")
     assert low <= est.latency_s <= high
+
+
+# Over a grid --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("chip", "compiled"), [("h100-sxm", False), ("artemis", False), ("h100-sxm", True)])
+def test_errors_summed_by_themselves_are_those_of_the_whole(
+    chip: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In loops of their own or beside all other sums, in numpy or compiled: regimes, classes, samples, a scale."""
+    sampled = sample(rl.load_chip(chip), 16, trailing=2)
+    rows, scale = np.geomspace(1, 1e6, 24)[:, None], np.linspace(1.0, 2.0, 3)
+    ops = [
+        rl.rms_norm(rows=rows, cols=8192, count=80),
+        rl.silu_mul(rows=rows, cols=3584, count=rows),
+        rl.softmax(rows=np.array([5.0, 6.0, 7.0]), cols=1000),
+        rl.gemm(m=rows, n=4096, k=4096) if not compiled else rl.rope(rows=[[1.0]], cols=1024),
+    ]
+    beside = inference.Phase(inference.run(ops, sampled).workload, sampled, scale)
+    expected = beside.spread, beside.time_s, beside.lower_s
+    monkeypatch.setattr(inference, "_ERRORS", 1)
+    if compiled:
+        monkeypatch.setattr(_jit, "SMALL", 1)
+    alone = inference.Phase(beside.workload, sampled, scale)
+    for found, was in zip((alone.spread, alone.time_s, alone.lower_s), expected, strict=True):
+        assert found.shape == (16, 24, 3)
+        np.testing.assert_allclose(found, was, rtol=1e-12)
+    assert "upper" not in alone._found
+    assert np.ptp(alone.spread, axis=1).max() > 0
+    np.testing.assert_allclose(alone.upper_s, beside.upper_s, rtol=1e-12)
+
+
+@pytest.mark.parametrize("figure", ["ttft_s", "tpot_s", "tokens_per_s"])
+def test_intervals_of_a_grid_are_those_of_its_points(figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "_ERRORS", 1)
+    model, chip = rl.load_model("llama-3.1-8b"), rl.load_chip("h100-sxm")
+    low, high = rl.estimate(model, chip, batch=[[1], [48]], prompt=[100, 3000], output=40).interval(0.9, figure)
+    for i, batch in enumerate((1, 48)):
+        for j, prompt in enumerate((100, 3000)):
+            one = rl.estimate(model, chip, batch=batch, prompt=prompt, output=40).interval(0.9, figure)
+            assert one == pytest.approx((low[i, j], high[i, j]), rel=1e-12)
+
+
+def test_a_figure_is_drawn_when_asked_for() -> None:
+    est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=4)
+    est.interval(0.9, "tpot_s")
+    assert "prefill" not in vars(est._sampled)
+    assert list(est._samples) == list(est.FIGURES)
+    assert len(est._samples) == len(est.FIGURES)
+    assert "prefill" not in vars(est._sampled)

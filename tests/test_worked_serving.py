@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import roofline as rl
-from roofline.models.attention import Span
 from roofline.models.feed_forward import FeedForward
 from roofline.models.llm import LanguageModel, Layers
+from roofline.models.mixers import Span
 from roofline.work.parallel import Plan, shard
 from roofline.work.workload import Workload
 from tests.plain import plain

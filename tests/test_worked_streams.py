@@ -36,10 +36,18 @@ def test_uniform_lookups() -> None:
     different = 1_000_000 * (1 - math.exp(-0.02))
     rows = 10 * different * 256
     cost = worked(
-        rl.embedding_bag(**BAGS), flops=0, vector_flops=200_000 * 64, bytes=rows + LISTS, memory_bytes=rows,
-        cache_bytes=200_000 * 256 + LISTS, network_bytes=0, lower_s=rows / 1e12,
-        compute_s=200_000 * 64 / 10e12, overhead_s=US, bound="memory:dram",
-    )  # fmt: skip
+        rl.embedding_bag(**BAGS),
+        flops=0,
+        vector_flops=200_000 * 64,
+        bytes=rows + LISTS,
+        memory_bytes=rows,
+        cache_bytes=200_000 * 256 + LISTS,
+        network_bytes=0,
+        lower_s=rows / 1e12,
+        compute_s=200_000 * 64 / 10e12,
+        overhead_s=US,
+        bound="memory:dram",
+    )
     # A million rows on the way keep the memory all but busy.
     assert cost.time_s == pytest.approx(US + rows / 1e12, rel=1e-6)
     rest = (200_000 * 256 + LISTS) / 10e12 + 200_000 * 64 / 10e12
@@ -47,9 +55,10 @@ def test_uniform_lookups() -> None:
 
 
 def test_rows_are_read_in_whole_transactions() -> None:
-    """A row of 10 fp32 numbers is 40 bytes, and 64 as memory is read; in int8 10 bytes, and 64 all the same."""
+    """A row of 10 fp32 numbers is 40 bytes, and 64 as memory is read; in int8 10 bytes with a scale and a bias of 2
+    bytes each, and 64 all the same."""
     different = 10 * 1_000_000 * (1 - math.exp(-0.02))
-    for dtype, width in (("fp32", 40), ("int8", 10)):
+    for dtype, width in (("fp32", 40), ("int8", 14)):
         out = 10_000 * 10 * (4 if dtype == "fp32" else 2)  # sums of 8-bit rows leave in 16 bits
         worked(
             rl.embedding_bag(**{**BAGS, "dim": 10}, dtype=dtype),
@@ -81,8 +90,9 @@ def test_a_core_asks_for_so_many_rows_at_a_time() -> None:
 
 def test_a_row_keeps_a_channel_busy() -> None:
     """8 channels of 125 GB/s: 256 B take 2.048 ns, and 1 ns to open, where many rows are on the way."""
-    chip = plain().what_if({"memory.dram.channels": 8, "memory.dram.bandwidth": "1 TB/s",
-                            "efficiency.embedding_bag.channel_row_s": "1 ns"})  # fmt: skip
+    chip = plain().what_if(
+        {"memory.dram.channels": 8, "memory.dram.bandwidth": "1 TB/s", "efficiency.embedding_bag.channel_row_s": "1 ns"}
+    )
     rows = 10 * 1_000_000 * (1 - math.exp(-0.02))
     assert rl.cost(rl.embedding_bag(**BAGS), chip).memory_s == pytest.approx(rows * 3.048e-9 / 8, rel=1e-3)
     more = plain().what_if({"memory.dram.channels": 4})
@@ -126,12 +136,13 @@ def test_a_cache_too_small_for_the_rows_of_a_batch() -> None:
 
 
 def test_rows_that_come_together() -> None:
-    """An index that stands for 20 rows: 1000 draws of a million lists meet 999.5 of them, and these overlap."""
+    """An index that stands for 20 rows: 1000 draws of a million lists meet 999.5 of them, and these overlap: a row that
+    two of them have is read once by a cache that holds all."""
     lists = 1e6 * (1 - math.exp(-1000 / 1e6))
     different = 1e6 * (1 - math.exp(-lists * 20 / 1e6))
     worked(
         rl.embedding_bag(**BAGS, together=20),
-        memory_bytes=10 * lists * 20 * 256,
+        memory_bytes=10 * different * 256,
         bytes=10 * different * 256 + LISTS,
         lower_s=10 * different * 256 / 1e12,
     )

@@ -176,10 +176,22 @@ def attention_cost(
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(
-            flops, softmax, total, memory_bytes, cache_bytes, zero,
-            lower, time, upper, compute_s, memory_s, cache_s, zero, overhead_s,
+            flops,
+            softmax,
+            total,
+            memory_bytes,
+            cache_bytes,
+            zero,
+            lower,
+            time,
+            upper,
+            compute_s,
+            memory_s,
+            cache_s,
+            zero,
+            overhead_s,
         )
-    )  # fmt: skip
+    )
 
 
 def attention(

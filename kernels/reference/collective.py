@@ -119,9 +119,21 @@ def all_reduce(
 
 
 def all_gather(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
-    launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):  # fmt: skip
+    bytes,
+    devices,
+    link_bandwidth,
+    link_latency,
+    link_domain,
+    network_bandwidth,
+    network_latency,
+    memory_bandwidth,
+    launch_s,
+    hop_s,
+    link_fraction,
+    network_fraction,
+    chunk_s,
+    copy_fraction,
+):
     """Every device's shard on each device."""
     local, _ = shape(devices, link_domain)
     return exchange(
@@ -132,20 +144,56 @@ def all_gather(
 
 
 def reduce_scatter(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
-    launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):  # fmt: skip
+    bytes,
+    devices,
+    link_bandwidth,
+    link_latency,
+    link_domain,
+    network_bandwidth,
+    network_latency,
+    memory_bandwidth,
+    launch_s,
+    hop_s,
+    link_fraction,
+    network_fraction,
+    chunk_s,
+    copy_fraction,
+):
     """A shard of the sum on each device: the transfers of an all-gather, backwards."""
     return all_gather(
-        bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency,
-        memory_bandwidth, launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-    )  # fmt: skip
+        bytes,
+        devices,
+        link_bandwidth,
+        link_latency,
+        link_domain,
+        network_bandwidth,
+        network_latency,
+        memory_bandwidth,
+        launch_s,
+        hop_s,
+        link_fraction,
+        network_fraction,
+        chunk_s,
+        copy_fraction,
+    )
 
 
 def all_to_all(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
-    launch_s, hop_s, link_fraction, network_fraction, chunk_s, copy_fraction,
-):  # fmt: skip
+    bytes,
+    devices,
+    link_bandwidth,
+    link_latency,
+    link_domain,
+    network_bandwidth,
+    network_latency,
+    memory_bandwidth,
+    launch_s,
+    hop_s,
+    link_fraction,
+    network_fraction,
+    chunk_s,
+    copy_fraction,
+):
     """A part of each buffer to every device; what arrives from another domain is passed on inside."""
     passing = 2 * bytes * (1 - 1 / devices)  # the own part stays where it is
     return exchange(
@@ -156,9 +204,20 @@ def all_to_all(
 
 
 def send(
-    bytes, devices, link_bandwidth, link_latency, link_domain, network_bandwidth, network_latency, memory_bandwidth,
-    launch_s, hop_s, link_fraction, network_fraction, chunk_s,
-):  # fmt: skip
+    bytes,
+    devices,
+    link_bandwidth,
+    link_latency,
+    link_domain,
+    network_bandwidth,
+    network_latency,
+    memory_bandwidth,
+    launch_s,
+    hop_s,
+    link_fraction,
+    network_fraction,
+    chunk_s,
+):
     """The whole buffer to one peer: over the links of the domain, and over the network if the group is larger."""
     linked = np.asarray(link_domain) > 1
     leaves = devices > np.asarray(link_domain)

@@ -62,10 +62,22 @@ def elementwise(
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(
-            zero, work, total, memory_bytes, cache_bytes, zero,
-            lower, time, upper, compute_s, memory_s, cache_s, zero, launch_s,
+            zero,
+            work,
+            total,
+            memory_bytes,
+            cache_bytes,
+            zero,
+            lower,
+            time,
+            upper,
+            compute_s,
+            memory_s,
+            cache_s,
+            zero,
+            launch_s,
         )
-    )  # fmt: skip
+    )
 
 
 def step_overhead(step_s):

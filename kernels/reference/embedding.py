@@ -8,9 +8,9 @@ from roofline.kernels.reference.lookups import INDEX_BYTES, lookups_missed
 
 
 def embedding_bag(
-    batch, tables, rows, dim, pooling, skew, together, width, out_width, reuse, room_share, warm_share, launches,
-    vector_flops, memory_bandwidth, memory_latency, memory_channels, cache_bandwidth, cache_latency, cache_capacity,
-    core_count, clock,
+    batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, reuse, room_share,
+    warm_share, launches, vector_flops, memory_bandwidth, memory_latency, memory_channels, cache_bandwidth,
+    cache_latency, cache_capacity, core_count, clock,
     launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, pinned_share, inflight_bytes,
     inflight_rows, channel_row_s, transaction_bytes, issue_cycles, bag_cycles, page_walk_cycles, tlb_reach_bytes,
     overlap_share,
@@ -20,21 +20,18 @@ def embedding_bag(
     Traffic: every missed row from main memory, padded to whole transactions; every row, index and result through the
     cache. Rows come at the rate of a closed network: so many are under way, each waits for its latency, a hit's or a
     miss's, and misses queue for a channel.
-    Where an index stands for a list of rows (`together` of them), lists are drawn and kept, and those drawn overlap in
-    some rows. Work: one addition per element looked up, the issue of each lookup (and the way to its page, as far as
+    Work: one addition per element looked up, the issue of each lookup (and the way to its page, as far as
     the table is larger than the address cache reaches) and the beginning and end of each bag. What of the times is
     not the longest counts as far as it does not overlap.
     """
     draws = batch * pooling
     lookups = tables * draws
-    row = dim * width
+    row = dim * width + scale_bytes
     padded = np.ceil(row / transaction_bytes) * transaction_bytes
     stream = lookups * INDEX_BYTES + batch * tables * dim * out_width
     work = lookups * dim
-    held = cache_share * room_share * cache_capacity / (tables * padded * together)
-    unique, missed = lookups_missed(draws / together, rows, skew, held, warm_share * held, pinned_share)
-    unique = np.where(together > 1, -rows * np.expm1(-unique * together / rows), unique)
-    missed = missed * together
+    held = cache_share * room_share * cache_capacity / (tables * padded)
+    unique, missed = lookups_missed(draws, rows, skew, together, repeat, held, warm_share * held, pinned_share)
 
     def memory_traffic(row_bytes, again):
         once = row_bytes + np.maximum(0.0, stream - cache_capacity)

@@ -8,17 +8,18 @@ from roofline.kernels.reference.lookups import lookups_missed
 
 
 def host_lookup(
-    batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-    host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+    batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
+    row_s, launches, host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+    transaction_bytes,
 ):  # fmt: skip
     """Pooled lookups in tables of the host: it gathers, then vectors cross the link; or rows do that are not kept here.
 
     Rows that the chip keeps are found as in a cache of the last used ones, batch after batch. Finding a row, the link
     and the chip's own reading come one after the other.
     """
-    row, draws = dim * width, batch * pooling
+    row, draws = dim * width + scale_bytes, batch * pooling
     kept = kept_bytes / (tables * row)
-    unique, missed = lookups_missed(draws, rows, skew, kept, kept, np.zeros_like(kept))
+    unique, missed = lookups_missed(draws, rows, skew, together, repeat, kept, kept, 0.0)
     vectors = batch * tables * dim * out_width
     by_row = np.asarray(gathers) == 0
     sent = np.where(by_row, tables * missed * np.ceil(row / transaction_bytes) * transaction_bytes, vectors)
@@ -40,14 +41,15 @@ def host_lookup(
 
 
 def remote_lookup(
-    batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-    network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction, transaction_bytes,
+    batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
+    row_s, launches, network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+    transaction_bytes,
 ):  # fmt: skip
     """The same over the network."""
     return host_lookup(
-        batch, tables, rows, dim, pooling, skew, width, out_width, gathers, kept_bytes, row_s, launches,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
-        transaction_bytes,
+        batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
+        row_s, launches, network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction,
+        memory_fraction, transaction_bytes,
     )  # fmt: skip
 
 

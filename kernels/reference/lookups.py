@@ -72,26 +72,53 @@ def least_popular(held, rows, skew):
     return even * (1 - held / rows) + (1 - even) * zipf
 
 
-def lookups_missed(draws, rows, skew, held, kept, pinned_share):
+def lookups_missed(draws, rows, skew, together, repeat, held, kept, pinned_share):
     """Distinct rows among the draws, and the draws that miss.
 
     A cache of the last used rows that remembers N draws misses the next one at the rate U'(N) (Che, Tung and Wang
     2002). It remembers at most N1, where U(N1) = held, and when the draws begin N0, where U(N0) = kept. So the misses
     are U(N0 + n) - U(N0) while it fills, for n up to N1 - N0, and U'(N1) a draw from then on. Rows that software pins,
     the most popular ones, are missed by the draws of all others.
+
+    Here draws are of lists of `together` rows at random, D(N) different ones among N draws: U = R (1 - exp(-t D / R)),
+    and D where U is given is -R / t ln(1 - U / R). With a batch of n draws of which a share `repeat` is that of the
+    batch before, N draws hold F = min(N, n) + (1 - repeat) max(0, N - n) fresh ones, and it is D(F(N)).
     """
-    unique = np.minimum(np.minimum(draws, rows), distinct(draws, rows, skew)[0])
-    full = lookback(held, rows, skew)
-    seen = np.where(kept > 0, np.minimum(full, lookback(kept, rows, skew)), 0.0)
+    draws, rows, skew, together, repeat, held, kept, pinned_share = np.broadcast_arrays(
+        *(np.asarray(x, float) for x in (draws, rows, skew, together, repeat, held, kept, pinned_share))
+    )
+    listed, n = together > 1, draws / together
+    every = np.where(listed, -rows * np.expm1(-together), rows)  # rows that any list has
+
+    def covered(lists):
+        return np.where(listed, -rows * np.expm1(-lists * together / rows), lists)
+
+    def lists_of(size):
+        with np.errstate(all="ignore"):
+            found = np.minimum(rows, -rows / together * np.log1p(-size / rows))
+        return np.where(size >= every, rows, np.where(listed, found, size))
+
+    def draws_of(fresh):
+        return np.where(fresh <= n, fresh, n + (fresh - n) / (1 - repeat))
+
+    unique = covered(np.minimum(np.minimum(n, rows), distinct(n, rows, skew)[0]))
+    full = lookback(lists_of(held), rows, skew)
+    seen = np.where(kept > 0, np.minimum(full, lookback(lists_of(kept), rows, skew)), 0.0)
     with np.errstate(all="ignore"):
-        seen_count = np.where(seen > 0, distinct(np.where(seen > 0, seen, 1.0), rows, skew)[0], 0.0)
-        end = np.minimum(full, seen + draws)
+        before = np.where(seen > 0, covered(distinct(np.where(seen > 0, seen, 1.0), rows, skew)[0]), 0.0)
+        begins, fills = draws_of(seen), draws_of(full)
+        ends = np.minimum(fills, begins + n)
+        end = np.minimum(ends, n) + (1 - repeat) * np.maximum(0.0, ends - n)
         count, slope = distinct(np.where(end > 0, end, 1.0), rows, skew)
-        rest = np.maximum(0.0, draws - (end - seen)) * slope
-        missed = np.minimum(np.where(held >= rows, unique, draws), np.maximum(0.0, count - seen_count) + rest)
+        slope = slope * np.where(listed, together * np.exp(-count * together / rows), 1.0)
+        slope = slope * np.where(ends > n, 1 - repeat, 1.0)
+        rest = np.maximum(0.0, n - (ends - begins)) * slope
+        fits = lists_of(held) >= rows
+        missed = np.minimum(np.where(fits, unique, draws), np.maximum(0.0, covered(count) - before) + rest)
     missed = np.where(kept > 0, missed, np.maximum(missed, unique))
-    missed = np.where((held >= rows) & (kept >= rows), 0.0, missed)
-    pins = draws * least_popular(np.clip(held, 0.0, rows), rows, skew)
-    missed = np.where((pinned_share > 0) & ~((held >= rows) & (kept >= rows)),
-                      missed + pinned_share * (pins - missed), missed)  # fmt: skip
+    stays = fits & ((kept >= held) | (lists_of(kept) >= rows))
+    missed = np.where(stays, 0.0, missed)
+    others = least_popular(np.clip(lists_of(held), 0.0, rows), rows, skew)
+    others = others * np.where(listed, np.maximum(0.0, 1 - held / rows), 1.0)
+    missed = np.where((pinned_share > 0) & ~stays, missed + pinned_share * (draws * others - missed), missed)
     return unique, np.where(held > 0, missed, draws)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
+from roofline.base.traced import Traced
 
 #: A number or an array of numbers; arrays broadcast against each other, and so do the figures made of them.
 Numeric: TypeAlias = float | np.ndarray
@@ -79,6 +80,8 @@ def number(where: str, name: str, value: object) -> Numeric:
     """
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MOST:
         return math.inf if value > 0 else -math.inf
+    if type(value) is Traced:
+        return cast("Numeric", value)
     # What comes from another operator is as it should be: in a sweep, copies cost as much as the costs themselves.
     ready = type(value) is np.ndarray and value.dtype == np.float64 and 0 < value.ndim <= MOST_AXES
     found = cast("Numeric", value) if ready else as_numeric(value, f"{where}: {name}")

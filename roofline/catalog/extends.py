@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from roofline.base import tomlfile
 from roofline.base.errors import BadDescriptor, UnknownName, shown
@@ -96,7 +95,7 @@ def merged(path: Path, sources: Sources, seen: tuple[str, ...] = ()) -> tuple[Ta
     return whole, {p: inherited.get(p, parent) for p in _figure_paths(kept) if p not in mine}
 
 
-def _parent_file(path: Path, parent: Any, seen: tuple[str, ...]) -> Path:
+def _parent_file(path: Path, parent: object, seen: tuple[str, ...]) -> Path:
     """The file of the chip that the one in `path` extends: beside it, or known by name."""
 
     def refused(why: str) -> BadDescriptor:

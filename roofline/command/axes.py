@@ -90,11 +90,11 @@ def _between(name: str, text: str) -> list[Any]:
     return [f"{marks[0]}{value:.12g}{units[0]}" for value in values]
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> float | str | None:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text.lower() == "default":

@@ -137,7 +137,7 @@ def _count(value: float) -> str:
     return units.text(float(value), "B", 4).removesuffix("B").replace("G", "B").strip()
 
 
-def _say(value: Any) -> str:
+def _say(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

@@ -29,7 +29,7 @@ def read_plainly(parameters: Iterable[Any]) -> None:
             parameter.get_runtime_param = _Reader(described.annotation, usual).itself
 
 
-def _is_free(about: Any) -> bool:
+def _is_free(about: object) -> bool:
     """Whether typer takes any value of the type: no limits, no parser of its own."""
     return all(getattr(about, name, "") is None for name in ("min", "max", "parser"))
 

@@ -11,6 +11,8 @@ from roofline.command.options import WORKLOAD, Csv, Json, Size, asking, chip_wit
 from roofline.command.output import print_csv, print_json, print_table, wrote
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from roofline.show.report import Table
     from roofline.study.comparing import Comparison
 
@@ -60,9 +62,17 @@ def compare(
     from roofline.study.comparing import compare as run
 
     found = run(
-        [chip_with(name, None) for name in chips], [_workload(text) for text in model], draws=draws, seed=seed,
-        level=level, by=by, figure=figure, targets=_targets(target or []), model_error=model_error, **options,
-    )  # fmt: skip
+        [chip_with(name, None) for name in chips],
+        [_workload(text) for text in model],
+        draws=draws,
+        seed=seed,
+        level=level,
+        by=by,
+        figure=figure,
+        targets=_targets(target or []),
+        model_error=model_error,
+        **options,
+    )
     _draw(found, level, plot, plot_odds, inches(size))
     if as_json:
         return print_json({"table": _plain(found.table), "odds": _plain(found.odds), "targets": _plain(found.targets)})
@@ -100,7 +110,7 @@ def _workload(text: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> float | str:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -121,18 +131,20 @@ def _targets(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _plain(frame: Any) -> list[dict[str, Any]]:
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as plain data; what is missing as none."""
-    return [
-        {name: None if value != value else value for name, value in row.items()} for row in frame.to_dict("records")
-    ]
+    rows = frame.to_dict("records")
+    return [{str(name): None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def _figures(found: Comparison, level: float) -> Table:
     from roofline.show.report import Table
 
-    kinds = [name for name in (*("throughput", "per_chip", "latency_s", "ttft_s"), "per_joule", "usd_per_million")
-             if name in found.table]  # fmt: skip
+    kinds = [
+        name
+        for name in (*("throughput", "per_chip", "latency_s", "ttft_s"), "per_joule", "usd_per_million")
+        if name in found.table
+    ]
     columns = [
         "workload",
         "chip",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(validate)
 
 
-def _progress() -> Any:
+def _progress() -> Callable[[str], None]:
     err = err_console()
     return lambda text: err.print(text, style="dim", markup=False)
 
@@ -113,7 +114,7 @@ def validate(
 
     Example: `roofline validate --plot validation.png`
     """
-    from roofline.fidelity import validation, validation_report as says
+    from roofline.fidelity import recommendation_report, validation, validation_report as says
 
     say = _progress()
     found = validation.validate(file, chip, full=full, full_from=full_from, progress=say)
@@ -126,7 +127,8 @@ def validate(
         say(f"wrote {plot}")
     if page is not None:
         picture = os.path.relpath(plot, page.parent) if plot is not None else ""
-        write_text(page, says.page(found, picture))
+        beside = [recommendation_report.in_one()] if len(found.goals) else []
+        write_text(page, says.page(found, picture, beside))
         say(f"wrote {page}")
     if as_json:
         return print_json(says.as_json(found))

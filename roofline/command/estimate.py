@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from roofline.command.options import WORKLOAD, Chips, Csv, Json, Model, Ops, Set, Size, Stack, asking, chip_with, inches
 from roofline.command.output import print_estimate, wrote
+
+if TYPE_CHECKING:
+    from roofline.show.words import Estimate
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +53,7 @@ def _only(chips: list[str]) -> str:
     return chips[0]
 
 
-def _pictures(est: Any, plot: Path | None, html: Path | None, size: tuple[float, float] | None) -> None:
+def _pictures(est: Estimate, plot: Path | None, html: Path | None, size: tuple[float, float] | None) -> None:
     from roofline.base.files import write_text
     from roofline.show import plot as drawing, report
 

@@ -7,6 +7,7 @@ input). Each file of this room registers its commands here.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -112,13 +113,15 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _warn(message: Any, *_: Any) -> None:
+def _warn(message: object, *_: object) -> None:
     err_console().print(f"warning: {message}", markup=False, style="yellow")
 
 
 def run() -> int:
     """Run the command on ``sys.argv``; errors of ours become one message and an exit code."""
     settle_streams()
+    if sys.argv[1:2] != ["measure"]:  # numpy's threads for products take longer to start than any other command needs
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
         try:

@@ -10,6 +10,9 @@ import typer
 from roofline.command.output import err_console, out_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from roofline.hardware.chip import Chip
     from roofline.measure import Result
 
 
@@ -70,7 +73,7 @@ def measure(
         raise typer.Exit(1)
 
 
-def _show(result: Result, err: Any) -> None:
+def _show(result: Result, err: Console) -> None:
     from roofline.base import units
     from roofline.show import report
 
@@ -114,7 +117,7 @@ def _show(result: Result, err: Any) -> None:
         err.print(f"{what}: {path}", markup=False)
 
 
-def _dtypes(chip: Any) -> list[str]:
+def _dtypes(chip: Chip) -> list[str]:
     return list(dict.fromkeys(p.rpartition(".")[2] for p in chip.numbers if p.startswith("engines.")))
 
 

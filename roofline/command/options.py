@@ -89,11 +89,12 @@ Ops = Annotated[bool, typer.Option("--ops/--no-ops", help="Show the breakdown by
 Stack = Annotated[
     str | None,
     typer.Option(
-        "--stack", autocompletion=complete_stack,
+        "--stack",
+        autocompletion=complete_stack,
         help="Software: vllm, sglang, trtllm ..., several joined by +; plain: the chip's own figures. "
         "[default for a language model: the best known of the chip]",
     ),
-]  # fmt: skip
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -144,7 +145,7 @@ TOKENS = {
     "dtype": _dtype("Arithmetic: bf16, fp16, fp8, int8 ... [default: the checkpoint's, else the chip's 16-bit]"),
     "weight_dtype": _dtype("Weights in memory. [language; default: dtype or narrower]"),
     "kv_dtype": _dtype("KV cache. [language]"),
-    "usable_memory": _number(float, "Share of the memory that the model may fill. [default: 0.9]"),
+    "usable_memory": _number(float, "Share of the memory that the model may fill. [default: the software's, else 0.9]"),
 }
 
 #: What chips and electricity cost.
@@ -165,11 +166,13 @@ WORKLOAD = {
     "devices": _number(int, "Chips that share the tables. [recommendation]"),
     "table_dtype": _dtype("Embedding rows. [recommendation; default: dtype]"),
     "skew": _number(float, "Zipf exponent of the indices. [recommendation]"),
+    "repeat": _number(float, "Share of the lookups that repeat the last batch's. [recommendation]"),
+    "scale_bytes": _number(float, "Bytes of scale and bias beside a row. [recommendation; default: 4 for int8, int4]"),
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
     "placement": Annotated[
-        str | None, typer.Option("--placement", help="Of the tables: even or auto. [recommendation; default: even]")
+        str | None, typer.Option("--placement", help="Of the tables: auto or even. [recommendation; default: auto]")
     ],
     "host": Annotated[
         str | None, typer.Option("--host", help="Serving process: triton-tensorflow, triton-hps. [recommendation]")
@@ -211,7 +214,7 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
         rest = [p for p in named if p.default is not inspect.Parameter.empty]
 
         @functools.wraps(command)
-        def run(**given: Any) -> Any:
+        def run(**given: object) -> Any:
             asked = {name: given.pop(name) for name in options}
             return command(**given, options={name: value for name, value in asked.items() if value is not None})
 

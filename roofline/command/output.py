@@ -7,12 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from roofline.show.table import Table
+    from roofline.show.words import Estimate
 
 
 def out_console(width: int = 200) -> Console:
@@ -35,7 +38,7 @@ def err_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def wrote(path: Any) -> None:
+def wrote(path: object) -> None:
     """Say that a file was written."""
     err_console().print(f"wrote {path}", markup=False)
 
@@ -61,7 +64,7 @@ def leave_pipe() -> None:
     os.close(nowhere)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """What JSON has no form for, as plain Python.
 
     Raises
@@ -73,12 +76,12 @@ def plain(value: Any) -> Any:
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """A result as JSON on stdout."""
     typer.echo(json.dumps(value, indent=2, default=plain, allow_nan=False))
 
 
-def print_table(*tables: Any, width: int = 200) -> None:
+def print_table(*tables: Table, width: int = 200) -> None:
     """Tables on stdout, an empty line between them."""
     from roofline.show.table import lines, show
 
@@ -99,7 +102,7 @@ def _is_plain() -> bool:
     return not sys.stdout.isatty() and not any(os.environ.get(name) for name in ("FORCE_COLOR", "TTY_COMPATIBLE"))
 
 
-def print_estimate(est: Any, ops: bool, as_json: bool, as_csv: bool) -> None:
+def print_estimate(est: Estimate, ops: bool, as_json: bool, as_csv: bool) -> None:
     """What was asked, the figures and where the time goes; or all of it as JSON, or its operators as CSV."""
     from roofline.show import report
 
@@ -110,7 +113,7 @@ def print_estimate(est: Any, ops: bool, as_json: bool, as_csv: bool) -> None:
     print_table(report.headline(est), *(report.breakdowns(est) if ops else []))
 
 
-def print_csv(rows: list[dict[str, Any]], stream: Any = None, columns: Sequence[str] = ()) -> None:
+def print_csv(rows: list[dict[str, Any]], stream: TextIO | None = None, columns: Sequence[str] = ()) -> None:
     """Rows as CSV, on stdout unless told otherwise; `columns` come first, and stand there without any row too."""
     header = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     writer = csv.DictWriter(stream or sys.stdout, header, lineterminator="\n")

@@ -52,9 +52,15 @@ def search(
     ranges = {name: (low, high) for name, low, high in (_range("--vary", text) for text in vary)}
     limits = {name: (low, high) for name, low, high in (_range("--limit", text) for text in limit or [])}
     found = run(
-        model, chip_with(chip, changes, stack), vary=ranges, maximise=maximise, minimise=minimise, subject_to=limits,
-        seed=seed, **options,
-    )  # fmt: skip
+        model,
+        chip_with(chip, changes, stack),
+        vary=ranges,
+        maximise=maximise,
+        minimise=minimise,
+        subject_to=limits,
+        seed=seed,
+        **options,
+    )
     variables: list[dict[str, Any]] = found.table.to_dict("records")  # type: ignore[assignment]
     held = [
         {str(name): None if value != value else value for name, value in row.items()}
@@ -67,13 +73,15 @@ def search(
         head = f"{found.figure} = {found.result:,.6g}" if found.found else "Nothing within the limits"
         table = Table(f"{head}\n{found.why}", ["variable", ">value", ">present", ">from", ">to", "at its end"])
         for row in variables:
-            table.rows.append([row["variable"], row["text"], *(f"{row[n]:.5g}" for n in ("present", "low", "high")),
-                               row["at_end"]])  # fmt: skip
+            table.rows.append(
+                [row["variable"], row["text"], *(f"{row[n]:.5g}" for n in ("present", "low", "high")), row["at_end"]]
+            )
         second = Table("Limits", ["limit", ">value", ">least", ">most", ">slack", "binds"])
         for row in held:
             ends = ["" if row[n] is None else f"{row[n]:.5g}" for n in ("least", "most")]
-            second.rows.append([row["limit"], f"{row['value']:.5g}", *ends, f"{row['slack']:.1%}",
-                                "yes" if row["binds"] else ""])  # fmt: skip
+            second.rows.append(
+                [row["limit"], f"{row['value']:.5g}", *ends, f"{row['slack']:.1%}", "yes" if row["binds"] else ""]
+            )
         print_table(table, *([second] if held else []))
     if not found.found:
         raise typer.Exit(1)

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command()(takeovers)
 
 
-def end(text: str | None) -> Any:
+def end(text: str | None) -> float | str | None:
     """A limit as the library takes it: a number where it is one."""
     if text is None:
         return None

@@ -189,14 +189,14 @@ def _with_units(data: xr.Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     """The first rows with the values of chip figures as people write them: 2 TB/s, x1.1."""
     from roofline.base import units
 
-    def said(value: Any, unit: str) -> str:
+    def written(value: Any, unit: str) -> str:
         return f"x{value:.12g}" if unit == "1" else units.text(value, unit, 12)
 
     shown = frame.head(_MOST_ROWS + 1)
     for name in map(str, data.dims):
         figure, unit = data[name].attrs.get("figure"), data[name].attrs.get("units")
         if figure and unit:
-            shown = shown.assign(**{name: [said(value, unit) for value in shown[name]]})
+            shown = shown.assign(**{name: [written(value, unit) for value in shown[name]]})
     return shown
 
 

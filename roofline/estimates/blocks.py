@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from roofline.base import cpus
-from roofline.estimates import grids, programs
+from roofline.estimates import grids, plainly, programs
 from roofline.estimates.grids import Part
 from roofline.estimates.programs import Program
 from roofline.kernels import _jit, _loops, sums
@@ -40,6 +40,26 @@ At: TypeAlias = Callable[[Any], Any]
 
 #: What an operator adds to a further sum: from its costs, and the figures of the chip, at the points at hand.
 Extra: TypeAlias = Callable[[np.ndarray, At], Any]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """An operator's error in seconds, as a further sum: in a compiled loop where enough points ask for it.
+
+    Attributes
+    ----------
+    plainly : callable
+        The same from costs and figures.
+    figures : tuple
+        What :func:`roofline.kernels.sums.add_error` takes, numbers and arrays.
+    """
+
+    plainly: Extra
+    figures: tuple[Any, ...]
+
+    def __call__(self, costs: np.ndarray, at: At) -> Any:
+        """The error of one call."""
+        return self.plainly(costs, at)
 
 
 @dataclass
@@ -70,6 +90,12 @@ class Job:
         return np.broadcast_shapes(*(a.shape for a in arrays))
 
     @property
+    def spread(self) -> Spread | None:
+        """The only further sum that it adds to, where that is one of errors."""
+        only = self.extras[0][1] if len(self.extras) == 1 else None
+        return only if isinstance(only, Spread) else None
+
+    @property
     def alone(self) -> list[Any]:
         """The arguments that are no columns of a block."""
         return [a for a, column in zip(self.arguments, _jit.are_columns(self.function), strict=True) if not column]
@@ -87,6 +113,15 @@ class Sums:
     extras: np.ndarray
 
 
+@dataclass
+class Errors:
+    """What operators add up to, with the root of the sum of the squares of their classes' errors. Times in s."""
+
+    lower_s: np.ndarray
+    time_s: np.ndarray
+    error_s: np.ndarray
+
+
 def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: bool) -> Sums:
     """Add up the costs of operators, at least one of which, or `scale`, varies.
 
@@ -102,45 +137,59 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
     merged : bool
         Whether cache and main memory are one level.
     """
-    shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
-    axes = _Axes(jobs, shape)
-    shape, scale = axes.shape, axes.of(scale)
-    groups: dict[tuple[int, ...], list[Job]] = {}
-    for job in (axes.moved(job) for job in jobs):
-        groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
-    whole = _Group(groups.pop(shape, []), shape, extras, axes)
-    start = _together([_Group(own, size, extras, axes).kept() for size, own in groups.items()])
-
+    grid = _Grid(jobs, scale, extras)
+    whole, shape, scale, back = grid.whole, grid.shape, grid.scale, grid.axes.back
     lower, time, upper = (np.empty(shape) for _ in range(3))
     codes = np.empty(shape, np.uint8)
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
     others = np.empty((extras, *shape))
     factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
     factors = whole.place(scale)
-    back = axes.back
     if whole.quick and not (by_bound or extras):
         ending = {"lower": lower, "time": time, "upper": upper, "codes": codes}
-        whole.finish(start, scale=factor, scale_place=factors, merged=int(merged), **ending)
+        whole.finish(grid.start, scale=factor, scale_place=factors, merged=int(merged), **ending)
         return Sums(back(lower), back(time), back(upper), back(codes), None, back(others))
 
     flat: list[Any] = [array.reshape(-1) for array in (lower, time, upper, codes)]
-    finish: Callable[..., None] = _finish_plainly
+    finish: Callable[..., None] = plainly.finish
     if _jit.worth_compiling(sums.finish, "step", lower.size):
         finish, flat = _jit.step(sums.finish), [array.ctypes.data for array in flat]
 
     def fill(part: Part) -> None:
-        rows, found = whole.summed(part, start)
-        scratch = rows.reshape(-1) if finish is _finish_plainly else _SCRATCH.address
+        rows, found = whole.summed(part, grid.start)
+        scratch = rows.reshape(-1) if finish is plainly.finish else _SCRATCH.address
         first = sum(axis.start * step for axis, step in zip(part, lower.strides, strict=True)) // lower.itemsize
         finish(scratch, factor, factors, int(merged), *flat, first, found[0].size)
         if by_bound:
-            times[(slice(None), *part)] = found[3:_TIMES] * (
-                scale[grids.place(scale, part)] if isinstance(scale, np.ndarray) else scale
-            )
+            times[(slice(None), *part)] = found[3:_TIMES] * grid.scale_on(part)
         others[(slice(None), *part)] = found[_TIMES:]
 
     _each(whole.parts(), fill, lower.size)
     return Sums(back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others))
+
+
+def errors(jobs: Sequence[Job], scale: Any, classes: int) -> Errors:
+    """Add up times and, for each of some classes of operators, errors: each job's only further sum, by class.
+
+    Parameters
+    ----------
+    jobs, scale
+        As for :func:`total`.
+    classes : int
+        How many classes there are.
+    """
+    grid = _Grid(jobs, scale, classes, errors=True)
+    lower, time, error = (np.empty(grid.shape) for _ in range(3))
+
+    def fill(part: Part) -> None:
+        _, found = grid.whole.summed(part, grid.start)
+        here = grid.scale_on(part)
+        np.multiply(found[0], here, out=lower[part])
+        np.multiply(found[1], here, out=time[part])
+        np.multiply(np.sqrt(np.square(found[_TIMES:]).sum(axis=0)), here, out=error[part])
+
+    _each(grid.whole.parts(), fill, lower.size)
+    return Errors(*map(grid.axes.back, (lower, time, error)))
 
 
 def costs(job: Job) -> np.ndarray:
@@ -155,6 +204,25 @@ def costs(job: Job) -> np.ndarray:
 
     _each(group.parts(), fill, out[0].size)
     return axes.back(out)
+
+
+class _Grid:
+    """Operators over a grid: those that vary along all of its axes, and what all others begin with."""
+
+    def __init__(self, jobs: Sequence[Job], scale: Any, extras: int, errors: bool = False) -> None:
+        shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
+        self.axes = _Axes(jobs, shape)
+        self.shape, self.scale = self.axes.shape, self.axes.of(scale)
+        groups: dict[tuple[int, ...], list[Job]] = {}
+        for job in (self.axes.moved(job) for job in jobs):
+            groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
+        self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, errors=errors)
+        apart = [_Group(own, size, extras, self.axes, errors=errors) for size, own in groups.items()]
+        self.start = _together([group.kept() for group in apart])
+
+    def scale_on(self, part: Part) -> Any:
+        """What times are multiplied by on a part."""
+        return self.scale[grids.place(self.scale, part)] if isinstance(self.scale, np.ndarray) else self.scale
 
 
 class _Axes:
@@ -225,22 +293,29 @@ class _Group:
     """Operators that vary along the same axes, ready to be costed on any part of them."""
 
     def __init__(
-        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, summed: bool = True
-    ) -> None:
-        self.shape, self.axes, self.sums = shape, axes, summed
+        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, *, summed: bool = True,
+        errors: bool = False,
+    ) -> None:  # fmt: skip
+        self.shape, self.axes, self.sums, self.errors = shape, axes, summed, errors
         self.first = _loops.FREE + extras  # row of the first column
         self.columns: list[np.ndarray] = []
         alone = np.broadcast_shapes(*(a.shape for job in jobs for a in job.alone if isinstance(a, np.ndarray)))
+        if errors:
+            figures = [axes.of(f) for job in jobs if job.spread is not None for f in job.spread.figures]
+            alone = np.broadcast_shapes(alone, *(f.shape for f in figures if isinstance(f, np.ndarray)))
         self.apart = next((i for i, n in enumerate(alone[::-1]) if n > 1), len(shape))
         self.inner = math.prod(shape[len(shape) - self.apart :])  # points in a row along which only columns vary
         self._known: dict[int, int] = {}
         size = math.prod(shape)
         plans = [self._plan(job, size) for job in jobs]
         together = [plan for plan in plans if plan.adds and plan.loop is not None]
-        self.program = Program(together, shape, self.apart, self.place) if together or not plans else None
         self.plans = [plan for plan in plans if not (plan.adds and plan.loop is not None)]
+        if errors:
+            together = [step for plan in together for step in (plan, self._error(plan))]
         self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
-        self.add = _jit.step(sums.add) if self.compiled else _add_plainly
+        whole = together or (not plans and self.compiled)
+        self.program = Program(together, shape, self.apart, self.place) if whole else None
+        self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
         """Row of the scratch that an array is copied to, -1 for a number."""
@@ -256,11 +331,12 @@ class _Group:
         alone = job.alone
         varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
         form = "summed" if self.sums and not job.extras else "block"
-        vectors = form == "summed" or not varied or self.inner >= LONG or size == 1
+        adds = form == "summed" or (self.errors and job.spread is not None)
+        vectors = adds or not varied or self.inner >= LONG or size == 1
         return _Plan(
             job=job,
             loop=_jit.block(job.function, form, size) if vectors else None,
-            adds=form == "summed",
+            adds=adds,
             alone=alone,
             numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in alone], dtype=float),
             varied=varied,
@@ -270,16 +346,28 @@ class _Group:
             times_place=self.place(job.count),
         )
 
+    def _error(self, plan: _Plan) -> _Plan:
+        """What adds up a job's times and error, after what leaves its costs."""
+        ((row, spread),) = plan.job.extras
+        figures = [self.axes.of(figure) for figure in spread.figures]  # type: ignore[attr-defined]
+        return plan._replace(
+            loop=_jit.step(sums.add_error),
+            alone=figures,
+            numbers=np.array([0.0 if isinstance(f, np.ndarray) else f for f in figures], dtype=float),
+            varied=[i for i, f in enumerate(figures) if isinstance(f, np.ndarray)],
+            values=np.zeros(1),
+            places=np.array([_loops.FREE + row], dtype=np.int64),
+        )
+
     def parts(self) -> list[Part]:
         """The grid in blocks, along each of which only columns vary where such rows of points are long."""
         most = min(_loops.POINTS, self.inner) if self.plans and self.inner >= LONG else _loops.POINTS
         return list(grids.parts(self.shape, most))
 
     def summed(self, part: Part, start: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of all operators on a part, from what others begin with: as rows of the scratch, and [sum, *shape].
-        """
+        """The sums of all operators on a part, from what others begin with: rows of the scratch, and [sum, *shape]."""
         rows, shape, size = self._begin(part)
-        flat = _SCRATCH.address if self.compiled else rows.reshape(-1)
+        flat: Any = _SCRATCH.address if self.compiled else rows.reshape(-1)
         found = rows[_loops.SUMS : self.first, :size].reshape(-1, *shape)
         found[...] = 0.0 if not start else start[0][(slice(None), *grids.place(start[0][0], part))]
         for values in start[1:]:
@@ -406,53 +494,3 @@ def _in_threads(count: int, run: Callable[[int, int], None], size: int) -> None:
     edges = [count * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:  # the compiled loops give the interpreter's lock back
         list(pool.map(run, edges[:-1], edges[1:]))
-
-
-# In plain numpy, where compiling would take longer -------------------------------------------------------------------
-
-
-def _add_plainly(scratch: np.ndarray, count: float, place: int, size: int) -> None:
-    """What :func:`roofline.kernels.sums.add` does."""
-    rows = scratch.reshape(-1, _loops.ROW)[:, :size]
-    cost, found = rows[_COSTS], rows[_loops.SUMS : _loops.FREE]
-    times = count if place < 0 else rows[place]
-    time_s = times * cost[7]
-    found[0] += times * cost[6]
-    found[1] += time_s
-    found[2] += times * cost[8]
-    found[3:] += np.where(np.arange(sums.BOUNDS)[:, None] == np.argmax(busy(cost), axis=0), time_s, 0.0)
-
-
-def busy(cost: Any) -> Any:
-    """Busy times (s) of compute, memory, cache, network and overhead, as far as each can bound an operator.
-
-    Without FLOP there is nothing to compute: cycles that cores spend all the same (to begin a row) are overhead, and so
-    is, for want of another word, what takes no time at all.
-    """
-    compute, memory, cache, network, overhead = cost[9:]
-    without = cost[0] + cost[1] == 0
-    starting = np.where(without, np.maximum(overhead + compute, sums.INSTANT), overhead)
-    return np.stack(np.broadcast_arrays(np.where(without, 0.0, compute), memory, cache, network, starting))
-
-
-def _finish_plainly(
-    scratch: np.ndarray,
-    scale: float,
-    place: int,
-    merged: int,
-    lower: np.ndarray,
-    time: np.ndarray,
-    upper: np.ndarray,
-    codes: np.ndarray,
-    first: int,
-    size: int,
-) -> None:
-    """What :func:`roofline.kernels.sums.finish` does."""
-    rows = scratch.reshape(-1, _loops.ROW)[:, :size]
-    found, here = rows[_loops.SUMS : _loops.FREE], slice(first, first + size)
-    if merged:
-        found[4] += found[5]
-        found[5] = 0.0
-    for row, out in enumerate((lower, time, upper)):
-        out[here] = found[row] * (scale if place < 0 else rows[place])
-    codes[here] = np.argmax(found[3:], axis=0)

@@ -22,7 +22,7 @@ from roofline.base.errors import BadWorkload, RooflineError
 from roofline.base.face import of, takes
 from roofline.base.numeric import anywhere, broadcastable
 from roofline.catalog.load import CHIP, as_chip
-from roofline.estimates import blocks
+from roofline.estimates import blocks, plainly
 from roofline.hardware.machine import LINK_NUMBERS, REGIME_EDGES_S
 from roofline.kernels.sums import INSTANT
 from roofline.work.op import Op
@@ -127,12 +127,17 @@ def evaluate_op(op: Op, chip: Chip) -> tuple[Any, ...]:
 def bound_of(cost: tuple[Any, ...], chip: Chip) -> Any:
     """The name of the resource that is busy longest, or an array of them."""
     if isinstance(cost[_TIME], np.ndarray):
-        return np.array(bound_names(chip))[np.argmax(blocks.busy(cost), axis=0)]
-    busy = cost[_BUSY]
-    if not cost[_FLOPS] + cost[_VECTOR_FLOPS]:  # as in `blocks.busy`
-        compute, memory, cache, network, overhead = busy
-        busy = 0.0, memory, cache, network, (overhead + compute) or INSTANT
-    return bound_names(chip)[busy.index(max(busy))]
+        return np.array(bound_names(chip))[np.argmax(plainly.busy(cost), axis=0)]
+    return bound_names(chip)[leading(cost)]
+
+
+def leading(cost: tuple[float, ...]) -> int:
+    """The place in :func:`bound_names` of what a cost of plain numbers is busy with longest."""
+    compute, memory, cache, network, overhead = cost[_BUSY]
+    if not cost[_FLOPS] + cost[_VECTOR_FLOPS]:  # as in `plainly.busy`
+        compute, overhead = 0.0, (overhead + compute) or INSTANT
+    busy = compute, memory, cache, network, overhead
+    return busy.index(max(busy))
 
 
 def naive_parts(
@@ -161,6 +166,20 @@ def op_spread(op: Op, values: Any, chip: Chip, at: Callable[[Any], Any] = lambda
     compute, memory, link = naive_parts(op, values, chip, at)
     naive = np.maximum(np.maximum(compute, memory), link)
     return np.asarray(spreads)[np.searchsorted(REGIME_EDGES_S, naive, side="right")]
+
+
+def spread_of(op: Op, chip: Chip) -> blocks.Spread:
+    """An operator's part of the sum of its class's errors over a grid: what :func:`op_spread` says, times its time."""
+    machine, rate = chip.machine, bind(op, chip).rate
+    figures = (
+        *chip.spreads((op.kind, op.kernel, "default"), op.dtype),
+        *REGIME_EDGES_S,
+        machine["vector_flops"],
+        1.0 if rate is None else rate,  # then there is no matrix work
+        machine["memory_bandwidth"],
+        machine.get("link_bandwidth", 1.0),  # without a link nothing is sent
+    )
+    return blocks.Spread(lambda costs, at: op_spread(op, costs, chip, at) * costs[_TIME], figures)
 
 
 def bound_names(chip: Chip) -> tuple[str, ...]:

@@ -66,14 +66,18 @@ def estimate(
         `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
         ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
-        `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each
-        table's own, 0 where the model gives none), `compiled` (the dense part as one
-        engine, activations in `dtype`, as TensorRT builds it; False), `placement` (of the tables: ``"even"``, 1/devices
-        of every table and lookup on each chip, the default; ``"auto"``, what :func:`roofline.place` finds; or a
-        placement), `host` (the serving process, such as ``"triton-tensorflow"``; see :mod:`roofline.estimates.hosts`).
+        `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each table's own, 0 where the
+        model gives none), `repeat` (share of a batch's lookups that repeat those of the batch before; default each
+        table's own, 0 where the model gives none), `scale_bytes` (of the scale and the bias beside each row; default 4
+        for int8 and int4 tables, as FBGEMM stores them, else 0), `compiled` (the dense part as one engine, activations
+        in `dtype` and indices of 32 bits, as TensorRT builds it; False), `placement` (of the tables: ``"auto"``, what
+        :func:`roofline.place` finds, the default of a single point; ``"even"``, 1/devices of every table and lookup on
+        each chip, a bound, which arrays and grids take by default; or a placement), `host` (the serving process, such
+        as ``"triton-tensorflow"``; see :mod:`roofline.estimates.hosts`).
         For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
         figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
-        say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill, 0.9), and
+        say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill; the
+        stack's, else 0.9), and
         what it costs: `price_per_hour` (USD for a chip and an hour, all in) or `price` (USD for a chip, bought;
         default: what the chip's descriptor has, an hour before a purchase), `electricity` (USD for a kWh, 0.086),
         `pue` (watts of the site for each of its servers, 1.2), `amortise_years` (5), `utilisation` (share of the paid

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar, Self, TypeAlias, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from roofline.base.errors import BadWorkload, UnknownName
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.base.numeric import Numeric, broadcastable
 from roofline.catalog.load import Model
-from roofline.estimates import grids, questions
+from roofline.estimates import grids, inference, questions, replays
 from roofline.estimates.inference import Phase
 from roofline.estimates.power import Powered
 from roofline.estimates.request import Request
@@ -21,9 +21,32 @@ from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
 from roofline.hardware.ranges import is_power_or_price
 from roofline.hardware.uncertainty import SAMPLES
+from roofline.work.workload import Workload
 
 #: What the samples of a part of a grid may take: values of one figure, and bytes of all that they are made of.
 MOST_VALUES, MOST_BYTES = 2**20, 2**28
+
+
+#: What :meth:`Estimate._constant` keeps.
+Constant = TypeVar("Constant")
+
+
+class Made(Mapping[str, Any]):
+    """Values by name, each made when it is first asked for, of others perhaps."""
+
+    def __init__(self, makers: Mapping[str, Callable[[Made], Any]]) -> None:
+        self._makers, self._made = makers, dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._makers[name](self)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 #: Low and high.
@@ -36,12 +59,25 @@ class Estimate(Powered):
     #: The headline figures and their units.
     FIGURES: ClassVar[dict[str, str]] = {}
 
+    #: What :attr:`phases` are called, and the sizes of the request that change what operators are called with alone.
+    PHASES: ClassVar[tuple[str, ...]] = ()
+    NUMBERS: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, model: Model, chip: Chip, request: Request) -> None:
         self.model = model
         self.chip = chip
         self.request = request
         if grids.varied(chip):
             broadcastable(f"{model.name} on {chip.name}", grids.arrays(request, chip))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: not what is known from estimates before, nor samples, which are made again."""
+        return {name: value for name, value in vars(self).items() if name not in ("_kind", "_known", "_samples")}
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))
+        return twin
 
     @property
     def time_s(self) -> Numeric:
@@ -61,7 +97,31 @@ class Estimate(Powered):
         """What the estimate is made of."""
         raise NotImplementedError
 
-    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Any]:
+    def work(self, phase: str) -> tuple[Workload, Numeric]:
+        """The operators of one of :attr:`PHASES`, as an engine runs them on one chip, and its `scale`."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _kind(self) -> replays.Kind | None:
+        """What estimates have in common that differ from this one in sizes alone; None for one of arrays."""
+        return replays.kind_of(self)
+
+    def _constant(self, name: str, make: Callable[[], Constant]) -> Constant:
+        """What estimates of one kind have in common, made once."""
+        return make() if self._kind is None else self._kind.constant(name, make)
+
+    @functools.cached_property
+    def _known(self) -> dict[str, Phase]:
+        """The phases as far as estimates of the same kind say how they are made."""
+        return {} if self._kind is None else self._kind.phases(self)
+
+    def _phase(self, name: str) -> Phase:
+        if name in self._known:
+            return self._known[name]
+        operators, scale = self.work(name)
+        return inference.run(operators, self.chip, scale)
+
+    def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         """The headline figures with model error: `factors` are samples of exp(z) for standard normal z."""
         raise NotImplementedError
 
@@ -188,10 +248,10 @@ class Estimate(Powered):
         return uncertainty.luck(uncertainty.chances(self.chip, self._speed, scenarios=False))
 
     @functools.cached_property
-    def _samples(self) -> dict[str, np.ndarray]:
+    def _samples(self) -> Mapping[str, np.ndarray]:
         """Samples of every headline figure, along the first axis."""
         factors = uncertainty.error_factors(np.ones(()), SAMPLES).reshape(-1, *(1,) * len(self._shape))
-        return dict(self._sampled._figures_with_errors(factors))
+        return self._sampled._figures_with_errors(factors)
 
     @functools.cached_property
     def _extra_samples(self) -> dict[str, np.ndarray]:

@@ -49,7 +49,7 @@ def parts(shape: tuple[int, ...], most: int) -> Iterator[Part]:
 def cut(request: Request, chip: Chip, part: Part) -> tuple[Request, Chip]:
     """Request and chip for a part of the grid that their arrays broadcast to."""
 
-    def own(value: Any) -> Any:
+    def own(value: object) -> Any:
         return value[place(value, part)] if isinstance(value, np.ndarray) else value
 
     plan, terms = _with(request.plan, own), _with(request.terms, own)

@@ -45,6 +45,10 @@ class HostProcess:
 #: of the curves of NVIDIA's inference guides, one request at a time; 0.05 to 0.14 at the quartiles, with no trend.
 JITTER = 0.07
 
+#: Cores of the host that each prepare a batch of their own while the chip computes: those that MTIA 2i's server has
+#: for a chip (192 for 24; ISCA 2025). A DGX H100 has 14 for each (2 x 56 for 8).
+CORES = 8
+
 _TRITON = (
     "Set on the curves of DLRM (not of DCNv2) of NVIDIA's inference guides, DeepLearningExamples "
     "TensorFlow2/Recommendation/DLRM_and_DCNv2/doc, read November 2026"

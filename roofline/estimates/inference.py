@@ -8,14 +8,14 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from roofline.base.errors import RooflineError
 from roofline.base.face import NUMBER, Kind, takes
-from roofline.base.numeric import MOST, anywhere, broadcastable, everywhere
+from roofline.base.numeric import MOST, broadcastable, everywhere
 from roofline.catalog.load import CHIP, as_chip
 from roofline.estimates import blocks
 from roofline.estimates.costing import (
@@ -24,14 +24,15 @@ from roofline.estimates.costing import (
     Cost,
     bind,
     bound_names,
-    bound_of,
     cost,
     evaluate_op,
     job,
+    leading,
     naive_parts,
     names_of,
     op_spread,
     places,
+    spread_of,
 )  # fmt: skip
 from roofline.work.op import Op
 from roofline.work.workload import Workload
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 _FIELD = {name: i for i, name in enumerate(COST)}
 _LOWER, _TIME, _UPPER = _FIELD["lower_s"], _FIELD["time_s"], _FIELD["upper_s"]
+_ERRORS = 2**15  # points from which on the errors alone are summed, in compiled loops
 _LONG = 500  # operators from which on telling equal ones apart is worth its time
 
 _OPERATORS = Kind(
@@ -107,8 +109,6 @@ class Phase:
 
     Attributes
     ----------
-    workload : Workload
-        The operators that one chip runs.
     chip : Chip
     scale : float or array
         Time of the phase over the time of the operators, for a pipeline that fills and drains; else 1.
@@ -116,6 +116,10 @@ class Phase:
         Of sums beside the times (``"work"``, ``"spread"``, ``"bounds"``, ``"on_chip"``), those that will be asked for:
         over a grid they then take no pass of their own.
     """
+
+    _make: Callable[[], Workload]
+    _ops: Sequence[Op]
+    _counts: Sequence[Any]
 
     def __init__(self, workload: Workload, chip: Chip, scale: Any = 1.0, also: tuple[str, ...] = ()) -> None:
         self.workload = workload
@@ -128,7 +132,36 @@ class Phase:
         if plain is None:
             self._refuse_what_does_not_broadcast()
         else:
-            self.costs = plain
+            self._ops, self._counts, self.costs = workload.ops, [op.count for op in workload], plain
+
+    @classmethod
+    def of(
+        cls,
+        make: Callable[[], Workload],
+        chip: Chip,
+        scale: float,
+        ops: Sequence[Op],
+        counts: Sequence[float],
+        costs: list[tuple[Any, ...]],
+    ) -> Self:
+        """A phase of plain numbers whose costs are known: of each of `ops` once, which runs so many times.
+
+        `make` gives the workload, which few ask for. Of `ops` only the names and classes are looked at.
+        """
+        phase = cls.__new__(cls)
+        phase._make, phase.chip, phase.scale, phase.also = make, chip, scale, ()
+        phase._found, phase._varied = {}, False
+        phase._ops, phase._counts, phase.costs = ops, counts, costs
+        return phase
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs, with the workload made."""
+        return {name: value for name, value in {**vars(self), "workload": self.workload}.items() if name != "_make"}
+
+    @functools.cached_property
+    def workload(self) -> Workload:
+        """The operators that one chip runs."""
+        return self._make()
 
     @functools.cached_property
     def costs(self) -> list[tuple[Any, ...]]:
@@ -180,7 +213,10 @@ class Phase:
     def _summed(self, what: str) -> Any:
         """Sums over the grid, by name; a pass makes all that are known to be wanted and not there yet."""
         if what not in self._found:
-            self._pass(tuple(dict.fromkeys((what, *(name for name in self.also if name not in self._found)))))
+            if what == "spread" and math.prod(self._shape) >= _ERRORS:
+                self._errors()
+            else:
+                self._pass(tuple(dict.fromkeys((what, *(name for name in self.also if name not in self._found)))))
         return self._found[what]
 
     def _pass(self, wanted: tuple[str, ...]) -> None:
@@ -199,13 +235,24 @@ class Phase:
         names = bound_names(self.chip)
         merged = len(set(names)) < len(names)
         total = blocks.total([one for _, one in jobs], self.scale, rows, "bounds" in wanted, merged)
-        self._found.setdefault("times", (total.lower_s, total.time_s, total.upper_s))
-        self._found.setdefault("codes", total.bound_codes)
+        sums = {"lower": total.lower_s, "time": total.time_s, "upper": total.upper_s, "codes": total.bound_codes}
+        self._found = {**sums, **self._found}
         if total.time_by_bound is not None:
             self._found["bounds"] = total.time_by_bound
         for name, own in places.items():
             if own:
-                self._found[name] = total.extras[own]
+                self._found[name] = total.extras[own[0] : own[-1] + 1]
+        if "spread" in wanted:
+            self._found["spread"] = np.sqrt(np.square(self._found["spread"]).sum(axis=0)) * self.scale
+
+    def _errors(self) -> None:
+        """The sums that samples ask for, and no others: over many points they take a loop of their own."""
+        jobs = self._jobs()
+        kinds = list(dict.fromkeys(op.kind for op, _ in jobs))
+        for op, one in jobs:
+            one.extras.append((kinds.index(op.kind), spread_of(op, self.chip)))
+        found = blocks.errors([one for _, one in jobs], self.scale, len(kinds))
+        self._found = {"lower": found.lower_s, "time": found.time_s, **self._found, "spread": found.error_s}
 
     def _extras(self, name: str, jobs: list[tuple[Op, blocks.Job]]) -> list[list[blocks.Extra | None]]:
         """What each operator adds to each of the further sums of a name."""
@@ -222,28 +269,28 @@ class Phase:
             ]
         if name == "spread":
             kinds = dict.fromkeys(op.kind for op, _ in jobs)
-            return [[_spread(op, self.chip) if op.kind == kind else None for op, _ in jobs] for kind in kinds]
+            return [[spread_of(op, self.chip) if op.kind == kind else None for op, _ in jobs] for kind in kinds]
         return []
 
     # Sums --------------------------------------------------------------------------------------------------------
 
     def _sum(self, index: int) -> Any:
-        return sum(op.count * values[index] for op, values in zip(self.workload, self.costs, strict=True))
+        return sum([n * values[index] for n, values in zip(self._counts, self.costs, strict=True)])
 
     @functools.cached_property
     def time_s(self) -> Any:
         """Expected time (s)."""
-        return self._summed("times")[1] if self._varied else self._sum(_TIME) * self.scale
+        return self._summed("time") if self._varied else self._sum(_TIME) * self.scale
 
     @functools.cached_property
     def lower_s(self) -> Any:
         """What no machine of that description can beat (s)."""
-        return self._summed("times")[0] if self._varied else self._sum(_LOWER) * self.scale
+        return self._summed("lower") if self._varied else self._sum(_LOWER) * self.scale
 
     @functools.cached_property
     def upper_s(self) -> Any:
         """Nothing overlapped, every overhead (s)."""
-        return self._summed("times")[2] if self._varied else self._sum(_UPPER) * self.scale
+        return self._summed("upper") if self._varied else self._sum(_UPPER) * self.scale
 
     @functools.cached_property
     def flops(self) -> Any:
@@ -266,9 +313,9 @@ class Phase:
         if self._varied:
             return self._summed("work")[3]
         total: Any = 0.0
-        for op, values in zip(self.workload, self.costs, strict=True):
-            if anywhere(values[0]):
-                total = total + op.count * values[0] / self.chip.rate(op.dtype)
+        for op, n, values in zip(self._ops, self._counts, self.costs, strict=True):
+            if values[0]:
+                total = total + n * values[0] / self.chip.rate(op.dtype)
         return total
 
     @functools.cached_property
@@ -277,7 +324,8 @@ class Phase:
         if self._varied:
             lower, time = self._summed("on_chip")
             return lower * self.scale, time * self.scale
-        own = [(op.count, v) for op, v in zip(self.workload, self.costs, strict=True) if op.kind not in _OFF_CHIP]
+        calls = zip(self._ops, self._counts, self.costs, strict=True)
+        own = [(n, v) for op, n, v in calls if op.kind not in _OFF_CHIP]
         lower, time = (sum((n * v[i] for n, v in own), 0.0) * self.scale for i in (_LOWER, _TIME))
         return lower, time
 
@@ -299,16 +347,21 @@ class Phase:
         if self._varied:
             times = self._summed("bounds")
             return {name: times[names.index(name)] for name in total}
-        for op, values in zip(self.workload, self.costs, strict=True):
-            total[bound_of(values, self.chip)] += op.count * values[_TIME] * self.scale
+        for n, values, bound in zip(self._counts, self.costs, self._bounds, strict=True):
+            total[bound] += n * values[_TIME] * self.scale
         return total
+
+    @functools.cached_property
+    def _bounds(self) -> list[str]:
+        """What bounds each operator."""
+        names = bound_names(self.chip)
+        return [names[leading(values)] for values in self.costs]
 
     @functools.cached_property
     def bound_codes(self) -> Any:
         """:attr:`bound` as a number, or array of uint8: its place in :func:`bound_names` of the chip."""
         if self._varied:
-            self._summed("times")
-            return self._found["codes"]
+            return self._summed("codes")
         times = list(self.time_by_bound.values())
         return places(self.chip)[times.index(max(times))]
 
@@ -327,15 +380,14 @@ class Phase:
         operators (scheduling, other kernels, other batches) adds the family's ``overheads.engine_spread``.
         """
         if self._varied:
-            by_class = list(self._summed("spread"))
+            operators = self._summed("spread") / self.time_s
         else:
             sums: dict[str, Any] = {}
-            for op, values in zip(self.workload, self.costs, strict=True):
+            for op, n, values in zip(self._ops, self._counts, self.costs, strict=True):
                 sigma = op_spread(op, values, self.chip)
-                sums[op.kind] = sums.get(op.kind, 0.0) + sigma * op.count * values[_TIME]
-            by_class = list(sums.values())
-        operators = sum((s * self.scale) ** 2 for s in by_class) / self.time_s**2
-        return np.sqrt(operators + self.chip.get("overheads.engine_spread", 0.0) ** 2)
+                sums[op.kind] = sums.get(op.kind, 0.0) + sigma * n * values[_TIME]
+            operators = math.sqrt(sum([(s * self.scale) ** 2 for s in sums.values()])) / self.time_s
+        return np.sqrt(operators**2 + self.chip.get("overheads.engine_spread", 0.0) ** 2)
 
     @functools.cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -343,10 +395,9 @@ class Phase:
         if self._varied:
             raise RooflineError("a breakdown shows one point; take one from the sweep and estimate it alone")
         rows, whole, scale = [], self.time_s, self.scale
-        for op, cost_of in zip(self.workload, self.costs, strict=True):
-            flops, vector_flops, size, _, _, _, lower, time, upper, *_ = cost_of
-            n, work = op.count, flops + vector_flops
-            s = n * scale
+        for op, n, values, bound in zip(self._ops, self._counts, self.costs, self._bounds, strict=True):
+            flops, vector_flops, size, _, _, _, lower, time, upper, *_ = values
+            work, s = flops + vector_flops, n * scale
             rows.append(
                 {
                     "op": op.name,
@@ -358,7 +409,7 @@ class Phase:
                     "intensity": work / size if size else 0.0,
                     "time_s": s * time,
                     "share": s * time / whole,
-                    "bound": bound_of(cost_of, self.chip),
+                    "bound": bound,
                     "lower_s": s * lower,
                     "upper_s": s * upper,
                 }
@@ -383,10 +434,6 @@ def _quantity(index: int) -> blocks.Extra:
 
 def _ideal(rate: Any) -> blocks.Extra:
     return lambda costs, at: costs[0] / at(rate)
-
-
-def _spread(op: Op, chip: Chip) -> blocks.Extra:
-    return lambda costs, at: op_spread(op, costs, chip, at) * costs[_TIME]
 
 
 class _Same:

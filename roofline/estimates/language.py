@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from roofline.base.numeric import Label, Numeric, Truth, ceil_div, choose, maximum, minimum
 from roofline.base.units import text
-from roofline.estimates import inference, memory as memory_module
-from roofline.estimates.figures import Estimate, with_errors
+from roofline.estimates import inference, memory as memory_module, setaside
+from roofline.estimates.figures import Estimate, Made, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import TokensPowered
+from roofline.estimates.setaside import SetAside
 from roofline.models.llm import LanguageModel
 from roofline.work import parallel
 from roofline.work.engine import cached, fused
@@ -47,6 +49,9 @@ class LanguageEstimate(TokensPowered, Estimate):
         "decode_tokens_per_s": "tokens/s",
     }
 
+    PHASES = ("prefill", "decode")
+    NUMBERS = ("batch", "prompt", "output", "prefix")
+
     model: LanguageModel
 
     @functools.cached_property
@@ -60,34 +65,38 @@ class LanguageEstimate(TokensPowered, Estimate):
     @functools.cached_property
     def prefill(self) -> Phase:
         """The prompts of the whole batch, up to the first token."""
-        r = self.request
-        _, micro, count = self._split
-        step = self.model.step(
-            micro, r.prompt - r.prefix, r.prompt, dtype=r.dtype, weight_dtype=r.weight_dtype, kv_dtype=r.kv_dtype
-        )
-        # A pipeline of pp stages passes `count` microbatches in count + pp - 1 stage times.
-        return self.run_step(step, (count + r.plan.pp - 1) / r.plan.pp)
+        return self._phase("prefill")
 
     @functools.cached_property
     def decode(self) -> Phase:
         """One token for every sequence, at the mean context of the output."""
+        return self._phase("decode")
+
+    def work(self, phase: str) -> tuple[Workload, Numeric]:
+        """The operators of prefill or of a decode step on one chip, and what their time is multiplied by."""
         r = self.request
-        step = self.model.step(
-            self._split[1],
-            1,
-            r.prompt + 1,
-            dtype=r.dtype,
-            weight_dtype=r.weight_dtype,
-            kv_dtype=r.kv_dtype,
-            steps=maximum(r.output - 1, 1),
+        _, micro, count = self._split
+        if phase == "decode":
+            return self._engine(self._step(micro, 1, r.prompt + 1, maximum(r.output - 1, 1))), 1.0
+        # A pipeline of pp stages passes `count` microbatches in count + pp - 1 stage times.
+        scale = (count + r.plan.pp - 1) / r.plan.pp
+        return self._engine(self._step(micro, r.prompt - r.prefix, r.prompt, 1)), scale
+
+    def _step(self, batch: Numeric, q_len: Numeric, kv_len: Numeric, steps: Numeric) -> Workload:
+        r = self.request
+        return self.model.step(
+            batch, q_len, kv_len, dtype=r.dtype, weight_dtype=r.weight_dtype, kv_dtype=r.kv_dtype, steps=steps
         )
-        return self.run_step(step, 1.0)
+
+    def _engine(self, step: Workload) -> Workload:
+        """A step as an engine runs it on this plan: kernels merged, split over chips, begun by the framework."""
+        sharded = parallel.shard(fused(step), self.request.plan, self.model)
+        sharded = cached(sharded, self.weights_bytes, self.chip.machine["cache_capacity"])
+        return workload(step_overhead()) + sharded
 
     def run_step(self, step: Workload, scale: Numeric = 1.0) -> Phase:
         """One step of the model as an engine runs it on this plan, kernels merged and split over chips."""
-        sharded = parallel.shard(fused(step), self.request.plan, self.model)
-        sharded = cached(sharded, self.weights_bytes, self.chip.machine["cache_capacity"])
-        return inference.run(workload(step_overhead()) + sharded, self.chip, scale)
+        return inference.run(self._engine(step), self.chip, scale)
 
     # Time and throughput ----------------------------------------------------------------------------------------
 
@@ -166,19 +175,40 @@ class LanguageEstimate(TokensPowered, Estimate):
     def weights_bytes(self) -> Numeric:
         """Weights on one chip (bytes)."""
         r = self.request
-        return parallel.weight_bytes(self.model, r.plan, r.dtype, r.weight_dtype)
+
+        return self._constant(
+            "weights_bytes", lambda: parallel.weight_bytes(self.model, r.plan, r.dtype, r.weight_dtype)
+        )
 
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
         local = ceil_div(batch, r.plan.dp)
+        kv_bytes = parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype))
+        aside = self.set_aside
+        working = aside.working_bytes
         return Memory(
             weights_bytes=self.weights_bytes,
-            cache_bytes=parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype)),
-            activations_bytes=self._activations(ceil_div(local, r.plan.pp)),
-            capacity_bytes=self.chip.level(self.chip.main_level, "capacity"),
+            cache_bytes=kv_bytes + parallel.state_bytes(self.model, r.plan, local),
+            activations_bytes=self._activations(ceil_div(local, r.plan.pp)) if working is None else working,
+            capacity_bytes=self.chip.visible_bytes,
             usable_fraction=r.usable_memory,
             largest_batch=0,
+            engine_bytes=aside.terms,
+            spared=aside.spared,
         )
+
+    @functools.cached_property
+    def set_aside(self) -> SetAside:
+        """What the engine of the chip's stack takes of one chip's memory beside weights and KV cache."""
+        r = self.request
+        return self._constant("set_aside", lambda: setaside.of(self.model, self.chip, r.plan, r.dtype, r.weight_dtype))
+
+    @property
+    def kv_tokens(self) -> Numeric:
+        """Tokens that the KV cache of one replica has room for, as its engine counts them when it starts."""
+        r = self.request
+        kv_dtype = r.kv_dtype or wide(r.dtype)
+        return setaside.kv_tokens(self.model, self.chip, r.plan, self._resident.room_bytes, kv_dtype)
 
     def _activations(self, micro: Numeric) -> Numeric:
         """Working space of a prefill, which engines cut into pieces, or of a decode step of the same sequences."""
@@ -208,7 +238,7 @@ class LanguageEstimate(TokensPowered, Estimate):
 
     @property
     def fits(self) -> Truth:
-        """Whether weights, KV cache and activations fit."""
+        """Whether weights, KV cache, activations and what the engine sets aside fit."""
         return self._resident.fits
 
     @property
@@ -248,20 +278,19 @@ class LanguageEstimate(TokensPowered, Estimate):
         dtypes = narrower(own, ("fp8", "int8", "int4"))
         return [wider, [(f"weight_dtype={d!r} {same}", {"weight_dtype": d}) for d in dtypes]]
 
-    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Numeric]:
-        ttft, tpot = with_errors(self.prefill, factors), with_errors(self.decode, factors)
+    def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         r = self.request
-        time = ttft + (r.output - 1) * tpot
-        rate = r.batch * r.output / time
-        return {
-            "ttft_s": ttft,
-            "tpot_s": tpot,
-            "time_s": time,
-            "tokens_per_s": rate,
-            "tokens_per_s_per_chip": rate / r.plan.devices,
-            "total_tokens_per_s": r.batch * (r.prompt + r.output) / time,
-            "decode_tokens_per_s": r.batch / tpot,
-        }
+        return Made(
+            {
+                "ttft_s": lambda made: with_errors(self.prefill, factors),
+                "tpot_s": lambda made: with_errors(self.decode, factors),
+                "time_s": lambda made: made["ttft_s"] + (r.output - 1) * made["tpot_s"],
+                "tokens_per_s": lambda made: r.batch * r.output / made["time_s"],
+                "tokens_per_s_per_chip": lambda made: made["tokens_per_s"] / r.plan.devices,
+                "total_tokens_per_s": lambda made: r.batch * (r.prompt + r.output) / made["time_s"],
+                "decode_tokens_per_s": lambda made: r.batch / made["tpot_s"],
+            }
+        )
 
     def __repr__(self) -> str:
         what = f"{self.model.name} on {self.request.plan.devices} x {self.chip.name}"

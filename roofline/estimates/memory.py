@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from roofline.base.errors import DoesNotFit
-from roofline.base.numeric import Numeric, Truth, everywhere
+from roofline.base.numeric import Numeric, Truth, anywhere, everywhere, maximum, minimum
 from roofline.base.units import DTYPE_BYTES, text
 
 
@@ -20,13 +21,18 @@ class Memory:
     Attributes
     ----------
     weights_bytes, cache_bytes, activations_bytes : float or array
-        Weights (for recommendation: dense weights and tables), KV cache at the end of the output, working space.
+        Weights (for recommendation: dense weights and tables), KV cache at the end of the output and recurrent state,
+        working space.
     capacity_bytes : float or array
-        Of main memory.
+        Of main memory, as programs see it: less what the driver keeps.
     usable_fraction : float or array
         What serving engines let the model have of it.
     largest_batch : int or array
         The largest batch of the whole system that fits with everything else unchanged; 0 if none does.
+    engine_bytes : dict of str to float or array
+        What the serving engine sets aside beside these, by what it is for; see :mod:`roofline.estimates.setaside`.
+    spared : float or array
+        0 where the fraction is one of the whole capacity, 1 where of what all but the cache leaves of it.
     """
 
     weights_bytes: Numeric
@@ -35,16 +41,41 @@ class Memory:
     capacity_bytes: Numeric
     usable_fraction: Numeric
     largest_batch: Numeric
+    engine_bytes: Mapping[str, Numeric] = field(default_factory=dict, hash=False)
+    spared: Numeric = 0.0
+
+    @functools.cached_property
+    def held_bytes(self) -> Numeric:
+        """All of it but the cache (bytes)."""
+        return self.weights_bytes + self.activations_bytes + sum(self.engine_bytes.values())
 
     @property
     def total_bytes(self) -> Numeric:
         """All of it (bytes)."""
-        return self.weights_bytes + self.cache_bytes + self.activations_bytes
+        return self.held_bytes + self.cache_bytes
 
     @property
     def usable_bytes(self) -> Numeric:
-        """The capacity that the model may use (bytes)."""
-        return self.capacity_bytes * self.usable_fraction
+        """The capacity that may be used (bytes)."""
+        spared: Numeric = 0.0
+        if anywhere(self.spared > 0):  # then no more is kept free than there is
+            spared = self.spared * minimum(self.held_bytes, self.capacity_bytes)
+        return self.capacity_bytes * self.usable_fraction + (1.0 - self.usable_fraction) * spared
+
+    @property
+    def room_bytes(self) -> Numeric:
+        """What is left for the cache (bytes); 0 where nothing is."""
+        return maximum(self.usable_bytes - self.held_bytes, 0.0)
+
+    @property
+    def parts(self) -> dict[str, Numeric]:
+        """What there is in it, by name (bytes): weights, KV cache, activations, what the engine sets aside."""
+        return {
+            "weights": self.weights_bytes,
+            "KV cache": self.cache_bytes,
+            "activations": self.activations_bytes,
+            **self.engine_bytes,
+        }
 
     @property
     def fits(self) -> Truth:
@@ -52,14 +83,9 @@ class Memory:
         return self.total_bytes <= self.usable_bytes
 
     def __repr__(self) -> str:
-        parts = (
-            ("weights", self.weights_bytes),
-            ("KV cache", self.cache_bytes),
-            ("activations", self.activations_bytes),
-        )
-        if any(isinstance(b, np.ndarray) for _, b in parts):
+        if any(isinstance(size, np.ndarray) for size in self.parts.values()):
             return f"<Memory: shape {np.shape(self.total_bytes)}>"
-        resident = ", ".join(f"{name} {text(b, 'B')}" for name, b in parts if b)
+        resident = ", ".join(f"{name} {text(size, 'B')}" for name, size in self.parts.items() if size)
         return f"<Memory: {resident} of {text(self.usable_bytes, 'B')} usable; largest batch {self.largest_batch}>"
 
 
@@ -120,14 +146,10 @@ def require(result: Asked, refusal: Callable[[Asked], Exception], at_points: str
 def refuse(what: str, memory: Memory, chips: str, suggestions: list[str]) -> DoesNotFit:
     """The error for a model that does not fit: needs, has, and what would fit."""
     needs, has = float(memory.total_bytes), float(memory.usable_bytes)
-    parts = (
-        ("weights", memory.weights_bytes),
-        ("KV cache", memory.cache_bytes),
-        ("activations", memory.activations_bytes),
-    )
-    resident = " + ".join(f"{name} {text(float(b), 'B')}" for name, b in parts if b)
+    resident = " + ".join(f"{name} {text(float(size), 'B')}" for name, size in memory.parts.items() if size)
+    free = " that is free beside the model" if memory.spared else ""
     message = (
-        f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({resident}) "
-        f"and has {text(has, 'B')} usable ({memory.usable_fraction:.0%} of {text(float(memory.capacity_bytes), 'B')})"
+        f"{what} does not fit on {chips}: each chip needs {text(needs, 'B')} ({resident}) and has {text(has, 'B')} "
+        f"usable ({memory.usable_fraction:.0%} of {text(float(memory.capacity_bytes), 'B')}{free})"
     )
     return DoesNotFit(message, needs, has, suggestions)

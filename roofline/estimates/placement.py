@@ -8,7 +8,8 @@ A :class:`Placement` is a list of shards that one can read (``.frame``), change 
 - ``column``: the columns spread over some chips; each looks up every index, for its part of the width;
 - ``replicated``: whole on every chip, which looks up its own samples; nothing is sent.
 
-and of memories: ``memory`` (the chip's own), ``host`` (gathered by the host's cores), ``kept`` (in the host's memory,
+and of memories: ``sram`` (whole in the chip's scratchpad), ``memory`` (the chip's main memory, of which the last level
+of cache or scratchpad holds what it can), ``host`` (gathered by the host's cores), ``kept`` (in the host's memory,
 the rows that were used last kept on the chip) and ``remote`` (gathered by a server behind the network).
 """
 
@@ -23,13 +24,17 @@ from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.units import dtype_bytes
 from roofline.models.recommender import Recommender
 from roofline.models.tables import Share, TableGroup, gathered
+from roofline.work.embedding import scales
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: How a table may be split, and where it may lie.
 HOW = ("table", "row", "column", "replicated")
-TIERS = ("memory", "host", "kept", "remote")
+TIERS = ("sram", "memory", "host", "kept", "remote")
+
+#: The other memories as a sentence has them.
+_WORDS = {"sram": "SRAM", "host": "host", "kept": "kept", "remote": "remote"}
 
 #: Device of a shard that all chips have a part of.
 ALL = -1
@@ -74,6 +79,8 @@ class Placement:
         Of the rows.
     kept_bytes : float
         Of each chip's memory, for rows that are kept of tables in the host's.
+    scale_bytes : float, optional
+        Of the scale and the bias beside each row; None for those that such rows usually have.
     """
 
     model: Recommender
@@ -81,6 +88,7 @@ class Placement:
     shards: tuple[Shard, ...]
     table_dtype: str
     kept_bytes: float = 0.0
+    scale_bytes: float | None = None
 
     def __post_init__(self) -> None:
         covered: dict[tuple[int, int], float] = {}
@@ -160,8 +168,9 @@ class Placement:
     def bytes_of(self, one: Shard) -> float:
         """Bytes of a shard on each chip (or host) that has it."""
         group = self.model.tables[one.group]
-        whole = group.rows[one.index] * group.dim * dtype_bytes(self.table_dtype) * group.owned
-        return whole * one.columns / (self.devices if one.how == "row" else 1)
+        beside = float(scales("placement", self.table_dtype, self.scale_bytes)["scale_bytes"])
+        row = group.dim * one.columns * dtype_bytes(self.table_dtype) + beside
+        return group.rows[one.index] * row * group.owned / (self.devices if one.how == "row" else 1)
 
     @functools.cached_property
     def device_bytes(self) -> tuple[float, ...]:
@@ -192,8 +201,9 @@ class Placement:
             sent += 0.0 if own else max(1, group.sequence) * group.dim * one.columns / group.samples
         by_tier = {tier: gathered(self._groups([one for one in here if one.tier == tier])) for tier in TIERS}
         return Share(
-            bags=by_tier["memory"], hosted=by_tier["host"], kept=by_tier["kept"], remote=by_tier["remote"],
-            kept_bytes=self.kept_bytes, indices=indices, sent=sent if self.devices > 1 else 0.0,
+            bags=by_tier["memory"], pinned=by_tier["sram"], hosted=by_tier["host"], kept=by_tier["kept"],
+            remote=by_tier["remote"], kept_bytes=self.kept_bytes, indices=indices,
+            sent=sent if self.devices > 1 else 0.0,
         )  # fmt: skip
 
     def _groups(self, shards: Sequence[Shard]) -> tuple[TableGroup, ...]:
@@ -215,13 +225,17 @@ class Placement:
             )
         return tuple(groups)
 
-    def __repr__(self) -> str:
+    @property
+    def words(self) -> str:
+        """How many shards lie how, such as ``"12 column, 3 table in host"``."""
         counts: dict[str, int] = {}
         for one in self.shards:
-            words = one.how if one.tier == "memory" else f"{one.how} in {one.tier}"
+            words = one.how if one.tier == "memory" else f"{one.how} in {_WORDS[one.tier]}"
             counts[words] = counts.get(words, 0) + 1
-        what = ", ".join(f"{n} {words}" for words, n in sorted(counts.items()))
-        return f"<Placement of {self.model.name} on {self.devices}: {what}>"
+        return ", ".join(f"{n} {words}" for words, n in sorted(counts.items()))
+
+    def __repr__(self) -> str:
+        return f"<Placement of {self.model.name} on {self.devices}: {self.words}>"
 
 
 def even(model: Recommender, devices: int, table_dtype: str) -> Placement:

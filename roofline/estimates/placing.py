@@ -11,24 +11,29 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, DoesNotFit, UnknownName, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
-from roofline.base.units import dtype_bytes, dtype_name, text
+from roofline.base.units import dtype_name, text
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.costing import COST
-from roofline.estimates.inference import evaluate_op
 from roofline.estimates.placement import ALL, TIERS, Placement, Shard
-from roofline.estimates.request import USABLE_MEMORY, Request, between, usable_share, whole, zipf
+from roofline.estimates.placement_costs import Choice, Costs, Rows, plain, sram_room
+from roofline.estimates.request import (
+    Request,
+    between,
+    repeated,
+    scales,
+    usable_share,
+    whole,
+    zipf,
+)
+from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
-from roofline.work import op
-
-_TIME, _OVERHEAD = COST.index("time_s"), COST.index("overhead_s")
 
 #: Plans up to which all of them are tried.
 MOST_TRIED = 4000
@@ -42,125 +47,16 @@ MOST_ROUNDS = 20
 #: Exchanges of two tables that are tried in a round.
 MOST_EXCHANGES = 2000
 
-#: Parts that a table is split into by columns, and columns that a part has at least.
-COLUMN_PARTS, LEAST_COLUMNS = (2, 4, 8), 16
-
 #: What planners may be asked for: every way, or whole tables alone, or one way for all.
 WAYS = ("auto", "table", "row", "replicated")
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """One way in which a table can lie: seconds and bytes that it costs each chip, as arrays over chips."""
-
-    how: str
-    tier: str
-    devices: tuple[int, ...]
-    seconds: np.ndarray
-    size: np.ndarray
-
-
-class _Costs:
-    """What lookups cost on one chip, a batch."""
-
-    def __init__(
-        self, model: Recommender, chip: Chip, devices: int, batch: int, dtype: str, skew: float | None
-    ) -> None:
-        self.model, self.chip, self.devices, self.batch, self.dtype, self.skew = (
-            model,
-            chip,
-            devices,
-            batch,
-            dtype,
-            skew,
-        )
-        # A number sent takes as long as in one large exchange.
-        self.number_s = 0.0
-        if devices > 1:
-            size = 1 << 26
-            exchange = evaluate_op(op.all_to_all(bytes=size, devices=devices), chip)
-            self.number_s = float(exchange[_TIME] - exchange[_OVERHEAD]) / size * 2
-        self.tables = [(g, i) for g, group in enumerate(model.tables) for i in range(group.tables)]
-
-    def seconds(
-        self, table: tuple[int, int], *, rows: float = 1, samples: float = 1, columns: int = 1, tier: str
-    ) -> float:
-        """Looking up a table, or the part of it that one chip has: a share of its rows, or samples, or columns."""
-        group = self.model.tables[table[0]]
-        sizes: dict[str, Any] = {
-            "batch": max(1.0, self.batch * samples / group.samples) * max(1, group.sequence), "tables": 1,
-            "rows": max(1.0, group.rows[table[1]] * rows), "dim": max(1, group.dim // columns),
-            "pooling": group.pooling[table[1]] * rows, "dtype": self.dtype,
-            "skew": group.skew if self.skew is None else self.skew,
-        }  # fmt: skip
-        if tier == "memory":
-            one = op.embedding_bag(**sizes, warm=True).with_args(room_share=1 / len(self.tables), launches=0.0)
-        else:
-            one = op.host_lookup(**sizes, gathers=tier != "kept").with_args(launches=0.0)
-        return float(evaluate_op(one, self.chip)[_TIME])
-
-    def shape(self, table: tuple[int, int]) -> tuple[Any, ...]:
-        """What tells a table's costs from those of others."""
-        group = self.model.tables[table[0]]
-        return table[0], group.rows[table[1]], group.pooling[table[1]]
-
-    def size(self, table: tuple[int, int]) -> float:
-        """Bytes of a table."""
-        group = self.model.tables[table[0]]
-        return group.rows[table[1]] * group.dim * dtype_bytes(self.dtype) * group.owned
-
-    def sent_s(self, table: tuple[int, int], columns: int = 1) -> float:
-        """Sending its vectors, of all samples, to the chips whose samples they are of."""
-        group = self.model.tables[table[0]]
-        numbers = self.batch / group.samples * max(1, group.sequence) * group.dim / columns
-        return numbers * self.number_s
-
-    def part_s(self, table: tuple[int, int], how: str, tier: str, parts: int = 1) -> float:
-        """What one chip that has a part of a table does for a batch: its lookups, and sending what they give (s)."""
-        n = self.devices
-        if how == "table" or n == 1:
-            return self.seconds(table, tier=tier) + self.sent_s(table)
-        if how == "row":  # hashed rows: as many lookups on each, and a partial sum of every sample from each
-            return self.seconds(table, rows=1 / n, tier=tier) + self.sent_s(table)
-        if how == "replicated":  # its own samples
-            return self.seconds(table, samples=1 / n, tier=tier)
-        return self.seconds(table, columns=parts, tier=tier) + self.sent_s(table, parts)
-
-    def choices(self, table: tuple[int, int], ways: Sequence[str], tiers: Sequence[str]) -> list[_Choice]:
-        """Every way in which a table can lie, whole ones first."""
-        n, size, dim = self.devices, self.size(table), self.model.tables[table[0]].dim
-        every, none = tuple(range(n)), np.zeros(n)
-        out: list[_Choice] = []
-
-        def add(how: str, tier: str, where: Sequence[tuple[int, ...]], parts: int, part_of: int) -> None:
-            """One choice for each of the sets of chips: each chip has one of `part_of` parts of the bytes."""
-            seconds = self.part_s(table, how, tier, parts)
-            for devices in where:
-                each, held = none.copy(), none.copy()
-                each[list(devices)] = seconds
-                held[list(devices)] = size / part_of if tier == "memory" else 0.0
-                out.append(_Choice(how, tier, devices, each, held))
-
-        for tier in tiers:
-            if "table" in ways:
-                add("table", tier, [(device,) for device in every], 1, 1)
-            if n > 1 and "row" in ways:
-                add("row", tier, [every], 1, n)
-            if n > 1 and "replicated" in ways and tier == "memory":
-                add("replicated", tier, [every], 1, 1)
-            if n > 1 and "column" in ways and tier == "memory":
-                for parts in COLUMN_PARTS:
-                    if parts <= n and dim % parts == 0 and dim // parts >= LEAST_COLUMNS:
-                        sets = [every[first : first + parts] for first in range(0, n - parts + 1, parts)]
-                        add("column", tier, sets, parts, parts)
-        return out
 
 
 class _Search:
     """Plans over the choices of each table, by the time of the busiest chip, then by that of all."""
 
-    def __init__(self, costs: _Costs, choices: list[list[_Choice]], room: float) -> None:
-        self.costs, self.choices, self.room = costs, choices, room
+    def __init__(self, costs: Costs, choices: list[list[Choice]], room: float) -> None:
+        self.costs, self.choices = costs, choices
+        self.room = np.repeat([room, 0.0 if costs.sram is None else costs.sram], costs.devices)
         self._seconds = [np.array([one.seconds for one in own]) for own in choices]
         self._sizes = [np.array([one.size for one in own]) for own in choices]
 
@@ -185,11 +81,11 @@ class _Search:
     def first(self, by_size: bool) -> list[int]:
         """Whole tables, the dearest first (or the largest), each where least is to do and where it fits."""
         plan = [0] * len(self.choices)
-        seconds, size = np.zeros(self.costs.devices), np.zeros(self.costs.devices)
+        seconds, size = np.zeros(self.costs.devices), np.zeros(2 * self.costs.devices)
 
         def weight(t: int) -> float:
             one = self.choices[t][0]
-            return float(one.size.max() if by_size else one.seconds.max())
+            return float(one.size[: self.costs.devices].max() if by_size else one.seconds.max())
 
         for t in sorted(range(len(self.choices)), key=weight, reverse=True):
             best: tuple[Any, ...] | None = None
@@ -254,7 +150,14 @@ class _Search:
             plans = [list(plan) for plan in itertools.product(*(range(len(one)) for one in self.choices))]
             return min(plans, key=self.value)
         firsts = [self.first(by_size) for by_size in (False, True)]
+        firsts += [plan for how in ("row", "replicated") if (plan := self.all_of(how)) is not None]
         return min([*firsts, *map(self.improved, firsts)], key=self.value)
+
+    def all_of(self, how: str) -> list[int] | None:
+        """Every table in that way and in main memory; None where one cannot be."""
+        plan = [next((c for c, one in enumerate(own) if (one.how, one.tier) == (how, "memory")), -1)
+                for own in self.choices]  # fmt: skip
+        return None if -1 in plan else plan
 
 
 def _less(new: tuple[float, ...], old: tuple[float, ...]) -> bool:
@@ -278,6 +181,8 @@ def place(
     dtype: str | None = None,
     table_dtype: str | None = None,
     skew: float | None = None,
+    repeat: float | None = None,
+    scale_bytes: float | None = None,
     tiers: Sequence[str] = ("memory",),
     kept_share: float = 0.1,
     usable_memory: float = USABLE_MEMORY,
@@ -298,11 +203,12 @@ def place(
         all tables that way.
     dtype, table_dtype : str, optional
         As for :func:`roofline.estimate`.
-    skew : float, optional
-        Zipf exponent of the indices; default each table's own.
+    skew, repeat, scale_bytes : float, optional
+        As for :func:`roofline.estimate`.
     tiers : sequence of str
-        Memories to use, the preferred first: ``"memory"`` (the chip's), ``"host"`` (gathered by the host), ``"kept"``
-        (the host's, the last used rows kept on the chip), ``"remote"``.
+        Memories to use, the preferred first: ``"sram"`` (whole in the chip's scratchpad, as far as activations and
+        weights leave it; main memory's rows have what is left over), ``"memory"`` (the chip's main memory),
+        ``"host"`` (gathered by the host), ``"kept"`` (the host's, the last used rows kept on the chip), ``"remote"``.
     kept_share : float
         Share of the chip's usable memory for rows that are kept, where ``"kept"`` is among the tiers.
     usable_memory : float
@@ -327,7 +233,7 @@ def place(
         raise UnknownName("way to place tables", how, WAYS)
     known = isinstance(tiers, list | tuple) and all(isinstance(tier, str) and tier in TIERS for tier in tiers)
     if not known or not tiers:
-        raise BadWorkload(f"tiers: expected some of memory, host, kept and remote, found {shown(tiers)}")
+        raise BadWorkload(f"tiers: expected some of {', '.join(TIERS)}, found {shown(tiers)}")
     if devices > 1 and not chip.has_links:
         raise BadWorkload(f"{chip.name} describes no link to another chip: devices must be 1")
     dtype = dtype_name(chip.widest_matrix if dtype is None else dtype)
@@ -337,11 +243,15 @@ def place(
     capacity = float(np.mean(chip.level(chip.main_level, "capacity"))) * float(np.mean(usable))
     room = capacity - one.dense_bytes(dtype)
     kept = kept_part * capacity if "kept" in tiers else 0.0
-    costs = _Costs(one, _plain(chip), devices, batch, table_dtype, skew)
+    repeat = None if repeat is None else float(repeated(repeat))
+    beside = None if scale_bytes is None else float(scales(scale_bytes))
+    fixed = plain(chip)
+    sram = sram_room(one, fixed, devices, batch, dtype) if "sram" in tiers else None
+    costs = Costs(one, fixed, devices, batch, Rows(table_dtype, skew, repeat, beside), sram)
     ways = ("table", "row", "column", "replicated") if how == "auto" else (how,)
     if how in ("row", "replicated") and devices == 1:
         ways = ("table",)
-    alike: dict[Any, list[_Choice]] = {}  # tables of one shape cost alike
+    alike: dict[Any, list[Choice]] = {}  # tables of one shape cost alike
     choices = [
         alike.get(shape) or alike.setdefault(shape, costs.choices(table, ways, tiers))
         for table, shape in zip(costs.tables, map(costs.shape, costs.tables), strict=True)
@@ -350,17 +260,22 @@ def place(
     plan = min((search.first(b) for b in (False, True)), key=search.value) if how == "table" else search.best()
     over, *_ = search.value(plan)
     if over > 0:
-        needs, has = one.table_bytes(table_dtype) + devices * one.dense_bytes(dtype), devices * capacity
+        needs, has = float(one.table_bytes(table_dtype, beside)) + devices * one.dense_bytes(dtype), devices * capacity
         raise DoesNotFit(
             f"the tables of {one.name} in {table_dtype} do not fit {devices} x {chip.name} this way: they need "
             f"{text(needs, 'B')}, and {text(has, 'B')} are usable",
             needs, has, [f"devices={2 * devices}", "tiers=('memory', 'host')"],
         )  # fmt: skip
-    return Placement(one, devices, tuple(_shards(costs.tables, choices, plan)), table_dtype, kept)
+    return Placement(one, devices, tuple(_shards(costs.tables, choices, plan)), table_dtype, kept, beside)
 
 
 def loads(
-    placement: Placement, chip: Chip | str | os.PathLike[str], *, batch: int = 4096, skew: float | None = None
+    placement: Placement,
+    chip: Chip | str | os.PathLike[str],
+    *,
+    batch: int = 4096,
+    skew: float | None = None,
+    repeat: float | None = None,
 ) -> np.ndarray:
     """What each chip has to do under a placement, as :func:`place` weighs it.
 
@@ -370,15 +285,18 @@ def loads(
     chip : Chip or str
     batch : int
         Samples, over all chips.
-    skew : float, optional
+    skew, repeat : float, optional
 
     Returns
     -------
     ndarray
         Shape (devices,), s: lookups and sending what they give, for one batch; no launches.
     """
-    n = placement.devices
-    costs = _Costs(placement.model, _plain(as_chip(chip)), n, batch, placement.table_dtype, skew)
+    n, fixed = placement.devices, plain(as_chip(chip))
+    rows = Rows(placement.table_dtype, skew, repeat, placement.scale_bytes)
+    in_sram = any(shard.tier == "sram" for shard in placement.shards)
+    sram = sram_room(placement.model, fixed, n, batch, dtype_name(fixed.widest_matrix)) if in_sram else None
+    costs = Costs(placement.model, fixed, n, batch, rows, sram)
     total = np.zeros(n)
     for one in placement.shards:
         where = slice(None) if one.device == ALL else one.device
@@ -394,10 +312,14 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> R
     BadWorkload, UnknownName
         For what is no placement, or one of another model, number of chips or dtype.
     """
-    if asked is None or (isinstance(asked, str) and asked == "even"):
-        several = np.ndim(request.devices) or request.devices > 1
-        note = "tables split evenly over the chips, which is a bound; placement='auto' places them"
-        return replace(request, notes=(*request.notes, note) if several else request.notes)
+    several = bool(np.ndim(request.devices) or request.devices > 1)
+    usual = asked is None
+    if usual and not several:
+        return request
+    if usual:
+        asked = "auto" if _one_point(request, chip) else "even"
+    if isinstance(asked, str) and asked == "even":
+        return _evenly(request, several)
     table_dtype = request.table_dtype or request.dtype
     if isinstance(asked, Placement):
         pairs: list[tuple[str, Any, Any]] = [
@@ -415,24 +337,47 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> R
         raise UnknownName("placement", asked, ("even", "auto"))
     if isinstance(request.devices, np.ndarray):
         raise BadWorkload("placement='auto': expected one number of devices, found several; place them one by one")
-    plan = place(
-        model, chip, devices=int(request.devices), batch=int(np.median(request.batch)), dtype=request.dtype,
-        table_dtype=table_dtype, skew=None if request.skew is None else float(np.median(request.skew)),
-        usable_memory=float(np.median(request.usable_memory)),
-    )  # fmt: skip
+    try:
+        plan = _planned(model, chip, request, table_dtype)
+    except DoesNotFit:
+        if not usual:
+            raise
+        return _evenly(request, several)  # whose refusal says what would fit
+    if usual:
+        note = f"tables placed by cost: {plan.words}; placement='even' takes an even split, a bound"
+        request = replace(request, notes=(*request.notes, note), unasked=True)
     return replace(request, placement=plan)
 
 
-def _plain(chip: Chip) -> Chip:
-    """The chip with plain numbers: the middle of those that are arrays."""
-    numbers = {p: replace(n, value=float(np.median(n.value))) for p, n in chip.numbers.items() if np.ndim(n.value)}
-    defaults = {p: replace(n, value=float(np.median(n.value))) for p, n in chip.defaults.items() if np.ndim(n.value)}
-    if not numbers and not defaults:
-        return chip
-    return replace(chip, numbers={**chip.numbers, **numbers}, defaults={**chip.defaults, **defaults})
+def _evenly(request: Request, several: bool) -> Request:
+    """The request without a placement, and the note that says so."""
+    note = "tables split evenly over the chips, which is a bound; placement='auto' places them"
+    return replace(request, notes=(*request.notes, note)) if several else request
 
 
-def _shards(tables: Sequence[tuple[int, int]], choices: Sequence[list[_Choice]], plan: Sequence[int]) -> list[Shard]:
+def _one_point(request: Request, chip: Chip) -> bool:
+    """Whether neither the request nor the chip has an array: what is placed for one point is for no other."""
+    sizes = (request.batch, request.devices, request.skew, request.repeat, request.scale_bytes, request.usable_memory)
+    figures = (*chip.numbers.values(), *chip.defaults.values())
+    values = (*sizes, *(one.value for one in figures))
+    return not any(isinstance(value, np.ndarray) for value in values)
+
+
+def _planned(model: Recommender, chip: Chip, request: Request, table_dtype: str) -> Placement:
+    """The plan for all of a request's batches: at the median of what varies."""
+    skew, repeat, beside = (
+        None if value is None else float(np.median(value))
+        for value in (request.skew, request.repeat, request.scale_bytes)
+    )
+    plan: Placement = place(
+        model, chip, devices=int(request.devices), batch=int(np.median(request.batch)), dtype=request.dtype,
+        table_dtype=table_dtype, skew=skew, repeat=repeat, scale_bytes=beside,
+        usable_memory=float(np.median(request.usable_memory)),
+    )  # fmt: skip
+    return plan
+
+
+def _shards(tables: Sequence[tuple[int, int]], choices: Sequence[list[Choice]], plan: Sequence[int]) -> list[Shard]:
     shards = []
     for (group, index), own, chosen in zip(tables, choices, plan, strict=True):
         one = own[chosen]

@@ -106,9 +106,11 @@ def price_basis(chip: Chip, terms: Terms) -> tuple[str, Numeric]:
         Where there is neither.
     """
     found = (
-        ("hour", terms.price_per_hour), ("purchase", terms.price), ("hour", chip.get("price.hour")),
+        ("hour", terms.price_per_hour),
+        ("purchase", terms.price),
+        ("hour", chip.get("price.hour")),
         ("purchase", chip.get("price.purchase")),
-    )  # fmt: skip
+    )
     for basis, price in found:
         if price is not None:
             return basis, price
@@ -244,7 +246,7 @@ class Powered:
                 twin.__dict__.pop(name, None)
         return twin
 
-    def _sharing(self, **changes: Any) -> Self:
+    def _sharing(self, **changes: object) -> Self:
         """A copy with other terms or another chip of the same speed: the phases stay, what it draws and costs goes."""
         twin = copy.copy(self)
         for name in ("chip_power_w", "_power_figures", "_money_figures", "_extra_samples"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,8 +12,8 @@ import numpy as np
 from roofline.base.numeric import Label, Numeric, Truth, ceil_div, maximum
 from roofline.base.units import DTYPE_BYTES, text
 from roofline.estimates import inference, memory as memory_module
-from roofline.estimates.figures import Estimate, with_errors
-from roofline.estimates.hosts import JITTER, HostProcess
+from roofline.estimates.figures import Estimate, Made, with_errors
+from roofline.estimates.hosts import CORES, JITTER, HostProcess
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
 from roofline.estimates.power import SamplesPowered
@@ -66,7 +66,10 @@ class RecommendationEstimate(SamplesPowered, Estimate):
     def _run(self, share: Share | None) -> Phase:
         """A batch on a chip that has a share of the tables."""
         r = self.request
-        ops = self.model.step(r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew, share=share)
+        ops = self.model.step(
+            r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew, repeat=r.repeat,
+            scale_bytes=r.scale_bytes, index_bytes=4 if r.compiled else 8, share=share,
+        )  # fmt: skip
         ops = compiled(ops) if r.compiled else ops
         held = residence(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip)
         ops = shared(resident(ops, held.weights_share), self.chip, held)
@@ -170,13 +173,13 @@ class RecommendationEstimate(SamplesPowered, Estimate):
             if op.kind == "host_copy":
                 inward = maximum(inward, op.count * inference.evaluate_op(op, self.chip)[at])
             elif op.kind == "step_overhead":
-                host = host + op.count * inference.evaluate_op(op, self.chip)[at]
+                host = host + op.count * inference.evaluate_op(op, self.chip)[at] / CORES
         return lower if which == "lower_s" else time, inward, host
 
     @property
     def pipelined_samples_per_s(self) -> Numeric:
-        """Samples per second of the system with batches in a pipeline: the host prepares and copies the next ones
-        while the chip computes, and the slowest of the three sets the pace.
+        """Samples per second of the system with batches in a pipeline: the host prepares the next ones, one on each of
+        its cores, and copies them while the chip computes, and the slowest of the three sets the pace.
         """
         device, inward, host = self._stages("time_s")
         return self.request.batch / maximum(maximum(device, inward), host)
@@ -227,7 +230,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
 
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
-        tables = self.model.table_bytes(r.table_dtype or r.dtype) / r.devices
+        tables = self.model.table_bytes(r.table_dtype or r.dtype, r.scale_bytes) / r.devices
         if r.placement is not None:
             tables = max(r.placement.device_bytes)
         dense = self.model.dense_params * DTYPE_BYTES[r.dtype]
@@ -278,25 +281,28 @@ class RecommendationEstimate(SamplesPowered, Estimate):
 
         Narrower rows, or more chips to spread the tables over.
         """
-        most = self.request.batch if self.chip.has_links else 1
-        counts = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256) if self.devices < n <= most]
-        dtypes = narrower(self.request.table_dtype or self.request.dtype, ("fp16", "int8", "int4"))
-        if self.request.placement is not None:  # made for so many chips and such rows
+        r = self.request
+        if r.placement is not None and not r.unasked:  # made for so many chips and such rows
             return []
+        most = r.batch if self.chip.has_links else 1
+        counts = [n for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256) if self.devices < n <= most]
+        dtypes = narrower(r.table_dtype or r.dtype, ("fp16", "int8", "int4"))
+        anew: dict[str, Any] = {"placement": None} if r.unasked else {}
         return [
-            [(f"devices={n}", {"devices": n}) for n in counts],
-            [(f"table_dtype={d!r}", {"table_dtype": d}) for d in dtypes],
+            [(f"devices={n}", {"devices": n, **anew}) for n in counts],
+            [(f"table_dtype={d!r}", {"table_dtype": d, **anew}) for d in dtypes],
         ]
 
-    def _figures_with_errors(self, factors: np.ndarray) -> dict[str, Numeric]:
+    def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         time = with_errors(self.step, factors)
-        rate = self.request.batch / time
-        return {
-            "latency_s": time,
-            "samples_per_s": rate,
-            "samples_per_s_per_chip": rate / self.request.devices,
-            "pipelined_samples_per_s": self.pipelined_samples_per_s * self.step.time_s / time,
-        }
+        return Made(
+            {
+                "latency_s": lambda made: time,
+                "samples_per_s": lambda made: self.request.batch / time,
+                "samples_per_s_per_chip": lambda made: made["samples_per_s"] / self.request.devices,
+                "pipelined_samples_per_s": lambda made: self.pipelined_samples_per_s * self.step.time_s / time,
+            }
+        )
 
     def __repr__(self) -> str:
         what = f"{self.model.name} on {self.request.devices} x {self.chip.name}"

@@ -11,17 +11,14 @@ import numpy as np
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.numeric import Numeric, NumericLike, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
-from roofline.estimates import rules
+from roofline.estimates import rules, setaside
 from roofline.estimates.hosts import HostProcess, process
+from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.estimates.terms import TermOptions, Terms, terms_of
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.work.parallel import Plan
-from roofline.work.sizes import MOST_SKEW
-
-#: Share of the main memory that the model may fill: the usual default of serving engines (vLLM's
-#: ``gpu_memory_utilization``, TensorRT-LLM's ``free_gpu_memory_fraction``).
-USABLE_MEMORY = 0.9
+from roofline.work.sizes import MOST_REPEAT, MOST_SCALE_BYTES, MOST_SKEW
 
 
 class RequestOptions(TermOptions, total=False):
@@ -55,6 +52,8 @@ class RecommendationOptions(TermOptions, total=False):
     dtype: str | None
     table_dtype: str | None
     skew: NumericLike
+    repeat: NumericLike
+    scale_bytes: NumericLike
     compiled: bool
     placement: Any
     host: str | None
@@ -82,6 +81,7 @@ LEAST = {"prefix": 0}
 class Request:
     """The arguments of an estimate, resolved: what was asked, and what the defaults made of it.
 
+    `unasked` is true where a placement is one that nobody asked for, and so none for other chips or rows.
     `notes` say, in a sentence each, what was taken where nothing was asked and a reader may have expected otherwise.
     """
 
@@ -96,8 +96,11 @@ class Request:
     table_dtype: str | None = None
     devices: Numeric = 1
     skew: Numeric | None = None
+    repeat: Numeric | None = None
+    scale_bytes: Numeric | None = None
     compiled: bool = False
     placement: Any = None
+    unasked: bool = False
     host: HostProcess | None = None
     usable_memory: Numeric = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
@@ -111,8 +114,10 @@ def refuse_unknown(options: Iterable[str], known: tuple[str, ...], what: str) ->
             raise UnknownName(f"option for {what}", name, known)
 
 
-def between(where: str, value: object, expected: str, holds: Callable[[np.ndarray], np.ndarray]) -> Numeric:
+def between(where: str, value: object, expected: str, holds: Callable[[Any], Any]) -> Numeric:
     """A number, or an array of numbers, for which `holds` is true everywhere; else an error: what is expected."""
+    if (type(value) is float or type(value) is int) and holds(value):  # the usual one is not looked at twice
+        return float(value)
     found = as_numeric(value, where)
     array = np.asarray(found)
     is_number = not isinstance(found, bool | np.bool_) and array.dtype.kind in "iuf" and array.size
@@ -129,6 +134,17 @@ def usable_share(value: object) -> Numeric:
 def zipf(value: object) -> Numeric:
     """A Zipf exponent: from 0 (uniform) to the most (nearly every index the same)."""
     return between("skew", value, f"a Zipf exponent between 0 and {MOST_SKEW}", lambda v: (v >= 0) & (v <= MOST_SKEW))
+
+
+def repeated(value: object) -> Numeric:
+    """The share of a batch's lookups that repeat those of the batch before."""
+    return between("repeat", value, f"a share from 0 to {MOST_REPEAT}", lambda v: (v >= 0) & (v <= MOST_REPEAT))
+
+
+def scales(value: object) -> Numeric:
+    """Bytes of the scale and the bias beside a row of a table."""
+    expected = f"bytes beside each row, from 0 to {MOST_SCALE_BYTES}"
+    return between("scale_bytes", value, expected, lambda v: (v >= 0) & (v <= MOST_SCALE_BYTES))
 
 
 def flag(where: str, value: object) -> bool:
@@ -176,8 +192,9 @@ def language_request(
     """
     refuse_unknown(options, LANGUAGE, model.name)
     sizes = {name: whole(name, options.get(name, usual), LEAST.get(name, 1)) for name, usual in USUAL_LANGUAGE.items()}
-    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
-    broadcastable(model.name, sizes | {"usable_memory": usable} | vars(terms))
+    terms, asked = terms_of(options), options.get("usable_memory")
+    usable = None if asked is None else usable_share(asked)
+    broadcastable(model.name, sizes | {"usable_memory": USABLE_MEMORY if usable is None else usable} | vars(terms))
     plan = Plan(sizes["tp"], sizes["pp"], sizes["ep"], sizes["dp"])
     rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan})
     dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
@@ -191,7 +208,7 @@ def language_request(
         plan=plan,
         weight_dtype=_dtype(options, "weight_dtype"),
         kv_dtype=_dtype(options, "kv_dtype"),
-        usable_memory=usable,
+        usable_memory=setaside.usable_share(chip, plan) if usable is None else usable,
         terms=terms,
         notes=(*notes, *remarks),
     )
@@ -221,9 +238,12 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
     """
     refuse_unknown(options, RECOMMENDATION, name)
     sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
-    skew = None if options.get("skew") is None else zipf(options["skew"])
+    checks = {"skew": zipf, "repeat": repeated, "scale_bytes": scales}
+    own = {key: None if options.get(key) is None else check(options[key]) for key, check in checks.items()}
     usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
-    broadcastable(name, sizes | {"skew": 0.0 if skew is None else skew, "usable_memory": usable} | vars(terms))
+    broadcastable(
+        name, sizes | {k: 0.0 if v is None else v for k, v in own.items()} | {"usable_memory": usable} | vars(terms)
+    )
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
     rules.check(rules.RECOMMENDATION_RULES, None, chip, sizes)
@@ -232,7 +252,9 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
         dtype=dtype,
         devices=sizes["devices"],
         table_dtype=_dtype(options, "table_dtype"),
-        skew=skew,
+        skew=own["skew"],
+        repeat=own["repeat"],
+        scale_bytes=own["scale_bytes"],
         compiled=flag("compiled", options.get("compiled", False)),
         host=process(options.get("host")),
         usable_memory=usable,

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from roofline.base.numeric import anywhere, choose, maximum, minimum
+from roofline.base.errors import BadWorkload
+from roofline.base.numeric import anywhere, choose, everywhere, maximum, minimum
+from roofline.base.units import text
 from roofline.hardware.chip import Chip
 from roofline.kernels import lookups
 from roofline.kernels.reference import lookups as arrays
@@ -106,32 +108,76 @@ def _live_bytes(one: Op) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """A bag's lookups as a cache sees them: `tables` tables of `rows` things of `size` bytes, `draws` each a step."""
+    """A bag's lookups as a cache sees them: `tables` tables of `rows` rows of `size` bytes, `draws` each a step.
+
+    A draw brings a list of `together` rows, and a share `repeat` of a step's draws repeats those of the step before:
+    see :func:`roofline.kernels.lookups.lookups_missed`.
+    """
 
     tables: Any
     rows: Any
     size: Any
     draws: Any
     skew: Any
+    together: Any = 1.0
+    repeat: Any = 0.0
 
     @property
     def whole(self) -> Any:
         return self.tables * self.rows * self.size
 
     def seen(self, steps: Any) -> tuple[Any, Any]:
-        """Bytes of the different things drawn in a number of steps, and the slope of that."""
-        draws = steps * self.draws
+        """Bytes of the different rows drawn in a number of steps, and the slope of that."""
+        fresh, part = _fresh(steps, self.repeat)
+        draws = fresh * self.draws
         if any(isinstance(v, np.ndarray) for v in (draws, self.rows, self.skew)):
             count, slope = arrays.distinct(draws, self.rows, self.skew)  # type: ignore[no-untyped-call]
         else:
             first, last = lookups.first_rank(self.skew), math.log(self.rows + 0.5)
             count, slope = lookups.distinct(draws, self.rows, self.skew, first, last)
-        return self.tables * self.size * count, self.tables * self.size * slope * self.draws
+        covered, each = _covered(count, self.rows, self.together)
+        return self.tables * self.size * covered, self.tables * self.size * each * slope * part * self.draws
+
+
+def _fresh(steps: Any, repeat: Any) -> tuple[Any, Any]:
+    """Steps' worth of draws that repeat none before them, and the slope of that."""
+    share = choose(steps > 1.0, 1.0 - repeat, 1.0)
+    return minimum(steps, 1.0) + (1.0 - repeat) * maximum(steps - 1.0, 0.0), share
+
+
+def _covered(lists: Any, rows: Any, together: Any) -> tuple[Any, Any]:
+    """Rows that different lists of `together` rows cover, and the slope of that; lists of one row are rows."""
+    if not anywhere(together > 1.0):
+        return lists, 1.0
+    left = _exp(-lists * together / rows)
+    several = together > 1.0
+    return choose(several, rows * (1.0 - left), lists), choose(several, together * left, 1.0)
+
+
+def room_of(bag: Op, chip: Chip) -> tuple[Any, Any]:
+    """Bytes that a bag's tables take of the last level before main memory, and that share of what rows can have."""
+    share = chip.parameter("cache_share", ("embedding_bag",), bag.dtype)
+    transaction = chip.parameter("transaction_bytes", ("embedding_bag",), bag.dtype)
+    if share is None or transaction is None:  # which every family has
+        return 0.0, 0.0
+    size = _part(bag, transaction.value).whole
+    return size, (1 + 1e-9) * size / maximum(share.value * chip.machine["cache_capacity"], 1.0)
 
 
 def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
-    """The step with each bag told which part of the cache its rows have, and how much of that from batches before."""
-    bags = [one for one in step if one.kernel == "embedding_bag"]
+    """The step with each bag told which part of the cache its rows have, and how much of that from batches before.
+
+    A bag that is warm before it is told has its tables in the scratchpad by their placement: they come before the rows
+    of others.
+
+    Raises
+    ------
+    BadWorkload
+        When such tables do not fit beside activations and weights.
+    """
+    if any(map(_stays, step)):
+        step, held = _placed(step, chip, held)
+    bags = [one for one in step if one.kernel == "embedding_bag" and not _stays(one)]
     if not bags:
         return step
     capacity = held.capacity_bytes
@@ -140,7 +186,7 @@ def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
     transaction = chip.parameter("transaction_bytes", ("embedding_bag",), bags[0].dtype)
     if share is None or pinned is None or transaction is None:  # which every family has
         return step
-    usable = share.value * capacity
+    usable = share.value * chip.machine["cache_capacity"]
     if not anywhere(usable > 0):
         return step
     apart = maximum(capacity - held.activations_bytes, 0.0) if managed(chip) else capacity
@@ -159,29 +205,55 @@ def shared(step: Workload, chip: Chip, held: Residence) -> Workload:
         }
         for own, still in zip(rooms, keeps, strict=True)
     )
-    return step.map(lambda one: one.with_args(**next(told)) if one.kernel == "embedding_bag" else one)
+    return step.map(lambda one: one.with_args(**next(told)) if any(one is bag for bag in bags) else one)
+
+
+def _stays(one: Op) -> bool:
+    """Whether it looks up tables that lie in the scratchpad."""
+    return one.kernel == "embedding_bag" and everywhere(one.args["warm_share"] == 1.0)
+
+
+def _placed(step: Workload, chip: Chip, held: Residence) -> tuple[Workload, Residence]:
+    """The step with the tables in the scratchpad told that all of their rows are there, and who has the rest of it."""
+    rooms = {one.name: room_of(one, chip) for one in step if _stays(one)}
+    taken = sum(size for size, _ in rooms.values())
+    if not managed(chip):
+        raise BadWorkload(
+            f"placement: tables in SRAM want a scratchpad that software fills; the {chip.cache_level} of "
+            f"{chip.name} is a cache"
+        )
+    if anywhere(taken > held.rows_bytes):
+        raise BadWorkload(
+            f"placement: tables of {text(float(np.max(taken)), 'B')} in SRAM, where activations and weights leave "
+            f"{text(float(np.min(held.rows_bytes)), 'B')} of the {chip.cache_level} to rows; place fewer there"
+        )
+    step = step.map(lambda one: one.with_args(room_share=minimum(1.0, rooms[one.name][1])) if _stays(one) else one)
+    return step, replace(held, capacity_bytes=held.capacity_bytes - taken, rows_bytes=held.rows_bytes - taken)
 
 
 def _part(one: Op, transaction: Any) -> _Share:
     a = one.args
-    row = np.ceil(a["dim"] * a["width"] / transaction) * transaction
+    row = np.ceil((a["dim"] * a["width"] + a["scale_bytes"]) / transaction) * transaction
     row = row if isinstance(row, np.ndarray) else float(row)
     together = a["together"]
-    return _Share(a["tables"], a["rows"], row * together, a["batch"] * a["pooling"] / together, a["skew"])
+    draws = a["batch"] * a["pooling"] / together
+    return _Share(a["tables"], a["rows"], row, draws, a["skew"], together, a["repeat"])
 
 
 def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
     """Bytes of each part in a cache of the last used things: what all were drawn in the same last steps."""
     if len(parts) == 1:
         return [minimum(room, parts[0].whole)]
-    if not _plain(*(value for one in parts for value in (one.size, one.skew))):
+    if not _plain(*(value for one in parts for value in _apart(one))):
         return _set_by_set(parts, room)
     first = parts[0]
-    if all(_plain(one.rows, one.size) and _ratio(one, first) for one in parts):
-        tables, draws = (_one(first.tables), _one(first.draws))
-        key = tuple((_one(one.tables) / tables, one.rows, one.size, _one(one.draws) / draws, one.skew) for one in parts)
+    repeats = any(one.repeat > 0 for one in parts)  # a step is then a length of its own, and the curve no other's
+    alike = all(_plain(one.rows) and _ratio(one, first) for one in parts)
+    if alike and (not repeats or _plain(first.tables, first.draws)):
+        tables, draws = (1.0, 1.0) if repeats else (_one(first.tables), _one(first.draws))
+        key = tuple((_one(one.tables) / tables, one.rows, _one(one.draws) / draws, *_apart(one)) for one in parts)
         log_room, shares = _curve(key)
-        at = np.log(np.maximum(room / first.tables, 1e-300))
+        at = np.log(np.maximum(room / (tables if repeats else first.tables), 1e-300))
         rooms = [np.interp(at, log_room, share) * room for share in shares]
         if not isinstance(at, np.ndarray):
             rooms = [float(size) for size in rooms]
@@ -190,16 +262,22 @@ def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
 
 
 def _set_by_set(parts: Sequence[_Share], room: Any) -> list[Any]:
-    """The same where the bytes of a thing or the exponent vary: one curve for each set of them."""
-    varied = np.stack(np.broadcast_arrays(*(value for one in parts for value in (one.size, one.skew))))
+    """The same where the bytes of a row or what tells how they are drawn vary: one curve for each set of them."""
+    varied = np.stack(np.broadcast_arrays(*(value for one in parts for value in _apart(one))))
     sets, which = np.unique(varied.reshape(len(varied), -1), axis=1, return_inverse=True)
     out: list[Any] = [0.0] * len(parts)
     for i, own in enumerate(sets.T.tolist()):
-        values = zip(parts, own[::2], own[1::2], strict=True)
-        found = _last_used([replace(one, size=size, skew=skew) for one, size, skew in values], room)
+        values = zip(parts, *(own[k::4] for k in range(4)), strict=True)
+        changed = [replace(one, size=s, skew=a, together=t, repeat=r) for one, s, a, t, r in values]
+        found = _last_used(changed, room)
         here = which.reshape(varied.shape[1:]) == i
         out = [np.where(here, new, old) for new, old in zip(found, out, strict=True)]
     return out
+
+
+def _apart(one: _Share) -> tuple[Any, Any, Any, Any]:
+    """What a curve is one for: size, skew, together, repeat."""
+    return one.size, one.skew, one.together, one.repeat
 
 
 def _plain(*values: Any) -> bool:
@@ -226,20 +304,22 @@ def _curve(parts: tuple[tuple[float, ...], ...]) -> tuple[np.ndarray, list[np.nd
     Parameters
     ----------
     parts : tuple
-        Of each: tables, rows, bytes of a thing, draws a step, skew; tables and draws over those of the first.
+        Of each: tables, rows, draws a step, bytes of a row, skew, together, repeat; tables and draws over those of the
+        first.
     """
     steps = np.geomspace(1e-3, 1e16, CURVE_POINTS)
     sizes = []
-    for tables, rows, size, draws, skew in parts:
-        count, _ = arrays.distinct(steps * draws, rows, skew)  # type: ignore[no-untyped-call]
-        sizes.append(tables * size * np.minimum(count, rows))
+    for tables, rows, draws, size, skew, together, repeat in parts:
+        count, _ = arrays.distinct(_fresh(steps, repeat)[0] * draws, rows, skew)  # type: ignore[no-untyped-call]
+        covered, _ = _covered(np.minimum(count, rows), rows, np.float64(together))
+        sizes.append(tables * size * covered)
     total = np.maximum.accumulate(np.sum(sizes, axis=0))
     return np.log(total), [size / total for size in sizes]
 
 
 def _solved(parts: Sequence[_Share], room: Any) -> list[Any]:
     """The same where tables and draws of the parts vary each in its own way: by Newton's method at every point."""
-    different = sum(part.tables * part.size * part.draws for part in parts)
+    different = sum(part.tables * part.size * part.draws * part.together for part in parts)
     log_steps = _log(maximum(room / different, 1e-300))  # as if all were different: too few
     for _ in range(NEWTON_STEPS):
         seen = [part.seen(_exp(log_steps)) for part in parts]
@@ -265,8 +345,10 @@ def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
             power = 1.0 - skew
             power = choose(np.abs(power) < 1e-9, 1e-9, power)
             mass = (_power(part.rows + 0.5, power) - _power(0.5 + 0.058 * skew, power)) / power
-            rank = np.exp(np.clip((np.log(part.draws / mass / part.size) - threshold) / skew, -60.0, 60.0))
-            out.append(part.tables * part.size * minimum(rank, part.rows))
+            of_list = part.size * part.together
+            rank = np.exp(np.clip((np.log(part.draws / mass / of_list) - threshold) / skew, -60.0, 60.0))
+            covered, _ = _covered(minimum(rank, part.rows), part.rows, part.together)
+            out.append(part.tables * part.size * covered)
         return out
 
     low, high = -200.0 + 0.0 * room, 200.0 + 0.0 * room

@@ -38,7 +38,7 @@ class Rule(NamedTuple):
     refuse: Callable[[Any, Chip, dict[str, Any]], None]
 
 
-def check(rules: tuple[Rule, ...], model: Any, chip: Chip, asked: dict[str, Any]) -> None:
+def check(rules: tuple[Rule, ...], model: object, chip: Chip, asked: dict[str, Any]) -> None:
     """Raise BadWorkload for the first rule that is broken anywhere."""
     for rule in rules:
         if anywhere(rule.broken(model, chip, asked)):
@@ -46,7 +46,7 @@ def check(rules: tuple[Rule, ...], model: Any, chip: Chip, asked: dict[str, Any]
 
 
 def _refusing(message: Callable[[Any, Chip, dict[str, Any]], str]) -> Callable[[Any, Chip, dict[str, Any]], None]:
-    def refuse(model: Any, chip: Chip, asked: dict[str, Any]) -> None:
+    def refuse(model: object, chip: Chip, asked: dict[str, Any]) -> None:
         raise BadWorkload(message(model, chip, asked))
 
     return refuse

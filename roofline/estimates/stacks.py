@@ -35,13 +35,23 @@ def chosen(model: Model, chip: Chip, options: Mapping[str, Any]) -> tuple[Chip, 
             raise BadWorkload(
                 f"stack: expected one software stack, {PLAIN!r} for none (sweep takes several), found {shown(asked)}"
             )
-        return chip.on_stack(asked), ()
+        laid = chip.on_stack(asked)
+        return laid, () if _is_timed(laid) else (
+            f"software: {laid.stack}, of which only the memory that it sets aside is known; operators take the chip's "
+            "own figures",
+        )
     best = best_known(model, chip, options.get("weight_dtype"))
     if not best:
         return chip, ()
     return chip.on_stack(best), (
         f"software: {best}, the best known of this chip; stack={PLAIN!r} for the chip's own figures",
     )
+
+
+def _is_timed(chip: Chip) -> bool:
+    """Whether any stack that a chip is on has figures of operators, or it is on none."""
+    laid = chip.stack.split("+") if chip.stack not in ("", PLAIN) else []
+    return not laid or any(path.startswith(tuple(f"stack.{one}.efficiency." for one in laid)) for path in chip.numbers)
 
 
 def best_known(model: Model, chip: Chip, weight_dtype: Any = None) -> str:

@@ -78,7 +78,7 @@ class TermOptions(TypedDict, total=False):
 TERMS = tuple(TermOptions.__annotations__)
 
 #: What each is, for labels: unit and name.
-SAID = {
+LABELS = {
     "price_per_hour": ("USD", "price of a chip and an hour"),
     "price": ("USD", "price of a chip"),
     "electricity": ("USD/kWh", "price of electricity"),

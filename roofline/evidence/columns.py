@@ -106,7 +106,7 @@ def word(name: str, text: str) -> Any:
     return text if name == "kind" else dtype_name(text)
 
 
-def missing(value: Any) -> bool:
+def missing(value: object) -> bool:
     """Whether a cell is empty: None, NaN or pandas' NA."""
     import pandas as pd
 

@@ -271,7 +271,7 @@ def _as_numbers(column: pd.Series[Any]) -> pd.Series[float]:
     if column.dtype.kind in "iuf":
         return column.astype(float)
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> Any:
         if isinstance(value, str | float):
             return value
         if isinstance(value, bool) or not isinstance(value, int):

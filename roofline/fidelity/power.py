@@ -77,13 +77,26 @@ def rows() -> pd.DataFrame:
         most = chip["power.tdp"] if math.isnan(row["cap_w"]) else row["cap_w"]
         naive = most if row["metric"] == "chip_power_w" else float(power.wall_w(chip, most)) * row["chips"]
         rate = math.nan if estimate is None or row["cap_w"] > 0 else _rate(row, estimate) / row["rate"]
-        out.append({
-            "id": row["id"], "source": row["source"], "chip": row["chip"], "chips": row["chips"], "model": row["model"],
-            "setting": _setting(row), "metric": row["metric"], "published": row["value"], "predicted": value,
-            "ratio": value / row["value"], "error": abs(value / row["value"] - 1), "naive": naive / row["value"],
-            "rate_ratio": rate, "joule_ratio": rate * row["value"] / value, "set_on": row["set_on"],
-            "note": row["note"],
-        })  # fmt: skip
+        out.append(
+            {
+                "id": row["id"],
+                "source": row["source"],
+                "chip": row["chip"],
+                "chips": row["chips"],
+                "model": row["model"],
+                "setting": _setting(row),
+                "metric": row["metric"],
+                "published": row["value"],
+                "predicted": value,
+                "ratio": value / row["value"],
+                "error": abs(value / row["value"] - 1),
+                "naive": naive / row["value"],
+                "rate_ratio": rate,
+                "joule_ratio": rate * row["value"] / value,
+                "set_on": row["set_on"],
+                "note": row["note"],
+            }
+        )
     return pd.DataFrame.from_records(out)
 
 
@@ -123,12 +136,18 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         for words, which in parts.items():
             part = table[which & (table["chip"] == chip)]
             if len(part):
-                out.append({
-                    "chip": chip, "rows": words, "count": len(part), "error": part["error"].mean(),
-                    "bias": (part["ratio"] - 1).mean(), "naive": (part["naive"] - 1).abs().mean(),
-                    "scatter": float(np.std(np.log(part["ratio"]))),
-                    "joules": (part["joule_ratio"] - 1).abs().median(),
-                })  # fmt: skip
+                out.append(
+                    {
+                        "chip": chip,
+                        "rows": words,
+                        "count": len(part),
+                        "error": part["error"].mean(),
+                        "bias": (part["ratio"] - 1).mean(),
+                        "naive": (part["naive"] - 1).abs().mean(),
+                        "scatter": float(np.std(np.log(part["ratio"]))),
+                        "joules": (part["joule_ratio"] - 1).abs().median(),
+                    }
+                )
     return pd.DataFrame.from_records(out)
 
 

@@ -94,11 +94,11 @@ under a known load was found.
 
 Power of a chip under language models. "Naive" is the TDP. Where throughput is further off than by a factor of 1.5,
 the chip waited for something that no estimate has, or did more than it has: the B200 waited for its host under this
-vLLM, and drew far less than is said here:
+vLLM, and drew far less than is predicted here:
 """
 
 _BY_MODEL = """\
-By model, rows that nothing was set on and whose throughput is near. gpt-oss draws more than is said on both chips,
+By model, rows that nothing was set on and whose throughput is near. gpt-oss draws more than predicted on both chips,
 and so does the B200 with few requests in flight:
 """
 
@@ -142,10 +142,17 @@ def _markdown(rows: list[list[str]], heads: list[str]) -> str:
 
 def _chips_under_load(table: pd.DataFrame) -> str:
     rows = [
-        [r["chip"], r["rows"], str(r["count"]), f"{r['error']:.1%}", f"{r['bias']:+.1%}", f"{r['naive']:.0%}",
-         f"{r['joules']:.0%}"]
+        [
+            r["chip"],
+            r["rows"],
+            str(r["count"]),
+            f"{r['error']:.1%}",
+            f"{r['bias']:+.1%}",
+            f"{r['naive']:.0%}",
+            f"{r['joules']:.0%}",
+        ]
         for r in power.summary(table).to_dict("records")
-    ]  # fmt: skip
+    ]
     heads = ["chip", "rows", ">count", ">mean error", ">bias", ">naive", ">tokens a joule, median error"]
     return f"{_markdown(rows, heads)}\n{_BY_MODEL}\n{_by_model(table)}"
 
@@ -154,21 +161,34 @@ def _by_model(table: pd.DataFrame) -> str:
     near = table["rate_ratio"].between(1 / power.RATE_NEAR, power.RATE_NEAR)
     some = table[(table["metric"] == "chip_power_w") & near & (table["set_on"] == "")]
     rows = [
-        [str(chip), str(model), str(len(part)),
-         f"{part['published'].min():.0f} to {part['published'].max():.0f} W",
-         f"{part['predicted'].min():.0f} to {part['predicted'].max():.0f} W",
-         f"{part['ratio'].min():.2f} to {part['ratio'].max():.2f}"]
+        [
+            str(chip),
+            str(model),
+            str(len(part)),
+            f"{part['published'].min():.0f} to {part['published'].max():.0f} W",
+            f"{part['predicted'].min():.0f} to {part['predicted'].max():.0f} W",
+            f"{part['ratio'].min():.2f} to {part['ratio'].max():.2f}",
+        ]
         for (chip, model), part in some.groupby(["chip", "model"])
-    ]  # fmt: skip
+    ]
     return _markdown(rows, ["chip", "model", ">rows", ">published", ">predicted", ">ratio"])
 
 
 def _walls(table: pd.DataFrame) -> str:
     rows = [
-        [r["source"], f"{r['chips']} x {r['chip']}", r["model"], r["setting"], r["note"],
-         f"{r['published']:,.0f} W", f"{r['predicted']:,.0f} W", f"{r['ratio']:.2f}", "yes" if r["set_on"] else ""]
+        [
+            r["source"],
+            f"{r['chips']} x {r['chip']}",
+            r["model"],
+            r["setting"],
+            r["note"],
+            f"{r['published']:,.0f} W",
+            f"{r['predicted']:,.0f} W",
+            f"{r['ratio']:.2f}",
+            "yes" if r["set_on"] else "",
+        ]
         for r in table[table["metric"] == "power_w"].to_dict("records")
-    ]  # fmt: skip
+    ]
     return _markdown(
         rows, ["source", "chips", "model", "setting", "note", ">published", ">predicted", ">ratio", "set on"]
     )
@@ -185,9 +205,13 @@ def _more() -> str:
     big = estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64)
     phases = [float(model.watts(big.chip, model.load(big.chip, p)) / big.chip["power.tdp"]) for p in big.phases]
     return _MORE.format(
-        full=full, less=1 - (dlrm["value"] / 503719) / (full / 637342), slower=503719 / 637342,
-        one=float(few), prefill=phases[0], decode=phases[1],
-    )  # fmt: skip
+        full=full,
+        less=1 - (dlrm["value"] / 503719) / (full / 637342),
+        slower=503719 / 637342,
+        one=float(few),
+        prefill=phases[0],
+        decode=phases[1],
+    )
 
 
 def _list() -> str:

@@ -254,16 +254,16 @@ def _predicted(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]],
     rows = _labelled(frame, chip, bad, public)
     if rows.empty:
         return rows
-    rows = rows.assign(**{f"unlabelled_{name}": rows[name] for name in _SAID})
+    rows = rows.assign(**{f"unlabelled_{name}": rows[name] for name in _PREDICTIONS})
     untuned = frame[frame["tuned"].eq(False)] if "tuned" in frame.columns else frame.iloc[:0]
     if len(untuned):
         other = _labelled(untuned.drop(columns="tuned"), chip, [], public)
-        for name in _SAID if len(other) else ():
+        for name in _PREDICTIONS if len(other) else ():
             rows.loc[other.index, f"unlabelled_{name}"] = other[name]
     return rows
 
 
-_SAID = ("predicted_s", "low_s", "high_s")
+_PREDICTIONS = ("predicted_s", "low_s", "high_s")
 
 
 def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]], public: bool) -> pd.DataFrame:
@@ -347,20 +347,21 @@ def _three_constants(rows: pd.DataFrame) -> pd.Series[float]:
     return out
 
 
-def _three(constants: Any, rows: pd.DataFrame) -> Any:
+def _three(constants: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
     fixed, compute, memory = np.exp(constants)
     moved = np.maximum(rows["memory_s"].to_numpy(float), rows["link_s"].to_numpy(float))
-    return fixed + np.maximum(rows["compute_s"].to_numpy(float) / compute, moved / memory)
+    found: np.ndarray = fixed + np.maximum(rows["compute_s"].to_numpy(float) / compute, moved / memory)
+    return found
 
 
-def _fit_three(rows: pd.DataFrame) -> Any:
+def _fit_three(rows: pd.DataFrame) -> np.ndarray:
     from scipy.optimize import minimize
 
     measured = np.log(rows["measured_s"].to_numpy(float))
     weight = 1.0 / rows.groupby("regime")["regime"].transform("size").to_numpy(float)
     weight /= weight.sum()
 
-    def loss(x: Any) -> float:
+    def loss(x: np.ndarray) -> float:
         return float(np.sum(weight * np.abs(np.log(_three(x, rows)) - measured)))
 
     starts = [np.log([t0, a, b]) for t0 in (3e-6, 10e-6) for a, b in ((0.75, 0.8), (0.4, 0.5))]

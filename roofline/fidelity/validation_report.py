@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +23,14 @@ def percent(value: Any, digits: int = 1) -> str:
     return "" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
-def goals_table(found: Validation) -> Table:
+def goals_table(result: Validation) -> Table:
     """The goals beside what was reached; a miss stays in the table."""
     table = Table(
         "Goals and what was reached (mean absolute error, %; regimes of time weighted equally)",
         ["class", "rules", ">must", ">stretch", ">reached", "", ">naive", ">3 constants", ">in 90 % interval", ">rows"],
         expendable=["3 constants", "rows", "naive", "stretch", "in 90 % interval"],
     )
-    for _, g in found.goals.iterrows():
+    for _, g in result.goals.iterrows():
         table.rows.append(
             [
                 g["goal"],
@@ -58,13 +59,13 @@ def goals_table(found: Validation) -> Table:
     return table
 
 
-def claimed(found: Validation) -> float:
+def claimed(result: Validation) -> float:
     """The mean over the fifteen lines of H100's goals, the label used and late rules not, as of the sealed fold."""
-    lines = zip(goals.GOALS, found.goals["reached"], strict=True)
+    lines = zip(goals.GOALS, result.goals["reached"], strict=True)
     return fmean({g.name: error for g, error in lines if g.chip == "h100-sxm" and not g.late}.values())
 
 
-def _independence(found: Validation) -> list[str]:
+def _independence(result: Validation) -> list[str]:
     """How independent of the figures the goals, the rules and the forms were."""
     return [
         "## How independent this is",
@@ -77,14 +78,14 @@ def _independence(found: Validation) -> list[str]:
         "9.6 %). So they test the constants, less so the forms.",
         "- The independent check that exists: a fifth of the H100's shapes, which the project was never given. Held "
         "against the model in November 2026 by those who have them, the mean over the fifteen lines of H100's goals "
-        f"(the label used) was {percent(goals.SEALED_FOLD)} %, where the test rows have {percent(claimed(found))} %.",
+        f"(the label used) was {percent(goals.SEALED_FOLD)} %, where the test rows have {percent(claimed(result))} %.",
         "- The parameters of the GPU family were set between the fits on H100 and A100: that block of lines shows what "
         "a user of an unmeasured GPU gets, and is not independent of the A100.",
         "",
     ]
 
 
-def carried_table(found: Validation) -> Table:
+def carried_table(result: Validation) -> Table:
     """How far parameters carry to chips that they were not fitted on: the best and the worst line of each class."""
     table = Table(
         "A chip that nobody has measured (mean absolute error, %)",
@@ -100,7 +101,7 @@ def carried_table(found: Validation) -> Table:
             ">in 90 % interval",
         ],
     )
-    for _, line in validation.carries(found.rows[found.rows["rule"] == ""]).iterrows():
+    for _, line in validation.carries(result.rows[result.rows["rule"] == ""]).iterrows():
         table.rows.append(
             [
                 line["class"],
@@ -121,7 +122,7 @@ def carried_table(found: Validation) -> Table:
     return table
 
 
-def classes_table(found: Validation, role: str | None = None) -> Table:
+def classes_table(result: Validation, role: str | None = None) -> Table:
     """One line for each class, dtype, chip, framework and role: errors over all regimes and in each."""
     table = Table(
         "By operator class (error in %)",
@@ -157,7 +158,7 @@ def classes_table(found: Validation, role: str | None = None) -> Table:
         ],
     )
     keys = ["class", "dtype", "chip", "framework", "role"]
-    for key, part in found.table.groupby(keys, sort=False):
+    for key, part in result.table.groupby(keys, sort=False):
         if role is not None and key[-1] != role:
             continue
         by = part.set_index("regime")
@@ -185,17 +186,17 @@ def classes_table(found: Validation, role: str | None = None) -> Table:
         "A chip written 'A < B' has its own datasheet and B's parameters; the family's were set between the fits on "
         "H100 and A100."
     )
-    table.notes.append(f"Rows inside their 90 % interval: {'; '.join(_coverage(found))}.")
+    table.notes.append(f"Rows inside their 90 % interval: {'; '.join(_coverage(result))}.")
     return table
 
 
-def _coverage(found: Validation) -> list[str]:
+def _coverage(result: Validation) -> list[str]:
     """For each chip and role: the share of rows that no early rule excludes inside their interval, and of how many
     lines of the table it is between 85 and 95 %.
     """
-    rows = found.rows[found.rows["rule"] == ""]
+    rows = result.rows[result.rows["rule"] == ""]
     inside = rows["measured_s"].between(rows["low_s"], rows["high_s"])
-    lines = found.table[found.table["regime"] == "all"]
+    lines = result.table[result.table["regime"] == "all"]
     out = []
     key: Any
     for key, share in inside.groupby([rows["chip"], rows["role"]], sort=False).mean().items():
@@ -205,16 +206,16 @@ def _coverage(found: Validation) -> list[str]:
     return out
 
 
-def excluded_table(found: Validation) -> Table:
+def excluded_table(result: Validation) -> Table:
     """What the exclusion rules take, and why."""
-    complete: dict[str, int] = found.excluded.attrs.get("complete", {})
+    complete: dict[str, int] = result.excluded.attrs.get("complete", {})
     table = Table(
         "Rows left out by a rule",
         ["rule", "when", ">rows here", ">rows in all data", "reason"],
         expendable=["when"],
         prose=["reason"],
     )
-    here: Any = found.excluded.groupby("rule")["rows"].sum() if len(found.excluded) else {}
+    here: Any = result.excluded.groupby("rule")["rows"].sum() if len(result.excluded) else {}
     for rule in exclusions.RULES:
         count = int(here.get(rule.flag, 0))
         table.rows.append(
@@ -228,25 +229,25 @@ def excluded_table(found: Validation) -> Table:
         )
     if complete:
         table.notes.append(
-            f"Of {found.excluded.attrs['complete_rows']:,} rows in all; a row that several rules take is counted for "
+            f"Of {result.excluded.attrs['complete_rows']:,} rows in all; a row that several rules take is counted for "
             "the first. The sample holds few of the excluded rows. The first rule asks the model, so that it is "
             "counted in the sample alone."
         )
     table.notes.append("Rules found later take nothing from the figures above, except where a line says 'also late'.")
-    bad = found.bad
+    bad = result.bad
     if len(bad):
         reasons = "; ".join(f"{n:,} x {r}" for r, n in bad["reason"].value_counts().items())
         table.notes.append(f"Not usable: {len(bad):,} rows ({reasons}).")
     return table
 
 
-def left_out_tables(found: Validation) -> list[Table]:
+def left_out_tables(result: Validation) -> list[Table]:
     """What the rules take, and by class what no machine should be able to do."""
-    some = (found.rows["rule"] == exclusions.IMPOSSIBLE).any()
-    return [excluded_table(found), *([impossible_table(found)] if some else [])]
+    some = (result.rows["rule"] == exclusions.IMPOSSIBLE).any()
+    return [excluded_table(result), *([impossible_table(result)] if some else [])]
 
 
-def impossible_table(found: Validation) -> Table:
+def impossible_table(result: Validation) -> Table:
     """The rows faster than what no machine can beat, by class, chip and framework."""
     table = Table(
         "Rows faster than the lower bound",
@@ -254,7 +255,7 @@ def impossible_table(found: Validation) -> Table:
         expendable=["of", "median"],
     )
     keys = ["class", "dtype", "chip", "framework"]
-    rows = found.rows[~found.rows["chip"].str.contains("<")]
+    rows = result.rows[~result.rows["chip"].str.contains("<")]
     whole = rows.groupby(keys).size()
     taken = rows[rows["rule"] == exclusions.IMPOSSIBLE]
     key: Any
@@ -277,35 +278,35 @@ def residual_table() -> Table:
     return table
 
 
-def records(found: Validation) -> list[dict[str, Any]]:
+def records(result: Validation) -> list[dict[str, Any]]:
     """Every line of the table, regime by regime, as plain records; fractions, not per cent."""
-    return [{str(k): plain(v) for k, v in row.items()} for row in found.table.to_dict("records")]
+    return [{str(k): plain(v) for k, v in row.items()} for row in result.table.to_dict("records")]
 
 
-def as_json(found: Validation) -> dict[str, Any]:
+def as_json(result: Validation) -> dict[str, Any]:
     """The whole validation as plain data."""
     return {
-        "source": found.source,
-        "goals": [{k: plain(v) for k, v in row.items()} for row in found.goals.to_dict("records")],
-        "table": records(found),
-        "excluded": found.excluded.to_dict("records"),
-        "bad": found.bad.to_dict("records"),
+        "source": result.source,
+        "goals": [{k: plain(v) for k, v in row.items()} for row in result.goals.to_dict("records")],
+        "table": records(result),
+        "excluded": result.excluded.to_dict("records"),
+        "bad": result.bad.to_dict("records"),
     }
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A figure as JSON takes it: None where there is none."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def page(found: Validation, picture: str = "") -> str:
-    """The validation as a Markdown page."""
+def page(result: Validation, picture: str = "", beside: Sequence[Table] = ()) -> str:
+    """The validation as a Markdown page; tables of other figures beside it follow the goals."""
     head = [
         "# How far off the predictions are",
         "",
-        f"Predictions compared with measured operator times: {found.source}, "
-        f"{(~found.rows['chip'].str.contains('<')).sum():,} rows. Made by "
+        f"Predictions compared with measured operator times: {result.source}, "
+        f"{(~result.rows['chip'].str.contains('<')).sum():,} rows. Made by "
         "`roofline validate --markdown docs/validation.md --plot docs/validation.png`; whose the measurements are, and "
         "how the sample was drawn, is told in `roofline/evidence/measured/README.md`.",
         "",
@@ -318,9 +319,9 @@ def page(found: Validation, picture: str = "") -> str:
     ]
     if picture:
         head += [f"![predicted against measured]({picture})", ""]
-    tables = [goals_table(found), carried_table(found)] if len(found.goals) else []
-    head += _independence(found) if len(found.goals) else []
-    tables += [classes_table(found), *left_out_tables(found), residual_table()]
+    tables = [goals_table(result), carried_table(result)] if len(result.goals) else []
+    head += _independence(result) if len(result.goals) else []
+    tables += [*beside, classes_table(result), *left_out_tables(result), residual_table()]
     return "\n".join(head) + "\n" + markdown(tables).rstrip() + "\n"
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -149,11 +150,15 @@ class Chip(Machine):
         from roofline.hardware.writer import identifier, to_toml
 
         head = {
-            "name": identifier(self.name), "title": self.title,
+            "name": identifier(self.name),
+            "title": self.title,
             "aliases": [] if self.changes else list(self.aliases),  # another name of the chip, not of its variants
             "vendor": self.vendor,
-            "family": self.family, "year": self.year, "status": self.status, "note": self.note,
-        }  # fmt: skip
+            "family": self.family,
+            "year": self.year,
+            "status": self.status,
+            "note": self.note,
+        }
         numbers = {
             path: dataclasses.replace(n, value=n.value * self._widening(n)) if "spread" in path else n
             for path, n in self.numbers.items()
@@ -167,10 +172,11 @@ class Chip(Machine):
         """The software stack that the chip was put on, ``"plain"`` for its own figures; empty: none was named."""
         return self.changes.get(variants.STACK, "")
 
-    @property
+    @functools.cached_property
     def stacks(self) -> tuple[str, ...]:
-        """The software stacks that the descriptor has parameters of."""
-        return tuple(dict.fromkeys(p.split(".")[1] for p in self.numbers if p.startswith("stack.")))
+        """The software stacks that the descriptor or its family has figures of."""
+        every = (*self.numbers, *self.defaults)
+        return tuple(dict.fromkeys(p.split(".")[1] for p in every if p.startswith("stack.")))
 
     @takes(name=TEXT)
     def on_stack(self, name: str) -> Chip:
@@ -183,8 +189,9 @@ class Chip(Machine):
         Parameters
         ----------
         name : str
-            One of :attr:`stacks`, or several joined by ``+``. ``"plain"``, or nothing: the chip's own figures, also
-            where :func:`roofline.estimate` would take the chip's best-known stack.
+            One of :attr:`stacks`, or several joined by ``+``; or an engine's version, ``"vllm_0_14"``, which is the
+            engine as it has been from then on as far as that is known: ``"vllm+vllm_0_11"``. ``"plain"``, or nothing:
+            the chip's own figures, also where :func:`roofline.estimate` would take the chip's best-known stack.
 
         Raises
         ------
@@ -196,6 +203,7 @@ class Chip(Machine):
         wanted = [one.strip() for one in name.split("+")]
         if wanted in ([""], [variants.PLAIN]):
             return self._on_plain()
+        wanted = list(dict.fromkeys(part for one in wanted for part in variants.releases(one, self.stacks)))
         laid = [] if self.stack in ("", variants.PLAIN) else self.stack.split("+")
         if laid[-len(wanted) :] == wanted:
             return self
@@ -206,7 +214,9 @@ class Chip(Machine):
                 prefix = f"stack.{one}."
                 for why in (why for path, why in self.unfit.items() if path.startswith(prefix)):
                     raise BadWorkload(why)
-                its = {p.removeprefix(prefix): n for p, n in self.numbers.items() if p.startswith(prefix)}
+                # What the family knows of the software holds where the chip's own file says nothing else.
+                known = {**self.defaults, **self.numbers}
+                its = {p.removeprefix(prefix): n for p, n in known.items() if p.startswith(prefix)}
                 if not its:
                     raise UnknownName(f"software stack of {self.name}", one, [*self.stacks, variants.PLAIN])
                 figures |= its

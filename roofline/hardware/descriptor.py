@@ -55,6 +55,7 @@ def validate(raw: dict[str, Any], file: str, schema: type[BaseModel] = Descripto
         elif name == "stack":
             for stack, table in value.items():
                 _flatten_efficiency(table.efficiency, sources, numbers, problems, f"stack.{stack}.efficiency")
+                _flatten(f"stack.{stack}.serving", table.serving, sources, numbers)
         elif name not in ("calibration", "scenario"):
             _flatten(name, value, sources, numbers)
     problems += _mistyped_sources(numbers, sources)
@@ -164,7 +165,7 @@ def _mistyped_sources(numbers: dict[str, Number], sources: dict[str, str]) -> li
     return problems
 
 
-def _flatten(path: str, value: Any, sources: dict[str, str], out: dict[str, Number]) -> None:
+def _flatten(path: str, value: object, sources: dict[str, str], out: dict[str, Number]) -> None:
     if isinstance(value, Figure):
         out[path] = _number(value, sources)
     elif isinstance(value, BaseModel):
@@ -182,7 +183,7 @@ MOST_CHECKED = 20_000
 _checked: dict[tuple[int, type[Figure]], tuple[Any, Figure]] = {}
 
 
-def _figure(schema: type[Figure], raw: Any) -> Figure:
+def _figure(schema: type[Figure], raw: object) -> Figure:
     known = _checked.get((id(raw), schema))
     if known is None or known[0] is not raw:
         if len(_checked) > MOST_CHECKED:
@@ -200,7 +201,7 @@ def _flatten_efficiency(
 ) -> None:
     """``[efficiency.gemm] launch_s = {...}`` and, for one dtype only, ``[efficiency.gemm.fp8] launch_s = {...}``."""
 
-    def read(path: str, name: str, figure: Any) -> None:
+    def read(path: str, name: str, figure: object) -> None:
         schema = parameter_schema(name)
         try:
             out[path] = _number(_figure(schema, figure), sources)

@@ -106,7 +106,7 @@ class Machine:
         return resolved
 
     @takes(path=TEXT)
-    def get(self, path: str, default: Any = None) -> Any:
+    def get(self, path: str, default: object = None) -> Any:
         """The value of a figure, or `default` where neither the chip nor its family has it."""
         path = self._resolve(path)
         found = self.numbers.get(path) or self.defaults.get(path)
@@ -164,6 +164,13 @@ class Machine:
         if value is not None and what != "latency" and self.flags[f"memory.{name}.per"] == "core":
             value = value * self["cores.count"]
         return value
+
+    @property
+    def visible_bytes(self) -> Any:
+        """Main memory that programs see (bytes): its capacity less what the driver keeps."""
+        reserved = self.get(f"memory.{self.main_level}.reserved")
+        capacity = self.level(self.main_level, "capacity")
+        return capacity if reserved is None else capacity - reserved
 
     @takes(sparse=FLAG)
     def peak(self, dtype: str, sparse: bool = False) -> Any:

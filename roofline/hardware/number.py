@@ -46,9 +46,18 @@ class Number:
     def of(self, origin: str) -> Number:
         """The same figure as one that comes from the chip or family `origin`."""
         return Number(  # a third of the time of dataclasses.replace, for every figure of every chip
-            self.value, self.dimension, self.kind, self.source, self.note, self.low, self.high, self.shape, origin,
-            self.correlates_with, self.correlation,
-        )  # fmt: skip
+            self.value,
+            self.dimension,
+            self.kind,
+            self.source,
+            self.note,
+            self.low,
+            self.high,
+            self.shape,
+            origin,
+            self.correlates_with,
+            self.correlation,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ _KINDS = typing.get_args(Kind)
 BLANK = "?"
 
 
-class _Said(NamedTuple):
-    """What the nearest tables say of the figures in them; empty: nothing."""
+class _Shared(NamedTuple):
+    """The source and kind that the nearest tables give to the figures in them; empty: none."""
 
     source: str = ""
     kind: str = ""
@@ -62,18 +62,18 @@ def filled(raw: Table, file: str, schema: type[BaseModel] = Descriptor) -> Table
         For what is still blank, a `source` that is no text, or a `kind` that there is not.
     """
     problems: list[str] = []
-    found = _table(raw, _Place("table", schema), _Said(), "", problems)
+    found = _table(raw, _Place("table", schema), _Shared(), "", problems)
     if problems:
         raise BadDescriptor(file, problems)
     return found
 
 
-def _table(table: Table, place: _Place, above: _Said, path: str, problems: list[str]) -> Table:
-    """A table whose figures have been told what it says, and what those around it say."""
-    said = _said(table, above, path, problems)
+def _table(table: Table, place: _Place, above: _Shared, path: str, problems: list[str]) -> Table:
+    """A table whose figures have its source and kind, or those of the tables around it."""
+    shared = _shared(table, above, path, problems)
     found: Table = {}
     for key, value in table.items():
-        if key in _Said._fields:
+        if key in _Shared._fields:
             continue  # handed down, and not to be inherited by another file
         inner = place.inner(key)
         where = f"{path}.{key}" if path else key
@@ -83,27 +83,27 @@ def _table(table: Table, place: _Place, above: _Said, path: str, problems: list[
         elif inner.form == "figure" or (inner.form == "efficiency" and not _is_table(value)):
             dimension = inner.model.dimension if issubclass(inner.model, Figure) else ""
             problems += _blanks(value, where, f": {units.expected(dimension)}" if dimension else "")
-            found[key] = _figure(value, said)
+            found[key] = _figure(value, shared)
         else:
-            found[key] = _table(value, inner, said, where, problems) if isinstance(value, dict) else value
+            found[key] = _table(value, inner, shared, where, problems) if isinstance(value, dict) else value
     return found
 
 
-def _blanks(value: Any, path: str, wanted: str = "") -> list[str]:
+def _blanks(value: object, path: str, wanted: str = "") -> list[str]:
     """The blanks in what stands under a key."""
     if isinstance(value, dict):
         return [line for key, inner in value.items() for line in _blanks(inner, f"{path}.{key}", wanted)]
     return [f'{path}: is still blank ("{BLANK}"){wanted}'] if value == BLANK else []
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: object) -> bool:
     return isinstance(value, dict) and "value" not in value
 
 
-def _said(table: Table, above: _Said, path: str, problems: list[str]) -> _Said:
+def _shared(table: Table, above: _Shared, path: str, problems: list[str]) -> _Shared:
     source, kind = table.get("source", above.source), table.get("kind", above.kind)
     if BLANK in (source, kind):
-        problems += [line for key in _Said._fields for line in _blanks(table.get(key), f"{path}.{key}".lstrip("."))]
+        problems += [line for key in _Shared._fields for line in _blanks(table.get(key), f"{path}.{key}".lstrip("."))]
         return above
     if "source" in table and not (isinstance(source, str) and source.strip()):
         problems.append(f"{path}.source: expected some text, found {shown(source)}".lstrip("."))
@@ -111,16 +111,16 @@ def _said(table: Table, above: _Said, path: str, problems: list[str]) -> _Said:
     if "kind" in table and kind not in _KINDS:
         problems.append(f"{path}.kind: expected {' or '.join(map(repr, _KINDS))}, found {shown(kind)}".lstrip("."))
         kind = above.kind
-    return _Said(source, kind)
+    return _Shared(source, kind)
 
 
-def _figure(value: Any, said: _Said) -> Any:
-    """A figure that says what is said of it around it, where it does not say so itself."""
+def _figure(value: object, shared: _Shared) -> Any:
+    """A figure with the source and kind of what is around it, where it has none of its own."""
     plain = isinstance(value, str | int | float) and not isinstance(value, bool)
     table = {"value": value} if plain else value
     if not isinstance(table, dict) or "value" not in table:
         return value
-    missing = {name: text for name, text in said._asdict().items() if text and name not in table}
+    missing = {name: text for name, text in shared._asdict().items() if text and name not in table}
     return {**table, **missing} if missing else value
 
 
@@ -135,7 +135,7 @@ def _places(model: type[BaseModel]) -> dict[str, _Place]:
     return found
 
 
-def _place(annotation: Any) -> _Place | None:
+def _place(annotation: object) -> _Place | None:
     if typing.get_origin(annotation) is dict:
         inner = typing.get_args(annotation)[1]
         if typing.get_origin(inner) is dict:

@@ -56,7 +56,7 @@ PARAMETERS: dict[str, Range] = {
         "activation_fraction", "cache_fraction", "compute_fraction", "copy_fraction", "decode_compute_fraction",
         "decode_vector_fraction", "edge_fraction", "fresh_fraction", "host_fraction", "link_fraction",
         "memory_fraction", "network_fraction", "prefill_compute_fraction", "prefill_vector_fraction",
-        "quantize_fraction", "resident_fraction", "switch_fraction", "write_fraction",
+        "quantize_fraction", "resident_fraction", "switch_fraction", "vector_fraction", "write_fraction",
     ), _FRACTION),
     # Shares of something that is done or not.
     **dict.fromkeys((
@@ -65,11 +65,12 @@ PARAMETERS: dict[str, Range] = {
     ), _SHARE),
     # Times, s.
     **dict.fromkeys((
-        "launch_s", "chunk_s", "convert_s", "decode_fill_s", "decode_split_s", "fallback_s", "hop_s", "prologue_s",
+        "launch_s", "chunk_s", "chunked_s", "convert_s", "decode_fill_s", "decode_split_s", "fallback_s", "hop_s",
+        "prologue_s",
         "quantize_s", "scatter_s", "sort_s", "split_s", "throttle_s", "widen_s",
     ), _FIXED),
     **dict.fromkeys((
-        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_write_s",
+        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_s", "token_write_s",
     ), _ITEM),
     **dict.fromkeys(("scatter_element_s", "score_s", "widen_element_s"), _ELEMENT),
     # Cycles of a core.
@@ -134,7 +135,7 @@ def is_spread(path: str) -> bool:
     return path.rpartition(".")[2].startswith("spread") or path == "overheads.engine_spread"
 
 
-def outside(path: str, dimension: str, *values: Any) -> str:
+def outside(path: str, dimension: str, *values: object) -> str:
     """What is expected of a figure some of whose values are not in its range; empty if all are.
 
     Parameters

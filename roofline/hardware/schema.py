@@ -195,6 +195,9 @@ class Level(_Table):
     type: Literal["scratchpad", "cache", "dram"]
     per: Literal["core", "chip"] = Field(default="chip", description="Whether the figures are of one core or the chip.")
     capacity: Capacity
+    reserved: Capacity | None = Field(
+        default=None, description="What the driver keeps of it for itself: programs see the capacity less this."
+    )
     bandwidth: Bandwidth | None = Field(default=None, description="Read bandwidth.")
     latency: Duration | None = None
     channels: Figure | None = Field(default=None, description="Channels that answer independently of each other.")
@@ -281,11 +284,53 @@ class Price(_Table):
 Efficiency = Annotated[dict[Word, dict[Word, Any]], Field(json_schema_extra=_also_defaults)]
 
 
+class Serving(_Table):
+    """What a serving engine takes of main memory beside weights and KV cache: see ``estimates/setaside.py``."""
+
+    fraction: Fraction | None = Field(default=None, description="Share of main memory that it takes unless told.")
+    spared: Figure | None = Field(
+        default=None, description="1 where the fraction is one of what the model leaves free, 0 where of all of it."
+    )
+    kept: Capacity | None = Field(default=None, description="In place of a fraction: what is kept free in any case,")
+    kept_token: Capacity | None = Field(default=None, description="beside it for each token of a pass,")
+    kept_chip: Capacity | None = Field(default=None, description="and for each chip that the model is split over.")
+    context: Capacity | None = Field(default=None, description="Context, libraries and their buffers, as it counts.")
+    communication: Capacity | None = Field(default=None, description="Buffers of collectives, with tp above 1.")
+    graph_layer: Capacity | None = Field(default=None, description="CUDA graphs, for each layer, if it counts them.")
+    large: Capacity | None = Field(
+        default=None, description="Main memory from which the limits are not the small ones."
+    )
+    tokens: Figure | None = Field(default=None, description="Most tokens of a pass.")
+    small_tokens: Figure | None = None
+    sequences: Figure | None = Field(default=None, description="Most sequences of a pass.")
+    small_sequences: Figure | None = None
+    profiled: Figure | None = Field(
+        default=None, description="1 where it runs a full pass when it starts, and sets the peak of that aside."
+    )
+    residuals: Figure | None = Field(default=None, description="Copies of a pass's hidden states beside a block's own.")
+    logit_width: Figure | None = Field(default=None, description="Bytes that sampling takes for each logit.")
+    workspace: Capacity | None = Field(default=None, description="What else lives through sampling.")
+    expert_buffers: Figure | None = Field(default=None, description="1 where buffers of routed experts stay.")
+    fp4_multiple: Figure | None = Field(
+        default=None, description="Fp4 experts are filled up to a width that is a multiple of it."
+    )
+    block: Figure | None = Field(default=None, description="Tokens of a block of its KV cache.")
+    window_share: Figure | None = Field(
+        default=None,
+        description="In its count of tokens, what layers with a window are given for each token of the others; "
+        "0: what they hold at the model's longest context.",
+    )
+    grouped: Figure | None = Field(
+        default=None, description="1 where its cache is dealt to equal groups of layers, the last of a kind filled up."
+    )
+
+
 class Stack(_Table):
-    """Efficiency parameters under one software stack (engine, library); the others stay as they are."""
+    """Figures under one software stack (engine, library); the others stay as they are."""
 
     note: str = ""
     efficiency: Efficiency = {}
+    serving: Serving = Serving()
 
 
 class DefaultStack(_Table):
@@ -345,6 +390,7 @@ class Descriptor(_Table):
     power: PowerTable = PowerTable()
     server: Server = Server()
     price: Price = Price()
+    serving: Serving = Serving()
     efficiency: Efficiency = {}
     stack: dict[Word, Stack] = Field(
         default={}, description="Parameters that differ by software: on_stack(NAME).", json_schema_extra=_also_defaults
@@ -368,7 +414,11 @@ class FamilyDefaults(_Table):
     overheads: Overheads = Overheads()
     power: PowerTable = PowerTable()
     server: Server = Server()
+    serving: Serving = Serving()
     efficiency: Efficiency = {}
+    stack: dict[Word, Stack] = Field(
+        default={}, description="What differs by software on every chip.", json_schema_extra=_also_defaults
+    )
 
 
 def parameter_schema(name: str) -> type[Figure]:
@@ -377,5 +427,8 @@ def parameter_schema(name: str) -> type[Figure]:
 
 
 _ENDINGS: dict[str, type[Figure]] = {
-    "_s": Duration, "_fraction": Fraction, "_Bps": Bandwidth, "_bytes": Capacity,
-}  # fmt: skip
+    "_s": Duration,
+    "_fraction": Fraction,
+    "_Bps": Bandwidth,
+    "_bytes": Capacity,
+}

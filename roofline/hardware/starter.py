@@ -39,20 +39,47 @@ class _Kind:
 
 _HBM = _Level("hbm", "dram", "main memory")
 _KINDS = {
-    "gpu": _Kind("SM", "streaming multiprocessors, compute units", ("bf16", "fp8"), ("fp32",),
-                 (_Level("l2", "cache", "the last cache before main memory"), _HBM)),
-    "tpu": _Kind("TensorCore", "large, compiler-scheduled cores", ("bf16", "int8"), ("fp32",),
-                 (_Level("vmem", "scratchpad", "on-chip memory", per_core=True), _HBM)),
-    "npu": _Kind("PE", "processing elements", ("bf16", "int8"), ("fp32",),
-                 (_Level("sram", "scratchpad", "on-chip memory that all cores share"),
-                  _Level("dram", "dram", "main memory"))),
-    "cpu": _Kind("core", "processor cores", (), ("fp32", "bf16"),
-                 (_Level("l2", "cache", "a core's own cache", per_core=True),
-                  _Level("l3", "cache", "the last cache before main memory"), _Level("ddr", "dram", "main memory")),
-                 "a processor is its own host: the bandwidth of its main memory"),
-    "dataflow": _Kind("core", "units that work through tiles in parallel", ("fp16", "int8"), ("fp32",),
-                      (_Level("sram", "scratchpad", "on-chip memory, here the main one"),)),
-}  # fmt: skip
+    "gpu": _Kind(
+        "SM",
+        "streaming multiprocessors, compute units",
+        ("bf16", "fp8"),
+        ("fp32",),
+        (_Level("l2", "cache", "the last cache before main memory"), _HBM),
+    ),
+    "tpu": _Kind(
+        "TensorCore",
+        "large, compiler-scheduled cores",
+        ("bf16", "int8"),
+        ("fp32",),
+        (_Level("vmem", "scratchpad", "on-chip memory", per_core=True), _HBM),
+    ),
+    "npu": _Kind(
+        "PE",
+        "processing elements",
+        ("bf16", "int8"),
+        ("fp32",),
+        (_Level("sram", "scratchpad", "on-chip memory that all cores share"), _Level("dram", "dram", "main memory")),
+    ),
+    "cpu": _Kind(
+        "core",
+        "processor cores",
+        (),
+        ("fp32", "bf16"),
+        (
+            _Level("l2", "cache", "a core's own cache", per_core=True),
+            _Level("l3", "cache", "the last cache before main memory"),
+            _Level("ddr", "dram", "main memory"),
+        ),
+        "a processor is its own host: the bandwidth of its main memory",
+    ),
+    "dataflow": _Kind(
+        "core",
+        "units that work through tiles in parallel",
+        ("fp16", "int8"),
+        ("fp32",),
+        (_Level("sram", "scratchpad", "on-chip memory, here the main one"),),
+    ),
+}
 
 
 def starter(name: str, family: str) -> str:

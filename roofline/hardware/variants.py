@@ -32,7 +32,7 @@ SCENARIO = "scenario"
 # Values -----------------------------------------------------------------------------------------------------------
 
 
-def changed(path: str, value: Any, old: Number) -> Number:
+def changed(path: str, value: object, old: Number) -> Number:
     """The figure with the value that a what-if gives it.
 
     Parameters
@@ -98,6 +98,30 @@ def under_stacks(paths: Mapping[str, Any], numbers: Mapping[str, Number]) -> tup
     return new, unfit
 
 
+def releases(name: str, known: Collection[str]) -> list[str]:
+    """The stacks to lay for one name: itself, or of a version its engine and what changed last up to that version.
+
+    Parameters
+    ----------
+    name : str
+        ``"vllm"``, ``"vllm_0_14"``, ``"vllm 0.14.1"``.
+    known : collection of str
+        The stacks that there are.
+    """
+    match = re.fullmatch(r"([a-z]+)[\s_=-]+v?(\d+(?:[._]\d+)*)", name.lower())
+    if (name in known and match is None) or match is None or match[1] not in known:
+        return [name]
+    asked = _version(match[2])
+    releases = (re.fullmatch(rf"{match[1]}_(\d[\d_]*)", one) for one in known)
+    dated = {_version(found[1]): found[0] for found in releases if found}
+    before = [version for version in dated if version <= asked]
+    return [match[1], dated[max(before)]] if before else [name]
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.split(r"[._]", text))
+
+
 def still_best(default: Mapping[str, Any], numbers: Mapping[str, Number], own: Collection[str]) -> dict[str, Any]:
     """The default stacks that do not lay what was found on another chip over figures of this one's own.
 
@@ -118,7 +142,7 @@ def still_best(default: Mapping[str, Any], numbers: Mapping[str, Number], own: C
     return {key: one for key, one in default.items() if not any(covers(n.strip()) for n in one["value"].split("+"))}
 
 
-def _what_if(old: Number, value: Any, source: str) -> Number:
+def _what_if(old: Number, value: object, source: str) -> Number:
     return dataclasses.replace(
         old,
         value=value,
@@ -133,7 +157,7 @@ def _what_if(old: Number, value: Any, source: str) -> Number:
     )
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> Any:
     """A plain number, or an array that nobody can change."""
     if isinstance(value, np.ndarray):
         if not value.ndim:
@@ -142,7 +166,7 @@ def _frozen(value: Any) -> Any:
     return value
 
 
-def _read(path: str, value: Any, old: Number) -> Any:
+def _read(path: str, value: object, old: Number) -> Any:
     """A what-if's new value in SI units, a float or an array; :class:`BadWorkload` if it cannot be one."""
     try:
         result = _numbers(path, value, old)
@@ -169,7 +193,7 @@ def _read(path: str, value: Any, old: Number) -> Any:
     return _frozen(result)
 
 
-def _numbers(path: str, value: Any, old: Number) -> Any:
+def _numbers(path: str, value: object, old: Number) -> Any:
     if isinstance(value, np.ma.MaskedArray):
         raise BadWorkload(f"what-if {path}: expected a {old.dimension} in every place, found a masked array")
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":

@@ -59,7 +59,7 @@ def to_toml(
     return tomlfile.write(table)
 
 
-def _put(table: Table, path: str, value: Any) -> None:
+def _put(table: Table, path: str, value: object) -> None:
     *outer, last = path.split(".")
     for part in outer:
         table = table.setdefault(part, {})

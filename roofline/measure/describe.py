@@ -139,7 +139,7 @@ def _memory(found: list[levels.Level], best: list[Probe], system: System) -> dic
     return tables
 
 
-def _figure(value: Any, source: str, **more: Any) -> dict[str, Any]:
+def _figure(value: object, source: str, **more: object) -> dict[str, Any]:
     return {"value": value, "source": source, "kind": "measured", **{k: v for k, v in more.items() if v}}
 
 

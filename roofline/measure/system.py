@@ -8,7 +8,6 @@ import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def software() -> dict[str, str]:
 
     from roofline import __version__
 
-    config: Any = numpy.show_config(mode="dicts")
+    config: object = numpy.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
     return {
         "roofline": __version__,

@@ -107,7 +107,7 @@ def zipf(generator: np.random.Generator, rows: int, skew: float, size: Any) -> n
     return np.asarray((ranks * step) % rows)
 
 
-def relative_error(found: Any, wanted: Any) -> float:
+def relative_error(found: object, wanted: object) -> float:
     """``|found - wanted| / |wanted|`` (Frobenius), in float64; a NaN counts as infinite."""
     found, wanted = np.asarray(found, dtype=np.float64), np.asarray(wanted, dtype=np.float64)
     error = float(np.linalg.norm(found - wanted) / max(float(np.linalg.norm(wanted)), 1e-300))

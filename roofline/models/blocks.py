@@ -120,7 +120,7 @@ class Cross(BlockBase):
             else:
                 steps.append(Linear(f"{name}.down", width, self.rank, activation=False, bias=False))
                 steps.append(Linear(f"{name}.up", self.rank, width, activation=False))
-            steps.append(Pointwise(f"{name}.combine", "elementwise", width, reads=3, flops=2, follows=True))
+            steps.append(Pointwise(f"{name}.combine", "gate", width, reads=3, flops=2))
         return flat(self.label, width), steps
 
 
@@ -158,7 +158,6 @@ class LocalAttention(BlockBase):
             reads=2,
             writes=1 / count,
             flops=2,
-            follows=self.layers[-1] == dim,
         )
         return flat(self.label, dim), [build, *layers, total]
 

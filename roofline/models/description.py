@@ -20,7 +20,7 @@ from roofline.models.blocks import BLOCKS, Block
 from roofline.models.recommender import Recommender
 from roofline.models.steps import Once, Pointwise, Step, merged
 from roofline.models.tables import TableGroup
-from roofline.work.sizes import MOST_SKEW
+from roofline.work.sizes import MOST_REPEAT, MOST_SKEW
 
 Rows = Annotated[int, Field(strict=True, gt=0, le=10**13)]
 Pooling = Annotated[float, Field(strict=True, gt=0, le=1e6, allow_inf_nan=False)]
@@ -46,7 +46,8 @@ class Tables(Strict):
     With `together` the rows of a bag are a fixed list behind one index, and come and go together.
     `shares` names a group whose tables these lookups read too: another feature, no other rows. `skew` is the Zipf
     exponent of the indices; `popularity` a measured distribution instead, as pairs of a share of the rows and the share
-    of the lookups that these get. With ``once = true`` a request of `pairs_per_request` samples looks up once, for all.
+    of the lookups that these get; `repeat` the share of a batch's lookups that repeat those of the batch before. With
+    ``once = true`` a request of `pairs_per_request` samples looks up once, for all.
     """
 
     name: Name = ""
@@ -58,6 +59,7 @@ class Tables(Strict):
     shares: Name | None = None
     together: Annotated[bool, Field(strict=True)] = False
     skew: Annotated[float, Field(strict=True, ge=0, le=MOST_SKEW, allow_inf_nan=False)] = 0.0
+    repeat: Annotated[float, Field(strict=True, ge=0, le=MOST_REPEAT, allow_inf_nan=False)] = 0.0
     popularity: Annotated[
         list[Annotated[list[Share], Field(min_length=2, max_length=2)]], Field(max_length=20, default_factory=list)
     ]
@@ -203,7 +205,7 @@ def _groups(described: Sequence[Tables], samples: float) -> tuple[TableGroup, ..
         groups.append(
             TableGroup(
                 name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, own, tables.together, tables.skew,
-                popularity, samples if tables.once else 1.0,
+                popularity, samples if tables.once else 1.0, tables.repeat,
             )
         )  # fmt: skip
     return tuple(groups)

@@ -120,7 +120,7 @@ class Dhen(BlockBase):
         return [
             Linear(f"{name}.down", width, rank, activation=False, bias=False),
             Linear(f"{name}.up", rank, width, activation=False),
-            Pointwise(f"{name}.combine", "elementwise", width, reads=3, flops=2, follows=True),
+            Pointwise(f"{name}.combine", "gate", width, reads=3, flops=2),
             self._sums(f"{name}.sums", count, dim),
         ]
 

@@ -33,8 +33,22 @@ class FeedForward:
         """The block's parameters, in `count` layers."""
         up = (2 if self.gated else 1) * self.inter
         return [
-            Weights(prefix + self.up_name, up * (hidden + self.bias), count, "column"),
-            Weights(prefix + "down_proj", self.inter * hidden + self.bias * hidden, count, down_shard),
+            Weights(
+                prefix + self.up_name,
+                up * (hidden + self.bias),
+                count,
+                "column",
+                biases=up * self.bias,
+                width=self.inter,
+            ),
+            Weights(
+                prefix + "down_proj",
+                (self.inter + self.bias) * hidden,
+                count,
+                down_shard,
+                biases=self.bias * hidden,
+                width=self.inter,
+            ),
         ]
 
     def ops(self, run: Pass, hidden: int, count: int, prefix: str = "", down_shard: str = "row") -> list[Op]:
@@ -100,6 +114,15 @@ class Experts:
         Whether expert matrices and the router (a bias, or DeepSeek-V3's score correction) add a bias.
     shared_gate : bool
         Whether a sigmoid gate scales the shared experts (Qwen2-MoE).
+    gated : bool
+        Three matrices an expert (gate, up, down) rather than two (up, down).
+    latent : int
+        Width that routed experts work in, between a projection to it and one back that all share (Nemotron 3); 0 for
+        the model's own.
+    latent_norm : bool
+        Whether what comes back from the experts is normalised in the latent (Kimi K3).
+    zero : int
+        Further experts that the router may choose and that give a token back as it is (LongCat).
     """
 
     experts: int
@@ -109,19 +132,49 @@ class Experts:
     bias: bool = False
     router_bias: bool = False
     shared_gate: bool = False
+    gated: bool = True
+    latent: int = 0
+    latent_norm: bool = False
+    zero: int = 0
+
+    @property
+    def visited(self) -> float:
+        """Experts that compute for a token, on average: choices that fall on the others cost nothing."""
+        return self.topk * self.experts / (self.experts + self.zero)
 
     def weights(self, hidden: int, count: int) -> list[Weights]:
         """The block's parameters, in `count` layers."""
-        expert = 3 * hidden * self.inter + self.bias * (2 * self.inter + hidden)
+        width, first = self.latent or hidden, 1 + self.gated
+        biases = self.bias * (first * self.inter + width)
+        expert = (first + 1) * width * self.inter + biases
+        routed = Weights(
+            "moe",
+            self.experts * expert,
+            count,
+            "experts",
+            storage="expert",
+            active=self.visited / self.experts,
+            biases=self.experts * biases,
+            width=self.inter,
+        )
         out = [
-            Weights("router", self.experts * (hidden + self.router_bias), count, storage="wide"),
-            Weights("moe", self.experts * expert, count, "experts", storage="expert", active=self.topk / self.experts),
+            Weights("router", (self.experts + self.zero) * (hidden + self.router_bias), count, storage="wide"),
+            routed,
         ]
+        if self.latent:
+            out += [Weights(name, hidden * self.latent, count) for name in ("latent_down_proj", "latent_up_proj")]
+        if self.latent_norm:
+            out.append(Weights("latent_norm", self.latent, count, storage="wide"))
         if self.shared_gate:
             out.append(Weights("shared_gate", hidden, count, storage="wide"))
         if self.shared:
-            out += self.shared.weights(hidden, count, "shared_", "row_joined")
+            out += self.shared.weights(hidden, count, "shared_", self._joins)
         return out
+
+    @property
+    def _joins(self) -> str:
+        """How shared experts are split: their partial sums join those of the routed ones, unless these are narrower."""
+        return "row" if self.latent else "row_joined"
 
     def ops(self, run: Pass, hidden: int, count: int) -> list[Op]:
         """The block's operators in one pass, run in `count` layers."""
@@ -129,7 +182,7 @@ class Experts:
         out = [
             op.gemm(
                 m=m,
-                n=self.experts + self.shared_gate,
+                n=self.experts + self.zero + self.shared_gate,
                 k=hidden,
                 dtype=wide,
                 weight_dtype=run.unquantised_dtype,
@@ -138,25 +191,45 @@ class Experts:
             )
         ]
         if self.shared:
-            # Their partial sums join those of the routed experts: one all-reduce for both.
-            out += self.shared.ops(run, hidden, count, "shared_", "row_joined")
-        out.append(
-            op.moe(
-                tokens=m,
-                hidden=hidden,
-                inter=self.inter,
-                topk=self.topk,
-                experts=self.experts,
-                dtype=run.dtype,
-                weight_dtype=run.expert_dtype,
-                quantize=run.quantize,
-                count=count,
-            )
+            out += self.shared.ops(run, hidden, count, "shared_", self._joins)
+        if self.latent:
+            out.append(self._through(run, "latent_down_proj", self.latent, hidden, count))
+        routed = op.moe(
+            tokens=m,
+            hidden=self.latent or hidden,
+            inter=self.inter,
+            topk=self.topk,
+            experts=self.experts,
+            dtype=run.dtype,
+            weight_dtype=run.weight_dtype,
+            gated=self.gated,
+            quantize=run.quantize,
+            count=count,
         )
+        out.append(routed.with_args(topk=self.visited) if self.zero else routed)
+        if self.latent_norm:
+            out.append(op.rms_norm(rows=m, cols=self.latent, dtype=wide, name="latent_norm", count=count))
+        if self.latent:
+            out.append(self._through(run, "latent_up_proj", hidden, self.latent, count))
         if self.shared:
             out.append(op.residual_add(rows=m, cols=hidden, dtype=wide, name="shared_add", count=count))
         return out
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
         """Elements that a token holds at the block's widest point, on one chip: its top-k copies and their insides."""
-        return self.topk * (hidden / numeric.minimum(tp, ep) + 3 * self.inter / tp)
+        width, inside = self.latent or hidden, (2 + self.gated) * self.inter
+        return self.visited * (width / numeric.minimum(tp, ep) + inside / tp)
+
+    @staticmethod
+    def _through(run: Pass, name: str, n: int, k: int, count: int) -> Op:
+        """A projection to the latent or back, which every chip does for all its tokens."""
+        return op.gemm(
+            m=run.tokens,
+            n=n,
+            k=k,
+            dtype=run.dtype,
+            quantize=run.quantize,
+            weight_dtype=run.weight_dtype,
+            name=name,
+            count=count,
+        )

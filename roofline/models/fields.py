@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from roofline.base.errors import BadModel, closest, shown
+from roofline.models.ignored import changes_nothing, speaks_of_size
 
 #: A description is a few kilobytes; what is larger is no description.
 MAX_BYTES = 10_000_000
@@ -41,7 +42,8 @@ class Fields:
         self.values = values
         self.file = file
         self.inside = f"{inside}." if inside else ""
-        self._asked: set[str] = set()
+        self._known: set[str] = set()
+        self._missed: set[str] = set()
 
     def fail(self, key: str, problem: str) -> NoReturn:
         """Refuse the file because of one field."""
@@ -49,12 +51,16 @@ class Fields:
 
     def get(self, *keys: str) -> Any:
         """The first of `keys` that is there and not null, else None."""
-        self._asked.update(keys)
-        return next((self.values[key] for key in keys if self.values.get(key) is not None), None)
+        self._known.update(keys)
+        found = next((key for key in keys if self.values.get(key) is not None), None)
+        # What is there under one name is not missed under another.
+        self._missed.update(() if found else keys)
+        return None if found is None else self.values[found]
 
     def has(self, key: str) -> bool:
         """Whether the field is there, even as null."""
-        self._asked.add(key)
+        self._known.add(key)
+        self._missed.add(key)
         return key in self.values
 
     def integer(self, *keys: str, default: int | None = None, low: int = 1, limit: str = "width") -> int:
@@ -135,18 +141,42 @@ class Fields:
                 + " or ".join(str(d) for d in sorted(near)),
             )
 
-    def finish(self) -> None:
-        """Refuse a misspelt field: one that nobody asked for, next to an absent one that somebody did.
+    def finish(self, family: str = "this model family") -> None:
+        """Refuse what would change the model and was not read.
 
-        A slip such as ``num_key_value_head`` would otherwise leave a default in place that is wrong by a factor.
+        That is a misspelt field (one that nobody asked for, next to an absent one that somebody did, so that a slip
+        such as ``num_key_value_head`` leaves a default in place that is wrong by a factor), and a field that by its
+        name says how large a model is and that the family's reader does not know: experts, a window, a state.
+
+        Parameters
+        ----------
+        family : str
+            Named in errors.
         """
-        spare = [key for key in self.values if key not in self._asked and not key.startswith("_")]
-        for key in sorted(self._asked - self.values.keys()):
-            for near in difflib.get_close_matches(key, spare, n=1, cutoff=0.92):
-                self.fail(near, f"is not a field of this model family; did you mean {key!r}?")
+        self.near_misses(family)
+        for key in self._unknown():
+            if speaks_of_size(key, self.values[key]):
+                near = difflib.get_close_matches(key, sorted(self._missed - self.values.keys()), n=1, cutoff=0.7)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                self.fail(
+                    key, f"found {_shown(self.values[key])}, which roofline does not know how to read in {family}{hint}"
+                )
+
+    def near_misses(self, family: str = "this model family") -> None:
+        """Refuse a misspelt field: see :meth:`finish`."""
+        unknown = {_spelt(key): key for key in self._unknown()}
+        for key in sorted(self._missed - self.values.keys()):
+            spelt = _spelt(key)
+            cutoff = 0.8 if len(spelt) > 8 else 0.7
+            for near in difflib.get_close_matches(spelt, unknown, n=1, cutoff=cutoff):
+                self.fail(unknown[near], f"is not a field of {family}; did you mean {key!r}?")
+
+    def _unknown(self) -> list[str]:
+        """Fields that nobody asked for, and that are not known to change nothing."""
+        return [key for key in self.values if key not in self._known and not changes_nothing(key)]
 
     def _missing(self, key: str, expected: str) -> NoReturn:
-        near = closest(key, [k for k in self.values if k not in self._asked], 1)
+        near = closest(key, [k for k in self.values if k not in self._known], 1)
         self.fail(key, f"is missing, {expected}" + (f"; did you mean {key!r} by {near[0]!r}?" if near else ""))
 
 
@@ -167,7 +197,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if len(content) > MAX_BYTES:
         raise BadModel(file, f"is larger than {MAX_BYTES / 1e6:g} MB; expected a config.json of a few kB")
     try:
-        value = json.loads(content)
+        value = json.loads(content.decode("utf-8-sig"))
     except RecursionError:
         raise BadModel(file, "is nested too deeply; expected a config.json") from None
     except (ValueError, MemoryError) as error:  # bad JSON, bad UTF-8, a number of thousands of digits
@@ -175,6 +205,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadModel(file, f"holds {_shown(value)}, expected a JSON object such as a config.json")
     return value
+
+
+def _spelt(key: str) -> str:
+    """A field's name without what people write in more ways than one: capitals, dashes and underscores."""
+    return key.casefold().replace("-", "").replace("_", "")
 
 
 def _is_whole(value: Any) -> bool:

@@ -27,10 +27,15 @@ class Weights:
     scope : str
         ``"layer"`` for what a repeated layer holds, else ``"model"``.
     storage : str
-        ``"linear"``, ``"attention"`` and ``"expert"`` weights are stored in the dtype that quantisation chooses;
-        ``"wide"`` ones (norms, routers, embeddings) stay in 16 bits, or in the arithmetic's own dtype if that is wider.
+        ``"linear"``, ``"attention"`` and ``"expert"`` weights are what quantisers store narrower, each part as the
+        checkpoint has it; ``"wide"`` ones (norms, routers, embeddings) stay in 16 bits, or in the arithmetic's own
+        dtype if that is wider.
     active : float
         The share of them that one token uses: top-k over experts for routed experts, else 1.
+    biases : int
+        Of the elements, those that are added and not multiplied, which nobody quantises.
+    width : int
+        Outputs, inputs or an expert's width, whichever `shard` splits; 0 where its shares are of no consequence.
     """
 
     name: str
@@ -40,6 +45,8 @@ class Weights:
     scope: str = "layer"
     storage: str = "linear"
     active: float = 1.0
+    biases: int = 0
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,8 @@ class Pass:
         Whether a token sees only itself and what came before.
     dtype : str
         Of the matrix arithmetic.
-    weight_dtype, expert_dtype : str
-        Of the linear layers' and the routed experts' weights in memory.
+    weight_dtype : str
+        Of the weights of linear layers in memory, before the model puts in what its checkpoint stores them in.
     unquantised_dtype : str
         Of what is not quantised: embeddings, routers, the output projection.
     kv_dtype : str
@@ -71,7 +78,6 @@ class Pass:
     causal: bool
     dtype: str
     weight_dtype: str
-    expert_dtype: str
     unquantised_dtype: str
     kv_dtype: str
 

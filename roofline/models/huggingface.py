@@ -7,15 +7,35 @@ files leave them out.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roofline.base.errors import closest, shown
-from roofline.models.families import ALSO, ARCHITECTURES, FAMILIES, OUT_OF_REACH, Layer
+from roofline.base.errors import shown
+from roofline.base.units import text
+from roofline.models.checkpoint import files
+from roofline.models.checkpoint.reading import checkpoint_of
+from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
 from roofline.models.llm import LanguageModel, Layers
-from roofline.models.quantization import attention_is_wide, dtypes
+from roofline.models.readers.parts import HIDDEN
+
+#: Where a multi-modal file keeps its text model; one may lie inside the other.
+_WRAPPED = ("thinker_config", "text_config", "llm_config", "language_config")
+
+#: What stands beside a text model, and is not read.
+_TOWERS = {
+    "vision_config": "vision tower", "visual": "vision tower", "vision_tower_config": "vision tower",
+    "vit_config": "vision tower", "vq_config": "image tokeniser", "audio_config": "audio tower",
+    "audio_encoder_config": "audio tower", "talker_config": "speech decoder", "depth_decoder_config": "speech decoder",
+    "token2wav_config": "vocoder", "speech_config": "audio tower", "patch_size": "projection of image patches",
+}  # fmt: skip
+
+#: How families call the layers of multi-token prediction.
+_FURTHER_TOKENS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers", "num_mtp_layers", "use_mtp")
 
 
 def load(path: str | Path) -> LanguageModel:
@@ -29,11 +49,16 @@ def load(path: str | Path) -> LanguageModel:
     file = Path(path)
     if file.is_dir():
         file = file / "config.json"
-    name = file.resolve().parent.name if file.name == "config.json" else file.stem
-    return read(read_json(file), name, str(file))
+    if file.name != "config.json":
+        return read(read_json(file), file.stem, str(file))
+    folder = file.resolve().parent
+    model = read(read_json(file), folder.name, str(file), files.quantiser_file(folder))
+    return _with_files(model, files.weight_files(folder))
 
 
-def read(config: dict[str, Any], name: str = "model", file: str = "config.json") -> LanguageModel:
+def read(
+    config: dict[str, Any], name: str = "model", file: str = "config.json", beside: Fields | None = None
+) -> LanguageModel:
     """Read the content of a ``config.json``.
 
     Parameters
@@ -45,6 +70,8 @@ def read(config: dict[str, Any], name: str = "model", file: str = "config.json")
         What to call the model.
     file : str
         Named in errors.
+    beside : Fields, optional
+        The content of a ``hf_quant_config.json`` that lies beside it.
 
     Raises
     ------
@@ -54,59 +81,75 @@ def read(config: dict[str, Any], name: str = "model", file: str = "config.json")
     """
     top = Fields(config, file)
     about = top.table("_roofline") or Fields({}, file, "_roofline")
-    body = top.table("text_config") or top
-    made = FAMILIES[_family(body, top)](body)
+    if top.get("peft_type"):
+        top.fail("peft_type", f"found {shown(top.get('peft_type'))}, an adapter's; read the model that it adapts")
+    body = _text_part(top)
+    told = tell(body, top)
+    made = told.reader(body)
     layers: list[Layer] = made.pop("layers")
-    dtype, weight_dtype, expert_dtype = dtypes(body, top)
+    made |= _head(told.role, body, top, made)
+    hidden = body.integer(*HIDDEN, default=made.pop("hidden", None))
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
     about.get("published_source")
     model = LanguageModel(
         name=name,
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
-        hidden=body.integer("hidden_size", "n_embd", "n_embed"),
+        hidden=hidden,
         vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
         max_positions=body.integer(
             "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
         ),
-        dtype=dtype,
-        weight_dtype=weight_dtype,
-        expert_dtype=expert_dtype,
-        wide_attention=attention_is_wide(body, top, len(layers)),
+        checkpoint=checkpoint_of(body, top, layers, hidden, beside),
         title=about.text("title", name),
         source=about.text("source", file),
         aliases=_strings(about, "aliases"),
         published_params_b=published or None,
+        left_out=tuple(_left_out(body, top)),
         **made,
     )
-    for fields in (about, body):
-        fields.finish()
+    about.finish("what roofline adds")
+    body.finish(told.family)
+    if body is not top:
+        top.near_misses(told.family)
     return model
 
 
-def _family(body: Fields, top: Fields) -> str:
-    """The family that `architectures` and `model_type` name: a key of ``FAMILIES``."""
-    known = {**{family: family for family in FAMILIES}, **ALSO}
-    architecture = next(iter(_strings(top, "architectures")), "")
-    stem = architecture
-    for suffix in ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel"):
-        stem = stem.removesuffix(suffix)
-    by_architecture = known.get(ARCHITECTURES.get(stem, ""), "")
-    model_type = body.text("model_type") or top.text("model_type")
-    by_type = known.get(model_type, "")
-    if by_architecture and by_type and by_architecture != by_type:
-        top.fail("model_type", f"found {shown(model_type)}, at odds with architectures = {shown(architecture)}")
-    family = by_architecture or by_type
-    if family:
-        return family
-    if not architecture and not model_type:
-        top.fail("architectures", "is missing, and model_type too; expected one such as 'LlamaForCausalLM'")
-    key, found = ("model_type", model_type) if model_type else ("architectures", architecture)
-    why = OUT_OF_REACH.get(model_type)
-    if why:
-        top.fail(key, f"found {shown(found)}, which {why}")
-    near = closest(found, known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    top.fail(key, f"found {shown(found)}, expected a family that roofline reads: {', '.join(FAMILIES)}{hint}")
+def _text_part(top: Fields) -> Fields:
+    """The fields of the text model: those of a part of a multi-modal file, or the file's own."""
+    found = top
+    for key in (*_WRAPPED, *_WRAPPED):
+        found = found.table(key) or found
+    return found
+
+
+def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
+    """What stands at the model's end: the vocabulary, a few labels, or nothing."""
+    # A multi-modal file's own word on tied embeddings counts before its text part's.
+    tied = made["tied"] if body is top else top.flag("tie_word_embeddings", made["tied"])
+    if role == "classifier":
+        labels = top.get("id2label")
+        count = (
+            len(labels) if isinstance(labels, dict) and labels else top.integer("num_labels", default=2, limit="vocab")
+        )
+        return {"outputs": count, "tied": False, "lm_head_bias": False, "decodes": False}
+    if role == "embedder":
+        return {"outputs": 0, "tied": True, "lm_head_bias": False, "decodes": False}
+    return {"tied": tied}
+
+
+def _left_out(body: Fields, top: Fields) -> Iterator[str]:
+    """What the file describes and the model does not count, a line each."""
+    for key, what in _TOWERS.items():
+        for fields in dict.fromkeys((top, body)):
+            if fields.get(key):
+                yield f"{what} ({fields.inside}{key}): its parameters, memory and time are not counted"
+    body.get(*_FURTHER_TOKENS, "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types")
+    body.get("mtp_mlp_layer_types")
+    for key in _FURTHER_TOKENS:
+        count = body.get(key)
+        if isinstance(count, int) and count:
+            yield f"layers that predict further tokens ({body.inside}{key} = {count}): not counted"
+            break
 
 
 def _strings(fields: Fields, key: str) -> tuple[str, ...]:
@@ -114,3 +157,24 @@ def _strings(fields: Fields, key: str) -> tuple[str, ...]:
     if not all(isinstance(v, str) for v in values):
         fields.fail(key, f"found {shown(values)}, expected a list of strings")
     return tuple(values)
+
+
+#: The share by which the weights' files may differ from the count unsaid. Scales a tensor, rotary tables and the like
+#: come to 0.1 % of a checkpoint at most; a prediction head or a tower, which are not counted, to more than this.
+_UNSAID = 0.01
+
+
+def _with_files(model: LanguageModel, found: files.Files | None) -> LanguageModel:
+    """The model with the size of the weights beside it, warning where that is not what was counted."""
+    if found is None:
+        return model
+    counted = model.stored_bytes
+    if abs(found.size - counted) > _UNSAID * counted:
+        beside = found.beside(model.num_layers)
+        warnings.warn(
+            f"{model.source}: {found.source} says {text(float(found.size), 'B', 5)} of weights, and "
+            f"{text(counted, 'B', 5)} are counted ({found.size / counted - 1:+.1%})"
+            + (f"; in the files and not in the count: {files.told(beside)}" if beside else ""),
+            stacklevel=2,
+        )
+    return replace(model, file_bytes=found.size)

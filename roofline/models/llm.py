@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,28 +11,65 @@ from roofline.base import numeric
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric
 from roofline.base.units import dtype_bytes, dtype_name
-from roofline.models.attention import Attention, LatentAttention, Span
+from roofline.models.besides import Beside
+from roofline.models.checkpoint.stored import NOTHING_QUANTISED, UNQUANTISED, Checkpoint, Mix, Stored
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
+from roofline.models.mixers import Mixer, Span
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.sizes import mean
+from roofline.work.splittable import Block, Heads, Share, WeightGroup
 from roofline.work.workload import Workload
+
+#: Operators that are not called like the weights that they read.
+_READERS = {"qkv_a_proj": "q_a_proj", "q_absorb": "kv_b_proj", "v_absorb": "kv_b_proj"}
+
+
+def _padded(size: Numeric, multiple: int) -> Numeric:
+    """By how much a size grows to the next multiple."""
+    return numeric.ceil_div(size, multiple) * multiple / size
+
+
+def _block(stored: Stored, shard: str) -> int:
+    """Weights side by side that a split may not part."""
+    if stored.pad_inter > 1:
+        return 1
+    if shard == "experts":  # their width is the outputs of one matrix and the inputs of another
+        return math.lcm(stored.block_n, stored.block_k)
+    return stored.block_n if shard == "column" else stored.block_k
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Some equal transformer layers; their place in the stack does not matter to a step's cost."""
+    """Some equal layers; their place in the stack does not matter to a step's cost.
+
+    Attributes
+    ----------
+    count : int
+        How many.
+    mixer : Mixer, optional
+        What mixes tokens; None where a layer only feeds forward.
+    feed_forward : FeedForward or Experts, optional
+        None where a layer only mixes.
+    span : Span
+        How far the mixer's queries see.
+    """
 
     count: int
-    attention: Attention | LatentAttention
-    feed_forward: FeedForward | Experts
+    mixer: Mixer | None
+    feed_forward: FeedForward | Experts | None
     span: Span
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The halves that a layer has."""
+        return tuple(block for block in (self.mixer, self.feed_forward) if block is not None)
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A decoder-only transformer, as far as its cost is concerned.
+    """A decoder-only language model, as far as its cost is concerned: a transformer, a state-space model, a hybrid.
 
     Attributes
     ----------
@@ -46,15 +84,28 @@ class LanguageModel:
     norm : str
         ``"rms_norm"`` or ``"layer_norm"`` (which has a bias).
     norms_per_layer : int
-        2; 1 where attention and feed-forward share one and run side by side; 4 in Gemma 2 and 3.
+        Of a layer with both halves: 2; 1 where they share one and run side by side; 4 in Gemma 2 and 3. A layer of
+        one half has half as many, at least 1.
+    norm_weights : int, optional
+        Parameters that a norm has for each element: 1 (a scale), 2 (with a bias), 0 (none). Default: 1, for
+        ``"layer_norm"`` 2.
+    final_norm : bool
+        Whether there is a norm after the last layer.
     lm_head_bias : bool
         Whether the output projection adds a bias.
-    dtype : str
-        Of the checkpoint's matrix arithmetic.
-    weight_dtype, expert_dtype : str
-        Of the linear layers' and the routed experts' weights in the checkpoint.
-    wide_attention : bool
-        Whether the checkpoint leaves the attention projections in 16 bits where it quantises the rest.
+    outputs : int, optional
+        Rows of the output projection: a draft head's own vocabulary, the labels of a classifier, 0 for none.
+        Default: the vocabulary.
+    decodes : bool
+        Whether it makes tokens one by one; a model that embeds or classifies answers in one pass.
+    besides : tuple of Linear, Table or Few
+        What it has beside its layers' halves.
+    left_out : tuple of str
+        What the checkpoint has and this model does not count, a line each: a vision tower.
+    checkpoint : Checkpoint
+        How each part of its weights is stored.
+    file_bytes : int, optional
+        What the weights' own files say that all tensors take; None where they do not lie beside the configuration.
     max_positions : int
         The longest context that the model was made for, in tokens.
     title, source : str
@@ -72,11 +123,15 @@ class LanguageModel:
     tied: bool = False
     norm: str = "rms_norm"
     norms_per_layer: int = 2
+    norm_weights: int | None = None
+    final_norm: bool = True
     lm_head_bias: bool = False
-    dtype: str = "bf16"
-    weight_dtype: str = "bf16"
-    expert_dtype: str = "bf16"
-    wide_attention: bool = False
+    outputs: int | None = None
+    decodes: bool = True
+    besides: tuple[Beside, ...] = ()
+    left_out: tuple[str, ...] = ()
+    checkpoint: Checkpoint = UNQUANTISED
+    file_bytes: int | None = None
     max_positions: int = 0
     title: str = ""
     source: str = ""
@@ -90,16 +145,25 @@ class LanguageModel:
         """Layers of all groups."""
         return sum(group.count for group in self.layers)
 
+    @cached_property
+    def head_counts(self) -> tuple[Heads, ...]:
+        """The heads of each kind of mixer: what tensor parallelism divides."""
+        return tuple(dict.fromkeys(counts for mixer in self._mixers for counts in mixer.head_counts))
+
+    @cached_property
+    def _attending(self) -> Heads | None:
+        """The heads of the first kind of mixer that keeps a KV cache."""
+        return next((mixer.head_counts[0] for mixer in self._mixers if mixer.token_bytes(1.0)), None)
+
     @property
     def heads(self) -> int:
-        """Query heads of a layer: what tensor parallelism divides."""
-        return self.layers[0].attention.heads
+        """Query heads of a layer that attends; 0 for a model without one."""
+        return self._attending.heads if self._attending else 0
 
     @property
     def kv_heads(self) -> int:
-        """Key/value heads of a layer; 1 for latent attention, whose heads share one latent."""
-        attention = self.layers[0].attention
-        return attention.kv_heads if isinstance(attention, Attention) else 1
+        """Key/value heads of such a layer; 1 for latent attention, whose heads share one latent."""
+        return self._attending.shared if self._attending else 0
 
     @property
     def experts(self) -> int:
@@ -107,12 +171,13 @@ class LanguageModel:
         return max((g.feed_forward.experts for g in self.layers if isinstance(g.feed_forward, Experts)), default=0)
 
     @cached_property
-    def _attentions(self) -> dict[Attention | LatentAttention, dict[Span, int]]:
-        """Each kind of attention block, and how many layers see how far with it."""
-        kinds: dict[Attention | LatentAttention, dict[Span, int]] = {}
+    def _mixers(self) -> dict[Mixer, dict[Span, int]]:
+        """Each kind of mixer, and how many layers see how far with it."""
+        kinds: dict[Mixer, dict[Span, int]] = {}
         for group in self.layers:
-            spans = kinds.setdefault(group.attention, {})
-            spans[group.span] = spans.get(group.span, 0) + group.count
+            if group.mixer is not None:
+                spans = kinds.setdefault(group.mixer, {})
+                spans[group.span] = spans.get(group.span, 0) + group.count
         return kinds
 
     @cached_property
@@ -120,15 +185,26 @@ class LanguageModel:
         """Each kind of feed-forward block, and how many layers have it."""
         kinds: Counter[FeedForward | Experts] = Counter()
         for group in self.layers:
-            kinds[group.feed_forward] += group.count
+            if group.feed_forward is not None:
+                kinds[group.feed_forward] += group.count
         return dict(kinds)
+
+    @cached_property
+    def _norm_count(self) -> int:
+        """Norms of all layers."""
+        half = max(1, self.norms_per_layer // 2)
+        return sum(g.count * (self.norms_per_layer if len(g.blocks) == 2 else half) for g in self.layers)
 
     def summary(self) -> dict[str, int | float | str]:
         """The model's shape in words and numbers, for people and for JSON."""
-        first = self.layers[0].attention
         spans: Counter[str] = Counter()
         for group in self.layers:
-            spans["all" if group.span.window is None else f"{group.span.window:,}"] += group.count
+            if group.mixer is not None and group.mixer.token_bytes(1.0):
+                spans["all" if group.span.window is None else f"{group.span.window:,}"] += group.count
+        kinds: Counter[str] = Counter()
+        for mixer, of_it in self._mixers.items():
+            kinds[mixer.about] += sum(of_it.values())
+        only = len(kinds) == 1
         routed = [g.feed_forward for g in self.layers if isinstance(g.feed_forward, Experts)]
         dense = [g.feed_forward.inter for g in self.layers if isinstance(g.feed_forward, FeedForward)]
         out: dict[str, int | float | str] = {
@@ -139,17 +215,24 @@ class LanguageModel:
             "hidden": self.hidden,
             "vocabulary": self.vocab,
             "heads": self.heads,
-            "attention": "latent (MLA)" if isinstance(first, LatentAttention) else f"{self.kv_heads} key/value heads",
+            "attention": "; ".join(kind if only else f"{kind} in {count} layers" for kind, count in kinds.items()),
             "tokens seen": ", ".join(f"{seen} in {count} layers" for seen, count in spans.items()),
         }
+        if state := float(self.state_bytes(1)):
+            out["state bytes a sequence"] = state
         if dense:
             out["feed-forward width"] = max(dense)
         if routed:
             out["experts"] = f"{routed[0].topk} of {routed[0].experts}, width {routed[0].inter:,}"
+        for number, what in enumerate(self.left_out, 1):
+            out["left out" if len(self.left_out) == 1 else f"left out ({number})"] = what
         return out | {
             "KV cache bytes a token (16 bits)": self.kv_bytes_per_token("bf16"),
             "checkpoint dtypes": f"{self.dtype} arithmetic, {self.weight_dtype} weights"
             + (f", {self.expert_dtype} experts" if routed else ""),
+            "quantisation": self.checkpoint.scheme,
+            "weights bytes": round(self.stored_bytes),
+            "bytes of the files beside": self.file_bytes or "",
             "longest context": self.max_positions,
             "source": self.source,
         }
@@ -160,17 +243,25 @@ class LanguageModel:
     def weights(self) -> tuple[Weights, ...]:
         """All parameters, in named groups."""
         out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
-        for attention, spans in self._attentions.items():
-            out += attention.weights(self.hidden, sum(spans.values()))
+        for mixer, spans in self._mixers.items():
+            out += mixer.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
             out += feed_forward.weights(self.hidden, count)
-        norm = self.hidden * (2 if self.norm == "layer_norm" else 1)
-        out.append(Weights("norm", norm * self.norms_per_layer, self.num_layers, storage="wide"))
-        out.append(Weights("final_norm", norm, scope="model", storage="wide"))
-        head = (0 if self.tied else self.vocab * self.hidden) + self.lm_head_bias * self.vocab
+        of_norm = self.norm_weights if self.norm_weights is not None else 2 if self.norm == "layer_norm" else 1
+        if of_norm:
+            out.append(Weights("norm", of_norm * self.hidden, self._norm_count, storage="wide"))
+        if of_norm and self.final_norm:
+            out.append(Weights("final_norm", of_norm * self.hidden, scope="model", storage="wide"))
+        out += [weights for beside in self.besides for weights in beside.weights()]
+        head = (0 if self.tied else self.scored * self.hidden) + self.lm_head_bias * self.scored
         if head:
             out.append(Weights("lm_head", head, shard="vocab", scope="model", storage="wide"))
         return tuple(out)
+
+    @property
+    def scored(self) -> int:
+        """Rows of the output projection."""
+        return self.vocab if self.outputs is None else self.outputs
 
     @cached_property
     def params(self) -> int:
@@ -182,27 +273,89 @@ class LanguageModel:
         """Parameters that one token uses: all but the routed experts it does not go to; embeddings included."""
         return sum(w.elements * w.count * w.active for w in self.weights)
 
-    def stored_dtype(self, storage: str, dtype: str, weight_dtype: str | None = None) -> str:
-        """The dtype in which weights lie in memory.
+    @property
+    def dtype(self) -> str:
+        """The dtype that the checkpoint's matrix arithmetic was made for."""
+        return self.checkpoint.narrowest
+
+    @property
+    def weight_dtype(self) -> str:
+        """The dtype in which the checkpoint stores most of the weights of its linear layers, routed experts apart."""
+        return self._usual_dtype("linear", "attention")
+
+    @property
+    def expert_dtype(self) -> str:
+        """The dtype in which the checkpoint stores most of its routed experts; without any, as `weight_dtype`."""
+        return self._usual_dtype("expert") if self.experts else self.weight_dtype
+
+    def _usual_dtype(self, *kinds: str) -> str:
+        sizes: dict[str, float] = {}
+        for w in self.weights:
+            if w.storage in kinds:
+                for stored, share in self.checkpoint.mix(w.name, w.storage):
+                    name = stored.dtype or self.checkpoint.wide
+                    sizes[name] = sizes.get(name, 0.0) + share * w.elements * w.count
+        return max(sizes, key=lambda name: sizes[name], default=self.checkpoint.wide)
+
+    @cached_property
+    def stored_bytes(self) -> float:
+        """Bytes of all weights as the checkpoint stores them, scales and zero points included."""
+        return sum(w.elements * w.count * float(self.bytes_per_weight(w, self.checkpoint.wide)) for w in self.weights)
+
+    def bytes_per_weight(
+        self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None, chips: Numeric | None = None
+    ) -> Numeric:
+        """Bytes that one of these weights takes in memory, its share of scales and zero points included.
 
         Parameters
         ----------
-        storage : str
-            ``"linear"``, ``"attention"``, ``"expert"`` or ``"wide"``; see :class:`~roofline.models.forward.Weights`.
+        weights : Weights
+            A group of :attr:`weights`.
         dtype : str
             Of the arithmetic.
         weight_dtype : str, optional
-            What the user asked for. Default: `dtype`, or the checkpoint's own where that is quantised and narrower
-            (running gpt-oss in bf16 does not widen its fp4 experts; running Llama in fp64 widens all of it).
+            What the user asked for, which all weights but norms, routers, embeddings and the output projection take.
+            Default: `dtype`, or the checkpoint's own where that is quantised and narrower (running gpt-oss in bf16
+            does not widen its fp4 experts; running Llama in fp64 widens all of it).
+        chips : int or array of int, optional
+            How many share the weights' width: an engine may pad the share of each. Default: as the checkpoint has it.
         """
-        dtype, asked = dtype_name(dtype), None if weight_dtype is None else dtype_name(weight_dtype)
-        if storage == "wide" or (storage == "attention" and self.wide_attention and asked is None):
-            wide = op.wide(dtype)
-            return asked if asked and dtype_bytes(asked) > dtype_bytes(wide) else wide
-        if asked:
-            return asked
-        own = self.expert_dtype if storage == "expert" else self.weight_dtype
-        return own if op.wide(own) != own and dtype_bytes(own) < dtype_bytes(dtype) else dtype
+        dtype = dtype_name(dtype)
+        if weight_dtype is not None:
+            asked = dtype_name(weight_dtype)
+            return dtype_bytes(self._unquantised(dtype, asked) if weights.storage == "wide" else asked)
+        mix = self.checkpoint.mix(weights.name, weights.storage)
+        if weights.storage == "wide" and mix is NOTHING_QUANTISED:
+            return dtype_bytes(op.wide(dtype))
+        matrices: Numeric = 0.0
+        for stored, share in mix:
+            one: Numeric = self.checkpoint.bytes_per_weight(stored, dtype)
+            if chips is not None and stored.pad_inter > 1:
+                inter = weights.width / chips
+                one = one * _padded(inter, stored.pad_inter) * _padded(self.hidden, stored.pad_hidden)
+            matrices = matrices + share * one
+        if not weights.biases or not self.checkpoint.quantised:
+            return matrices
+        share = weights.biases / weights.elements
+        return (1 - share) * matrices + share * dtype_bytes(op.wide(dtype))
+
+    @cached_property
+    def shares(self) -> tuple[Share, ...]:
+        """What has to be split into whole blocks, as a scale that weights share lies with all of them."""
+        found: dict[Share, None] = {}
+        for w in self.weights:
+            if w.width and self.checkpoint.quantised:
+                for stored, _ in self.checkpoint.mix(w.name, w.storage):
+                    block = _block(stored, w.shard)
+                    if block > 1:
+                        found[Share(w.name, w.width, block, w.shard == "experts")] = None
+        return tuple(found)
+
+    @staticmethod
+    def _unquantised(dtype: str, asked: str | None) -> str:
+        """The dtype of what is kept in at least 16 bits, in no less than the arithmetic has."""
+        wide = op.wide(dtype)
+        return asked if asked and dtype_bytes(asked) > dtype_bytes(wide) else wide
 
     def kv_bytes_per_token(self, kv_dtype: str = "bf16") -> float:
         """Bytes of KV cache that one more token takes while it is inside every layer's window.
@@ -211,13 +364,27 @@ class LanguageModel:
         --------
         Llama-3.1-8B in bf16: 2 (keys and values) x 32 layers x 8 heads x 128 x 2 B = 131,072 B.
         """
-        return sum(g.count * g.attention.kv_elements for g in self.layers) * dtype_bytes(kv_dtype)
+        width = dtype_bytes(kv_dtype)
+        return sum(g.count * g.mixer.token_bytes(width) for g in self.layers if g.mixer is not None)
 
-    def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16") -> Numeric:
-        """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window."""
-        batch, context = numeric.as_numeric(batch), numeric.as_numeric(context)
-        elements = sum(g.count * g.attention.kv_elements * g.span.resident(context) for g in self.layers)
-        return batch * elements * dtype_bytes(kv_dtype)
+    def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16", tp: Numeric = 1) -> Numeric:
+        """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window.
+
+        With `tp`, those of one of as many chips.
+        """
+        batch, context, width = numeric.as_numeric(batch), numeric.as_numeric(context), dtype_bytes(kv_dtype)
+        one: Numeric = sum(
+            count * mixer.cache_bytes(context, width, span, tp)
+            for mixer, spans in self._mixers.items()
+            for span, count in spans.items()
+        )
+        return batch * one
+
+    def state_bytes(self, batch: Numeric, tp: Numeric = 1) -> Numeric:
+        """Bytes of recurrent state of `batch` sequences, however long they are; with `tp`, on one of as many chips."""
+        one: Numeric = sum(sum(spans.values()) * mixer.state_bytes(tp) for mixer, spans in self._mixers.items())
+        batch = numeric.as_numeric(batch)
+        return batch * one
 
     @cached_property
     def without_windows(self) -> LanguageModel:
@@ -282,6 +449,7 @@ class LanguageModel:
         sizes = mean(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
         batch, q_len, kv_len, steps = sizes.values()
         dtype = dtype_name(dtype or self.dtype)
+        asked = None if weight_dtype is None else dtype_name(weight_dtype)
         run = Pass(
             batch=batch,
             q_len=q_len,
@@ -289,40 +457,72 @@ class LanguageModel:
             steps=steps,
             causal=causal,
             dtype=dtype,
-            weight_dtype=self.stored_dtype("linear", dtype, weight_dtype),
-            expert_dtype=self.stored_dtype("expert", dtype, weight_dtype),
-            unquantised_dtype=self.stored_dtype("wide", dtype, weight_dtype),
+            weight_dtype=asked or dtype,
+            unquantised_dtype=self._unquantised(dtype, asked),
             kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
         )
-        m, hidden, wide, depth = run.tokens, self.hidden, run.wide, self.num_layers
+        m, hidden, wide = run.tokens, self.hidden, run.wide
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [
             op.token_embedding(
                 rows=m, cols=hidden, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
             ),
-            norm(rows=m, cols=hidden, dtype=wide, name="norm", count=depth * self.norms_per_layer),
+            norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count),
         ]
-        attending = run
-        if self.wide_attention and weight_dtype is None:
-            attending = replace(run, dtype=wide, weight_dtype=self.stored_dtype("attention", dtype))
-        for attention, spans in self._attentions.items():
-            ops += attention.ops(attending, hidden, spans)
-        ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=2 * depth))
+        for mixer, spans in self._mixers.items():
+            ops += mixer.ops(run, hidden, spans)
+        halves = sum(group.count * len(group.blocks) for group in self.layers)
+        ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=halves))
         for feed_forward, count in self._feed_forwards.items():
             ops += feed_forward.ops(run, hidden, count)
-        scored = m if logits == "all" else batch
-        ops += [
-            norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"),
+        ops += [one for beside in self.besides for one in beside.ops(run)]
+        if self.final_norm:
+            ops.append(norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"))
+        ops += self._output(run, m if logits == "all" else batch)
+        if asked is None and self.checkpoint.quantised:
+            ops = [part for one in ops for part in self._as_stored(one, dtype)]
+        return Workload(tuple(ops))
+
+    def _output(self, run: Pass, scored: Numeric) -> list[Op]:
+        """The operators that score `scored` positions, and choose a token where the model makes tokens."""
+        if not self.scored:
+            return []
+        out = [
             op.gemm(
                 m=scored,
-                n=self.vocab,
-                k=hidden,
-                dtype=wide,
+                n=self.scored,
+                k=self.hidden,
+                dtype=run.wide,
                 weight_dtype=run.unquantised_dtype,
                 name="lm_head",
                 shard="vocab",
                 scope="model",
-            ),
-            op.sampling(rows=scored, cols=self.vocab, dtype=wide, scope="model"),
+            )
         ]
-        return Workload(tuple(ops))
+        if self.decodes:
+            out.append(op.sampling(rows=scored, cols=self.scored, dtype=run.wide, scope="model"))
+        return out
+
+    def _as_stored(self, one: Op, dtype: str) -> list[Op]:
+        """A product as it runs on weights that are stored as the checkpoint has them; several where layers differ."""
+        mix = self._mixes.get(one.name)
+        if mix is None or one.kind not in ("gemm", "moe"):
+            return [one]
+        pieces = []
+        for stored, share in mix:
+            args = one.args | {"weight_width": self.checkpoint.bytes_per_weight(stored, dtype)}
+            compute = one.dtype
+            if compute == dtype:  # what is wide by design stays so: latent attention's products with absorbed weights
+                compute = self.checkpoint.arithmetic(stored, dtype)
+                args |= {"width": dtype_bytes(compute), "quantize": float(dtype_bytes(compute) <= 1)}
+            piece = replace(one, dtype=compute, args=args)
+            pieces.append(piece if share == 1 else piece.times(share))
+        return pieces
+
+    @cached_property
+    def _mixes(self) -> dict[str, Mix]:
+        """How the weights of each operator are stored, by its name."""
+        found = {w.name: self.checkpoint.mix(w.name, w.storage) for w in self.weights}
+        by_name = {name: mix for name, mix in found.items() if mix is not NOTHING_QUANTISED}
+        by_name |= {w.name: NOTHING_QUANTISED for w in self.weights if w.storage != "wide" and w.name not in by_name}
+        return by_name | {reader: by_name[part] for reader, part in _READERS.items() if part in by_name}

@@ -28,6 +28,7 @@ from roofline.base.units import dtype_bytes, dtype_name
 from roofline.models.steps import requests
 from roofline.models.tables import Bag, Share, TableGroup, gathered
 from roofline.work import op
+from roofline.work.embedding import scales
 from roofline.work.op import Op
 from roofline.work.sizes import whole
 from roofline.work.workload import Workload
@@ -96,9 +97,11 @@ class Recommender:
         """All parameters."""
         return self.embedding_params + self.dense_params
 
-    def table_bytes(self, dtype: str = "fp32") -> float:
-        """Bytes of all embedding tables, rows stored in `dtype`."""
-        return self.embedding_params * dtype_bytes(dtype)
+    def table_bytes(self, dtype: str = "fp32", scale_bytes: Numeric | None = None) -> Any:
+        """Bytes of all embedding tables, rows stored in `dtype`, each with its scale and bias where it has them."""
+        beside = scales(self.name, dtype, scale_bytes)["scale_bytes"]
+        rows = sum(sum(group.rows) for group in self.tables if group.owned)
+        return self.embedding_params * dtype_bytes(dtype) + rows * beside
 
     def dense_bytes(self, dtype: str = "fp32") -> float:
         """Bytes of the dense part's parameters, which every chip holds whole."""
@@ -153,6 +156,8 @@ class Recommender:
         *,
         index_bytes: int = 8,
         fused: bool = True,
+        repeat: Numeric | None = None,
+        scale_bytes: Numeric | None = None,
         share: Share | None = None,
     ) -> Workload:
         """The operators that one of `devices` chips runs to score one batch.
@@ -179,6 +184,10 @@ class Recommender:
         fused : bool
             Whether nonlinearities run in the epilogue of their product, and one kernel looks up all tables, as
             inference libraries and compilers have it, rather than kernels of their own.
+        repeat : number or array
+            Share of a batch's lookups that repeat those of the batch before. Default: each table's own.
+        scale_bytes : number or array
+            Bytes of the scale and the bias beside each row. Default: those that `table_dtype` usually has.
         share : Share, optional
             What the chip has of the tables under a placement.
 
@@ -200,7 +209,7 @@ class Recommender:
         own = ceil_div(batch, devices)
         alone = not isinstance(devices, np.ndarray) and devices == 1
 
-        look = _Lookups(batch, table_dtype, travel, skew)
+        look = _Lookups(batch, table_dtype, travel, skew, repeat, scale_bytes)
         # Each chip is sent the dense features of its samples, and every sample's indices into its tables.
         if share is None:
             part = 1 if alone else 1 / devices
@@ -209,6 +218,7 @@ class Recommender:
         else:
             indices, sent = share.indices, share.sent
             lookups = [look.up(bag, bag.tables) for bag in share.bags]
+            lookups += [look.pinned(bag) for bag in share.pinned]
             lookups += [look.hosted(bag, "hosted") for bag in share.hosted]
             lookups += [look.hosted(bag, "kept", share.kept_bytes_of(bag)) for bag in share.kept]
             lookups += [look.hosted(bag, "remote") for bag in share.remote]
@@ -236,6 +246,8 @@ class _Lookups:
     dtype: str
     travel: str
     skew: Numeric | None
+    repeat: Numeric | None
+    scale_bytes: Numeric | None
 
     def _sizes(self, bag: Bag) -> dict[str, Any]:
         own = bag.skew or 0.0
@@ -248,12 +260,19 @@ class _Lookups:
             "dtype": self.dtype,
             "out_dtype": self.travel,
             "skew": own if self.skew is None or bag.skew is None else self.skew,
+            "repeat": bag.repeat if self.repeat is None else self.repeat,
+            "together": max(1.0, bag.pooling) if bag.together else 1,
+            "scale_bytes": self.scale_bytes,
         }
 
     def up(self, bag: Bag, tables: Numeric) -> Op:
         """In the chip's own memory, `tables` of them."""
-        together = max(1.0, bag.pooling) if bag.together else 1
-        return op.embedding_bag(**self._sizes(bag), together=together, name=bag.name).with_args(tables=tables)
+        return op.embedding_bag(**self._sizes(bag), name=bag.name).with_args(tables=tables)
+
+    def pinned(self, bag: Bag) -> Op:
+        """In its scratchpad, whole: warm whatever ran before."""
+        name = bag.name.replace("embedding", "embedding.sram", 1)
+        return op.embedding_bag(**self._sizes(bag), warm=True, name=name)
 
     def hosted(self, bag: Bag, where: str, kept_bytes: float = 0.0) -> Op:
         """In the host's memory, or behind the network."""

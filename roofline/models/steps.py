@@ -228,15 +228,14 @@ class Pointwise:
     Attributes
     ----------
     kind : str
-        The operator class that the chip's efficiency parameters know: ``"copy"``, ``"layer_norm"``, ``"elementwise"``.
+        The operator class that the chip's efficiency parameters know: ``"copy"``, ``"layer_norm"``, ``"elementwise"``,
+        ``"gate"`` (a tensor times another plus a third).
     reads, writes : float
         Tensors of rows x cols elements read and written.
     flops : float
         Vector FLOP an element.
     copies : int
         Times it runs, each with `params` of its own.
-    follows : bool
-        Whether it works on the elements of the product before it, whose epilogue may run it.
     """
 
     name: str
@@ -248,7 +247,6 @@ class Pointwise:
     flops: float = 0
     copies: int = 1
     weights: int = 0
-    follows: bool = False
 
     @property
     def params(self) -> int:
@@ -271,7 +269,7 @@ class Pointwise:
             count=self.copies,
             scope="model",
         )
-        return (replace(one, follows=True) if self.follows else one,)
+        return (one,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class TableGroup:
         Whether an index stands for a fixed list of rows, so that the rows of a bag always come together.
     skew : float
         Zipf exponent of the indices, where nobody asks for another; 0 is uniform.
+    repeat : float
+        Share of a batch's lookups that repeat those of the batch before, where nobody asks for another.
     popularity : tuple of (float, float)
         Measured instead: share of the rows and share of the lookups that they get, class by class; within a class rows
         are equally popular. Each list of shares sums to 1.
@@ -48,6 +50,7 @@ class TableGroup:
     skew: float = 0.0
     popularity: tuple[tuple[float, float], ...] = ()
     samples: float = 1.0
+    repeat: float = 0.0
 
     @property
     def tables(self) -> int:
@@ -83,6 +86,7 @@ class Bag:
     together: bool = False
     skew: float | None = 0.0
     samples: float = 1.0
+    repeat: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,8 @@ class Share:
     ----------
     bags : tuple of Bag
         In the chip's own memory.
+    pinned : tuple of Bag
+        Whole in its scratchpad.
     hosted, kept, remote : tuple of Bag
         In the host's memory, gathered there; the same with the rows that were used last kept on the chip; in the memory
         of a server behind the network.
@@ -105,6 +111,7 @@ class Share:
     """
 
     bags: tuple[Bag, ...]
+    pinned: tuple[Bag, ...] = ()
     hosted: tuple[Bag, ...] = ()
     kept: tuple[Bag, ...] = ()
     remote: tuple[Bag, ...] = ()
@@ -134,14 +141,23 @@ def gathered(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
             classes = group.popularity or ((1.0, 1.0),)
             for part, (of_rows, of_lookups) in enumerate(classes):
                 measured = part + 1 if group.popularity else 0
-                key = (group.dim, group.sequence, size, group.together, group.skew, group.samples, measured)
+                key = (
+                    group.dim,
+                    group.sequence,
+                    size,
+                    group.together,
+                    group.skew,
+                    group.samples,
+                    group.repeat,
+                    measured,
+                )
                 alike.setdefault(key, []).append((max(1.0, rows * of_rows), pooling * of_lookups))
                 within.setdefault(group.name, set()).add(key)
                 inside.setdefault(key, {})[group.name] = None
     dims, sequences, sizes = ({key[i] for key in alike} for i in range(3))
     bags = []
     for key, tables in sorted(alike.items()):
-        dim, sequence, size, together, skew, samples, measured = key
+        dim, sequence, size, together, skew, samples, repeat, measured = key
         # A label says what tells the bags of this model apart, and no more: what the file calls them, else their size.
         parts = [
             f"dim{dim}" if len(dims) > 1 else "",
@@ -161,7 +177,7 @@ def gathered(groups: tuple[TableGroup, ...]) -> tuple[Bag, ...]:
             parts.append(f"part{sorted(apart).index(key[6:] if named else key[4:]) + 1}")
         label = ".".join(["embedding", *filter(None, parts)])
         bags.append(
-            Bag(label, n, mean_rows, dim, mean_pooling, sequence, together, None if measured else skew, samples)
+            Bag(label, n, mean_rows, dim, mean_pooling, sequence, together, None if measured else skew, samples, repeat)
         )
     return tuple(bags)
 

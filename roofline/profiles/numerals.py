@@ -11,7 +11,6 @@ import functools
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from roofline.base.errors import BadData, shown
 
@@ -86,7 +85,7 @@ def decimal_mark(cells: Iterable[tuple[str, bool]], file: str, usual: str = "") 
     return "."
 
 
-def number(value: Any, where: str, mark: str = ".", whole: bool = False) -> float:
+def number(value: object, where: str, mark: str = ".", whole: bool = False) -> float:
     """A finite number that is not negative, from text or as it is.
 
     Raises
@@ -106,6 +105,6 @@ def number(value: Any, where: str, mark: str = ".", whole: bool = False) -> floa
     return found
 
 
-def quoted(value: Any) -> str:
+def quoted(value: object) -> str:
     """What was found, as :func:`~roofline.base.errors.shown` has it; numbers of thousands of digits too."""
     return f"{value.bit_length()} bits" if isinstance(value, int) and value.bit_length() > 500 else shown(value)

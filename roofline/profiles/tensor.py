@@ -74,9 +74,11 @@ _GENERATIONS = (
 #: What a kernel's name says of the types that it multiplies, where its shape is not named. Over an fp8 cache it may
 #: compute in either width: no size is known for those.
 _TYPES = (
-    ("tf32", re.compile(r"tf32")), ("fp8", re.compile(r"e4m3|e5m2|fp8")), ("imma", re.compile(r"imma|igemm|s8s8|i8i8")),
+    ("tf32", re.compile(r"tf32")),
+    ("fp8", re.compile(r"e4m3|e5m2|fp8")),
+    ("imma", re.compile(r"imma|igemm|s8s8|i8i8")),
     ("dmma", re.compile(r"dmma|dgemm|\bdouble\b|(?<![a-z0-9])fp?64(?![0-9])")),
-)  # fmt: skip
+)
 
 
 def counts(name: str) -> bool:

@@ -241,7 +241,7 @@ def _embedding(inputs: _Inputs) -> Call | None:
     return {"op": "token_embedding", "rows": math.prod(inputs[1]), "cols": inputs[0][-1], "dtype": inputs.dtype()}
 
 
-def _rows(op: str, **options: Any) -> Reader:
+def _rows(op: str, **options: object) -> Reader:
     def read(inputs: _Inputs) -> Call | None:
         shape = inputs[0]
         return {"op": op, "rows": math.prod(shape[:-1]) or 1, "cols": shape[-1], "dtype": inputs.dtype(), **options}

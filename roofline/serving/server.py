@@ -29,13 +29,14 @@ One constant is a host's and not the chip's: what the scheduler takes between tw
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from roofline.base.numeric import Label, Numeric, Truth, choose, maximum, minimum
 from roofline.base.units import text
+from roofline.estimates import setaside
 from roofline.estimates.figures import Estimate, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.language import PREFILL_TOKENS, LanguageEstimate
@@ -122,24 +123,50 @@ class ServingEstimate(TokensPowered, Estimate):
         Or, of an engine that reserves it, with room for all of their output.
         """
         r = self.request
+        empty, per_request = self._resident
+        whole: Numeric = np.floor(empty.room_bytes / per_request) * r.plan.dp
+        largest = whole if isinstance(whole, np.ndarray) and whole.ndim else int(whole)
+        return replace(empty, cache_bytes=minimum(r.batch, largest) / r.plan.dp * per_request, largest_batch=largest)
+
+    @property
+    def least_memory(self) -> Memory:
+        """What one chip would hold with one request, whether there is room for it or not."""
+        empty, per_request = self._resident
+        return replace(empty, cache_bytes=per_request)
+
+    @functools.cached_property
+    def _resident(self) -> tuple[Memory, Numeric]:
+        """What one chip holds without a request, and the bytes that one takes on it."""
+        r = self.request
         plan, kv_dtype = r.plan, r.kv_dtype or wide(r.dtype)
         resident = r.prompt + r.beams * (self._output[0] if r.reserve else self._output[1] / 2)
         model = self.model.without_windows if r.whole_cache else self.model
         per_request = parallel.kv_bytes(model, plan, 1, resident, kv_dtype)
-        weights, capacity = self._static.weights_bytes, self.chip.level(self.chip.main_level, "capacity")
-        # An engine sets its working space aside when it starts, for whole prompts: a cached prefix frees none of it.
-        room = minimum(r.chunk, r.prompt)
-        activations = parallel.activation_bytes(self.model, plan, maximum(1, r.chunk // r.prompt), room, r.dtype)
-        free = maximum(capacity * r.usable_memory - weights - activations, 0.0)
-        whole: Numeric = np.floor(free / per_request) * plan.dp
-        largest = whole if isinstance(whole, np.ndarray) and whole.ndim else int(whole)
-        return Memory(
-            weights_bytes=weights,
-            cache_bytes=minimum(r.batch, largest) / plan.dp * per_request,
+        per_request = per_request + parallel.state_bytes(model, plan, r.beams)
+        aside = self._static.set_aside
+        activations = aside.working_bytes
+        if activations is None:
+            # Whoever serves sets working space aside for whole prompts: a cached prefix frees none of it.
+            room = minimum(r.chunk, r.prompt)
+            activations = parallel.activation_bytes(self.model, plan, maximum(1, r.chunk // r.prompt), room, r.dtype)
+        empty = Memory(
+            weights_bytes=self._static.weights_bytes,
+            cache_bytes=0.0,
             activations_bytes=activations,
-            capacity_bytes=capacity,
+            capacity_bytes=self.chip.visible_bytes,
             usable_fraction=r.usable_memory,
-            largest_batch=largest,
+            largest_batch=0,
+            engine_bytes=aside.terms,
+            spared=aside.spared,
+        )
+        return empty, per_request
+
+    @property
+    def kv_tokens(self) -> Numeric:
+        """Tokens that the KV cache of one replica has room for, as its engine counts them when it starts."""
+        r = self.request
+        return setaside.kv_tokens(
+            self.model, self.chip, r.plan, self._resident[0].room_bytes, r.kv_dtype or wide(r.dtype)
         )
 
     @property

@@ -125,11 +125,8 @@ def serve(
 
 def _refusal(result: ServingEstimate) -> DoesNotFit:
     """The error where not even one request fits: what one a replica would hold if there were room for it."""
-    request = result.request
-    roomy = replace(request, batch=request.plan.dp, usable_memory=1e6)
-    needs = replace(ServingEstimate(result.model, result.chip, roomy).memory, usable_fraction=request.usable_memory)
-    chips = f"{request.plan.devices} x {result.chip.name}"
-    return memory_module.refuse(f"{result.model.name} with one request", needs, chips, [])
+    chips = f"{result.request.plan.devices} x {result.chip.name}"
+    return memory_module.refuse(f"{result.model.name} with one request", result.least_memory, chips, [])
 
 
 __all__ = ["ServingEstimate", "ServingRequest", "serve"]

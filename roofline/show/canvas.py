@@ -141,7 +141,7 @@ def scale(ax: Axes) -> float:
     return float(min(max(fitting, SCALES[0]), SCALES[1]))
 
 
-def plain(text: Any, longest: int = LONGEST) -> str:
+def plain(text: object, longest: int = LONGEST) -> str:
     """A name from a file as a picture may write it: on one line, nothing invisible, not longer than a line."""
     line = "".join(c if c.isprintable() else " " for c in str(text)).strip()
     return line if len(line) <= longest else line[: longest - 1] + "…"
@@ -169,7 +169,7 @@ def write(ax: Axes, text: str, at: Spot, offset: Spot, colour: Colour, **options
     return written
 
 
-def extent(ax: Axes, text: str, **options: Any) -> tuple[float, float]:
+def extent(ax: Axes, text: str, **options: object) -> tuple[float, float]:
     """Width and height of a text (typographic points)."""
     written = write(ax, text, (0.5, 0.5), (0, 0), "black", xycoords="axes fraction", **options)
     box = written.get_window_extent()

@@ -18,7 +18,7 @@ COLUMNS = ("op", "intensity", "flops", "time_s", "share")
 _EXPECTED = "a breakdown such as est.decode.ops, a phase such as est.decode, or an estimate"
 
 
-def is_estimate(value: Any) -> bool:
+def is_estimate(value: object) -> bool:
     """Whether this is what ``estimate`` or ``serve`` returns; asked without importing them."""
     return hasattr(type(value), "FIGURES")
 
@@ -66,7 +66,7 @@ def _table(where: str, given: Any, needed: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def points(ops: Any) -> pd.DataFrame | None:
+def points(ops: object) -> pd.DataFrame | None:
     """The operators that have a place on log axes, with their series and attained FLOP/s; None where none was given.
 
     Operators without arithmetic (copies, collectives, overheads) have none.

@@ -230,7 +230,7 @@ def _name_points(ax: Axes, best: pd.DataFrame, x: str, y: str, names: list[str],
         labels.of_point(page, canvas.plain(text, 60), spots[i], (4 * scale) ** 2, "0.25")
 
 
-def _coordinate(name: str, value: Any) -> str:
+def _coordinate(name: str, value: object) -> str:
     if name in ("model", "chip"):
         return str(value)
     return f"{name}={value:g}" if isinstance(value, int | float | np.number) else f"{name}={value}"

@@ -24,8 +24,10 @@ _IMPOSSIBLE: dict[str, Any] = {"facecolor": "0.93", "edgecolor": "0.6", "hatch":
 
 @canvas.picture
 @takes(
-    **dict.fromkeys(("x", "y", "figure", "title"), optional(TEXT)), bounds=FLAG, ax=optional(canvas.AXES),
-)  # fmt: skip
+    **dict.fromkeys(("x", "y", "figure", "title"), optional(TEXT)),
+    bounds=FLAG,
+    ax=optional(canvas.AXES),
+)
 def plot_heatmap(
     data: xr.Dataset,
     x: str | None = None,
@@ -118,7 +120,7 @@ def _cells(page: Axes, seen: View, corners: tuple[np.ndarray, np.ndarray], scale
     if scales.wide(values):
         scales.log_ticks(bar.ax.yaxis, values)
     bar.ax.yaxis.set_major_formatter(scales.written(seen.figure, seen.unit))
-    bar.ax.set_ylabel(canvas.plain(seen.said, 80), fontsize=9 * scale, parse_math=False)
+    bar.ax.set_ylabel(canvas.plain(seen.label_with_unit, 80), fontsize=9 * scale, parse_math=False)
     entries: list[tuple[Any, str]] = []
     for where, style, words in (
         (seen.known & ~seen.fits, _NO_FIT, "does not fit into the memory"),

@@ -66,7 +66,7 @@ class Page(room.Room):
         """Places in the data as places on the page."""
         return np.asarray(self.ax.transData.transform(spots), dtype=float) * self.points
 
-    def back(self, place: Any) -> Any:
+    def back(self, place: object) -> Any:
         """A place on the page as one in the data."""
         return self.ax.transData.inverted().transform(np.asarray(place) / self.points)
 
@@ -74,7 +74,7 @@ class Page(room.Room):
         """Width and height of a label."""
         return canvas.extent(self.ax, text, **self.text)
 
-    def write(self, text: str, spot: Spot, offset: Spot, colour: Colour, **options: Any) -> None:
+    def write(self, text: str, spot: Spot, offset: Spot, colour: Colour, **options: object) -> None:
         """Put a label there."""
         canvas.write(self.ax, text, spot, offset, colour, **{**self.text, **options})
 

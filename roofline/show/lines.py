@@ -116,8 +116,10 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
     lines = 1 if hue is None else len(hue)
     if hue is not None and lines > _MOST_LINES:
         fewer = f"grid.isel({hue.name}=slice(None, None, {-(-lines // 8)}))"
-        raise BadWorkload(f"line: expected at most {_MOST_LINES} lines, found {lines} values of {hue.name}: "
-                          f"take fewer, such as {fewer}, or a heat map")  # fmt: skip
+        raise BadWorkload(
+            f"line: expected at most {_MOST_LINES} lines, found {lines} values of {hue.name}: "
+            f"take fewer, such as {fewer}, or a heat map"
+        )
     shape = (len(across), lines)
     drawn = seen.values.ndim > len(seen.axes)
     samples = seen.values.reshape(*shape, -1)
@@ -130,7 +132,7 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
     page = canvas.axes(ax, canvas.sized(size, canvas.USUAL))
     scale = canvas.scale(page)
     scales.grid_axis(page, True, across, scale)
-    scales.figure_axis(page.yaxis, seen.figure, seen.said, values, scale, seen.unit)
+    scales.figure_axis(page.yaxis, seen.figure, seen.label_with_unit, values, scale, seen.unit)
     colours = _colours(hue)
     entries: list[tuple[Any, str]] = []
     for i, colour in enumerate(colours):
@@ -155,9 +157,15 @@ def _colours(hue: Scale | None) -> list[Colour]:
 
 
 def _line(
-    page: Axes, x: np.ndarray, values: np.ndarray, known: np.ndarray, fits: np.ndarray, colour: Colour, scale: float,
+    page: Axes,
+    x: np.ndarray,
+    values: np.ndarray,
+    known: np.ndarray,
+    fits: np.ndarray,
+    colour: Colour,
+    scale: float,
     joined: bool,
-) -> Any:  # fmt: skip
+) -> Any:
     """Draw one line, or the median of draws in its bands; solid and full where the points fit."""
     middle = values[len(values) // 2]
     if len(values) > 1:
@@ -170,9 +178,7 @@ def _line(
     marks: dict[str, Any] = {"marker": "o", "markersize": 3.6 * scale} if few else {}
     style: dict[str, Any] = {"color": colour, "zorder": 4}
     solid, dotted = ("-", ":") if joined else ("none", "none")
-    (line,) = page.plot(
-        x, np.where(fits, middle, np.nan), linestyle=solid, linewidth=1.4 * scale, **style, **marks
-    )  # fmt: skip
+    (line,) = page.plot(x, np.where(fits, middle, np.nan), linestyle=solid, linewidth=1.4 * scale, **style, **marks)
     beside = known & ~fits
     if beside.any():
         # The figures stand there all the same: a dotted line runs to each such point and from it, over no gap.
@@ -180,9 +186,14 @@ def _line(
         page.plot(x, np.where(reached, middle, np.nan), linestyle=dotted, linewidth=1.0 * scale, **style)
         step = max(1, int(beside.sum()) // _MOST_MARKS)
         page.plot(
-            x[beside][::step], middle[beside][::step], "o", markersize=4 * scale, markerfacecolor="white",
-            markeredgecolor=colour, zorder=5,
-        )  # fmt: skip
+            x[beside][::step],
+            middle[beside][::step],
+            "o",
+            markersize=4 * scale,
+            markerfacecolor="white",
+            markeredgecolor=colour,
+            zorder=5,
+        )
     return line
 
 
@@ -206,8 +217,10 @@ def _key(beside: np.ndarray, impossible: np.ndarray, draws: int, scale: float) -
 
     found: list[tuple[Any, str]] = []
     if draws:
-        found += [(Patch(color="0.3", alpha=0.42, linewidth=0), f"50 % of {draws:,} draws"),
-                  (Patch(color="0.3", alpha=0.14, linewidth=0), "90 %")]  # fmt: skip
+        found += [
+            (Patch(color="0.3", alpha=0.42, linewidth=0), f"50 % of {draws:,} draws"),
+            (Patch(color="0.3", alpha=0.14, linewidth=0), "90 %"),
+        ]
     if beside.any():
         found.append((mark("o"), f"{_NO_FIT} (half of the draws)" if draws else _NO_FIT))
     if impossible.any():

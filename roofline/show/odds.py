@@ -38,7 +38,7 @@ _BAR, _REST = 0.25, 1.35
 @canvas.picture
 @takes(figure=TEXT, title=optional(TEXT), ax=optional(canvas.AXES))
 def plot_comparison(
-    found: Any,
+    found: object,
     figure: str = "per_chip",
     *,
     title: str | None = None,
@@ -85,8 +85,15 @@ def plot_comparison(
     for place, row in rows:
         value, low, high = (_number(row.get(name)) for name in (figure, f"{figure}_low", f"{figure}_high"))
         if value is None:
-            canvas.write(page, "does not fit" if row["fits"] < 0.5 else "not known", (0, place), (4, 0), "0.35",
-                         fontsize=7.5 * scale, va="center")  # fmt: skip
+            canvas.write(
+                page,
+                "does not fit" if row["fits"] < 0.5 else "not known",
+                (0, place),
+                (4, 0),
+                "0.35",
+                fontsize=7.5 * scale,
+                va="center",
+            )
             continue
         whole = float(largest[row["workload"]])
         style = {"hatch": "////", "facecolor": "white"} if row["fits"] < 0.5 else {"facecolor": colours[row["chip"]]}
@@ -137,7 +144,7 @@ def plot_odds(
     odds, targets = _table("plot_odds", found, "odds"), _table("plot_odds", found, "targets")
     by = float(odds["by"].iloc[0]) if len(odds) else 1.0
     more = "" if by == 1 else f" by {by:g}x"
-    said: list[dict[str, Any]] = [
+    statements: list[dict[str, Any]] = [
         {"workload": row["workload"], "says": f"{row['chip']} beats {row['other']}{more}", **_chance(row)}
         for row in odds.to_dict("records")
         if by != 1 or not _other_way(odds, row)
@@ -146,14 +153,14 @@ def plot_odds(
         limit = "at most" if less_is_better(row["figure"]) else "at least"
         target = quantity(row["target"], "s" if is_time(row["figure"]) else "").strip()
         says = f"{row['chip']}: {row['figure']} {limit} {target}"
-        said.append({"workload": row["workload"], "says": says, **_chance(row)})
-    if not said:
+        statements.append({"workload": row["workload"], "says": says, **_chance(row)})
+    if not statements:
         raise BadWorkload("plot_odds: one chip without targets has no odds: compare several, or give targets={...}")
     import pandas as pd
 
     order = {row["workload"]: i for i, row in enumerate(found.table.to_dict("records"))}
-    said.sort(key=lambda row: order[row["workload"]])
-    rows, heads = _rows(pd.DataFrame(said), "says")
+    statements.sort(key=lambda row: order[row["workload"]])
+    rows, heads = _rows(pd.DataFrame(statements), "says")
     page, scale = _page(ax, size, len(rows) + len(heads))
     for place, row in rows:
         colour = canvas.COLOURS[0] if "beats" in row["says"] else canvas.COLOURS[2]
@@ -169,7 +176,7 @@ def plot_odds(
     return _finish(page, 1.0, f"probability{of_what}; lines: one standard error either way", title, scale)
 
 
-def _table(where: str, found: Any, name: str) -> pd.DataFrame:
+def _table(where: str, found: object, name: str) -> pd.DataFrame:
     import pandas as pd
 
     table = getattr(found, name, None)
@@ -185,8 +192,11 @@ def _number(value: Any) -> float | None:
 def _value(value: float, figure: str, row: Any) -> str:
     of_what = str(row["unit"]).removesuffix("/s")
     unit = {
-        "per_joule": f"{of_what}/J", "usd_per_million": "USD", "latency_s": "s", "ttft_s": "s",
-    }.get(figure, str(row["unit"]))  # fmt: skip
+        "per_joule": f"{of_what}/J",
+        "usd_per_million": "USD",
+        "latency_s": "s",
+        "ttft_s": "s",
+    }.get(figure, str(row["unit"]))
     return f"{si(value)} {unit}" if value >= 1e4 and unit != "s" else quantity(value, unit)
 
 
@@ -230,8 +240,10 @@ def _page(ax: Axes | None, size: tuple[float, float] | None, places: int) -> tup
 
 def _frame(page: Axes, rows: list[tuple[int, Any]], heads: dict[int, str], scale: float) -> None:
     """The names beside the bars: of workloads, bold above theirs, and of what is compared."""
-    named = sorted([(place, canvas.plain(row["name"]), False) for place, row in rows]
-                   + [(place, canvas.plain(name), True) for place, name in heads.items()])  # fmt: skip
+    named = sorted(
+        [(place, canvas.plain(row["name"]), False) for place, row in rows]
+        + [(place, canvas.plain(name), True) for place, name in heads.items()]
+    )
     page.set_yticks([place for place, *_ in named], [name for _, name, _ in named], parse_math=False)
     for label, (_, _, head) in zip(page.get_yticklabels(), named, strict=True):
         label.set(fontsize=8 * scale, fontweight="bold" if head else "normal")

@@ -56,12 +56,12 @@ def draw(
         if not name:
             continue
         number = numbers.get(name, str(len(numbers) + 1))
-        for said in (name, name.replace(":", ":\n"), number):
-            spot = _room(edges, cells, *canvas.extent(page, said, **text))
+        for label in (name, name.replace(":", ":\n"), number):
+            spot = _room(edges, cells, *canvas.extent(page, label, **text))
             if spot is not None:
                 where = page.transData.inverted().transform(np.array(spot) * page.figure.dpi / 72)
-                canvas.write(page, said, where, (0, 0), "black", **text)
-                if said == number:
+                canvas.write(page, label, where, (0, 0), "black", **text)
+                if label == number:
                     numbers[name] = number
                 break
     return [
@@ -124,10 +124,12 @@ def _room(
         left, right, low, high = (
             np.searchsorted(ends, at + side * length * more / 2, side="right") - 1
             for ends, at, length, side in (
-                (across, x[order], width, -1), (across, x[order], width, 1), (up, y[order], height, -1),
+                (across, x[order], width, -1),
+                (across, x[order], width, 1),
+                (up, y[order], height, -1),
                 (up, y[order], height, 1),
             )
-        )  # fmt: skip
+        )
         inside = (left >= 0) & (low >= 0) & (right < cells.shape[1]) & (high < cells.shape[0])
         i, j, k, n = (np.where(inside, one, 0) for one in (low, high + 1, left, right + 1))
         free = inside & (outside[j, n] - outside[i, n] - outside[j, k] + outside[i, k] == 0)

@@ -82,11 +82,14 @@ def _resident(est: Estimate) -> str:
     def size(count: Numeric) -> str:
         return units.text(count, "B", 3)
 
-    cache = f", KV cache {size(memory.cache_bytes)}" if memory.cache_bytes else ""
+    parts = [
+        f"{name} {size(held)}{wording.cache() if name == 'KV cache' else ''}"
+        for name, held in memory.parts.items()
+        if held
+    ]
     return (
         f"Memory of one chip: {size(memory.total_bytes)} of {size(memory.usable_bytes)} usable "
-        f"(weights {size(memory.weights_bytes)}{cache}{wording.cache()}, activations "
-        f"{size(memory.activations_bytes)}); {wording.most}: {memory.largest_batch:,}."
+        f"({', '.join(parts)}){wording.room()}; {wording.most}: {memory.largest_batch:,}."
     )
 
 
@@ -204,7 +207,7 @@ def _scenario(name: str, one: Scenario) -> str:
     return f"{name} ({one.weight:.0%}): {figures or 'as above'}"
 
 
-def figure_text(chip: Chip, path: str, value: Any) -> str:
+def figure_text(chip: Chip, path: str, value: object) -> str:
     """A value of one of a chip's figures, with its unit."""
     return _figure(chip.number(path), value)
 
@@ -236,7 +239,10 @@ def as_json(est: Estimate) -> dict[str, Any]:
             "weights_bytes": memory.weights_bytes,
             "cache_bytes": memory.cache_bytes,
             "activations_bytes": memory.activations_bytes,
+            "engine_bytes": dict(memory.engine_bytes),
+            "capacity_bytes": memory.capacity_bytes,
             "usable_bytes": memory.usable_bytes,
+            **wording.counted(),
             "largest_batch": memory.largest_batch,
         },
         "phases": {

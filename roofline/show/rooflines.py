@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,13 +17,17 @@ from roofline.show.quantities import ratio, si
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.typing import ColorType as Colour
+    from matplotlib.typing import ColorType as Colour, LineStyleType as Dash
 
     from roofline.hardware.chip import Chip
+
+#: Shares of the time: one, or a column of them.
+Share = TypeVar("Share", float, "pd.Series[Any]")
 
 #: Marks by class of operator, and what the key calls them; what is in no class comes last.
 _MARKS = {
     "gemm": ("o", "product"), "attention": ("s", "attention"), "mla_attention": ("s", "attention"),
+    "sparse_attention": ("s", "attention"), "index_scores": ("s", "attention"), "recurrence": ("P", "recurrence"),
     "moe": ("D", "experts"), "embedding_bag": ("^", "embedding bag"), "": ("v", "other operator"),
 }  # fmt: skip
 
@@ -37,7 +41,7 @@ _CLOUD = 2000
 _SAME = 0.04
 
 #: Dashes that tell apart what colours no longer do.
-_DASHES = ("-", "-.", ":")
+_DASHES: tuple[Dash, ...] = ("-", "-.", ":")
 
 
 @canvas.picture
@@ -224,7 +228,7 @@ def _ridges(ax: Axes, one: Outline, x: np.ndarray, colour: Colour, scale: float)
 def _draw_alone(ax: Axes, one: Outline, x: np.ndarray, scale: float) -> None:
     """The lines of the only chip: main memory solid and thick, the levels nearer to the cores dashed."""
     for n, slope in enumerate(one.slopes):
-        style: Any = "-" if slope.name == one.chip.main_level else (0, (5, 1.5 + n))
+        style: Dash = "-" if slope.name == one.chip.main_level else (0, (5, 1.5 + n))
         width = (1.8 if slope.name == one.chip.main_level else 1.1) * scale
         ax.plot(*_slope(one, slope, x), linestyle=style, color=labels.INK, linewidth=width, zorder=3)
     for ceiling in one.ceilings:
@@ -287,7 +291,7 @@ def _turns(values: Sequence[float]) -> list[tuple[int, int]]:
     return [found[i] for i in range(len(values))]
 
 
-def _dashed(turn: tuple[int, int], usual: Any, length: float = 3.0) -> Any:
+def _dashed(turn: tuple[int, int], usual: Dash, length: float = 3.0) -> Dash:
     """The dash of a line that takes turns with others, in widths of the line; alone, the usual one."""
     place, count = turn
     if count == 1:
@@ -295,7 +299,7 @@ def _dashed(turn: tuple[int, int], usual: Any, length: float = 3.0) -> Any:
     return ((count - place) % count * length, (length, (count - 1) * length))
 
 
-def _area(share: Any, scale: float, count: int = 1) -> Any:
+def _area(share: Share, scale: float, count: int = 1) -> Share:
     """Area of a point's mark (square typographic points), among so many of them."""
     return ((14 if count <= _CLOUD else 4) + 420 * share) * scale**2
 
@@ -368,7 +372,7 @@ def _key(ax: Axes, marks: pd.DataFrame | None, outlines: Sequence[Outline], scal
     entries: list[tuple[Any, str]] = []
     several = len(outlines) > 1
     if several and any(len(one.slopes) > 1 for one in outlines):
-        inner: Any = (0, (5, 1.5))
+        inner: Dash = (0, (5, 1.5))
         entries += [
             (Line2D([], [], color="0.4", linewidth=1.6 * scale), "main memory"),
             (Line2D([], [], color="0.4", linewidth=scale, linestyle=inner), "other levels"),

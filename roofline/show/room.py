@@ -5,15 +5,13 @@ Everything is a box (left, bottom, right, top) in typographic points; a line is 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 #: What it costs to cover a label or to leave the frame, a point, and each piece of a line.
 LABEL, POINT, LINE = 1000.0, 100.0, 20.0
 
 
-def boxes(spots: np.ndarray, reach: Any) -> np.ndarray:
+def boxes(spots: np.ndarray, reach: float | np.ndarray) -> np.ndarray:
     """Boxes around places; `reach` is half their width, one for all or one each."""
     half = np.broadcast_to(np.asarray(reach, dtype=float), len(spots))[:, None]
     return np.hstack([spots - half, spots + half])

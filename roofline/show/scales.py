@@ -78,11 +78,11 @@ def scale_of(values: xr.DataArray) -> Scale:
     numeric = found.dtype.kind in "iuf"
     order = np.argsort(found, kind="stable") if numeric else np.arange(len(found))
     found = found[order]
-    unit, said = str(values.attrs.get("units", "")), str(values.attrs.get("long_name", name))
+    unit, label = str(values.attrs.get("units", "")), str(values.attrs.get("long_name", name))
     bare = unit in ("", "1") or "figure" in values.attrs
     return Scale(
         name=name,
-        label=said if bare else f"{said} ({unit})",
+        label=label if bare else f"{label} ({unit})",
         places=found.astype(float) if numeric else np.arange(len(found), dtype=float),
         texts=[tick(values, value) for value in found.tolist()],
         names=[coordinate(values, value) for value in found.tolist()],
@@ -104,7 +104,7 @@ def _by_ratios(values: np.ndarray) -> bool:
     return bool(values.max() >= 8 * values.min() and uneven[1] < uneven[0])
 
 
-def tick(values: xr.DataArray, value: Any) -> str:
+def tick(values: xr.DataArray, value: object) -> str:
     """A value of an axis by itself: ``1,024``, ``2 TB/s``, ``x1.1``, ``bf16``."""
     unit = str(values.attrs.get("units", ""))
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -114,13 +114,13 @@ def tick(values: xr.DataArray, value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def coordinate(values: xr.DataArray, value: Any) -> str:
+def coordinate(values: xr.DataArray, value: object) -> str:
     """A value of an axis with its name: ``batch=64``, ``clock x1.1``; models and chips are known by theirs."""
     name = str(values.name)
     if name in ("model", "chip"):
         return str(value)
-    said = tick(values, value)
-    return f"{name} {said}" if "figure" in values.attrs else f"{name}={said or 'plain'}"
+    text = tick(values, value)
+    return f"{name} {text}" if "figure" in values.attrs else f"{name}={text or 'plain'}"
 
 
 # On the page --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class View:
 
     Attributes
     ----------
-    figure, label, said, unit : str
+    figure, label, label_with_unit, unit : str
         The figure, what it is called, the same with its unit, and the unit.
     axes : tuple of Scale
         One for each dimension of the arrays; the draws have none.
@@ -54,7 +54,7 @@ class View:
 
     figure: str
     label: str
-    said: str
+    label_with_unit: str
     unit: str
     axes: tuple[Scale, ...]
     values: np.ndarray
@@ -114,8 +114,10 @@ def view(
     part = part.isel({scale.name: scale.order for scale in scales})
     shape = tuple(part.sizes[dim] for dim in dims)
     if np.prod(shape) > MOST:
-        raise BadWorkload(f"{what}: expected at most {MOST:,} points, found {np.prod(shape):,}: take fewer, such as "
-                          f"grid.isel({dims[0]}=slice(None, None, 10))")  # fmt: skip
+        raise BadWorkload(
+            f"{what}: expected at most {MOST:,} points, found {np.prod(shape):,}: take fewer, such as "
+            f"grid.isel({dims[0]}=slice(None, None, 10))"
+        )
     values = part[figure].broadcast_like(part).transpose(*dims).to_numpy().astype(float)
     # What `Dataset.where` took away is neither True nor False any more, and has no number: it is no point.
     fits = _mark(part, "fits", dims, shape) == np.True_
@@ -123,16 +125,25 @@ def view(
     codes = np.nan_to_num(_mark(part, "bound", dims, shape).astype(float), nan=255).astype(np.uint8)
     bounds = tuple(str(part["bound"].attrs.get("flag_meanings", "")).split()) if "bound" in part else ()
     found = View(
-        figure, called(data, figure), label_of(data, figure), str(part[figure].attrs.get("units", "")), scales, values,
-        fits, possible, codes, bounds, common(data, dims),
-    )  # fmt: skip
+        figure,
+        called(data, figure),
+        label_of(data, figure),
+        str(part[figure].attrs.get("units", "")),
+        scales,
+        values,
+        fits,
+        possible,
+        codes,
+        bounds,
+        common(data, dims),
+    )
     if not found.known.any():
         why = "no point of it is possible" if not possible.any() else f"{figure} has no number at any of its points"
         raise BadWorkload(f"{what}: there is nothing to draw of this grid: {why}")
     return found
 
 
-def figure_of(what: str, data: Any, figure: Any) -> str:
+def figure_of(what: str, data: object, figure: object) -> str:
     """The figure that is drawn: the one named, else the rate.
 
     Raises
@@ -185,8 +196,9 @@ def _axes(what: str, data: xr.Dataset, asked: dict[str, str | None], needs: int,
             raise UnknownName(f"axis of the grid ({role}=)", str(name), known)
     given = [name for name in asked.values() if name is not None]
     if len(set(given)) < len(given):
-        raise BadWorkload(f"{what}: expected an axis of its own for each of {' and '.join(asked)}, found {given[0]!r} "
-                          "for both")  # fmt: skip
+        raise BadWorkload(
+            f"{what}: expected an axis of its own for each of {' and '.join(asked)}, found {given[0]!r} for both"
+        )
     rest = [name for name in free(data) if name not in given]
     if not drawn and data.sizes.get(DRAW, 1) > 1:
         rest.append(DRAW)
@@ -220,7 +232,7 @@ def _too_many(what: str, data: xr.Dataset, roles: list[str], names: list[str], r
     )
 
 
-def _option(values: xr.DataArray, value: Any) -> str:
+def _option(values: xr.DataArray, value: object) -> str:
     """How the command line fixes an axis."""
     name = str(values.name)
     if name in ("model", "chip"):

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from roofline.base import units
+from roofline.estimates import setaside
 from roofline.estimates.language import LanguageEstimate
 from roofline.estimates.recommendation import RecommendationEstimate
-from roofline.estimates.request import USABLE_MEMORY
+from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.serving.steady import ServingEstimate
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ class Words:
         """What a KV cache is counted for, said where it is."""
         return ""
 
+    def room(self) -> str:
+        """How many tokens there is room for, said where tokens are cached."""
+        return ""
+
+    def counted(self) -> dict[str, Any]:
+        """That as plain data."""
+        return {}
+
     def remarks(self) -> list[str]:
         """Sentences that only this kind has, and what was taken because nothing else was wording."""
         return list(getattr(self.est, "notes", ()))
@@ -76,9 +85,13 @@ class Words:
         """What was asked, as plain data."""
         return {name: getattr(self.request, name) for name in (*self.asked_for, "usable_memory")}
 
+    def _usual_share(self) -> Any:
+        """The share of the memory that a model may fill if nobody says how much."""
+        return USABLE_MEMORY
+
     def _usable(self) -> list[str]:
         usable = self.request.usable_memory
-        return [] if usable == USABLE_MEMORY else [f"{units.text(100 * usable, '', 4)}% of the memory usable"]
+        return [] if usable == self._usual_share() else [f"{units.text(100 * usable, '', 4)}% of the memory usable"]
 
 
 class _Tokens(Words):
@@ -102,6 +115,16 @@ class _Tokens(Words):
         r = self.request
         wanted = ((r.weight_dtype, "weights"), (r.kv_dtype, "KV cache"))
         return [r.dtype, *(f"{dtype} {what}" for dtype, what in wanted if dtype and dtype != r.dtype)]
+
+    def room(self) -> str:
+        tokens = self.est.kv_tokens
+        return f"; room in it for a KV cache of {tokens:,.0f} tokens" if tokens else ""
+
+    def counted(self) -> dict[str, Any]:
+        return {"kv_tokens": self.est.kv_tokens}
+
+    def _usual_share(self) -> Any:
+        return setaside.usable_share(self.est.chip, self.request.plan)
 
     def _prefix(self) -> list[str]:
         return [f"prefix {self.request.prefix:,}"] if self.request.prefix else []
@@ -181,7 +204,7 @@ class _Serving(_Tokens):
 class _Recommendation(Words):
     """A recommendation model that scores batches."""
 
-    asked_for = ("batch", "devices", "dtype", "table_dtype", "skew", "compiled")
+    asked_for = ("batch", "devices", "dtype", "table_dtype", "skew", "repeat", "compiled")
 
     def chips(self) -> int:
         return int(self.request.devices)
@@ -193,6 +216,7 @@ class _Recommendation(Words):
         r = self.request
         tables = [f"{r.table_dtype} tables"] if r.table_dtype and r.table_dtype != r.dtype else []
         skew = [f"skew {r.skew:g}"] if r.skew else []
+        skew += [f"repeat {r.repeat:g}"] if r.repeat else []
         whole = ["dense part compiled whole"] * bool(r.compiled)
         return [f"batch {r.batch:,}", r.dtype, *tables, *skew, *whole, *self._usable()]
 

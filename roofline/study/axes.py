@@ -17,7 +17,7 @@ from roofline.base.numeric import as_numeric, not_negative
 from roofline.catalog.load import Model
 from roofline.estimates import terms
 from roofline.estimates.hosts import process
-from roofline.estimates.request import LEAST, flag, usable_share, whole, zipf
+from roofline.estimates.request import LEAST, flag, repeated, scales, usable_share, whole, zipf
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
@@ -33,6 +33,8 @@ WORDS = (*DTYPES, *FLAGS, *CHOICES)
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "usable_memory": usable_share,
     "skew": zipf,
+    "repeat": repeated,
+    "scale_bytes": scales,
     "prompt_sd": lambda value: not_negative("serve", prompt_sd=value)["prompt_sd"],
     "output_sd": lambda value: not_negative("serve", output_sd=value)["output_sd"],
     **{name: functools.partial(terms.checked, name) for name in terms.TERMS},
@@ -51,12 +53,14 @@ _SAID = {
     "dp": ("1", "data parallelism"),
     "devices": ("1", "chips that share the tables"),
     "skew": ("1", "Zipf exponent of the indices"),
+    "repeat": ("1", "share of the lookups that repeat the last batch's"),
+    "scale_bytes": ("B", "scale and bias of a row"),
     "usable_memory": ("1", "share of the memory that the model may fill"),
     "prompt_sd": ("tokens", "standard deviation of the prompt"),
     "output_sd": ("tokens", "standard deviation of the output"),
     "chunk": ("tokens", "prompt tokens of a pass"),
     "beams": ("1", "beams"),
-    **terms.SAID,
+    **terms.LABELS,
 }
 
 
@@ -180,7 +184,16 @@ def _check_choice(name: str, value: Any) -> None:
 def single(name: str, value: Any) -> Any:
     """An option's one value, checked like those of an axis; None, and what is left to the estimate, stay."""
     value = value.item() if isinstance(value, np.ndarray) else value
-    if value is None and name in (*DTYPES, *CHOICES, *terms.TERMS, "stack", "skew", "concurrency"):
+    if value is None and name in (
+        *DTYPES,
+        *CHOICES,
+        *terms.TERMS,
+        "stack",
+        "skew",
+        "repeat",
+        "scale_bytes",
+        "concurrency",
+    ):
         return None
     return option(name, [value]).values[0] if name in (*WORDS, "stack") else checked_size(name, value)
 

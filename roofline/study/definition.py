@@ -31,7 +31,7 @@ MOST = 2**17
 Slab = tuple[slice, ...]
 
 #: Numeric axes from the one that is cut last: workload sizes vary few operators each, a split and a chip's figures all.
-_INNER = ("batch", "concurrency", "prompt", "output", "prefix", "skew", "usable_memory")
+_INNER = ("batch", "concurrency", "prompt", "output", "prefix", "skew", "repeat", "usable_memory")
 
 #: Units of what an estimate knows beside its headline figures.
 _MORE = {"lower_s": "s", "upper_s": "s", "mfu": "1", "mbu": "1", "active": "requests", "time_s": "s"}

@@ -239,6 +239,11 @@ class Slabs:
             return self._halves(model, chip, options, shape)
 
     def _estimate(self, model: Any, chip: Chip, options: dict[str, Any]) -> Any:
+        if not isinstance(model, LanguageModel) and options.get("placement") is None:
+            options = {
+                **options,
+                "placement": "even",
+            }  # of a grid's points none is placed apart, unless one asks for it
         return (serve if self.grid.serving else estimate)(model, chip, check=False, **options)
 
     def _halves(self, model: Any, chip: Chip, options: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:

@@ -19,17 +19,17 @@ from roofline.estimates.request import LANGUAGE, RECOMMENDATION
 from roofline.hardware import ranges
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
-from roofline.work.sizes import MOST_SKEW
+from roofline.work.sizes import MOST_REPEAT, MOST_SKEW
 
 #: The options that are numbers: of a language model, and of a recommendation model.
 _LANGUAGE = ("batch", "prompt", "output", "prefix", "tp", "pp", "ep", "dp", "usable_memory")
-_RECOMMENDATION = ("batch", "devices", "skew", "usable_memory")
+_RECOMMENDATION = ("batch", "devices", "skew", "repeat", "usable_memory")
 
 #: How a model is split over chips: few of the whole numbers divide it.
 PLAN = ("tp", "pp", "ep", "dp")
 
 #: Options that are no whole numbers.
-_SHARES = ("skew", "usable_memory")
+_SHARES = ("skew", "repeat", "usable_memory")
 
 #: The largest batch, and the most chips of a plan, that are tried where nothing else sets an end.
 _MOST_BATCH, _MOST_CHIPS = 2**24, 1024
@@ -144,6 +144,8 @@ def _option(base: Any, name: str, what: str) -> Variable:
         most = float(min(r.batch, _MOST_CHIPS))
     elif name == "skew":
         least, most = 0.0, MOST_SKEW
+    elif name == "repeat":
+        least, most = 0.0, MOST_REPEAT
     elif name == "usable_memory":
         least, most = 1e-3, 1.0
     return Variable(name, present, least, max(most, least), name not in _SHARES, "", of_chip=False)

@@ -97,7 +97,7 @@ def elementwise(
 def _kin(kind: str, doc: str, **defaults: float) -> Stream:
     usual: dict[str, Any] = {"kind": kind, **defaults}
 
-    def function(*, rows: NumericLike, cols: NumericLike, dtype: str = "bf16", **options: Any) -> Op:
+    def function(*, rows: NumericLike, cols: NumericLike, dtype: str = "bf16", **options: object) -> Op:
         return elementwise(rows=rows, cols=cols, dtype=dtype, **{**usual, **options})
 
     function.__name__ = function.__qualname__ = kind

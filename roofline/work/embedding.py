@@ -6,10 +6,14 @@ from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import Numeric, NumericLike, anywhere, broadcastable, flags, maximum, not_negative
 from roofline.base.units import DTYPE_BYTES, dtype_name, width
 from roofline.work.operator import Op, wide
-from roofline.work.sizes import MOST_SKEW, amount, mean, whole, within
+from roofline.work.sizes import MOST_REPEAT, MOST_SCALE_BYTES, MOST_SKEW, amount, mean, whole, within
 
 #: What a row in a host's memory costs it (s), judgement: a miss of its caches of 100 ns, some ten at a time.
 ROW_S = 1e-8
+
+#: Bytes of the scale and the bias, 16 bits each, beside a row of integers, as FBGEMM's inference stores them
+#: (``DEFAULT_SCALE_BIAS_SIZE_IN_BYTES`` of pytorch/FBGEMM, read November 2026); its rows of fp8 have none.
+ROW_SCALE_BYTES = {"int8": 4.0, "int4": 4.0}
 
 #: A bag that shares neither the cache nor its launch with another.
 _ALONE: dict[str, Numeric] = {"room_share": 1.0, "warm_share": 0.0, "launches": 1.0}
@@ -25,6 +29,8 @@ def embedding_bag(
     dtype: str = "fp32",
     skew: NumericLike = 0,
     together: NumericLike = 1,
+    repeat: NumericLike = 0,
+    scale_bytes: NumericLike | None = None,
     out_dtype: str | None = None,
     reuse: bool = False,
     warm: bool = False,
@@ -46,6 +52,12 @@ def embedding_bag(
         Zipf exponent of the index distribution; 0 is uniform, 5 the most.
     together : number or array
         Rows that one index brings, at most `pooling`: 1, or more where an index stands for a list of rows.
+    repeat : number or array
+        Share of the lookups that repeat those of the batch before, at most 0.99; they are found where a cache looks
+        back on a batch.
+    scale_bytes : number or array, optional
+        Bytes of the scale and the bias beside each row. Default: 4 for rows of int8 and int4, as FBGEMM stores them,
+        else 0; 0 also where a table has one scale for all of its rows.
     reuse : bool
         Whether the same batch is looked up again and again, as in a benchmark loop.
     warm : bool
@@ -73,13 +85,21 @@ def embedding_bag(
     args = {
         **values,
         **within(name, 0, MOST_SKEW, skew=skew),
+        **within(name, 0, MOST_REPEAT, repeat=repeat),
         "width": DTYPE_BYTES[dtype],
+        **scales(name, dtype, scale_bytes),
         "out_width": width(out_dtype, wide(dtype)),
         **flags(name, reuse=reuse),
         **_ALONE,
         "warm_share": flags(name, warm=warm)["warm"],
     }
     return Op("embedding_bag", name, dtype, args, count, shard, scope)
+
+
+def scales(name: str, dtype: str, scale_bytes: NumericLike | None) -> dict[str, Numeric]:
+    """The bytes of scale and bias beside a row: as given, else as rows of that dtype usually have."""
+    given = ROW_SCALE_BYTES.get(dtype, 0.0) if scale_bytes is None else scale_bytes
+    return within(name, 0, MOST_SCALE_BYTES, scale_bytes=given)
 
 
 def host_lookup(
@@ -91,6 +111,9 @@ def host_lookup(
     pooling: Numeric,
     dtype: str = "fp32",
     skew: Numeric = 0,
+    together: Numeric = 1,
+    repeat: Numeric = 0,
+    scale_bytes: Numeric | None = None,
     out_dtype: str | None = None,
     gathers: bool = True,
     kept_bytes: Numeric = 0,
@@ -122,7 +145,8 @@ def host_lookup(
     dtype = dtype_name(dtype)
     args = {
         **mean(name, batch=batch), **whole(name, tables=tables), **mean(name, rows=rows), **whole(name, dim=dim),
-        **amount(name, pooling=pooling), **within(name, 0, MOST_SKEW, skew=skew), "width": DTYPE_BYTES[dtype],
+        **amount(name, pooling=pooling), **within(name, 0, MOST_SKEW, skew=skew), **mean(name, together=together),
+        **within(name, 0, MOST_REPEAT, repeat=repeat), "width": DTYPE_BYTES[dtype], **scales(name, dtype, scale_bytes),
         "out_width": width(out_dtype, wide(dtype)), **flags(name, gathers=gathers),
         **not_negative(name, kept_bytes=kept_bytes, row_s=row_s), "launches": 1.0,
     }  # fmt: skip

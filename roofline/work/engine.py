@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from roofline.base.numeric import Numeric, anywhere, choose, everywhere, maximum, minimum
+from roofline.base.numeric import Numeric, anywhere, choose, maximum, minimum
 from roofline.work.op import Op
 from roofline.work.workload import Workload
 
 #: The argument of each kind of operator that counts tokens, where a merged pass simply has more of them.
 _TOKENS = {"gemm": "m", "moe": "tokens"}
+
+#: The kinds of operator between products that 8 bits pass through where a whole step is compiled.
+_NARROWED = ("elementwise", "gate", "copy")
 
 #: The kinds of operator that read weights.
 _WEIGHTS = ("gemm", "moe")
@@ -110,8 +113,9 @@ def compiled(step: Workload) -> Workload:
     - Activations stay in the 8 bits of the arithmetic from layer to layer, at scales calibrated beforehand; embedding
       bags hand over their sums in the same. With wider arithmetic nothing changes here.
     - Concatenations are not copied: what is concatenated is written where it belongs.
-    - Elementwise work on a product's result runs in its epilogue. What it reads besides passes by as the result does,
-      and is counted with it.
+    - Elementwise work stays a kernel of its own: a product's epilogue adds a bias, applies a nonlinearity or adds
+      another tensor, but multiplies by none ("Layer Fusion Catalog" of NVIDIA's TensorRT documentation), and the
+      elementwise work of these models multiplies: a cross layer by the features, attention by the behaviours.
 
     Parameters
     ----------
@@ -119,29 +123,19 @@ def compiled(step: Workload) -> Workload:
         As :meth:`roofline.models.recommender.Recommender.step` returns it.
     """
     narrow = {one.args["width"] for one in step if one.kind == "gemm" and one.args["quantize"]}
-    out: list[Op] = []
-    for one in step:
-        before = out[-1] if out else None
+
+    def change(one: Op) -> Op | tuple[Op, ...]:
+        if one.kind != "embedding_bag" and one.name.endswith(".concat"):
+            return ()
+        if not narrow:
+            return one
         if one.kind == "gemm" and one.args["quantize"]:
-            out.append(one.with_args(quantize=0.0, out_width=one.args["width"]))
-        elif one.kind == "embedding_bag" and narrow:
-            out.append(one.with_args(out_width=min(narrow)))
-        elif one.kind != "embedding_bag" and one.name.endswith(".concat"):
-            continue
-        elif one.kind == "elementwise" and before is not None and _follows(one, before):
-            # One tensor read is the product itself, one written stands for the product's own result.
-            passing = one.args["reads"] + one.args["writes"] - 1
-            out[-1] = before.with_args(out_width=before.args["out_width"] * passing)
-        else:
-            out.append(one)
-    return Workload(tuple(out))
+            return one.with_args(quantize=0.0, out_width=one.args["width"])
+        if one.kind in _NARROWED:
+            return one.with_args(width=min(narrow), out_width=min(narrow))
+        return one.with_args(out_width=min(narrow)) if one.kind == "embedding_bag" else one
 
-
-def _follows(one: Op, product: Op) -> bool:
-    """Whether `one` works on the elements of a product's result: it says so, and they are as many and as often."""
-    if not one.follows or product.kind != "gemm":
-        return False
-    return everywhere(product.count == one.count) and everywhere(one.args["cols"] == product.args["n"])
+    return step.map(change)
 
 
 __all__ = ["cached", "compiled", "fused", "joined", "resident"]

@@ -38,6 +38,8 @@ from roofline.work.elementwise import (
 from roofline.work.embedding import embedding_bag, host_lookup
 from roofline.work.operator import Op, wide
 from roofline.work.products import gemm, interaction_cross, interaction_dot, moe
+from roofline.work.recurrence import causal_conv, recurrence
+from roofline.work.sparse import index_scores, sparse_attention, top_k
 
 __all__ = [
     "Op",
@@ -46,6 +48,7 @@ __all__ = [
     "all_reduce",
     "all_to_all",
     "attention",
+    "causal_conv",
     "copy",
     "dequantize",
     "elementwise",
@@ -53,12 +56,14 @@ __all__ = [
     "gemm",
     "host_copy",
     "host_lookup",
+    "index_scores",
     "interaction_cross",
     "interaction_dot",
     "layer_norm",
     "mla_attention",
     "moe",
     "quantize",
+    "recurrence",
     "reduce_scatter",
     "residual_add",
     "rms_norm",
@@ -68,7 +73,9 @@ __all__ = [
     "serving",
     "silu_mul",
     "softmax",
+    "sparse_attention",
     "step_overhead",
     "token_embedding",
+    "top_k",
     "wide",
 ]

@@ -30,8 +30,6 @@ class Op:
         ``"layer"`` for what a repeated layer holds (pipeline stages divide these), else ``"model"``.
     kernel : str
         The kernel that costs it; default: the one named like `kind`. The kin of ``elementwise`` share one.
-    follows : bool
-        Whether it works on the elements of what the operator before it computes, so that it can run in its epilogue.
     """
 
     kind: str
@@ -42,7 +40,6 @@ class Op:
     shard: str = ""
     scope: str = "layer"
     kernel: str = ""
-    follows: bool = False
 
     def __post_init__(self) -> None:
         if not self.kernel:
@@ -59,7 +56,7 @@ class Op:
         return self._with({**self.args, **changes}, self.count)
 
     def _with(self, args: dict[str, Numeric], count: Numeric) -> Op:
-        return Op(self.kind, self.name, self.dtype, args, count, self.shard, self.scope, self.kernel, self.follows)
+        return Op(self.kind, self.name, self.dtype, args, count, self.shard, self.scope, self.kernel)
 
 
 def wide(dtype: str) -> str:

@@ -43,7 +43,7 @@ from roofline.work import op
 from roofline.work.collective import Collective
 from roofline.work.op import Op
 from roofline.work.sizes import MOST, whole
-from roofline.work.splittable import Splittable
+from roofline.work.splittable import Heads, Share, Splittable
 from roofline.work.workload import Workload
 
 
@@ -98,12 +98,12 @@ class Plan:
         Raises
         ------
         BadWorkload
-            When tp does not divide the heads (or neither divides nor is a multiple of the key/value heads), ep does
-            not divide the experts or tp x dp, tp and ep are no multiples of each other, or pp exceeds the layers;
-            names the nearest degrees that would do.
+            When tp does not divide the heads of every mixer (or neither divides nor is a multiple of what they share),
+            ep does not divide the experts or tp x dp, tp and ep are no multiples of each other, pp exceeds the layers,
+            or a share would part weights that have a scale in common; names the nearest degrees that would do.
         """
         degrees = (self.tp, self.pp, self.ep, self.dp)
-        sizes = (model.name, model.heads, model.kv_heads, model.num_layers, model.experts)
+        sizes = (model.name, model.head_counts, model.num_layers, model.experts, model.shares)
         if all(type(d) is int for d in degrees):
             points: set[Any] = {degrees}
         else:
@@ -115,17 +115,27 @@ class Plan:
 
 
 @lru_cache(maxsize=4096)
-def _problem(tp: int, pp: int, ep: int, dp: int, name: str, heads: int, kv: int, layers: int, experts: int) -> str:
+def _problem(
+    tp: int,
+    pp: int,
+    ep: int,
+    dp: int,
+    name: str,
+    head_counts: tuple[Heads, ...],
+    layers: int,
+    experts: int,
+    shares: tuple[Share, ...] = (),
+) -> str:
     """Why one split does not suit a model of these sizes; empty when it does."""
-    degrees = [t for t in range(1, heads + 1) if heads % t == 0 and (kv % t == 0 or t % kv == 0)]
-    if tp not in degrees:
-        return _nearest(
-            "tp", tp, degrees, f"does not split the {heads} heads and {kv} key/value heads of {name} evenly"
-        )
+    uneven = [kind.words for kind in head_counts if not kind.split_by(tp)]
+    if uneven:
+        fewest = min(kind.heads for kind in head_counts)
+        degrees = [t for t in range(1, fewest + 1) if all(kind.split_by(t) for kind in head_counts)]
+        return _nearest("tp", tp, degrees, f"does not split the {', the '.join(uneven)} of {name} evenly")
     if pp > layers:
         return _nearest("pp", pp, [layers], f"is more than the {layers} layers of {name}")
     if ep == 1:
-        return ""
+        return _broken(tp, ep, dp, name, head_counts, experts, shares)
     if not experts:
         return f"ep={ep} for {name}, which has no experts; expected ep=1"
     degrees = [e for e in range(1, experts + 1) if experts % e == 0]
@@ -134,7 +144,33 @@ def _problem(tp: int, pp: int, ep: int, dp: int, name: str, heads: int, kv: int,
     degrees = [e for e in degrees if (tp * dp) % e == 0 and (tp % e == 0 or e % tp == 0)]
     if ep not in degrees:
         return _nearest("ep", ep, degrees, f"does not divide tp x dp = {tp} x {dp} chips into equal groups")
-    return ""
+    return _broken(tp, ep, dp, name, head_counts, experts, shares)
+
+
+def _broken(
+    tp: int, ep: int, dp: int, name: str, head_counts: tuple[Heads, ...], experts: int, shares: tuple[Share, ...]
+) -> str:
+    """Why a split would part weights that share a scale, which engines refuse to load; empty when it does not.
+
+    vLLM: "The output_size of gate's and up's weight = 192 is not divisible by weight quantization block_n = 128"
+    (vllm-project/vllm#17569, sgl-project/sglang#3345).
+    """
+    parted = next((share for share in shares if not share.split_by(tp, ep)), None)
+    if parted is None:
+        return ""
+    chips = max(1, tp // ep) if parted.experts else tp
+
+    def whole_blocks(t: int, e: int) -> bool:
+        return all(share.split_by(t, e) for share in shares)
+
+    fewest = min(kind.heads for kind in head_counts)
+    degrees = [t for t in range(1, fewest + 1) if all(kind.split_by(t) for kind in head_counts) and whole_blocks(t, ep)]
+    what = "the experts" if parted.experts else parted.part
+    why = f"cuts {what} of {name}, {parted.width} wide, into shares of {parted.width / chips:g}, no multiple of "
+    message = _nearest("tp", tp, degrees, why + f"the {parted.block} weights that share a scale")
+    spread = [e for e in range(ep + 1, experts + 1) if experts % e == 0 and tp * dp % e == 0 and whole_blocks(tp, e)]
+    spread = [e for e in spread if tp % e == 0 or e % tp == 0]
+    return message + (f" or ep={spread[0]}" if spread else "")
 
 
 def _nearest(degree: str, found: int, degrees: list[int], why: str) -> str:
@@ -188,10 +224,9 @@ def _split(one: Op, plan: Plan) -> list[Op]:
         if tag == "vocab":
             return [one.with_args(n=args["n"] / tp), *_collective(op.all_gather, one, whole, tp)]
         return [one.with_args(n=args["n"] * kept(tag, tp))]
-    if one.kind == "attention":
-        return [one.with_args(heads=args["heads"] / tp, kv_heads=numeric.maximum(1, args["kv_heads"] / tp))]
-    if one.kind == "mla_attention":
-        return [one.with_args(heads=args["heads"] / tp)]
+    if "heads" in args:
+        shared = {name: numeric.maximum(1, args[name] / tp) for name in ("kv_heads", "groups") if name in args}
+        return [one.with_args(heads=args["heads"] / tp, **shared)]
     if one.kind == "token_embedding":
         # Each chip finds the rows of its part of the vocabulary and writes zeros for the others.
         whole = args["rows"] * args["cols"] * args["out_width"]
@@ -275,8 +310,10 @@ def weight_bytes(model: Splittable, plan: Plan, dtype: str, weight_dtype: str | 
     in_layers: Numeric = 0
     ends: dict[str, Numeric] = {"token_embedding": 0, "lm_head": 0, "": 0}
     for w in model.weights:
-        share = 1 / numeric.maximum(plan.tp, plan.ep) if w.shard == "experts" else kept(w.shard, plan.tp)
-        size = w.elements * w.count * dtype_bytes(model.stored_dtype(w.storage, dtype, weight_dtype)) * share
+        routed = w.shard == "experts"
+        share = 1 / numeric.maximum(plan.tp, plan.ep) if routed else kept(w.shard, plan.tp)
+        each = model.bytes_per_weight(w, dtype, weight_dtype, plan.moe_tp if routed else plan.tp)
+        size = w.elements * w.count * each * share
         if w.scope == "layer":
             in_layers = in_layers + size
         else:
@@ -295,8 +332,12 @@ def kv_bytes(
 
     Key/value heads are copied where tp exceeds them; MLA's latent, which all heads share, lies whole on every chip.
     """
-    share = numeric.maximum(1, model.kv_heads / plan.tp) / model.kv_heads
-    return model.kv_bytes(batch_per_replica, context, kv_dtype) * share * _stage_share(model, plan.pp)
+    return model.kv_bytes(batch_per_replica, context, kv_dtype, plan.tp) * _stage_share(model, plan.pp)
+
+
+def state_bytes(model: Splittable, plan: Plan, batch_per_replica: Numeric) -> Numeric:
+    """Bytes of recurrent state on the fullest chip: it grows with the sequences, and not with their tokens."""
+    return model.state_bytes(batch_per_replica, plan.tp) * _stage_share(model, plan.pp)
 
 
 def _stage_share(model: Splittable, pp: Numeric) -> Numeric:
@@ -325,7 +366,7 @@ def activation_bytes(
     """
     widest: Numeric = 0
     for group in model.layers:
-        for block in (group.attention, group.feed_forward):
+        for block in group.blocks:
             widest = numeric.maximum(widest, block.live_elements(model.hidden, plan.tp, plan.ep))
     scored = batch * q_len if logits == "all" else batch
     width = dtype_bytes(op.wide(dtype_name(dtype)))

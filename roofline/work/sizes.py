@@ -29,6 +29,12 @@ LEAST_AMOUNT, MOST_AMOUNT = 1e-6, 1e18
 #: Zipf exponent of an index distribution: at 5 nearly every lookup asks for the same row.
 MOST_SKEW = 5
 
+#: Share of a batch's lookups that repeat those of the batch before: short of all, which would draw no new row ever.
+MOST_REPEAT = 0.99
+
+#: Bytes of scales beside a row of a table.
+MOST_SCALE_BYTES = 4096
+
 #: Imbalance of a router: relative variance of the experts' popularity, plus one.
 MOST_IMBALANCE = 1000
 

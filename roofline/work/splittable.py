@@ -3,9 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from roofline.base.numeric import Numeric
+
+
+class Heads(NamedTuple):
+    """What tensor parallelism deals out of one kind of mixer: heads, and what groups of them share.
+
+    Attributes
+    ----------
+    heads : int
+        Heads, each on one chip: a degree has to divide them.
+    shared : int
+        Key/value heads, or groups: dealt out too, or copied where there are more chips than of these.
+    words : str
+        For errors: ``"64 heads and 8 key/value heads"``.
+    """
+
+    heads: int
+    shared: int
+    words: str
+
+    def split_by(self, tp: int) -> bool:
+        """Whether `tp` chips can hold equal shares."""
+        return self.heads % tp == 0 and (self.shared % tp == 0 or tp % self.shared == 0)
+
+
+class Share(NamedTuple):
+    """A width that is split into whole blocks, as the weights of a block share a scale.
+
+    Attributes
+    ----------
+    part : str
+        The weights: ``"moe"``.
+    width : int
+        What is split.
+    block : int
+        What each share is a multiple of.
+    experts : bool
+        Whether expert parallelism, which leaves experts whole, splits it less.
+    """
+
+    part: str
+    width: int
+    block: int
+    experts: bool
+
+    def split_by(self, tp: int, ep: int) -> bool:
+        """Whether a plan leaves blocks whole; on one chip, the last may be smaller."""
+        chips = max(1, tp // ep) if self.experts else tp
+        return chips == 1 or (self.width % chips == 0 and self.width // chips % self.block == 0)
 
 
 class WeightGroup(Protocol):
@@ -23,10 +71,14 @@ class WeightGroup(Protocol):
     def scope(self) -> str: ...
     @property
     def storage(self) -> str: ...
+    @property
+    def biases(self) -> int: ...
+    @property
+    def width(self) -> int: ...
 
 
 class Block(Protocol):
-    """Half a layer: attention or feed-forward."""
+    """Half a layer: what mixes tokens, or what feeds forward."""
 
     def live_elements(self, hidden: int, tp: Numeric = 1, ep: Numeric = 1) -> Numeric:
         """Elements that a token holds at the block's widest point, on one chip."""
@@ -36,9 +88,8 @@ class LayerGroup(Protocol):
     """Layers that are alike."""
 
     @property
-    def attention(self) -> Block: ...
-    @property
-    def feed_forward(self) -> Block: ...
+    def blocks(self) -> Sequence[Block]:
+        """The halves that a layer has: two, or one of them."""
 
 
 class Splittable(Protocol):
@@ -51,9 +102,9 @@ class Splittable(Protocol):
     @property
     def vocab(self) -> int: ...
     @property
-    def heads(self) -> int: ...
-    @property
-    def kv_heads(self) -> int: ...
+    def head_counts(self) -> tuple[Heads, ...]:
+        """The heads of each kind of mixer."""
+
     @property
     def num_layers(self) -> int: ...
     @property
@@ -63,8 +114,17 @@ class Splittable(Protocol):
     @property
     def weights(self) -> Sequence[WeightGroup]: ...
 
-    def stored_dtype(self, storage: str, dtype: str, weight_dtype: str | None = None) -> str:
-        """The dtype in which weights of one kind of storage lie in memory."""
+    @property
+    def shares(self) -> tuple[Share, ...]:
+        """What has to be split into whole blocks."""
 
-    def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16") -> Numeric:
-        """Bytes of KV cache of `batch` sequences of `context` tokens on one chip that holds all of it."""
+    def bytes_per_weight(
+        self, weights: WeightGroup, dtype: str, weight_dtype: str | None = None, chips: Numeric | None = None
+    ) -> Numeric:
+        """Bytes that one of some weights takes in memory, scales included, where so many chips share their width."""
+
+    def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16", tp: Numeric = 1) -> Numeric:
+        """Bytes of KV cache of `batch` sequences of `context` tokens on one of `tp` chips, all layers on it."""
+
+    def state_bytes(self, batch: Numeric, tp: Numeric = 1) -> Numeric:
+        """Bytes of state that does not grow with the tokens, of `batch` sequences on one of `tp` chips."""

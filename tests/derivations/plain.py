@@ -21,7 +21,8 @@ SHAPE = {
     "batch": 1.0, "causal": 1.0, "window": 0.0, "value_dim": 0.0, "width": 2.0, "weight_width": 2.0, "kv_width": 2.0,
     "out_width": 2.0, "reuse": 0.0, "warm_weights": 0.0, "scattered": 0.0, "tensors": 1.0, "quantize": 0.0,
     "gated": 1.0, "skew": 0.0, "tuned": 1.0,
-    "tp": 1.0, "ep": 1.0, "together": 1.0, "tables": 1.0, "room_share": 1.0, "warm_share": 0.0,
+    "tp": 1.0, "ep": 1.0, "together": 1.0, "repeat": 0.0, "scale_bytes": 0.0, "tables": 1.0, "room_share": 1.0,
+    "warm_share": 0.0,
     "launches": 1.0, "merged": 0.0, "cold_reads": 0.0, "passes": 1.0,
 }  # fmt: skip
 #: Parameters that neither end in `_s` (no fixed cost: 0) nor in `_fraction` (efficiency: 1).

@@ -1,0 +1,311 @@
+"""Decoders whose layers attend now and then, with gated delta nets, state spaces or linear attention in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from roofline.models.besides import Few, Stream
+from roofline.models.feed_forward import Experts, FeedForward
+from roofline.models.fields import LIMITS, Fields
+from roofline.models.mixers import Mixer, Span
+from roofline.models.readers.latent import latent
+from roofline.models.readers.parts import (
+    HIDDEN,
+    Layer,
+    Parts,
+    attention,
+    biases,
+    blocks,
+    dense,
+    depth_of,
+    layer_types,
+    model,
+    routed,
+    shared,
+    sparse_after,
+)
+from roofline.models.recurrent import Convolution, Projection, Recurrent
+
+#: What files call the layers with a state, and those that attend.
+STATE, ATTENDING = "linear_attention", "full_attention"
+
+
+def alternating(c: Fields, depth: int, attends: Callable[[int], bool]) -> list[bool]:
+    """Which layers attend: by ``layer_types`` where given, else by the family's rule."""
+    types = layer_types(c, depth, (STATE, ATTENDING))
+    return [attends(i) for i in range(depth)] if types is None else [kind == ATTENDING for kind in types]
+
+
+def layers_of(
+    attends: Sequence[bool], attending: Mixer, other: Mixer, each: Sequence[FeedForward | Experts]
+) -> list[Layer]:
+    """Layers that attend or not, each with its feed-forward block."""
+    pairs = zip(attends, each, strict=True)
+    return [(attending if here else other, block, Span()) for here, block in pairs]
+
+
+# -- Gated delta nets: Qwen -------------------------------------------------------------------------------------------
+
+
+def _delta_net(c: Fields, hidden: int) -> Recurrent:
+    """Gated DeltaNet: queries and keys of fewer heads than values, a decay and a step size for each of these."""
+    keys = c.integer("linear_num_key_heads", default=16, limit="heads")
+    values = c.integer("linear_num_value_heads", default=32, limit="heads")
+    c.divides("linear_num_key_heads", keys, "linear_num_value_heads", values)
+    key_dim = c.integer("linear_key_head_dim", default=128)
+    value_dim = c.integer("linear_value_head_dim", default=128)
+    width = values * value_dim
+    return Recurrent(
+        "gated delta net",
+        heads=values,
+        groups=keys,
+        key_dim=key_dim,
+        value_dim=value_dim,
+        inputs=(
+            Projection("qkvz_proj", hidden, 2 * keys * key_dim + 2 * width),
+            Projection("ba_proj", hidden, 2 * values),
+        ),
+        output=Projection("out_proj", width, hidden, "row"),
+        convolution=Convolution(width, c.integer("linear_conv_kernel_dim", default=4), shared=2 * key_dim, groups=keys),
+        gate_dim=2,
+        delta=True,
+        vectors=2 * values + value_dim,
+        state_dtype=state_dtype(c, "mamba_ssm_dtype"),
+    )
+
+
+def state_dtype(c: Fields, key: str) -> str:
+    """The dtype that states are kept in; transformers and SGLang keep them in fp32 where a file does not say."""
+    return {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}.get(c.text(key, "float32"), "fp32")
+
+
+def _qwen(c: Fields, each: Sequence[FeedForward | Experts]) -> Parts:
+    """Three gated delta nets to one attention, whose output is gated too."""
+    depth, hidden = depth_of(c), c.integer(*HIDDEN)
+    dim = c.integer("head_dim", default=256)
+    attending = attention(c, 2, 256, rotary=0.25, norm="head", gate_dim=dim, **biases(c))
+    c.flag("attn_output_gate", True)
+    interval = c.integer("full_attention_interval", default=4, limit="layers")
+    attends = alternating(c, depth, lambda i: (i + 1) % interval == 0)
+    return model(c, layers_of(attends, attending, _delta_net(c, hidden), each), max_positions=32768)
+
+
+def _qwen_moe(c: Fields, topk: int) -> Experts:
+    always = FeedForward(c.integer("shared_expert_intermediate_size", default=512))
+    return routed(c, "num_experts", "moe_intermediate_size", topk=topk, shared=always, shared_gate=True)
+
+
+def qwen3_next(c: Fields) -> Parts:
+    """Qwen3-Next."""
+    depth, step = depth_of(c), c.integer("decoder_sparse_step", default=1, limit="layers")
+    only = c.integers("mlp_only_layers", LIMITS["layers"]) or []
+    is_routed = [i not in only and (i + 1) % step == 0 for i in range(depth)]
+    c.get("intermediate_size")
+    return _qwen(c, blocks(is_routed, _qwen_moe(c, 10), lambda: dense(c)))
+
+
+def qwen3_5(c: Fields) -> Parts:
+    """Qwen3.5 and 3.6, dense."""
+    return _qwen(c, [dense(c)] * depth_of(c))
+
+
+def qwen3_5_moe(c: Fields) -> Parts:
+    """Qwen3.5 and 3.6 with routed experts."""
+    only = c.integers("mlp_only_layers", LIMITS["layers"]) or []
+    if only:
+        c.fail("mlp_only_layers", f"found {len(only)} layers, expected none: every layer of Qwen3.5 is routed")
+    return _qwen(c, [_qwen_moe(c, 8)] * depth_of(c))
+
+
+# -- Mamba-2 between attention: Nemotron ------------------------------------------------------------------------------
+
+
+def mamba2(
+    hidden: int,
+    heads: int,
+    head_dim: int,
+    groups: int,
+    state: int,
+    taps: int = 4,
+    chunk: int = 256,
+    bias: bool = False,
+    conv_bias: bool = True,
+    normed: bool = True,
+    dtype: str = "fp32",
+    inputs: int = 0,
+) -> Recurrent:
+    """A Mamba-2 mixer: one projection to gate, values, B, C and steps; `inputs` wide where not `hidden`."""
+    width = heads * head_dim
+    made = 2 * width + 2 * groups * state + heads
+    return Recurrent(
+        "Mamba-2",
+        heads=heads,
+        groups=groups,
+        key_dim=state,
+        value_dim=head_dim,
+        inputs=(
+            Projection("in_proj", inputs or hidden, made, f"heads {2 * width + heads}+{2 * state}x{groups}", bias),
+        ),
+        output=Projection("out_proj", width, hidden, "row", bias),
+        convolution=Convolution(width, taps, conv_bias, shared=2 * state, groups=groups),
+        chunk=chunk,
+        normed=normed,
+        vectors=3 * heads + normed * width,
+        state_dtype=dtype,
+    )
+
+
+_NEMOTRON = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
+
+
+def nemotron_h(c: Fields) -> Parts:
+    """Nemotron-H, Nemotron-3: a layer is one of Mamba-2, attention, feed-forward and experts, behind one norm."""
+    hidden = c.integer(*HIDDEN)
+    kinds = _nemotron_layers(c)
+    c.get("expand", "mamba_hidden_act")
+    made: dict[str, Layer] = {}
+    if "mamba" in kinds:
+        heads = c.integer("mamba_num_heads", default=128, limit="heads")
+        mixer = mamba2(
+            hidden,
+            heads,
+            c.integer("mamba_head_dim", default=64),
+            c.integer("n_groups", "mamba_n_groups", default=8, limit="heads"),
+            c.integer("ssm_state_size", default=128),
+            c.integer("conv_kernel", "mamba_d_conv", default=4),
+            c.integer("chunk_size", "mamba_chunk_size", default=128),
+            bias=c.flag("use_bias", False),
+            conv_bias=c.flag("use_conv_bias", True),
+            dtype=state_dtype(c, "mamba_ssm_cache_dtype"),
+        )
+        made["mamba"] = (mixer, None, Span())
+    c.get(*_NEMOTRON_STATE, *_NEMOTRON_EXPERTS, "intermediate_size", "num_attention_heads", "num_key_value_heads")
+    if "attention" in kinds:
+        # Positions come from the layers with a state: nothing is rotated.
+        made["attention"] = (attention(c, 8, 128, heads=32, rotary=0.0, **biases(c)), None, Span())
+    bias = c.flag("mlp_bias", False)
+    if "mlp" in kinds:
+        made["mlp"] = (None, dense(c, bias, gated=False), Span())
+    if "moe" in kinds:
+        many = c.integer("n_shared_experts", default=1, low=0, limit="experts")
+        width = c.integer("moe_shared_expert_intermediate_size", default=7688)
+        always = FeedForward(width, gated=False, bias=bias) if many else None
+        latent_size = c.integer("moe_latent_size", default=0, low=0)
+        moe = routed(
+            c, "n_routed_experts", c.integer("moe_intermediate_size", default=7688), topk=2, count=8, shared=always,
+            router_bias=True, gated=False, latent=latent_size,
+        )  # fmt: skip
+        made["moe"] = (None, moe, Span())
+    return model(c, [made[kind] for kind in kinds], max_positions=4096)
+
+
+_NEMOTRON_STATE = (
+    "mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel", "chunk_size", "use_conv_bias",
+    "mamba_ssm_cache_dtype", "head_dim", "mamba_proj_bias", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
+)  # fmt: skip
+_NEMOTRON_EXPERTS = (
+    "n_routed_experts", "n_shared_experts", "moe_intermediate_size", "moe_shared_expert_intermediate_size",
+    "moe_latent_size", "num_experts_per_tok", "partial_rotary_factor",
+)  # fmt: skip
+
+
+def _nemotron_layers(c: Fields) -> list[str]:
+    """The kind of each layer: a letter in ``hybrid_override_pattern``, or a word in ``layers_block_type``."""
+    listed = c.array("layers_block_type") or c.array("layer_types")
+    pattern = c.text("hybrid_override_pattern")
+    if listed is None and not pattern:
+        c.fail("layers_block_type", "is missing, and hybrid_override_pattern too; expected the kind of every layer")
+    names = {**_NEMOTRON, STATE: "mamba", ATTENDING: "attention", **{kind: kind for kind in _NEMOTRON.values()}}
+    key = "layers_block_type" if listed is not None else "hybrid_override_pattern"
+    kinds = list(pattern) if listed is None else listed
+    for kind in kinds:
+        if not isinstance(kind, str) or kind not in names:
+            c.fail(key, f"found {kind!r}, expected {', '.join(names)}")
+    depth = c.integer("num_hidden_layers", default=len(kinds), limit="layers")
+    if depth != len(kinds):
+        c.fail(key, f"found {len(kinds)} layers, expected num_hidden_layers = {depth}")
+    return [names[kind] for kind in kinds]
+
+
+# -- Kimi Delta Attention ---------------------------------------------------------------------------------------------
+
+
+def _kimi_delta(hidden: int, heads: int, dim: int, taps: int, full_rank: bool, decays: int) -> Recurrent:
+    """KDA: a gated delta net whose decay differs from row to row of the state; gates of low rank, or full."""
+    width = heads * dim
+    gate = (
+        (Projection("g_proj", hidden, width),)
+        if full_rank
+        else (Projection("g_a_proj", hidden, dim, ""), Projection("g_b_proj", dim, width))
+    )
+    return Recurrent(
+        "Kimi delta attention",
+        heads=heads,
+        groups=heads,
+        key_dim=dim,
+        value_dim=dim,
+        inputs=(
+            Projection("qkv_proj", hidden, 3 * width),
+            Projection("f_a_proj", hidden, dim, ""),
+            Projection("f_b_proj", dim, width),
+            Projection("b_proj", hidden, heads),
+            *gate,
+        ),
+        output=Projection("out_proj", width, hidden, "row"),
+        convolution=Convolution(width, taps, shared=2 * dim, groups=heads),
+        gate_dim=dim + 1,
+        delta=True,
+        vectors=decays + width + dim,
+    )
+
+
+def kimi_linear(c: Fields) -> Parts:
+    """Kimi Linear and K3: three layers of Kimi delta attention to one of latent attention without positions."""
+    depth, hidden = depth_of(c), c.integer(*HIDDEN)
+    own = c.table("linear_attn_config") or c
+    inner = own is not c
+    heads = own.integer("num_heads" if inner else "linear_num_heads", default=32, limit="heads")
+    dim = own.integer("head_dim" if inner else "linear_head_dim", default=128)
+    taps = own.integer("short_conv_kernel_size" if inner else "linear_conv_kernel_dim", default=4)
+    attends = alternating(c, depth, lambda i: i > 0 and i % 4 == 0)
+    if inner:
+        # Counted from 1.
+        full, state = (set(own.integers(key, depth) or []) for key in ("full_attn_layers", "kda_layers"))
+        if full | state != set(range(1, depth + 1)) or full & state:
+            own.fail("kda_layers", f"expected, with full_attn_layers, every layer from 1 to {depth} once")
+        attends = [i + 1 in full for i in range(depth)]
+        own.get("gate_lower_bound")
+    narrow = c.integer("routed_expert_hidden_size", default=0, low=0)
+    # K3 stores decays for a multiple of 128 heads.
+    decays = -(-heads // 128) * 128 if narrow else heads
+    full_rank = inner and own.flag("use_full_rank_gate", False)
+    gated = c.flag("mla_use_output_gate", False)
+    attending = latent(c, None, gated=gated, rotated=not c.flag("mla_use_nope", True))
+    inter = c.integer("moe_intermediate_size", default=1024)
+    always = shared(c, ("num_shared_experts", "n_shared_experts"), inter, 1)
+    moe = routed(
+        c, "num_experts", inter, topk=8, count=256, shared=always, router_bias=True, latent=narrow,
+        latent_norm=bool(narrow) and c.flag("latent_moe_use_norm", False),
+    )  # fmt: skip
+    each = blocks(sparse_after(c, depth, 1), moe, lambda: dense(c))
+    delta = _kimi_delta(hidden, heads, dim, taps, full_rank, decays)
+    c.get("intermediate_size", "use_grouped_topk")
+    besides = _attention_residuals(c, hidden, depth)
+    layers = layers_of(attends, attending, delta, each)
+    return model(c, layers, max_positions=c.integer("model_max_length", default=1048576, limit="positions"), **besides)
+
+
+def _attention_residuals(c: Fields, hidden: int, depth: int) -> Parts:
+    """K3's residuals: each half of a layer weighs the sums of earlier blocks anew, by a query of its own."""
+    block = c.integer("attn_res_block_size", default=0, low=0, limit="layers")
+    if not block:
+        return {}
+    read = sum(i // block + 2 for i in range(depth)) / depth
+    halves = 2 * depth
+    return {
+        "besides": (
+            Few("attention_residual_query", 2 * hidden, halves),
+            Few("output_residual_query", 2 * hidden, scope="model"),
+            Stream("attention_residual", hidden, read, 1, halves, flops_per_element=6 * read),
+        )
+    }
