@@ -34,9 +34,7 @@ from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_INNER: dict[Callable[..., Any], None] = {
-    helper: None for helper in (_native.call, _native.address_of, _native.wide)
-}
+_INNER: dict[Callable[..., Any], None] = dict.fromkeys((_native.call, _native.address_of, _native.wide))
 
 #: Points of one kernel that plain Python does in the time that compiling it takes.
 SMALL = 100_000
@@ -170,9 +168,8 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
-    helpers = (sums.store, sums.set_times, sums.add_cost, _native.wide)
-    if text.form in ("points", "rows", "step"):
-        helpers = ()
+    summing: tuple[Callable[..., Any], ...] = (sums.store, sums.set_times, sums.add_cost, _native.wide)
+    helpers = () if text.form in ("points", "rows", "step") else summing
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]

@@ -271,10 +271,8 @@ def gemm_block(
                             epilogue_share, throttle_share, throttle_s, tail_share,
                         )  # fmt: skip
                         total = fixed + (compute if compute > hidden else hidden)
-                        serial = fixed + compute + cache + scratch[WAIT + p]
-                        keep_better(
-                            scratch, p, rows, tile_min, total, serial, compute, cache, fixed, tiles * tile_bytes, summed
-                        )
+                        serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
+                        keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 else:
                     for p in range(first, last):
                         tiles, compute, cache, hidden, fixed = tiling(
@@ -282,7 +280,7 @@ def gemm_block(
                             epilogue_share, throttle_share, throttle_s, tail_share,
                         )  # fmt: skip
                         total = fixed + (compute if compute > hidden else hidden)
-                        serial = fixed + compute + cache + scratch[WAIT + p]
+                        serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
                         reduce_s = tiles * tile_reduce_s
                         most = min(core_count / tiles, steps, sqrt(compute / reduce_s))
                         cut = tiles < core_count and compute > split_s and most > 1.0
@@ -295,9 +293,7 @@ def gemm_block(
                         total = split_total if cut else total
                         fixed = split_fixed if cut else fixed
                         compute = split_compute if cut else compute
-                        keep_better(
-                            scratch, p, rows, tile_min, total, serial, compute, cache, fixed, tiles * tile_bytes, summed
-                        )
+                        keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 cols *= 2.0
             rows *= 2.0
         conclude(scratch, first, last, summed, launch_s + quantize * quantize_s)

@@ -59,9 +59,11 @@ def add_up(
             step = i * STEP
             for pair in range(steps[step + PAIRS], steps[step + PAIRS_END]):
                 numbers[pairs[2 * pair]] = scratch[pairs[2 * pair + 1] * ROW + first]
+            address, times_place = steps[step + ADDRESS], steps[step + TIMES_PLACE]
+            number, value, place = steps[step + NUMBERS], steps[step + VALUES], steps[step + PLACES]
+            often, size = times[i], length
             call(
-                steps[step + ADDRESS], scratch, first, numbers, steps[step + NUMBERS], values, steps[step + VALUES],
-                places, steps[step + PLACES], times[i], steps[step + TIMES_PLACE], length,
+                address, scratch, first, numbers, number, values, value, places, place, often, times_place, size
             )  # fmt: skip
 
 
