@@ -34,7 +34,7 @@ from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_INNER: dict[Callable[..., Any], None] = {}
+_INNER: dict[Callable[..., Any], None] = dict.fromkeys((_native.call, _native.address_of, _native.wide))
 
 #: Points of one kernel that plain Python does in the time that compiling it takes.
 SMALL = 100_000
@@ -168,7 +168,8 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
-    helpers = () if text.form in ("points", "rows", "step") else (sums.store, sums.set_times, sums.add_cost)
+    summing: tuple[Callable[..., Any], ...] = (sums.store, sums.set_times, sums.add_cost, _native.wide)
+    helpers = () if text.form in ("points", "rows", "step") else summing
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
@@ -219,11 +220,9 @@ def _jitted_globals(function: Callable[..., Any], *others: Callable[..., Any]) -
     Rounding gives floats: Python's integers have no bound, compiled ones have 64 bits and no vector instructions.
     """
     rounding = {math.ceil: np.ceil, math.floor: np.floor}
-    done: dict[Callable[..., Any], Any] = {}
+    done: dict[Callable[..., Any], Any] = _native.in_llvm()
 
     def stands_for(value: Any) -> Any:
-        if value is _native.call:
-            return _native.calling()
         if _known(value):
             return compiled(value)
         return rounding.get(value, value) if inspect.isbuiltin(value) else value

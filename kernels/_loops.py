@@ -101,7 +101,7 @@ def _block(
     names = list(inspect.signature(function).parameters)
     alone = [n for n in names if n not in columns]
     source = (
-        f"def {name}(scratch, numbers, values, places, times, times_place, size):\n"
+        f"def {name}(scratch, numbers, values, places, times, times_place, size):\n    wide()\n"
         f"    for i in range({len(columns)}):\n"
         f"        if places[i] < 0:\n"
         f"            value = values[i]\n"

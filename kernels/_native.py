@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import importlib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -72,13 +73,9 @@ def machine() -> str:
 
 def compiled(function: Callable[..., Any], text: _loops.Text) -> Code:
     """The machine code that numba makes of a loop: its parameters are pointers and numbers, as its text has them."""
-    import numba
-    from numba.core.dispatcher import Dispatcher
-
+    numba: Any = importlib.import_module("numba")  # whose types do not say what is asked of it here
     types = tuple(_types()[kind] for kind in text.parameters)
-    loop: Dispatcher = numba.njit(
-        types, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
-    )(function)
+    loop = numba.njit(types, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     (made,) = loop.overloads.values()
     _, _, (code, _) = made.library.serialize_using_object_code()
     if any(b"\0" + name in code for name in _NUMBAS):
@@ -87,8 +84,7 @@ def compiled(function: Callable[..., Any], text: _loops.Text) -> Code:
 
 
 def _types() -> dict[str, Any]:
-    from numba import types
-
+    types: Any = importlib.import_module("numba.types")
     numbers, codes, places = (types.CPointer(kind) for kind in (types.float64, types.uint8, types.int64))
     return {"Scratch": numbers, "Codes": codes, "Places": places, "int": types.int64, "float": types.float64}
 
@@ -108,28 +104,40 @@ class Loop:
 
 
 def call(address: int, scratch: Any, first: int, numbers: Any, number: int, values: Any, value: int, places: Any,
-         place: int, times: float, times_place: int, size: int) -> None:  # fmt: skip
+         place: int, often: float, times_place: int, size: int) -> None:  # fmt: skip
     """Call the loop at an address from a compiled one: with the scratch from a point on, and its part of each table."""
     raise NotImplementedError("compiled loops alone call others by their address")
 
 
-def calling() -> Any:
-    """What :func:`call` is to numba: a call of a function that takes a loop's parameters, as :class:`Loop` makes it."""
+def address_of(place: int) -> Any:
+    """The numbers that lie at an address."""
+    raise NotImplementedError("compiled loops alone read memory by its address")
+
+
+def wide() -> None:
+    """Say of the loop that this stands in that its vectors may be as wide as the processor has them."""
+
+
+def in_llvm() -> dict[Callable[..., Any], Any]:
+    """What :func:`call`, :func:`address_of` and :func:`wide` are to numba."""
     from llvmlite import ir
-    from numba import types
-    from numba.core.cgutils import alloca_once
-    from numba.extending import intrinsic
+
+    types: Any = importlib.import_module("numba.types")
+    cgutils: Any = importlib.import_module("numba.core.cgutils")
+    intrinsic: Callable[[Callable[..., Any]], Any] = importlib.import_module("numba.extending").intrinsic
 
     @intrinsic
-    def calls(context, address, scratch, first, numbers, number, values, value, places, place, times, times_place,
-              size) -> Any:  # type: ignore[no-untyped-def]  # fmt: skip
+    def calls(
+        context: Any, address: Any, scratch: Any, first: Any, numbers: Any, number: Any, values: Any, value: Any,
+        places: Any, place: Any, times: Any, times_place: Any, size: Any,
+    ) -> Any:  # fmt: skip
         given = address, scratch, first, numbers, number, values, value, places, place, times, times_place, size
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             address, *pairs, times, times_place, size = arguments
             tables = [builder.gep(table, [start]) for table, start in zip(pairs[::2], pairs[1::2], strict=True)]
             nothing = ir.IntType(8).as_pointer()
-            results = [alloca_once(builder, nothing) for _ in range(2)]
+            results = [cgutils.alloca_once(builder, nothing) for _ in range(2)]
             passed = [*results, *tables, times, times_place, size]
             kind = ir.FunctionType(ir.IntType(32), [one.type for one in passed])
             builder.call(builder.inttoptr(address, kind.as_pointer()), passed)
@@ -137,7 +145,23 @@ def calling() -> Any:
 
         return types.void(*given), generate
 
-    return calls
+    @intrinsic
+    def points(context: Any, place: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], ir.DoubleType().as_pointer())
+
+        return types.CPointer(types.float64)(place), generate
+
+    @intrinsic
+    def widened(context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            # LLVM takes half of what AVX-512 has where it is not told; llvmlite's list of attributes lacks this one.
+            set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+            return context.get_dummy_value()
+
+        return types.void(), generate
+
+    return {call: calls, address_of: points, wide: widened}
 
 
 def _loaded(code: Code) -> tuple[int, Any]:

@@ -147,11 +147,10 @@ def decode(
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
     tile_s = decode_rows * TILE * core_count * pair_s
     key_s = fetches / row_blocks * kv_dim * kv_width / core_rate  # of a block
-    share = blocks / core_count
+    share, core_blocks = blocks / core_count, 1.0 / port_cores
     waves = rounded_up(share)
     # A block loads through the port of its core, all of them together at the cache's rate: as long as this many blocks,
     # one after the other, at a core's share of that rate.
-    core_blocks = 1.0 / port_cores
     loads = max(share, waves * core_blocks)
     whole_s = start_s + waves * (block_s + tile_s) + loads * (min(group * q_len, decode_rows) * row_s)
     pieces = max(blocks, min(core_count, blocks * tiles))
@@ -204,9 +203,8 @@ def prefill(
     """
     kv_tiles = math.ceil(keys / tile)
     longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
-    tile_s = tile * tile * core_count * pair_s
+    tile_s, tile_bytes = tile * tile * core_count * pair_s, tile * tile / SHARED_ROWS * kv_dim * kv_width
     core_share, core_blocks, cache_byte_s = 1.0 / core_count, 1.0 / port_cores, 1.0 / cache_rate
-    tile_bytes = tile * tile / SHARED_ROWS * kv_dim * kv_width
     time_s = upper_s = math.inf
     compute_s = cache_s = overhead_s = cache_bytes = 0.0
     for packed in (False, True):
@@ -218,10 +216,9 @@ def prefill(
         work = blocks * longest
         if causal > 0.0 and not packed:
             work = batch * heads * attended(row_tiles, max(kv_tiles, row_tiles), longest)
-        even = work * core_share
+        even, share = work * core_share, blocks / core_count
         traffic = max(kv_bytes, work * tile_bytes) + io_bytes
         stream = traffic * cache_byte_s
-        share = blocks / core_count
         waves = rounded_up(share)
         loads = max(share, waves * core_blocks)
         fixed = start_s + waves * block_s + loads * (min(block_rows, tile) * row_s)
@@ -290,12 +287,11 @@ def attention_cost(
     `prefilled` is 0.0 where the queries are known to be so few (see :func:`many`) that they are computed as in decode.
     `attention` explains everything else.
     """
-    group = heads / kv_heads
+    group, memory_byte_s = heads / kv_heads, 1.0 / memory_bandwidth
     span, keys, flops, softmax_flops, kv_bytes, io_bytes, memory_bytes, ideal_bytes = work(
         batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse,
         tensors, cache_capacity,
     )  # fmt: skip
-    memory_byte_s = 1.0 / memory_bandwidth
     lower_s = max(
         flops * (1.0 / matrix_flops), softmax_flops * (1.0 / vector_flops),
         ideal_bytes * memory_byte_s, (kv_bytes + io_bytes) * (1.0 / cache_bandwidth),
@@ -306,8 +302,7 @@ def attention_cost(
     # cache (an encoder, which is not causal, keeps none).
     fresh_bytes = causal * (batch * tensors) * kv_heads * min(q_len, keys) * max(kv_dim * kv_width, BURST_BYTES)
     start_s = launch_s + batch * sequence_s + fresh_bytes * (memory_byte_s / fresh_fraction)
-    if kv_width < width:
-        start_s += convert_s
+    start_s += convert_s if kv_width < width else 0.0
     # A query row comes in and its output goes out, in 16 bits at least, at the edges of a block: nothing hides it.
     core_bandwidth = cache_bandwidth / core_count
     row_s = (key_dim * width + value_dim * max(width, 2.0)) / (edge_fraction * core_bandwidth)

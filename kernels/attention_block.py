@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roofline.kernels import _loops
 from roofline.kernels._jit import block_of, inner
+from roofline.kernels._native import wide
 from roofline.kernels.attention import NARROW, TILE, attention, attention_cost, many, written
 from roofline.kernels.sums import Scratch, leave
 
@@ -119,6 +120,7 @@ def attention_block(
     port_cores: float,
 ) -> None:
     """`attention` for columns of `batch`, `q_len`, `kv_len` and `tensors`."""
+    wide()
     q_len, tensors, group = scratch[Q_LEN], scratch[TENSORS], heads / kv_heads
     others = 0
     for p in range(size):

@@ -11,6 +11,7 @@ from math import ceil, sqrt
 
 from roofline.kernels import _loops
 from roofline.kernels._jit import block_of, inner
+from roofline.kernels._native import wide
 from roofline.kernels.gemm import FAR, K_STEP, gemm, split_over_cores, traffic
 from roofline.kernels.quantities import Quantities
 from roofline.kernels.rounding import rounded_up
@@ -34,6 +35,7 @@ PIECE = 128  # points
 @inner
 def larger(scratch: Scratch, edge: float, first: int, last: int) -> bool:
     """Whether any product has more rows than half a tile's edge: for less, a tile half as large does as well."""
+    wide()
     found = 0
     for p in range(first, last):
         found += 1 if edge < 2.0 * scratch[M + p] else 0
@@ -134,6 +136,7 @@ def prepare(
     quantize_fraction: float,
 ) -> None:
     """What does not depend on the tiling."""
+    wide()
     starts_s = launch_s + quantize * quantize_s
     cache_byte_s, memory_byte_s = 1.0 / cache_bandwidth, 1.0 / memory_bandwidth
     for p in range(first, last):
@@ -170,6 +173,7 @@ def prepare(
 @inner
 def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: float) -> None:
     """The cost at each point, from its best tiling and what does not depend on that."""
+    wide()
     for p in range(first, last):
         before_s, lower_s, work = scratch[BEFORE + p], scratch[LOWER + p], scratch[VECTOR_FLOPS + p]
         operands = max(scratch[CACHE_BYTES + p], scratch[A_BYTES + p])
@@ -232,6 +236,7 @@ def gemm_block(
     quantize_fraction: float,
 ) -> None:
     """`gemm` for columns of `m` and `batch`."""
+    wide()
     write_rate = cache_bandwidth * write_fraction
     core_flops = matrix_flops * compute_fraction / core_count
     operand_rate = cache_bandwidth * operand_share
@@ -266,10 +271,8 @@ def gemm_block(
                             epilogue_share, throttle_share, throttle_s, tail_share,
                         )  # fmt: skip
                         total = fixed + (compute if compute > hidden else hidden)
-                        serial = fixed + compute + cache + scratch[WAIT + p]
-                        keep_better(
-                            scratch, p, rows, tile_min, total, serial, compute, cache, fixed, tiles * tile_bytes, summed
-                        )
+                        serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
+                        keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 else:
                     for p in range(first, last):
                         tiles, compute, cache, hidden, fixed = tiling(
@@ -277,7 +280,7 @@ def gemm_block(
                             epilogue_share, throttle_share, throttle_s, tail_share,
                         )  # fmt: skip
                         total = fixed + (compute if compute > hidden else hidden)
-                        serial = fixed + compute + cache + scratch[WAIT + p]
+                        serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
                         reduce_s = tiles * tile_reduce_s
                         most = min(core_count / tiles, steps, sqrt(compute / reduce_s))
                         cut = tiles < core_count and compute > split_s and most > 1.0
@@ -290,9 +293,7 @@ def gemm_block(
                         total = split_total if cut else total
                         fixed = split_fixed if cut else fixed
                         compute = split_compute if cut else compute
-                        keep_better(
-                            scratch, p, rows, tile_min, total, serial, compute, cache, fixed, tiles * tile_bytes, summed
-                        )
+                        keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 cols *= 2.0
             rows *= 2.0
         conclude(scratch, first, last, summed, launch_s + quantize * quantize_s)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from roofline.base import cpus
-from roofline.estimates import grids, plainly
+from roofline.estimates import grids, plainly, programs
 from roofline.estimates.grids import Part
 from roofline.estimates.programs import Program
 from roofline.kernels import _jit, _loops, sums
@@ -138,17 +138,22 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
         Whether cache and main memory are one level.
     """
     grid = _Grid(jobs, scale, extras)
-    whole, shape, scale = grid.whole, grid.shape, grid.scale
+    whole, shape, scale, back = grid.whole, grid.shape, grid.scale, grid.axes.back
     lower, time, upper = (np.empty(shape) for _ in range(3))
     codes = np.empty(shape, np.uint8)
     times = np.empty((sums.BOUNDS if by_bound else 0, *shape))
     others = np.empty((extras, *shape))
+    factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
+    factors = whole.place(scale)
+    if whole.quick and not (by_bound or extras):
+        ending = {"lower": lower, "time": time, "upper": upper, "codes": codes}
+        whole.finish(grid.start, scale=factor, scale_place=factors, merged=int(merged), **ending)
+        return Sums(back(lower), back(time), back(upper), back(codes), None, back(others))
+
     flat: list[Any] = [array.reshape(-1) for array in (lower, time, upper, codes)]
     finish: Callable[..., None] = plainly.finish
     if _jit.worth_compiling(sums.finish, "step", lower.size):
         finish, flat = _jit.step(sums.finish), [array.ctypes.data for array in flat]
-    factor = 0.0 if isinstance(scale, np.ndarray) else float(scale)
-    factors = whole.place(scale)
 
     def fill(part: Part) -> None:
         rows, found = whole.summed(part, grid.start)
@@ -160,7 +165,6 @@ def total(jobs: Sequence[Job], scale: Any, extras: int, by_bound: bool, merged: 
         others[(slice(None), *part)] = found[_TIMES:]
 
     _each(whole.parts(), fill, lower.size)
-    back = grid.axes.back
     return Sums(back(lower), back(time), back(upper), back(codes), back(times) if by_bound else None, back(others))
 
 
@@ -214,7 +218,7 @@ class _Grid:
             groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
         self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, errors=errors)
         apart = [_Group(own, size, extras, self.axes, errors=errors) for size, own in groups.items()]
-        self.start = _together([_apart(group) for group in apart])
+        self.start = _together([group.kept() for group in apart])
 
     def scale_on(self, part: Part) -> Any:
         """What times are multiplied by on a part."""
@@ -308,8 +312,9 @@ class _Group:
         self.plans = [plan for plan in plans if not (plan.adds and plan.loop is not None)]
         if errors:
             together = [step for plan in together for step in (plan, self._error(plan))]
-        self.program = Program(together, self.place) if together else None
         self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
+        whole = together or (not plans and self.compiled)
+        self.program = Program(together, shape, self.apart, self.place) if whole else None
         self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
@@ -368,8 +373,7 @@ class _Group:
         for values in start[1:]:
             found += values[(slice(None), *grids.place(values[0], part))]
         if self.program is not None:
-            length = math.prod(shape[len(shape) - self.apart :])
-            self.program.run(_SCRATCH.address, size // length, length)
+            self.program.add(_SCRATCH.address, part)
         for plan in self.plans:
             self._cost(part, plan, rows, shape, size)
             self.add(flat, plan.times, plan.times_place, size)
@@ -379,6 +383,36 @@ class _Group:
                 for row, extra in plan.job.extras:
                     found[_TIMES + row] += times * extra(cost, self._at(part))
         return rows, found
+
+    @property
+    def quick(self) -> bool:
+        """Whether all operators are in the program."""
+        return self.program is not None and not self.plans
+
+    def finish(self, start: Sequence[np.ndarray], **ending: Any) -> None:
+        """Write the sums of all operators, on top of what others begin with, as :meth:`Program.finish` says."""
+        assert self.program is not None
+        program, parts = self.program, programs.sides(self.parts())
+        ending = {name: a.ctypes.data if isinstance(a, np.ndarray) else a for name, a in ending.items()}
+
+        def some(first: int, last: int) -> None:
+            _SCRATCH.rows(self.first + len(self.columns))
+            program.finish(_SCRATCH.address, parts, (first, last), list(self._columns()), start, **ending)
+
+        _in_threads(len(parts), some, math.prod(self.shape))
+
+    def kept(self) -> np.ndarray:
+        """All sums of all operators, [sum, *shape]."""
+        if self.quick and self.first == _loops.FREE and self.program is not None:
+            _SCRATCH.rows(self.first + len(self.columns))
+            return self.program.keep(_SCRATCH.address, self.parts(), list(self._columns()))
+        out = np.empty((self.first - _loops.SUMS, *self.shape))
+        for part in self.parts():
+            out[(slice(None), *part)] = self.summed(part, ())[1]
+        return out
+
+    def _columns(self) -> Iterable[tuple[int, np.ndarray]]:
+        return enumerate(self.columns, self.first)
 
     def only(self, part: Part) -> np.ndarray:
         """The quantities of the only operator on a part, [quantity, *shape]."""
@@ -428,14 +462,6 @@ class _Group:
         return at
 
 
-def _apart(group: _Group) -> np.ndarray:
-    """All sums of operators that vary along some of the axes only, [sum, *shape]."""
-    out = np.empty((group.first - _loops.SUMS, *group.shape))
-    for part in group.parts():
-        out[(slice(None), *part)] = group.summed(part, ())[1]
-    return out
-
-
 def _together(sums_apart: list[np.ndarray]) -> list[np.ndarray]:
     """Those that vary along some of the axes of others added to these: what is left has to be spread point by point."""
     left: list[np.ndarray] = []
@@ -450,17 +476,21 @@ def _together(sums_apart: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
-    """Fill every part; a large grid by several threads, each a range of the parts."""
-    threads = min(cpus.available(), size // (MANY // 2))
-    if threads < 2:
-        for part in parts:
-            fill(part)
-        return
-    edges = [len(parts) * i // threads for i in range(threads + 1)]
+    """Fill every part."""
 
-    def run(first: int, last: int) -> None:
+    def some(first: int, last: int) -> None:
         for part in parts[first:last]:
             fill(part)
 
+    _in_threads(len(parts), some, size)
+
+
+def _in_threads(count: int, run: Callable[[int, int], None], size: int) -> None:
+    """Do so many things, of a large grid by several threads, each a range of them."""
+    threads = min(cpus.available(), size // (MANY // 2), count)
+    if threads < 2:
+        run(0, count)
+        return
+    edges = [count * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:  # the compiled loops give the interpreter's lock back
         list(pool.map(run, edges[:-1], edges[1:]))

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from roofline.models.attention import Attention
 from roofline.models.fields import Fields
-from roofline.models.mixers import Span
 from roofline.models.readers.parts import (
     Layer,
     Parts,

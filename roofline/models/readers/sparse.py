@@ -8,7 +8,7 @@ from roofline.base.errors import shown
 from roofline.models.besides import Few, Linear, Stream
 from roofline.models.compressed import CompressedAttention
 from roofline.models.feed_forward import Experts, FeedForward
-from roofline.models.fields import LIMITS, Fields
+from roofline.models.fields import Fields
 from roofline.models.mixers import Span
 from roofline.models.readers.latent import latent
 from roofline.models.readers.parts import (
