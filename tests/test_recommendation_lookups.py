@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -206,7 +205,7 @@ SHARES = st.builds(
 @given(
     here=st.tuples(SHARES, SHARES),
     there=st.tuples(SHARES, SHARES),
-    varied=st.sets(st.sampled_from([one.name for one in fields(residences._Share)])),
+    varied=st.sets(st.sampled_from(residences._Share._fields)),
     rooms=st.lists(st.floats(1e3, 1e11), min_size=2, max_size=2),
 )
 @settings(max_examples=50, deadline=None)
@@ -215,9 +214,9 @@ def test_rooms_of_an_array_are_those_of_its_points(
 ) -> None:
     """Whatever varies of the tables that share a cache: how many, their rows, how they are drawn."""
     pairs = list(zip(here, there, strict=True))
-    second = [replace(one, **{name: getattr(other, name) for name in varied}) for one, other in pairs]
+    second = [one._replace(**{name: getattr(other, name) for name in varied}) for one, other in pairs]
     arrays = [
-        replace(one, **{name: np.array([getattr(one, name), getattr(other, name)]) for name in varied})
+        one._replace(**{name: np.array([getattr(one, name), getattr(other, name)]) for name in varied})
         for one, other in pairs
     ]
     both = residences._last_used(arrays, np.array(rooms))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -102,8 +102,7 @@ def _live_bytes(one: Op) -> Any:
 # Rows of all tables in one cache ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
+class _Share(NamedTuple):
     """A bag's lookups as a cache sees them: `tables` tables of `rows` rows of `size` bytes, `draws` each a step.
 
     A draw brings a list of `together` rows, and a share `repeat` of a step's draws repeats those of the step before:
@@ -235,7 +234,7 @@ def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
     # before, a step is a length of its own.
     repeats = sum(one.repeat for one in parts) > 0
     tables, draws = choose(repeats, 1.0, first.tables), choose(repeats, 1.0, first.draws)
-    scaled = [replace(one, tables=one.tables / tables, draws=one.draws / draws) for one in parts]
+    scaled = [one._replace(tables=one.tables / tables, draws=one.draws / draws) for one in parts]
     log_room = np.log(maximum(room / tables, 1e-300))
     same = [one for one in map(_same, scaled) if one is not None]
     shares = _on_curve(tuple(same), log_room) if len(same) == len(parts) else _between(scaled, log_room)
@@ -244,13 +243,15 @@ def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
 
 def _same(one: _Share) -> _Share | None:
     """The part in plain numbers, where they are the same at every point up to their rounding; None where they vary."""
-    values = {}
-    for each in fields(one):
-        value = np.asarray(getattr(one, each.name))
-        values[each.name] = float(value.flat[0])
-        if value.size > 1 and not np.allclose(value, value.flat[0], rtol=1e-14, atol=0.0):
-            return None
-    return _Share(**values)
+    values = []
+    for value in one:
+        if isinstance(value, np.ndarray):
+            first = value.flat[0]
+            if not np.allclose(value, first, rtol=1e-14, atol=0.0):
+                return None
+            value = first
+        values.append(float(value))
+    return _Share(*values)
 
 
 def _on_curve(parts: tuple[_Share, ...], log_room: Any) -> list[Any]:
@@ -273,7 +274,7 @@ def _curve(parts: tuple[_Share, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
 
 def _between(parts: Sequence[_Share], log_room: Any) -> list[Any]:
     """The same where each point has a curve of its own: the two steps of it that enclose the room, by halving."""
-    shapes = (np.shape(value) for one in parts for value in (getattr(one, each.name) for each in fields(one)))
+    shapes = (np.shape(value) for one in parts for value in one)
     low = np.zeros(np.broadcast_shapes(np.shape(log_room), *shapes), int)
     high = low + len(STEPS) - 1
     while anywhere(high - low > 1):
