@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Of a file's name, in that of its scratch file: a name may be as long as the file system has it, with no room for more.
+#: Of a file's name, in that of its scratch file: the longest name that a file may have leaves no room for more.
 SCRATCH_LETTERS = 32
 
 
