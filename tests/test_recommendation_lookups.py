@@ -220,9 +220,11 @@ def test_rooms_of_an_array_are_those_of_its_points(
         for one, other in pairs
     ]
     both = residences._last_used(arrays, np.array(rooms))
+    many = residences._last_used(arrays, np.array(rooms) * np.linspace(1.0, 2.0, 40)[:, None])  # as samples of a chip
     for i, parts in enumerate((here, second)):
         alone = residences._last_used(parts, rooms[i])
-        assert [float(np.broadcast_to(size, 2)[i]) for size in both] == pytest.approx(alone, rel=1e-13)
+        for found in (both, [size[0] for size in many]):
+            assert [float(np.broadcast_to(size, 2)[i]) for size in found] == pytest.approx(alone, rel=1e-13)
 
 
 def test_batches_alone_are_as_batches_together() -> None:

@@ -8,7 +8,8 @@ All tables share it: a cache of the last used rows looks back on the same sample
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from roofline.work.workload import Workload
 
 #: Steps that a cache looks back on: the points of the curve of what tables take of it together.
 STEPS = np.geomspace(1e-3, 1e16, 400)
+
+#: Steps at which the sizes of parts are looked at where each point has a curve of its own.
+LOOKS = math.ceil(math.log2(len(STEPS))) + 2
 
 #: Steps of halving for what is pinned: until roundings are all that is left.
 HALVINGS = 58
@@ -273,16 +277,15 @@ def _curve(parts: tuple[_Share, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def _between(parts: Sequence[_Share], log_room: Any) -> list[Any]:
-    """The same where each point has a curve of its own: the two steps of it that enclose the room, by halving."""
-    shapes = (np.shape(value) for one in parts for value in one)
-    low = np.zeros(np.broadcast_shapes(np.shape(log_room), *shapes), int)
-    high = low + len(STEPS) - 1
+    """The same where points have curves of their own: of each the two steps that enclose the room, by halving."""
+    shape = np.broadcast_shapes(np.shape(log_room), *(np.shape(value) for one in parts for value in one))
+    sizes_at = _sizes(parts, shape)
+    low, high = np.zeros(shape, int), np.full(shape, len(STEPS) - 1)
     while anywhere(high - low > 1):
         middle = (low + high) // 2
-        steps = STEPS[middle]
-        fits = np.log(sum(one.seen(steps) for one in parts)) <= log_room
+        fits = np.log(sum(sizes_at(middle))) <= log_room
         low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    before, after = ([one.seen(STEPS[end]) for one in parts] for end in (low, high))
+    before, after = sizes_at(low), sizes_at(high)
     total_before, total_after = sum(before), sum(after)
     start, end = np.log(total_before), np.log(total_after)
     way = np.clip((log_room - start) / np.maximum(end - start, 1e-300), 0.0, 1.0)
@@ -290,6 +293,19 @@ def _between(parts: Sequence[_Share], log_room: Any) -> list[Any]:
         old / total_before + way * (new / total_after - old / total_before)
         for old, new in zip(before, after, strict=True)
     ]
+
+
+def _sizes(parts: Sequence[_Share], shape: tuple[int, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """What gives the bytes of each part at steps of :data:`STEPS`, of which there is one for each point of a shape.
+
+    Where many points have a curve in common (those of one batch in samples of a chip), curves are made whole.
+    """
+    own = [np.broadcast_shapes(*map(np.shape, one)) for one in parts]
+    if len(STEPS) * math.prod(np.broadcast_shapes(*own)) > LOOKS * math.prod(shape):
+        return lambda at: [one.seen(STEPS[at]) for one in parts]
+    steps = STEPS.reshape(-1, *(1,) * len(shape))
+    curves = [np.asarray(one.seen(steps)) for one in parts]
+    return lambda at: [np.take_along_axis(curve, at[None], 0)[0] for curve in curves]
 
 
 def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
