@@ -162,7 +162,7 @@ def _zarr() -> Any:
     try:
         import zarr
     except ImportError:
-        raise RooflineError("a sweep to disk needs zarr: pip install 'roofline[grids]'") from None
+        raise RooflineError("a sweep to disk needs zarr: pip install zarr") from None
     return zarr
 
 
@@ -192,7 +192,7 @@ def describe(grid: Grid, cut: Cut) -> dict[str, Any]:
         "steady state": grid.serving,
         "figures": list(grid.figures),
         "slab": list(cut.lengths),
-    }
+    } | ({"model error": True} if grid.model_error else {})
 
 
 def digest(value: Any) -> str:
