@@ -1,8 +1,8 @@
 """The fronts on which inputs are fuzzed: a strategy of inputs, sound and broken, and what must hold of each.
 
 On every front the same promise is checked: an input is either refused with an error of the family
-:class:`roofline.RooflineError`, or answered with finite numbers in order. ``tests/test_fuzz.py`` tries a hundred or so on
-each; ``benchmarks/fuzz.py`` as many as asked.
+:class:`roofline.RooflineError`, or answered with finite numbers in order. ``tests/test_fuzz.py`` tries a hundred or so
+on each; ``benchmarks/fuzz.py`` as many as asked.
 """
 
 from __future__ import annotations
