@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from roofline.base import units
 from roofline.base.errors import shown
 
-Kind = Literal["datasheet", "measured", "derived", "estimated"]
+#: `recalled`: of a datasheet or paper, written down from memory and not read again.
+Kind = Literal["datasheet", "recalled", "measured", "derived", "estimated"]
 Family = Literal["gpu", "tpu", "npu", "cpu", "dataflow"]
 Status = Literal["shipping", "announced", "estimated", "retired"]
 
@@ -64,7 +65,7 @@ class Figure(_Strict):
 
     value: str | float = Field(description='The figure with its unit, such as "3.35 TB/s"; counts and fractions bare.')
     source: Source = Field(description="Where it was read: a key of [sources], or the reference itself.")
-    kind: Kind = Field(description="datasheet, measured, derived (by arithmetic) or estimated.")
+    kind: Kind = Field(description="datasheet, recalled (one, from memory), measured, derived (by arithmetic) or estimated.")
     low: str | float | None = Field(default=None, description="The lowest value that is believed possible.")
     high: str | float | None = Field(default=None, description="The highest value that is believed possible.")
     shape: Literal["uniform", "triangular", "loguniform"] | None = Field(
