@@ -240,8 +240,8 @@ def all_reduce(
     phases, scattered, crossing_s = 2.0, 0.0, 0.0
     one_shot = shot_share > 0.0 and 1.0 < devices <= link_domain
     link_bandwidth, link_latency, link_domain, link_bisection = way(
-        devices, link_bandwidth, link_latency, link_domain, link_bisection, peer_bandwidth, peer_latency, peer_domain,
-        peer_bisection,
+        devices, link_bandwidth, link_latency, link_domain, link_bisection,
+        peer_bandwidth, peer_latency, peer_domain, peer_bisection,
     )  # fmt: skip
     local, domains = domains_of(devices, link_domain)
     link_rate = narrowest(local, link_domain, link_bandwidth, link_bisection) * link_fraction
@@ -290,8 +290,8 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
     ) -> Quantities:
         phases, switch_rate = 1.0, 0.0
         link_bandwidth, link_latency, link_domain, link_bisection = way(
-            devices, link_bandwidth, link_latency, link_domain, link_bisection, peer_bandwidth, peer_latency, peer_domain,
-            peer_bisection,
+            devices, link_bandwidth, link_latency, link_domain, link_bisection,
+            peer_bandwidth, peer_latency, peer_domain, peer_bisection,
         )  # fmt: skip
         local, domains = domains_of(devices, link_domain)
         link_rate, crossing_s = link_bandwidth * link_fraction, 0.0
@@ -355,8 +355,8 @@ def send(
     passing_s = lower_s = bytes / memory_bandwidth
     link_s = latency_s = across_s = 0.0
     link_bandwidth, link_latency, link_domain, link_bisection = way(
-        devices, link_bandwidth, link_latency, link_domain, link_bisection, peer_bandwidth, peer_latency, peer_domain,
-        peer_bisection,
+        devices, link_bandwidth, link_latency, link_domain, link_bisection,
+        peer_bandwidth, peer_latency, peer_domain, peer_bisection,
     )  # fmt: skip
     if link_domain > 1.0:
         lower_s = max(lower_s, bytes / link_bandwidth)

@@ -13,8 +13,8 @@ all-to-all, where the own part stays, 2 S (n-1)/n.
 Across d domains of l devices the first three run inside a domain first, and then each device with its d-1 peers:
 on S/l bytes, or for an all-to-all on S. Thakur, Rabenseifner and Gropp (2005) derive the first two rows.
 
-More devices than a domain has use the bus of the server, if it has one, in place of the links. Where devices lie on both sides of a domain's
-bisection, a ring passes it once in each direction, and a l/2 x l/2 block of an exchange goes through it.
+More devices than a domain has use the bus of the server, if it has one, in place of the links. Where devices lie on
+both sides of a domain's bisection, a ring passes it once in each direction, and an l/2 x l/2 block of an exchange does.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def shape(devices, link_domain):
 
 
 def way(devices, links, bus):
-    """Bandwidth, latency, domain, bisection of the links, or of the server's bus for those who pass the links' domain."""
+    """Bandwidth, latency, domain, bisection: of the links, or of the server's bus for more than their domain holds."""
     past = (np.asarray(links[2]) < devices) & (np.asarray(links[2]) < bus[2])
     return tuple(np.where(past, theirs, own) for own, theirs in zip(links, bus, strict=True))
 
@@ -71,8 +71,8 @@ def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s
 
 def exchange(
     phases, across_buffer, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
-    switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
-    network_fraction, chunk_s, copy_fraction, scattered=False,
+    switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
+    switch_fraction, network_fraction, chunk_s, copy_fraction, scattered=False,
 ):  # fmt: skip
     """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains.
 
@@ -122,8 +122,8 @@ def exchange(
 
 def all_reduce(
     bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, switch_reduction, peer_bandwidth,
-    peer_latency, peer_domain, peer_bisection, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-    switch_fraction, network_fraction, chunk_s, copy_fraction, shot_share, peer_s,
+    peer_latency, peer_domain, peer_bisection, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s,
+    link_fraction, switch_fraction, network_fraction, chunk_s, copy_fraction, shot_share, peer_s,
 ):  # fmt: skip
     """The sum of all buffers on each device: ring or switch for the bandwidth, one shot for the latency."""
     linked = devices <= np.asarray(link_domain)
@@ -135,8 +135,8 @@ def all_reduce(
     local, _ = shape(devices, link_domain)
     ring = exchange(
         2, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
-        switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
-        network_fraction, chunk_s, copy_fraction,
+        switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
+        switch_fraction, network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
     peers = devices - 1
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -180,8 +180,8 @@ def all_gather(
     local, _ = shape(devices, link_domain)
     return exchange(
         1, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
-        copy_fraction,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
+        chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -260,8 +260,8 @@ def all_to_all(
     passing = 2 * bytes * (1 - 1 / devices)  # the own part stays where it is
     return exchange(
         1, bytes, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
-        copy_fraction, scattered=True,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
+        chunk_s, copy_fraction, scattered=True,
     )  # fmt: skip
 
 

@@ -65,9 +65,7 @@ class Figure(_Strict):
 
     value: str | float = Field(description='The figure with its unit, such as "3.35 TB/s"; counts and fractions bare.')
     source: Source = Field(description="Where it was read: a key of [sources], or the reference itself.")
-    kind: Kind = Field(
-        description="datasheet, recalled (one, from memory), measured, derived (by arithmetic), estimated."
-    )
+    kind: Kind = Field(description="datasheet, recalled (from memory), measured, derived (by arithmetic) or estimated.")
     low: str | float | None = Field(default=None, description="The lowest value that is believed possible.")
     high: str | float | None = Field(default=None, description="The highest value that is believed possible.")
     shape: Literal["uniform", "triangular", "loguniform"] | None = Field(
