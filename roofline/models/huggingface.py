@@ -65,7 +65,8 @@ def read(
     ----------
     config : dict
         The file's content. The text part of a multi-modal model (``text_config``) is what counts. An extra key
-        ``_roofline`` may hold ``title``, ``source``, ``published_params_b``, ``published_source`` and ``aliases``.
+        ``_roofline`` may hold ``title``, ``source``, ``aliases``, ``published_params_b``, ``published_active_b`` and
+        ``published_source``, and what transformers counts: ``transformers_params``, ``transformers_tower_params``.
     name : str
         What to call the model.
     file : str
@@ -90,7 +91,8 @@ def read(
     made |= _head(told.role, body, top, made)
     hidden = body.integer(*HIDDEN, default=made.pop("hidden", None))
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
-    about.get("published_source")
+    about.number("published_active_b", default=0.0, low=0.0, high=1e6)
+    about.get("published_source", "transformers_params", "transformers_tower_params")
     model = LanguageModel(
         name=name,
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
