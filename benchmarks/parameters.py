@@ -77,13 +77,19 @@ class Row(NamedTuple):
             return False
         return self.ours in (self.theirs.params, self.theirs.params + self.theirs.buffers)
 
+    @property
+    def nearest(self) -> int:
+        """Theirs with the stored buffers or without, whichever is nearer to ours."""
+        assert self.theirs is not None
+        return min(
+            (self.theirs.params, self.theirs.params + self.theirs.buffers), key=lambda n: abs(n - (self.ours or 0))
+        )
+
     def __str__(self) -> str:
         ours = "-" if self.ours is None else f"{self.ours:,}"
         if self.theirs is None:
             return f"{self.model:42} {self.name:34} {ours:>20} {'-':>20}   {self.why}"
-        nearest = min(
-            (self.theirs.params, self.theirs.params + self.theirs.buffers), key=lambda n: abs(n - (self.ours or 0))
-        )
+        nearest = self.nearest
         difference = "equal" if self.agrees else "" if self.ours is None else f"{self.ours - nearest:+,}"
         towers = f"   towers {self.theirs.towers:,}" if self.theirs.towers else ""
         return f"{self.model:42} {self.name:34} {ours:>20} {nearest:>20,}   {difference}{towers}{self.why}"
@@ -193,7 +199,7 @@ def note(rows: list[Row]) -> None:
         file = BUILT_IN / f"{row.model}.json"
         if row.theirs is None or not file.is_file():
             continue
-        counted = row.theirs.params + (0 if row.ours == row.theirs.params else row.theirs.buffers)
+        counted = row.nearest
         lines = f'    "transformers_params": {counted},\n'
         if row.theirs.towers:
             lines += f'    "transformers_tower_params": {row.theirs.towers},\n'
