@@ -76,8 +76,10 @@ USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
 
 
 def usual_language(model: LanguageModel) -> dict[str, int]:
-    """What is taken where a size of a language model's request is left out."""
-    return USUAL_LANGUAGE if model.decodes else USUAL_LANGUAGE | {"output": 0}
+    """What is taken where a size of a language model's request is left out; of one pass no more than it can read."""
+    if model.decodes:
+        return USUAL_LANGUAGE
+    return USUAL_LANGUAGE | {"output": 0, "prompt": min(USUAL_LANGUAGE["prompt"], model.max_positions)}
 
 
 #: The least that a size may be, where that is not 1.
