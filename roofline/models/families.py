@@ -12,7 +12,18 @@ from typing import NamedTuple, NoReturn
 
 from roofline.base.errors import BadModel, closest, shown
 from roofline.models.fields import Fields
-from roofline.models.readers import drafts, gemmas, hybrids, latent, llamas, mixed, mixtures, older, sparse
+from roofline.models.readers import (
+    drafts,
+    gemmas,
+    hybrids,
+    latent,
+    llamas,
+    mambas,
+    mixed,
+    mixtures,
+    older,
+    sparse,
+)
 from roofline.models.readers.parts import ENDS, Layer, Parts
 
 __all__ = ["ALSO", "FAMILIES", "Layer", "Parts", "Told", "tell"]
@@ -52,7 +63,9 @@ FAMILIES: dict[str, Reader] = {
     "bloom": older.bloom, "mpt": older.mpt, "phi": older.phi, "persimmon": older.persimmon,
     "stablelm": older.stablelm, "starcoder2": older.starcoder2, "falcon": older.falcon, "chatglm": older.chatglm,
     "qwen3_next": hybrids.qwen3_next, "qwen3_5": hybrids.qwen3_5, "qwen3_5_moe": hybrids.qwen3_5_moe,
-    "nemotron_h": hybrids.nemotron_h, "kimi_linear": hybrids.kimi_linear,
+    "mamba": mambas.mamba, "falcon_mamba": mambas.mamba, "mamba2": mambas.mamba2_alone, "jamba": mambas.jamba,
+    "bamba": mambas.bamba, "granitemoehybrid": mambas.granite_hybrid, "falcon_h1": mambas.falcon_h1,
+    "zamba": mambas.zamba, "zamba2": mambas.zamba2, "nemotron_h": mambas.nemotron_h, "kimi_linear": hybrids.kimi_linear,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
     "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
@@ -87,9 +100,6 @@ BORROWING = frozenset({("mixtral", "grok-1")})
 
 #: Families that are known and not read, and why.
 OUT_OF_REACH = {
-    "mamba": "is a state-space model; roofline reads transformers",
-    "mamba2": "is a state-space model; roofline reads transformers",
-    "jamba": "mixes state-space layers into its stack; roofline reads transformers",
     "t5": "has an encoder; roofline reads decoder-only models",
     "bert": "is an encoder; roofline reads decoder-only models",
     "jetmoe": "routes its attention over experts; roofline has no operator for it yet",
