@@ -22,6 +22,7 @@ from roofline.models.readers import (
     mixed,
     mixtures,
     older,
+    recurrences,
     sparse,
 )
 from roofline.models.readers.parts import ENDS, Layer, Parts
@@ -65,7 +66,10 @@ FAMILIES: dict[str, Reader] = {
     "qwen3_next": hybrids.qwen3_next, "qwen3_5": hybrids.qwen3_5, "qwen3_5_moe": hybrids.qwen3_5_moe,
     "mamba": mambas.mamba, "falcon_mamba": mambas.mamba, "mamba2": mambas.mamba2_alone, "jamba": mambas.jamba,
     "bamba": mambas.bamba, "granitemoehybrid": mambas.granite_hybrid, "falcon_h1": mambas.falcon_h1,
-    "zamba": mambas.zamba, "zamba2": mambas.zamba2, "nemotron_h": mambas.nemotron_h, "kimi_linear": hybrids.kimi_linear,
+    "rwkv": recurrences.rwkv, "xlstm": recurrences.xlstm, "recurrent_gemma": recurrences.recurrent_gemma,
+    "minimax": recurrences.minimax, "lfm2": recurrences.lfm2, "lfm2_moe": recurrences.lfm2_moe,
+    "lfm3": recurrences.lfm3, "zamba": mambas.zamba, "zamba2": mambas.zamba2, "nemotron_h": mambas.nemotron_h,
+    "kimi_linear": hybrids.kimi_linear,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
     "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
@@ -81,14 +85,14 @@ ALSO = {
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
-    "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus",
+    "minimax_text_01": "minimax", "minimax_m1": "minimax", "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus",
 }  # fmt: skip
 
 #: Families by the name of their class, where this is not the model type in other letters.
 CLASSES = {
     "rw": "falcon", "decilm": "nemotron-nas", "hunyuandensev1": "hunyuan_v1_dense", "hunyuanmoev1": "hunyuan_v1_moe",
     "stablelmepoch": "stablelm", "cogvlm": "llama", "grok1model": "grok-1", "grok1": "grok-1",
-    "chatglmmodel": "chatglm", "aquilamodel": "llama",
+    "minimaxtext01": "minimax", "minimaxm1": "minimax", "chatglmmodel": "chatglm", "aquilamodel": "llama",
 }  # fmt: skip
 
 #: Classes that hold a language model of another type, which their ``text_config`` names.
