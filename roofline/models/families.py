@@ -57,7 +57,8 @@ FAMILIES: dict[str, Reader] = {
     "llama4": mixtures.llama4,
     "deepseek": mixtures.deepseek, "minicpm": llamas.minicpm, "orion": llamas.orion,
     "deepseek_v2": latent.deepseek_v2, "deepseek_v3": latent.deepseek_v3, "glm4_moe_lite": latent.glm4_moe_lite,
-    "AXK1": latent.axk1, "youtu": latent.youtu, "minicpm3": latent.minicpm3,
+    "mistral4": latent.mistral4, "longcat_flash": latent.longcat, "AXK1": latent.axk1,
+    "youtu": latent.youtu, "minicpm3": latent.minicpm3,
     "gpt2": older.gpt2, "openai-gpt": older.openai_gpt, "gpt_bigcode": older.gpt_bigcode, "gpt_neo": older.gpt_neo,
     "gpt_neox": older.gpt_neox, "gpt_neox_japanese": older.gpt_neox_japanese, "gptj": older.gptj,
     "codegen": older.gptj, "opt": older.opt, "xglm": older.xglm, "biogpt": older.biogpt, "ctrl": older.ctrl,
@@ -69,7 +70,8 @@ FAMILIES: dict[str, Reader] = {
     "rwkv": recurrences.rwkv, "xlstm": recurrences.xlstm, "recurrent_gemma": recurrences.recurrent_gemma,
     "minimax": recurrences.minimax, "lfm2": recurrences.lfm2, "lfm2_moe": recurrences.lfm2_moe,
     "lfm3": recurrences.lfm3, "zamba": mambas.zamba, "zamba2": mambas.zamba2, "nemotron_h": mambas.nemotron_h,
-    "kimi_linear": hybrids.kimi_linear,
+    "kimi_linear": hybrids.kimi_linear, "olmo_hybrid": hybrids.olmo_hybrid, "lara_mini": hybrids.lara_mini,
+    "bailing_hybrid": hybrids.bailing_hybrid, "bailing_moe": mixtures.bailing, "beam": mixtures.beam,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
     "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
@@ -85,7 +87,9 @@ ALSO = {
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
-    "minimax_text_01": "minimax", "minimax_m1": "minimax", "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus",
+    "axk1": "AXK1",
+    "bailing_moe_v2": "bailing_moe", "minimax_text_01": "minimax", "minimax_m1": "minimax",
+    "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus",
 }  # fmt: skip
 
 #: Families by the name of their class, where this is not the model type in other letters.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from roofline.models.besides import Few, Stream
+from roofline.models.besides import Few, Linear, Stream
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.fields import LIMITS, Fields
 from roofline.models.mixers import Mixer, Span
@@ -23,6 +23,7 @@ from roofline.models.readers.parts import (
     routed,
     shared,
     sparse_after,
+    window,
 )
 from roofline.models.recurrent import Convolution, Projection, Recurrent
 
@@ -117,17 +118,50 @@ def qwen3_5_moe(c: Fields) -> Parts:
     return _qwen(c, [_qwen_moe(c, 8)] * depth_of(c))
 
 
+def olmo_hybrid(c: Fields) -> Parts:
+    """OLMo hybrid: three gated delta nets to one attention, whose norms lie behind its halves."""
+    depth = depth_of(c)
+    attends = alternating(c, depth, lambda i: i % 4 == 3)
+    c.get("linear_allow_neg_eigval", "linear_a_log_min", "linear_a_log_max")
+    c.get("linear_dt_min", "linear_dt_max", "linear_dt_init_floor")
+    layers = layers_of(
+        attends, attention(c, norm="all", **biases(c)), _delta_net(c, c.integer(*HIDDEN)), [dense(c)] * depth
+    )
+    return model(c, layers, max_positions=65536)
+
+
+def lara_mini(c: Fields) -> Parts:
+    """Lara Mini: gated delta nets, windows and whole attention in turn, every layer routed with a shared expert."""
+    depth = depth_of(c)
+    kinds = layer_types(c, depth, (STATE, ATTENDING, "sliding_attention"))
+    if kinds is None:
+        c.fail("layer_types", "is missing, expected the kind of every layer")
+    always = FeedForward(c.integer("shared_expert_intermediate_size", default=512))
+    moe = routed(c, "num_experts", "moe_intermediate_size", topk=4, shared=always)
+    attending, delta = attention(c, 4, 128, norm="head", **biases(c)), _delta_net(c, c.integer(*HIDDEN))
+    local = Span(window(c, 512))
+    layers: list[Layer] = [
+        (delta, moe, Span()) if kind == STATE else (attending, moe, Span() if kind == ATTENDING else local)
+        for kind in kinds
+    ]
+    return model(c, layers, tied=True, max_positions=131072)
+
+
 # -- Kimi Delta Attention ---------------------------------------------------------------------------------------------
 
 
-def _kimi_delta(hidden: int, heads: int, dim: int, taps: int, full_rank: bool, decays: int) -> Recurrent:
-    """KDA: a gated delta net whose decay differs from row to row of the state; gates of low rank, or full."""
+def _gate(name: str, hidden: int, width: int, rank: int) -> tuple[Projection, ...]:
+    """A gate's projection: through a rank, or at once where that is 0."""
+    if not rank:
+        return (Projection(f"{name}_proj", hidden, width),)
+    return Projection(f"{name}_a_proj", hidden, rank, ""), Projection(f"{name}_b_proj", rank, width)
+
+
+def _kimi_delta(
+    hidden: int, heads: int, dim: int, taps: int, decays: int, gate_rank: int, decay_rank: int
+) -> Recurrent:
+    """KDA: a gated delta net whose decay differs from row to row of the state; gates of low rank, or full (0)."""
     width = heads * dim
-    gate = (
-        (Projection("g_proj", hidden, width),)
-        if full_rank
-        else (Projection("g_a_proj", hidden, dim, ""), Projection("g_b_proj", dim, width))
-    )
     return Recurrent(
         "Kimi delta attention",
         heads=heads,
@@ -136,10 +170,9 @@ def _kimi_delta(hidden: int, heads: int, dim: int, taps: int, full_rank: bool, d
         value_dim=dim,
         inputs=(
             Projection("qkv_proj", hidden, 3 * width),
-            Projection("f_a_proj", hidden, dim, ""),
-            Projection("f_b_proj", dim, width),
+            *_gate("f", hidden, width, decay_rank),
             Projection("b_proj", hidden, heads),
-            *gate,
+            *_gate("g", hidden, width, gate_rank),
         ),
         output=Projection("out_proj", width, hidden, "row"),
         convolution=Convolution(width, taps, shared=2 * dim, groups=heads),
@@ -178,11 +211,33 @@ def kimi_linear(c: Fields) -> Parts:
         latent_norm=bool(narrow) and c.flag("latent_moe_use_norm", False),
     )  # fmt: skip
     each = blocks(sparse_after(c, depth, 1), moe, lambda: dense(c))
-    delta = _kimi_delta(hidden, heads, dim, taps, full_rank, decays)
+    delta = _kimi_delta(hidden, heads, dim, taps, decays, 0 if full_rank else dim, dim)
     c.get("intermediate_size", "use_grouped_topk")
     besides = _attention_residuals(c, hidden, depth)
     layers = layers_of(attends, attending, delta, each)
     return model(c, layers, max_positions=c.integer("model_max_length", default=1048576, limit="positions"), **besides)
+
+
+def bailing_hybrid(c: Fields) -> Parts:
+    """Ling's hybrid: five layers of Kimi delta attention to one of latent attention, with a gate for every head."""
+    depth, hidden = depth_of(c), c.integer(*HIDDEN)
+    group = c.integer("layer_group_size", default=6, limit="layers")
+    attends = alternating(c, depth, lambda i: (i + 1) % group == 0)
+    heads = c.integer("linear_num_heads", "num_attention_heads", default=32, limit="heads")
+    dim = c.integer("linear_head_dim", default=128)
+    taps = c.integer("linear_conv_kernel_dim", "short_conv_kernel_size", default=4)
+    c.get("num_attention_heads", "short_conv_kernel_size")
+    delta = _kimi_delta(hidden, heads, dim, taps, heads, 0, 0)
+    attending = latent(c, None)
+    inter = c.integer("moe_intermediate_size", default=768)
+    always = shared(c, ("num_shared_experts", "n_shared_experts"), inter, 1)
+    moe = routed(c, "num_experts", inter, topk=8, count=512, shared=always, router_bias=True)
+    each = blocks(sparse_after(c, depth, 2), moe, lambda: dense(c))
+    c.get("intermediate_size")
+    gate = Linear("attention_gate", attending.heads, hidden, sum(attends))
+    positions = c.integer("model_max_length", default=262144, limit="positions")
+    layers = layers_of(attends, attending, delta, each)
+    return model(c, layers, max_positions=positions, besides=(gate,) if any(attends) else ())
 
 
 def _attention_residuals(c: Fields, hidden: int, depth: int) -> Parts:
