@@ -30,6 +30,7 @@ from roofline.models.readers.parts import (
     uniform,
     window,
 )
+from roofline.models.routed_attention import RoutedAttention
 
 
 def mixtral(c: Fields) -> Parts:
@@ -356,6 +357,19 @@ def gpt_oss(c: Fields) -> Parts:
     moe = routed(c, "num_local_experts", "intermediate_size", topk=4, bias=True, router_bias=True)
     seen = spans(c, depth_of(c), window(c, 128), lambda i: i % 2 == 0)
     return stack(c, made, moe, seen, max_positions=131072)
+
+
+def jetmoe(c: Fields) -> Parts:
+    """JetMoE: experts in attention too, which project queries and outputs."""
+    depth, hidden = depth_of(c), c.integer("hidden_size")
+    kv_heads = c.integer("num_key_value_heads", default=16, limit="heads")
+    moe = routed(c, "num_local_experts", "intermediate_size", topk=2, count=8)
+    mixer = RoutedAttention(moe.experts, moe.topk, kv_heads, c.integer("kv_channels", "head_dim", default=128))
+    heads = c.integer("num_attention_heads", default=mixer.heads, limit="heads")
+    if heads != mixer.heads:
+        c.fail("num_attention_heads", f"found {heads}, expected experts a token x key/value heads = {mixer.heads}")
+    besides = (Few("expert_output_bias", 2 * hidden, depth),)
+    return stack(c, mixer, moe, tied=True, max_positions=4096, besides=besides)
 
 
 def dbrx(c: Fields) -> Parts:
