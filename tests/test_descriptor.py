@@ -403,6 +403,7 @@ def test_a_child_may_leave_out_a_table_or_a_figure(child: Path) -> None:
         ('extends = "tinny"', ["extends", "no chip is called 'tinny'", "did you mean 'tiny'"]),
         ('extends = "child"', ["extends", "'child' extends itself"]),
         ("extends = 3", ["extends", "expected the name of a chip", "found 3"]),
+        (f'extends = "{"é" * 300}"', ["extends", "no chip is called"]),  # no file can have that name
         ('extends = "../tiny"', ["extends", "expected the name of a chip", "'../tiny'"]),
         ('extends = "tiny"\nwithout = ["price"]', ["without", "no inherited key is called 'price'"]),
         ('extends = "tiny"\nwithout = ["power.typical"]', ["without", "'power.typical'"]),

@@ -123,6 +123,26 @@ def test_bf16_and_fp16_stand_in_for_each_other() -> None:
             plain().rate(dtype)
 
 
+@pytest.mark.parametrize(
+    ("has", "asked", "hint"),
+    [
+        (("fp64", "bf16"), "fp32", "dtype='fp64'"),
+        (("fp32", "bf16"), "fp64", "dtype='fp32'"),
+        (("fp32", "bf16"), "tf32", "dtype='fp32'"),
+        (("fp32", "bf16"), "fp16", "dtype='bf16'"),
+        (("fp32", "bf16"), "int8", "weight_dtype='int8', dtype='bf16'"),
+        (("fp64", "fp32"), "bf16", "weight_dtype='bf16', dtype='fp32'"),
+    ],
+)
+def test_a_dtype_without_a_rate_is_refused_with_the_nearest(has: tuple[str, ...], asked: str, hint: str) -> None:
+    """As of a machine of which the peaks of a few dtypes were measured."""
+    rates = {f"engines.vector.{d}": plain().numbers["engines.vector.fp32"] for d in has}
+    chip = replace(plain(), numbers={p: n for p, n in plain().numbers.items() if not p.startswith("engines.")} | rates)
+    with pytest.raises(rl.BadWorkload, match=f"plain has no {asked} rate; it has {', '.join(has)}.* {hint}$"):
+        chip.peak(asked)
+    assert rl.cost(rl.gemm(m=64, n=64, k=64, dtype=has[0]), chip).time_s > 0
+
+
 # Doubt --------------------------------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ class RequestOptions(TermOptions, total=False):
     weight_dtype: str | None
     kv_dtype: str | None
     stack: str | None
-    usable_memory: NumericLike
+    usable_memory: NumericLike | None
 
 
 class LanguageOptions(RequestOptions, total=False):
@@ -58,7 +58,7 @@ class RecommendationOptions(TermOptions, total=False):
     placement: Any
     host: str | None
     stack: str | None
-    usable_memory: NumericLike
+    usable_memory: NumericLike | None
 
 
 class Options(LanguageOptions, RecommendationOptions, total=False):
@@ -240,7 +240,8 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
     sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
     checks = {"skew": zipf, "repeat": repeated, "scale_bytes": scales}
     own = {key: None if options.get(key) is None else check(options[key]) for key, check in checks.items()}
-    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    asked, terms = options.get("usable_memory"), terms_of(options)
+    usable = USABLE_MEMORY if asked is None else usable_share(asked)
     broadcastable(
         name, sizes | {k: 0.0 if v is None else v for k, v in own.items()} | {"usable_memory": usable} | vars(terms)
     )

@@ -192,11 +192,20 @@ class Machine:
             return found.value
         found = self.numbers.get(f"engines.matrix.{dtype}") or self.numbers.get(f"engines.vector.{dtype}")
         if found is None:
-            raise BadWorkload(
-                f"{self.name} has no {dtype} rate; it has {', '.join(self.dtypes)}. "
-                f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
-            )
+            raise BadWorkload(f"{self.name} has no {dtype} rate; it has {self._instead(dtype)}")
         return found.value
+
+    def _instead(self, dtype: str) -> str:
+        """The dtypes that there is a rate for, and what stands in best for one that there is none for."""
+        vector = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.vector.")]
+        every, width = list(dict.fromkeys((*self.dtypes, *vector))), units.DTYPE_BYTES
+        if width[dtype] < width[self.widest_matrix]:
+            hint = f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
+        else:
+            wide = [d for d in every if width[d] >= width[dtype]]
+            nearest = min(wide, key=width.__getitem__) if wide else max(every, key=width.__getitem__)
+            hint = f"The nearest: dtype={nearest!r}"
+        return f"{', '.join(every)}. {hint}"
 
     def rate(self, dtype: str) -> Any:
         """The peak that an operator runs at: :meth:`peak`, where bf16 and fp16 stand in for each other.
