@@ -49,7 +49,7 @@ class LanguageEstimate(TokensPowered, Estimate):
         "decode_tokens_per_s": "tokens/s",
     }
 
-    PHASES = ("prefill", "decode")
+    PHASES: ClassVar[tuple[str, ...]] = ("prefill", "decode")
     NUMBERS = ("batch", "prompt", "output", "prefix")
 
     model: LanguageModel

@@ -172,7 +172,10 @@ def _as_words(column: pd.Series[Any]) -> np.ndarray:
     """The entries as words without blanks around them; one that is missing is empty."""
     import pandas as pd
 
-    codes, distinct = pd.factorize(column)
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError:  # lists and the like, which are no words either and are named as they are read
+        codes, distinct = pd.factorize(column.map(str, na_action="ignore"))
     words = np.array([*(str(entry).strip() for entry in distinct), ""], dtype=object)
     return words[codes]  # what is missing has the code -1
 

@@ -20,7 +20,8 @@ from roofline.models.checkpoint import files
 from roofline.models.checkpoint.reading import checkpoint_of
 from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
-from roofline.models.llm import LanguageModel, Layers
+from roofline.models.layers import Layers
+from roofline.models.llm import LanguageModel
 from roofline.models.readers.parts import HIDDEN
 
 #: Where a multi-modal file keeps its text model; one may lie inside the other.
@@ -153,7 +154,8 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
     else:
         return {"tied": tied}
     more: Parts = (roles or {}).get(role, {})
-    return found | {k: v for k, v in more.items() if k != "besides"} | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
+    besides = (*made.get("besides", ()), *more.get("besides", ()))
+    return found | more | {"besides": besides}
 
 
 def _left_out(body: Fields, top: Fields) -> Iterator[str]:

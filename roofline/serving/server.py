@@ -240,7 +240,8 @@ class ServingEstimate(TokensPowered, Estimate):
 
         def varied(one: Op) -> Op:
             # By factors: attention within chunks has sequences and lengths of its own.
-            return one.with_args(**{name: one.args[name] * factor for name, factor in factors.items()})
+            given = {name: factor for name, factor in factors.items() if name in one.args}
+            return one.with_args(**{name: one.args[name] * factor for name, factor in given.items()})
 
         prefill = prefill.map(lambda one: varied(one) if "q_len" in one.args else one)
         decoding = maximum(in_flight - at_once, 0.0) * r.beams
