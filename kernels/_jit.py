@@ -169,7 +169,7 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
     summing: tuple[Callable[..., Any], ...] = (sums.store, sums.set_times, sums.add_cost, _native.wide)
-    helpers = () if text.form in ("points", "rows", "step") else summing
+    helpers = {"points": (), "rows": (), "step": (_native.wide,)}.get(text.form, summing)
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
