@@ -198,7 +198,7 @@ def errors(jobs: Sequence[Job], scale: Any, classes: int) -> Errors:
 def costs(job: Job) -> np.ndarray:
     """The quantities of one operator that varies, [quantity, *shape]."""
     axes = _Axes([job], job.shape)
-    group = _Group([axes.moved(job)], axes.shape, 0, axes, summed=False)
+    group = _Group([axes.moved(job)], axes.shape, 0, axes, math.prod(axes.shape), summed=False)
     out = np.empty((_loops.TEMP - _loops.COST, *axes.shape))
 
     def fill(part: Part) -> None:
