@@ -111,7 +111,8 @@ def test_draws_are_the_same_at_every_point_and_known_chips_have_one_answer() -> 
     spread = data["latency_s"].std("draw") / data["latency_s"].mean("draw")
     assert (spread.sel(chip=["artemis", "artemis-hbm"]) > 0.01).all()
     again = rl.sweep("rm1", [CHIP, "artemis", "artemis-hbm"], batch=1024, draws=16, seed=3)
-    xr.testing.assert_identical(again["latency_s"], data["latency_s"].sel(batch=1024, drop=True))
+    # The same draws: what is added up in another order, as a part of a larger grid is, may differ in the last bit.
+    xr.testing.assert_allclose(again["latency_s"], data["latency_s"].sel(batch=1024, drop=True), rtol=1e-13)
     other = rl.sweep("rm1", "artemis", batch=1024, draws=16, seed=4)
     assert not np.array_equal(other["latency_s"], again["latency_s"].sel(chip="artemis"))
 

@@ -63,9 +63,7 @@ def mean(where: str, **values: NumericLike) -> dict[str, Numeric]:
     """The same for means: numbers from 1 to :data:`MOST`."""
     for name, value in values.items():
         if not ((type(value) is int or type(value) is float) and 1 <= value <= MOST):
-            values[name] = _checked(
-                where, name, value, "a number from 1 to 10^15", lambda found: _lies(found, 1, MOST)
-            )
+            values[name] = _checked(where, name, value, "a number from 1 to 10^15", lambda found: _lies(found, 1, MOST))
     return cast("dict[str, Numeric]", values)
 
 
