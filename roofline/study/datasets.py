@@ -77,6 +77,7 @@ def single(grid: Grid) -> dict[str, str]:
 def attributes(grid: Grid) -> dict[str, Any]:
     """What is said of the whole: what was asked for beside the axes."""
     fixed = {**grid.fixed, **grid.changes} | ({"draws": grid.draws, "seed": grid.seed} if grid.draws else {})
+    fixed |= {"model_error": True} if grid.model_error else {}
     asked = ", ".join(f"{name}={value}" for name, value in fixed.items())
     return {"source": f"roofline {version('roofline')}", "options": asked}
 
