@@ -102,7 +102,8 @@ def read(
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
         hidden=hidden,
         vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
-        max_positions=usable or body.integer(
+        max_positions=usable
+        or body.integer(
             "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
         ),
         checkpoint=checkpoint_of(body, top, layers, hidden, beside),

@@ -63,9 +63,7 @@ def _segments(count: int, hidden: int) -> tuple[Beside, ...]:
     return (Table("segment_embedding", count, hidden),) if count else ()
 
 
-def _transform(
-    hidden: int, name: str, bias: bool = True, norm: int = 2, pooled: bool = True
-) -> tuple[Beside, ...]:
+def _transform(hidden: int, name: str, bias: bool = True, norm: int = 2, pooled: bool = True) -> tuple[Beside, ...]:
     """A square layer before the output projection, and the norm behind it."""
     square = Linear(name, hidden, hidden, bias=bias, scope="model", pooled=pooled)
     return (square, Few("head_norm", norm * hidden, scope="model"))
