@@ -1,8 +1,8 @@
 """The fronts on which inputs are fuzzed: a strategy of inputs, sound and broken, and what must hold of each.
 
 On every front the same promise is checked: an input is either refused with an error of the family
-:class:`roofline.RooflineError`, or answered with finite numbers in order. ``tests/test_fuzz.py`` tries a few hundred on
-each; ``benchmarks/fuzz.py`` as many as asked.
+:class:`roofline.RooflineError`, or answered with finite numbers in order. ``tests/test_fuzz.py`` tries a hundred or so
+on each; ``benchmarks/fuzz.py`` as many as asked.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Front(NamedTuple):
 
     inputs: st.SearchStrategy[Any]
     check: Callable[[Any], None]
-    in_suite: int = 250
+    in_suite: int = 150
 
 
 def finite_and_ordered(lower: Any, time: Any, upper: Any) -> None:
@@ -264,7 +264,7 @@ FRONTS: dict[str, Front] = {
     "estimates": Front(requests(), check_request),
     "serving": Front(loads(), check_load, 100),
     **{
-        name: Front(inputs, _in_folder(check), 50 if name == "measurements" else 150)
+        name: Front(inputs, _in_folder(check), 50 if name == "measurements" else 100)
         for name, (inputs, check) in files.FRONTS.items()
     },
 }

@@ -189,7 +189,7 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "a kind that there is not, for a table": (
         "[power]",
         '[power]\nkind = "guess"',
-        ["power.kind: expected 'datasheet' or 'measured' or 'derived' or 'estimated', found 'guess'"],
+        ["power.kind: expected 'datasheet' or 'recalled' or 'measured' or 'derived' or 'estimated', found 'guess'"],
     ),
     "a kind that there is not, for the file": ("[sources]", "kind = 3\n[sources]", [": kind: expected", "found 3"]),
     "a blank source for a table": ("[memory.hbm]", '[memory]\nsource = " "\n[memory.hbm]', ["memory.source: "]),

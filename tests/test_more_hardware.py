@@ -49,6 +49,7 @@ def test_every_way_out_of_a_chip() -> None:
         "link_bandwidth": 100e9,
         "link_latency": 0,
         "link_domain": 8,
+        "link_bisection": 400e9,
         "network_bandwidth": 10e9,
         "network_latency": 0,
         "host_bandwidth": 50e9,

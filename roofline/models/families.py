@@ -14,6 +14,7 @@ from roofline.base.errors import BadModel, closest, shown
 from roofline.models.fields import Fields
 from roofline.models.readers import (
     drafts,
+    encoders,
     gemmas,
     hybrids,
     latent,
@@ -78,6 +79,8 @@ FAMILIES: dict[str, Reader] = {
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
     "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
+    "bert": encoders.bert, "roberta": encoders.roberta, "mpnet": encoders.mpnet, "distilbert": encoders.distilbert,
+    "nomic_bert": encoders.nomic_bert, "eurobert": encoders.eurobert, "modernbert": encoders.modernbert,
 }  # fmt: skip
 
 #: Other model types that are read as one of the families: derivatives of the same layout, and the text parts of
@@ -90,6 +93,7 @@ ALSO = {
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
+    "xlm-roberta": "roberta", "camembert": "roberta", "data2vec-text": "roberta",
     "axk1": "AXK1", "phi4mm": "phi4_multimodal",
     "bailing_moe_v2": "bailing_moe", "minimax_text_01": "minimax", "minimax_m1": "minimax",
     "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus",
@@ -111,11 +115,19 @@ WRAPPERS = frozenset({"mistral3", "gotocr2", "emu3", "fuyu", "mosstranscribediar
 BORROWED = frozenset({("exaone", "llama"), ("internlm3", "llama")})
 BORROWING = frozenset({("mixtral", "grok-1")})
 
+#: Why an encoder with a decoder is none of a language model's two phases.
+_CROSSES = (
+    "is an encoder and a decoder that attends across to it at every step; roofline has no count of that: it reads "
+    "decoders, and encoders that answer in one pass"
+)
+_DISENTANGLED = "attends to positions and contents apart, three products a score; roofline has no operator for it yet"
+
 #: Families that are known and not read, and why.
 OUT_OF_REACH = {
-    "t5": "has an encoder; roofline reads decoder-only models",
-    "bert": "is an encoder; roofline reads decoder-only models",
-    "mllama": "attends across to an image in some layers; roofline reads decoder-only models",
+    "t5": _CROSSES, "mt5": _CROSSES, "umt5": _CROSSES, "t5gemma": _CROSSES, "bart": _CROSSES, "mbart": _CROSSES,
+    "pegasus": _CROSSES, "marian": _CROSSES, "m2m_100": _CROSSES, "led": _CROSSES, "whisper": _CROSSES,
+    "deberta": _DISENTANGLED, "deberta-v2": _DISENTANGLED,
+    "mllama": "attends across to an image in some layers, whose keys and values roofline has no count of",
     "gemma4_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
     "gemma4_unified_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
 }
@@ -124,7 +136,9 @@ OUT_OF_REACH = {
 _ROLES = (
     (re.compile(r"(.*)ForCausalLM(?:Eagle3)$|Eagle3?(.*)ForCausalLM(?:Eagle3?)?$"), "draft"),
     (re.compile(r"(.*)(?:ForCausalLM|ForConditionalGeneration|LMHeadModel)$"), "generator"),
-    (re.compile(r"(.*)(?:ForSequenceClassification|ForTokenClassification)$"), "classifier"),
+    (re.compile(r"(.*)ForSequenceClassification$"), "classifier"),
+    (re.compile(r"(.*)ForTokenClassification$"), "tagger"),
+    (re.compile(r"(.*)ForMaskedLM$"), "masked"),
     (re.compile(r"(.*)Model$"), "embedder"),
 )
 
@@ -139,7 +153,8 @@ class Told(NamedTuple):
     reader : callable
         Its reader, or that of a head of its kind.
     role : str
-        ``"generator"``, ``"classifier"`` (a head of a few labels), ``"embedder"`` (no head) or ``"draft"``.
+        ``"generator"``, ``"classifier"`` (a head of a few labels for a sequence), ``"tagger"`` (for each token),
+        ``"masked"`` (the vocabulary for each token), ``"embedder"`` (no head) or ``"draft"``.
     """
 
     family: str
@@ -198,7 +213,7 @@ def _role(name: str, top: Fields) -> tuple[str, str]:
             return next(group for group in found.groups() if group is not None), role
     if _plain(name) in _known() or _plain(name) in CLASSES:
         return name, "generator"
-    ends = "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification or Model"
+    ends = "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification, ForMaskedLM or Model"
     top.fail("architectures", f"found {shown(name)}, a class whose task roofline does not know; expected one in {ends}")
 
 
