@@ -27,6 +27,8 @@ class Linear:
         ``"layer"`` for what a repeated layer holds, else ``"model"``.
     pooled : bool
         Whether one vector of each sequence passes it, rather than every token.
+    share : float
+        Vectors that pass it for each token: 1/4 behind layers that merge four into one.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Linear:
     bias: bool = False
     scope: str = "layer"
     pooled: bool = False
+    share: float = 1.0
 
     def weights(self) -> list[Weights]:
         """Its parameters."""
@@ -45,7 +48,7 @@ class Linear:
         """Its operator in one pass."""
         return [
             op.gemm(
-                m=run.batch if self.pooled else run.tokens,
+                m=run.batch if self.pooled else run.tokens * self.share,
                 n=self.n,
                 k=self.k,
                 dtype=run.dtype,
