@@ -39,6 +39,9 @@ _NEEDED = {
     "nemotron": {"num_key_value_heads": 8},
     "dots1": {"n_routed_experts": 128, "num_experts_per_tok": 6, "n_shared_experts": 2, "first_k_dense_replace": 1},
     "deepseek_v2": {"num_experts_per_tok": 6},
+    # Of experts that return a token as it is the class stores a first matrix, which no checkpoint has.
+    "longcat_flash": {"zero_expert_num": 0},
+    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
 }
 
 #: Model types that transformers builds under another name, since a checkpoint's own code says the same.
@@ -117,7 +120,11 @@ def build(config: Any, name: str) -> Theirs:
     params = {id(p): (key, p.numel()) for key, p in made.named_parameters()}
     towers = sum(size for key, size in params.values() if TOWERS.search(key))
     stored = made.state_dict(keep_vars=True)
-    buffers = sum(t.numel() for key, t in stored.items() if id(t) not in params and not TOWERS.search(key))
+    buffers = sum(
+        t.numel()
+        for key, t in stored.items()
+        if id(t) not in params and t.is_floating_point() and not TOWERS.search(key)
+    )
     return Theirs(type(made).__name__, sum(size for _, size in params.values()) - towers, buffers, towers)
 
 
