@@ -176,10 +176,8 @@ def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
 def _left_out(body: Fields, top: Fields, read: set[str]) -> Iterator[str]:
     """What the file describes and the model does not count, a line each."""
     for key, what in _TOWERS.items():
-        if key in read:
-            continue
         for fields in dict.fromkeys((top, body)):
-            if fields.get(key):
+            if fields.get(key) and key not in read:
                 yield f"{what} ({fields.inside}{key}): its parameters, memory and time are not counted"
     body.get(*_FURTHER_TOKENS, "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types")
     body.get("mtp_mlp_layer_types")
