@@ -73,6 +73,15 @@ RECOMMENDATION = tuple(RecommendationOptions.__annotations__)
 USUAL_LANGUAGE = {"batch": 1, "prompt": 1024, "output": 256, "prefix": 0, "tp": 1, "pp": 1, "ep": 1, "dp": 1}
 USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
 
+
+
+def usual_language(model: LanguageModel) -> dict[str, int]:
+    """What is taken where a size of a language model's request is left out; of one pass no more than it can read."""
+    if model.decodes:
+        return USUAL_LANGUAGE
+    return USUAL_LANGUAGE | {"output": 0, "prompt": min(USUAL_LANGUAGE["prompt"], model.max_positions)}
+
+
 #: The least that a size may be, where that is not 1.
 LEAST = {"prefix": 0}
 
@@ -191,7 +200,9 @@ def language_request(
     BadWorkload, UnknownName
     """
     refuse_unknown(options, LANGUAGE, model.name)
-    sizes = {name: whole(name, options.get(name, usual), LEAST.get(name, 1)) for name, usual in USUAL_LANGUAGE.items()}
+    least = LEAST if model.decodes else LEAST | {"output": 0}
+    usual = usual_language(model)
+    sizes = {name: whole(name, options.get(name, size), least.get(name, 1)) for name, size in usual.items()}
     terms, asked = terms_of(options), options.get("usable_memory")
     usable = None if asked is None else usable_share(asked)
     broadcastable(model.name, sizes | {"usable_memory": USABLE_MEMORY if usable is None else usable} | vars(terms))
