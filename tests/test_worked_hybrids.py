@@ -192,3 +192,17 @@ def test_experts_in_a_latent() -> None:
     assert block.live_elements(64) == 2 * (32 + 2 * 48)
     wide = Experts(8, 2, 48, shared=FeedForward(96), latent=0)
     assert ops(hybrid(Layers(1, ATTENTION, wide, Span())), 2, 3, 3)["shared_down_proj"].shard == "row_joined"
+
+
+def test_prompts_that_vary_cost_attention_more_and_a_recurrence_nothing() -> None:
+    """Work on pairs grows with the square of a prompt: by the variance over the square of the mean. That of states does
+    not, nor does it know how long the cache is.
+    """
+
+    def work(sd: float) -> Any:
+        served = rl.serve(hybrid(), plain(), concurrency=4, prompt=640, prompt_sd=sd, output=8, chunk=10_000)
+        return served.mixed.ops.groupby("op")["flops"].last()
+
+    even, varied = work(0), work(320)
+    assert varied["attention"] / even["attention"] == pytest.approx(1.25, rel=2e-3)  # a token meets itself but once
+    assert varied["recurrence"] == pytest.approx(even["recurrence"], rel=1e-12)
