@@ -45,6 +45,11 @@ REASONS = (
         " at 25 GB/s",
     ),
     (
+        "mlperf-4.1", "l40s", "llama",
+        "open: cards of a composable system (Fujitsu CDI), on a PCIe fabric outside the server: 1.67 at the 32 GB/s of"
+        " a server's own, 1.26 at 16, 1.09 at 12, 0.85 at 8",
+    ),
+    (
         "mlperf-4.1", "mi300x", "llama",
         "open; a chip with few measurements, see dstack",
     ),

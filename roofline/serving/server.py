@@ -240,8 +240,7 @@ class ServingEstimate(TokensPowered, Estimate):
 
         def varied(one: Op) -> Op:
             # By factors: attention within chunks has sequences and lengths of its own.
-            given = {name: factor for name, factor in factors.items() if name in one.args}
-            return one.with_args(**{name: one.args[name] * factor for name, factor in given.items()})
+            return one.with_args(**{name: one.args[name] * factor for name, factor in factors.items()})
 
         prefill = prefill.map(lambda one: varied(one) if "kv_len" in one.args else one)
         decoding = maximum(in_flight - at_once, 0.0) * r.beams
