@@ -29,11 +29,9 @@ from roofline.kernels import _jit, _loops, sums
 #: Points from which on more than one thread is worth starting; below, whoever asks may run threads of its own.
 MANY = 2**18
 
-#: Points in a row along which only columns vary, from which on a block is made of such points alone.
-LONG = _loops.POINTS // 8
-
-#: Points along an axis from which on a loop of its own is worth compiling where the whole grid is large.
-SIDE = 64
+#: Points in a row along which only columns vary, from which on a block is made of such points alone; points along an
+#: axis from which on a loop of its own is worth compiling where the whole grid is large.
+LONG, SIDE = _loops.POINTS // 8, 64
 
 _TIMES = _loops.FREE - _loops.SUMS
 _COSTS = slice(_loops.COST, _loops.TEMP)

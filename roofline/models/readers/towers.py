@@ -1,7 +1,8 @@
 """Towers that stand beside a language model: encoders of images and of sound, read where the file describes them.
 
 A tower is a model of its own without a vocabulary: its tokens are patches of an image, or steps of a spectrogram, and
-its last layers hand fewer of them on, in the width of the language model. Counted as in the classes of transformers 5.24.
+its last layers hand fewer of them on, in the width of the language model. Counted as in the classes of transformers
+5.24.
 """
 
 from __future__ import annotations
