@@ -59,9 +59,7 @@ def test_a_grid_equals_its_points(stack: str) -> None:
 
 def test_what_is_set_aside_counts_in_every_question() -> None:
     """gpt-oss-120b does not start on one H100 under vLLM 0.14: neither in a grid nor where chips are counted."""
-    grid = rl.sweep(
-        "gpt-oss-120b", "h100-sxm", stack=["plain", "vllm_0_14"], tp=[1, 2], figures=["kv_tokens"], batch=1
-    )
+    grid = rl.sweep("gpt-oss-120b", "h100-sxm", stack=["plain", "vllm_0_14"], tp=[1, 2], figures=["kv_tokens"], batch=1)
     assert grid.fits.values.tolist() == [[True, True], [False, True]]
     assert float(grid.kv_tokens[1, 0]) == 0
     two = _est("vllm_0_14", "gpt-oss-120b", tp=2)

@@ -29,7 +29,7 @@ def in_one() -> Table:
         f"{len(found)} logs: {int((off <= _NEAR).sum())} of {len(off)} with room within 5 %, "
         f"{int((off <= 2 * _NEAR).sum())} within 10 %, half within {float(off.median()):.2%}. Tokens as the engine "
         "prints them when it starts, or GiB where it prints only these.",
-        "'chosen': the figures of what an engine sets aside, or the form of them, were taken from the row or in sight of "
+        "'chosen': the figures of what an engine sets aside, or their form, were taken from the row or in sight of "
         "it; 'seen': known before; 'held out': found after the figures were committed.",
     ]
     return table

@@ -103,7 +103,8 @@ def read(
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
         hidden=hidden,
         vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
-        max_positions=usable or body.integer(
+        max_positions=usable
+        or body.integer(
             "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
         ),
         checkpoint=checkpoint_of(body, top, layers, hidden, beside),
@@ -156,7 +157,7 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
     else:
         return {"tied": tied}
     more: Parts = (roles or {}).get(role, {})
-    return found | {k: v for k, v in more.items() if k != "besides"} | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
+    return found | more | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
 
 
 def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
@@ -174,7 +175,7 @@ def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
 
 
 def _further(last: Layer, hidden: int) -> str:
-    """About how many parameters a layer has that predicts a further token: as `last`, behind a projection of two states."""
+    """About how many parameters a layer of a further token has: as `last`, behind a projection of two states."""
     mixer, block, _ = last
     weights = [*(mixer.weights(hidden, 1) if mixer else ()), *(block.weights(hidden, 1) if block else ())]
     return f"about {(sum(w.elements for w in weights) + 2 * hidden**2 + 5 * hidden) / 1e9:.3g} billion"

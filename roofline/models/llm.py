@@ -62,8 +62,8 @@ class LanguageModel:
     besides : tuple of Linear, Table or Few
         What it has beside its layers' halves.
     towers : tuple of LanguageModel
-        Encoders of images or sound beside it, each without a vocabulary: ``step(images, patches, patches)`` is what they
-        do. Their weights take memory; :attr:`params` are the language model's own.
+        Encoders of images or sound beside it, each without a vocabulary: ``step(images, patches, patches)`` is what
+        they do. Their weights take memory; :attr:`params` are the language model's own.
     left_out : tuple of str
         What the checkpoint has and this model does not count, a line each: a vision tower.
     checkpoint : Checkpoint
