@@ -20,7 +20,8 @@ from roofline.models.checkpoint import files
 from roofline.models.checkpoint.reading import checkpoint_of
 from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
-from roofline.models.llm import LanguageModel, Layers
+from roofline.models.layers import Layers
+from roofline.models.llm import LanguageModel
 from roofline.models.readers.parts import HIDDEN
 from roofline.models.readers.towers import READERS
 
@@ -157,7 +158,8 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
     else:
         return {"tied": tied}
     more: Parts = (roles or {}).get(role, {})
-    return found | more | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
+    besides = (*made.get("besides", ()), *more.get("besides", ()))
+    return found | more | {"besides": besides}
 
 
 def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
