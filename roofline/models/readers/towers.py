@@ -26,9 +26,7 @@ _LAYER_NORM = {"norm": "layer_norm", "norm_weights": 2}
 _EVERY = Span()
 
 
-def _tower(
-    name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any
-) -> LanguageModel:
+def _tower(name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any) -> LanguageModel:
     """An encoder without a vocabulary, whose tokens are all seen by each other."""
     return LanguageModel(
         name=name, hidden=hidden, vocab=0, layers=tuple(layers), besides=tuple(besides), outputs=0, tied=True,
