@@ -53,6 +53,8 @@ class LanguageModel:
     outputs : int, optional
         Rows of the output projection: a draft head's own vocabulary, the labels of a classifier, 0 for none.
         Default: the vocabulary.
+    embedded : int, optional
+        Width of the token embedding and of what the output projection takes. Default: `hidden`.
     decodes : bool
         Whether it makes tokens one by one; a model that embeds or classifies answers in one pass.
     causal : bool
@@ -88,6 +90,7 @@ class LanguageModel:
     final_norm: bool = True
     lm_head_bias: bool = False
     outputs: int | None = None
+    embedded: int | None = None
     decodes: bool = True
     causal: bool = True
     scores: str = "last"
@@ -206,7 +209,8 @@ class LanguageModel:
     @cached_property
     def weights(self) -> tuple[Weights, ...]:
         """All parameters, in named groups."""
-        out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
+        embedded = self.embedded or self.hidden
+        out = [Weights("token_embedding", self.vocab * embedded, shard="vocab", scope="model", storage="wide")]
         for mixer, spans in self._mixers.items():
             out += mixer.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
@@ -217,7 +221,7 @@ class LanguageModel:
         if of_norm and self.final_norm:
             out.append(Weights("final_norm", of_norm * self.hidden, scope="model", storage="wide"))
         out += [weights for beside in self.besides for weights in beside.weights()]
-        head = (0 if self.tied else self.scored * self.hidden) + self.lm_head_bias * self.scored
+        head = (0 if self.tied else self.scored * embedded) + self.lm_head_bias * self.scored
         if head:
             out.append(Weights("lm_head", head, shard="vocab", scope="model", storage="wide"))
         return tuple(out)
@@ -430,7 +434,12 @@ class LanguageModel:
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [
             op.token_embedding(
-                rows=m, cols=hidden, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
+                rows=m,
+                cols=self.embedded or hidden,
+                dtype=run.unquantised_dtype,
+                out_dtype=wide,
+                shard="vocab",
+                scope="model",
             ),
             norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count),
         ]
@@ -456,7 +465,7 @@ class LanguageModel:
             op.gemm(
                 m=scored,
                 n=self.scored,
-                k=self.hidden,
+                k=self.embedded or self.hidden,
                 dtype=run.wide,
                 weight_dtype=run.unquantised_dtype,
                 name="lm_head",
