@@ -16,6 +16,15 @@ from roofline.models.llm import LanguageModel
 DEFAULTS: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "class_defaults.json").read_text())
 
 
+STEP3: dict[str, Any] = {
+    "architectures": ["Step3TextForCausalLM"], "model_type": "step3_text", "hidden_size": 7168, "head_dim": 256,
+    "intermediate_size": 18432, "num_attention_heads": 64, "num_attention_groups": 1, "num_hidden_layers": 61,
+    "max_seq_len": 65536, "vocab_size": 128815, "moe_num_experts": 48, "moe_top_k": 3, "share_expert_dim": 5120,
+    "share_q_dim": 2048, "moe_intermediate_size": 5120, "use_moe": True, "max_position_embedding": 65536,
+    "moe_layers_enum": ",".join(str(i) for i in range(4, 60)), "moe_every_n_layer": 1,
+}  # fmt: skip
+
+
 def read(family: str, **changes: Any) -> LanguageModel:
     """A family as its class makes it, with some fields changed."""
     return huggingface.read({**copy.deepcopy(DEFAULTS[family]["config"]), **changes})
@@ -110,6 +119,13 @@ def test_published_sizes(family: str, changes: dict[str, Any], total_b: float, a
           "mamba_d_ssm": 1536, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 24, "mamba_use_mlp": True,
           "mamba_norm_before_gate": False, "mamba_rms_norm": False, "num_attention_heads": 8, "vocab_size": 32784,
           "num_hidden_layers": 36, "num_key_value_heads": 2, "ssm_multipliers": [0.35, 0.25, 0.35, 0.5, 0.35]}, 0.521),
+        # Step 3: 316 B without its vision tower, by its card (recalled).
+        ({"architectures": ["Step3VLForConditionalGeneration"], "model_type": "step3_vl", "text_config": STEP3}, 316.3),
+        # openPangu Embedded: four biases of attention in each of two layers.
+        ({"architectures": ["PanguEmbeddedForCausalLM"], "model_type": "PanguEmbedded", "bias": True,
+          "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 2, "num_attention_heads": 8,
+          "num_key_value_heads": 2, "vocab_size": 1000},
+         (2 * 1000 * 1024 + 2 * (2 * 1024 * 1280 + 2 * 1024 + 512 + 3 * 1024 * 2048 + 2 * 1024) + 1024) / 1e9),
         # TeleChat2 in its own words: biases of the output and of the second matrix of a block alone.
         ({"architectures": ["TeleChat2ForCausalLM"], "model_type": "telechat", "hidden_size": 1024, "n_layer": 2,
           "n_head": 8, "num_key_value_heads": None, "ffn_hidden_size": 2048, "vocab_size": 1000,
@@ -185,6 +201,18 @@ def test_an_embedding_narrower_than_the_model() -> None:
         prefill = rl.estimate(model, "h100-sxm", pp=2, batch=2, prompt=3, output=2).prefill.workload
         sent.append(next(one.args["bytes"] for one in prefill if one.name == "pipeline_send"))
     assert sent[0] == sent[1]
+
+
+def test_queries_through_a_rank() -> None:
+    """Step 3: 2,048 numbers between a token and 64 queries of 256; one head of keys and values, dense layers at ends."""
+    model = huggingface.read(copy.deepcopy(STEP3))
+    assert model.kv_bytes_per_token() == 61 * 2 * 256 * 2
+    ops = {one.name: one for one in model.step(1, 1, 64)}
+    assert ops["qkv_a_proj"].args["n"] == 2048 + 2 * 256
+    assert (ops["q_b_proj"].args["k"], ops["q_b_proj"].args["n"]) == (2048, 64 * 256)
+    assert (ops["moe"].count, ops["down_proj"].count) == (56, 5)
+    with pytest.raises(rl.BadModel, match="moe_layers_enum: found '4,61'"):
+        huggingface.read({**STEP3, "moe_layers_enum": "4,61"})
 
 
 def test_attention_by_experts() -> None:
