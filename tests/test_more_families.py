@@ -204,7 +204,7 @@ def test_an_embedding_narrower_than_the_model() -> None:
 
 
 def test_queries_through_a_rank() -> None:
-    """Step 3: 2,048 numbers between a token and 64 queries of 256; one head of keys and values, dense layers at ends."""
+    """Step 3: 2,048 numbers between a token and 64 queries of 256; one head of keys and values, five dense layers."""
     model = huggingface.read(copy.deepcopy(STEP3))
     assert model.kv_bytes_per_token() == 61 * 2 * 256 * 2
     ops = {one.name: one for one in model.step(1, 1, 64)}
