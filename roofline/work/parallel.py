@@ -273,9 +273,9 @@ def _collective(make: Collective, after: Op, size: Numeric, devices: Numeric, la
 def _stages(split: Workload, pp: Numeric, model: Splittable) -> Workload:
     pace = _stage_share(model, pp) * pp
     paced = split.map(lambda one: one.times(pace) if one.scope == "layer" else one)
-    # The token embedding writes what travels on: the hidden state of every token.
+    # The hidden state of every token travels on, as wide as the model where the embedding is not.
     states = next(one.args for one in split if one.kind == "token_embedding")
-    size = states["rows"] * states["cols"] * states["out_width"]
+    size = states["rows"] * model.hidden * states["out_width"]
     return paced + Workload((op.send(bytes=size, devices=pp, name="pipeline_send", count=pp - 1, scope="model"),))
 
 
