@@ -1,4 +1,4 @@
-"""Attention to chosen tokens, worked out by hand: what an indexer of 4 heads of 8 holds, scores and chooses."""
+"""Attention to chosen and to compressed tokens, worked out by hand: an indexer of 4 heads of 8, what it scores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roofline.models.compressed import CompressedAttention
 from roofline.models.forward import Pass
 from roofline.models.mixers import Span
 from roofline.models.sparse import Indexer, SparseAttention, SparseLatentAttention, seen
@@ -144,3 +145,73 @@ def test_what_a_query_sees_at_most() -> None:
     assert seen(run(4, 10, causal=False), 8) == 8
     assert seen(run(4, 10, causal=False), None) == 10
     np.testing.assert_allclose(seen(run(np.array([1, 4]), 10), 8), [8, 31 / 4])
+
+
+# Compressed attention -------------------------------------------------------------------------------------------------
+
+#: A window of 16 tokens; older ones four to an entry of 32 numbers, of which an indexer chooses five.
+ENTRIES = CompressedAttention(
+    heads=8, dim=32, rope_dim=8, q_rank=24, o_groups=2, o_rank=10, window=16, ratio=4,
+    indexer=replace(INDEXER, ratio=4), chosen=5,
+)  # fmt: skip
+ALL = replace(ENTRIES, indexer=None)
+WINDOW = replace(ALL, ratio=0)
+
+
+def test_what_compressed_attention_keeps() -> None:
+    """An entry: 32 numbers in 16 bits; or 24 in 8 with a scale and a byte that fills up, and the rotary 8 in 16.
+
+    DeepSeek-V4: 448 + 128 + 7 + 1 = 584 B.
+    """
+    assert [one.token_bytes(2.0) for one in (ENTRIES, ALL, WINDOW)] == [64 + 16 + 3, 64 + 16, 64]
+    assert WINDOW.token_bytes(1.0) == 24 + 16 + 1 + 1
+    assert replace(WINDOW, dim=512, rope_dim=64).token_bytes(1.0) == 584
+    assert ENTRIES.cache_bytes(100, 2.0, Span(), 8) == 64 * 16 + 64 * 25 + 100 * 3
+    assert ENTRIES.cache_bytes(10, 2.0, Span()) == 64 * 10 + 64 * 2.5 + 10 * 3
+    assert ALL.cache_bytes(100, 2.0, Span()) == 64 * 41
+    assert WINDOW.cache_bytes(np.array([10, 100]), 2.0, Span()).tolist() == [640, 1024]
+    assert [(one.heads, one.shared) for one in ENTRIES.head_counts] == [(8, 1)]
+    assert ENTRIES.live_elements(64, 4) == 2 * 8 * 32 / 4 + 32
+    assert [one.about for one in (ENTRIES, ALL, WINDOW)] == [
+        "a window of 16 tokens, older ones 4 to an entry, 5 of them chosen",
+        "a window of 16 tokens, older ones 4 to an entry",
+        "a window of 16 tokens",
+    ]
+
+
+def test_what_compressed_attention_has_learned() -> None:
+    """An entry is a sum of four tokens by learned gates; where entries are chosen each overlaps the one before."""
+    plain = {"qkv_a_proj": 56 * 64, "latent_norm": 56, "q_b_proj": 24 * 256, "o_a_proj": 256 * 10,
+             "o_b_proj": 20 * 64, "sinks": 8}  # fmt: skip
+    assert weights(WINDOW) == plain
+    assert weights(ALL) == {**plain, "compress_proj": 2 * 32 * 64, "compress": 4 * 32 + 32}
+    chosen = {"compress_proj": 2 * 64 * 64, "compress": 4 * 64 + 32, **weights(replace(INDEXER, ratio=4))}
+    assert weights(ENTRIES) == {**plain, **chosen}
+
+
+@pytest.mark.parametrize(
+    ("mixer", "kv_len", "keys", "chosen"),
+    [(ENTRIES, 100, 16 + 25, 16 + 5), (ALL, 100, 16 + 25, 16 + 25), (WINDOW, 100, 16, 16),
+     (ENTRIES, 10, 10 + 2.5, 10 + 2.5), (ENTRIES, 18, 16 + 4.5, 16 + 4.5), (WINDOW, 1, 1, 1)],
+)  # fmt: skip
+def test_a_token_attends_to_its_window_and_to_entries(
+    mixer: CompressedAttention, kv_len: int, keys: float, chosen: float
+) -> None:
+    found = named(mixer.ops(run(1, kv_len), 64, {Span(): 3}))["attention"]
+    assert (found["kv_len"], found["chosen"]) == (keys, chosen)
+    assert (found["key_dim"], found["value_dim"], found["token_bytes"], found["causal"]) == (32, 32, 64, 0)
+
+
+def test_the_operators_around_compressed_attention() -> None:
+    ops = ENTRIES.ops(run(), 64, {Span(): 3})
+    found, counts = named(ops), {one.name: one.count for one in ops}
+    sizes = {"qkv_a_proj": (56, 64), "q_b_proj": (256, 24), "compress_proj": (128, 64), "o_b_proj": (64, 20)}
+    assert {name: (found[name]["n"], found[name]["k"]) for name in sizes} == sizes
+    groups = found["o_a_proj"]
+    assert (groups["m"], groups["n"], groups["k"], groups["batch"]) == (20, 10, 128, 2)
+    cols = {"latent_norm": 56, "q_norm": 256, "rope": 9 * 8, "kv_write": 32, "compress": 64}
+    assert {name: found[name]["cols"] for name in cols} == cols
+    assert (counts["rope"], counts["kv_write"]) == (6, 3)  # there and back again
+    assert found["compress"]["writes"] == 1 / 4
+    assert "compress" not in named(WINDOW.ops(run(), 64, {Span(): 3}))
+    assert named(ALL.ops(run(), 64, {Span(): 3}))["compress"]["cols"] == 32
