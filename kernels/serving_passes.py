@@ -50,7 +50,7 @@ def prefill_time(table: Scratch, shape: Places, tokens: float, squares: float, b
 
     As many equal pieces as have the same work: a token's share of its own piece, and of what was read before it.
     """
-    reads = between(table, shape[READS], shape[READS_TO], tokens)
+    reads = between(table, shape[READS], shape[READS_TO], squares / tokens)
     parts = between(table, shape[PARTS], shape[PARTS_TO], tokens * tokens / squares)
     prefix = between(table, shape[PREFIXES], shape[PREFIXES_TO], before / tokens)
     across = shape[PREFIXES_TO]

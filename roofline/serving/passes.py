@@ -15,6 +15,7 @@ So four tables, of one, one, two and three axes, hold every pass. Between knots 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload
 from roofline.estimates import inference
+from roofline.estimates.inference import Phase
 from roofline.estimates.language import LanguageEstimate
 from roofline.kernels.serving_passes import (
     CONTEXTS,
@@ -53,9 +55,17 @@ TIMES = ("time_s", "lower_s", "upper_s")
 #: A piece of work, as operators see it: sequences that decode and their context; prompts, their new tokens, and before.
 Sizes = tuple[Any, Any, Any, Any, Any]
 
-_TILE = 64  # kernels' tiles are multiples of it: what is linear in tokens is so between its multiples
-_DENSE = 64  # up to here every number is a knot
-_CONTEXTS, _READS, _PREFIXES, _PARTS = 4, 6, 3, 3  # knots in an octave
+_TILE = 16  # tiles of kernels are multiples of it: what is linear in tokens is so between its multiples
+_DENSE = 2048  # up to here every number is a knot
+
+#: Latent attention reads a prompt in one of two forms, whichever is less work: passes that have one and the other.
+_EXPANDED, _ABSORBED = (1, 2, 1, 1024, 0), (1, 2, 1, 2, 60_000)
+_FORMS = (_EXPANDED, _ABSORBED)
+
+#: Where it is tried who looks at what: a pass of either form.
+_BASE = ((8, 8), (1000, 1000), (4, 4), (64, 64), (2, 60_000))
+_ROWS, _FEW_TILES = 64, 16  # the same of attention's queries
+_CONTEXTS, _READS, _PREFIXES, _PARTS = 4, 4, 3, 3  # knots in an octave
 
 
 @dataclass(frozen=True)
@@ -115,12 +125,8 @@ class Passes:
         self.tokens, self.sequences = tokens + sequences, sequences
         self.context, self.prompt = max(context, 2), max(prompt, 2)
 
-    def step(self, sizes: Sizes) -> Workload:
-        """A pass as the engine runs it on one chip; any of the sizes may be an array."""
-        return self.static.run_step(self._joined(sizes)).workload
-
-    def exact(self, sizes: Sizes) -> Any:
-        """The phase of a pass without tables."""
+    def exact(self, sizes: Sizes) -> Phase:
+        """The phase of a pass without tables; any of the sizes may be an array."""
         return self.static.run_step(self._joined(sizes))
 
     def _joined(self, sizes: Sizes) -> Workload:
@@ -135,60 +141,76 @@ class Passes:
 
     # Who looks at what ------------------------------------------------------------------------------------------
 
+    def _step(self, sizes: Sizes) -> tuple[Op, ...]:
+        """The operators of passes, those of each further form included that attention takes at other sizes."""
+        flat = [one.ravel() for one in np.broadcast_arrays(*(np.asarray(size, dtype=float) for size in sizes))]
+        several = [np.concatenate([one, form]) for one, form in zip(flat, np.transpose(_FORMS), strict=True)]
+        d, c, p, n, b = several
+        return self.exact((d, c, p, n, b)).workload.ops
+
     @functools.cached_property
     def groups(self) -> dict[str, list[int]]:
         """Which operators of a pass, by their place in it, are of which part.
+
+        One that merges what decodes with prompts in some form of attention only is of both: it counts twice there.
 
         Raises
         ------
         BadWorkload
             Where an operator looks at what no part has.
         """
-        base = self._seen((8, 1000, 4, 64, 512))
-        context = self._changed(base, (8, 1500, 4, 64, 512))
-        before = self._changed(base, (8, 1000, 4, 64, 800))
-        tokens = self._changed(base, (8, 1000, 4, 65, 512))  # the sequences stay
-        scored = self._changed(base, (12, 1000, 4, 63, 512))  # the tokens stay
-        either = self._changed(base, (10, 1000, 2, 127, 512))  # both stay
-        decoding = self._changed(base, (9, 1000, 4, 64, 512))
+        base = self._step(_BASE)
+        context, before = self._changed(base, context=1.5), self._changed(base, before=1.6)
+        tokens = self._changed(base, new=65 / 64)  # the sequences stay
+        scored = self._changed(base, decoding=1.5, new=63 / 64)  # the tokens stay
+        either = self._changed(base, decoding=1.25, prompts=0.5, new=127 / 64)  # both stay
+        decoding = self._changed(base, decoding=1.125)
         found: dict[str, list[int]] = {"linear": [], "scored": [], "decode": [], "prefill": []}
-        for i, (name, _) in enumerate(base):
-            if context[i] or (either[i] and decoding[i] and not tokens[i]):
-                part, strange = "decode", before[i] or tokens[i]
-            elif before[i] or (either[i] and tokens[i]):
-                part, strange = "prefill", decoding[i]
+        for i, one in enumerate(base):
+            decodes = context[i] or (either[i] and decoding[i])
+            reads = before[i] or (either[i] and tokens[i])
+            if decodes or reads:
+                parts = ["decode"] * decodes + ["prefill"] * reads
+                strange = decodes and reads and one.kind != "gemm"
             else:
-                part, strange = "scored" if scored[i] else "linear", either[i] or (scored[i] and tokens[i])
+                parts, strange = ["scored" if scored[i] else "linear"], either[i] or (scored[i] and tokens[i])
             if strange:
                 raise BadWorkload(
-                    f"simulate: {self.static.model.name}: {name} depends on more of a pass than its tables hold"
+                    f"simulate: {self.static.model.name}: {one.name} depends on more of a pass than its tables hold"
                 )
-            found[part].append(i)
+            for part in parts:
+                found[part].append(i)
         return found
 
-    def _seen(self, sizes: Sizes) -> list[tuple[str, Any]]:
-        return [(one.name, {**one.args, "": one.count}) for one in self.step(sizes)]
-
-    def _changed(self, base: list[tuple[str, Any]], sizes: Sizes) -> list[bool]:
-        other = self._seen(sizes)
-        if [name for name, _ in base] != [name for name, _ in other]:
-            raise BadWorkload(f"simulate: {self.static.model.name}: passes of other sizes have other operators")
+    def _changed(self, base: tuple[Op, ...], **factors: float) -> list[bool]:
+        """Of each operator, whether its sizes are others where those of the pass are so many times as large."""
+        names = ("decoding", "context", "prompts", "new", "before")
+        by = [factors.get(name, 1.0) for name in names]
+        d, c, p, n, b = (np.asarray(size) * factor for size, factor in zip(_BASE, by, strict=True))
+        other = self._step((d, c, p, n, b))
         return [
-            any(abs(a[key] - b[key]) > 1e-9 * abs(a[key]) for key in a)
-            for (_, a), (_, b) in zip(base, other, strict=True)
+            any(not np.allclose(a, b, rtol=1e-9) for a, b in zip(_sized(one), _sized(two), strict=True))
+            for one, two in zip(base, other, strict=True)
         ]
 
     # Tables -----------------------------------------------------------------------------------------------------
 
     def _times(self, part: str, sizes: Sizes) -> dict[str, np.ndarray]:
         """Of the operators of one part, over arrays of sizes."""
-        step = self.step(sizes).ops
-        mine: list[Op] = [step[i] for i in self.groups[part]]
+        step = self._step(sizes)
         shape = np.broadcast_shapes(*(np.shape(size) for size in sizes))
+        points, mine = math.prod(shape), tuple(step[i] for i in self.groups[part])
         if not mine:
             return {name: np.zeros(shape) for name in TIMES}
-        phase = inference.run(Workload(tuple(mine)), self.static.chip)
-        return {name: np.broadcast_to(getattr(phase, name), shape) for name in TIMES}
+        phase = inference.run(Workload(mine), self.static.chip)
+        every = points + len(_FORMS)
+        return {name: np.broadcast_to(getattr(phase, name), every)[:points].reshape(shape) for name in TIMES}
+
+    def _reads(self) -> np.ndarray:
+        """Lengths of pieces of prompts: where tiles of queries begin and end, as long as those are few."""
+        ends = np.arange(_ROWS, min(self.tokens, _FEW_TILES * _ROWS) + 1, _ROWS, dtype=float)
+        found: np.ndarray = np.unique(np.concatenate([_octaves(1, self.tokens, _READS), ends, ends + 1]))
+        return found[found <= self.tokens]
 
     @functools.cached_property
     def tables(self) -> dict[str, Table]:
@@ -196,16 +218,14 @@ class Passes:
         tokens = _every(self.tokens)
         scored = _every(self.sequences + 64)
         decoding, contexts = _every(self.sequences), _octaves(1, self.context, _CONTEXTS)
-        reads, parts = _octaves(1, self.tokens, _READS), _octaves(1, min(self.tokens, self.sequences), _PARTS)
+        reads, parts = self._reads(), _octaves(1, min(self.tokens, self.sequences), _PARTS)
         prefixes = np.concatenate([[0.0], _octaves(16, max(self.prompt, 32), _PREFIXES)])
-        grid = np.broadcast_arrays(*np.meshgrid(reads, parts, prefixes, indexing="ij"))
-        new, by, before = (one.astype(float) for one in grid)
-        by = np.minimum(by, new)
+        new, by, before = np.meshgrid(reads, parts, prefixes, indexing="ij")
         made = {
             "linear": self._times("linear", (0, 1, 1, tokens, 0)),
             "scored": self._times("scored", (0, 1, scored, 1, 0)),
-            "decode": self._times("decode", (decoding[:, None], contexts[None, :], 1, 1, 0)),
-            "prefill": self._times("prefill", (0, 1, by, new / by, before)),
+            "decode": self._times("decode", (decoding[:, None], contexts[None, :], *_EXPANDED[2:])),
+            "prefill": self._times("prefill", (0, 1, by, new, before)),
         }
         filled: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             "linear": lambda t: _filled(tokens, t, self.tokens),
@@ -233,6 +253,10 @@ class Passes:
             numbers = np.concatenate([*(filled[part](made[part][name]) for part in rows), *knots])
             out[name] = Table(numbers, shape)
         return out
+
+
+def _sized(one: Op) -> list[Any]:
+    return [*one.args.values(), one.count]
 
 
 def _every(most: int) -> np.ndarray:
