@@ -42,7 +42,14 @@ if TYPE_CHECKING:
     from roofline.fidelity.validation import validate as validate
     from roofline.hardware.chip import Chip as Chip
     from roofline.serving.capacity import fewest_chips as fewest_chips
+    from roofline.serving.lengths import (
+        empirical as empirical,
+        lognormal as lognormal,
+        uniform as uniform,
+    )
+    from roofline.serving.recorded import load_traffic as load_traffic
     from roofline.serving.steady import serve as serve
+    from roofline.serving.traffic import Traffic as Traffic
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
         plot_comparison as plot_comparison,
@@ -138,6 +145,11 @@ _MODULE_OF = {
     "serve": "serving.steady",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
+    "Traffic": "serving.traffic",
+    "load_traffic": "serving.recorded",
+    "empirical": "serving.lengths",
+    "lognormal": "serving.lengths",
+    "uniform": "serving.lengths",
     "compare": "study.comparing",
     "explain": "study.explaining",
     "indices": "study.indices",

@@ -40,7 +40,8 @@ class Lengths:
 
     def drawn(self, quantile: np.ndarray) -> np.ndarray:
         """Whole lengths at these quantiles: int32 of the same shape, at least 1."""
-        return np.clip(np.rint(self.at(quantile)), 1, LONGEST).astype(np.int32)
+        found: np.ndarray = np.clip(np.rint(self.at(quantile)), 1, LONGEST).astype(np.int32)
+        return found
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Uniform(Lengths):
 
     def at(self, quantile: np.ndarray) -> np.ndarray:
         """Quantiles."""
-        return self.low + np.minimum(np.floor(quantile * (self.high - self.low + 1)), self.high - self.low)
+        found: np.ndarray = np.minimum(self.low + np.floor(quantile * (self.high - self.low + 1)), self.high)
+        return found
 
 
 @dataclass(frozen=True)

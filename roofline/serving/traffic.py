@@ -1,8 +1,8 @@
 """Traffic: when requests come, and how long they are.
 
-Two kinds. In an *open loop* requests come at a rate, whatever the server does: the gaps between them are those of a gamma
-distribution, whose shape is the burstiness. In a *closed loop* so many clients each send their next request when the last
-one is answered (and they have thought about it).
+Two kinds. In an *open loop* requests come at a rate, whatever the server does: the gaps between them are those of a
+gamma distribution, whose shape is the burstiness. In a *closed loop* so many clients each send their next request when
+the last one is answered (and they have thought about it).
 
 The luck of arrivals, prompts, outputs and prefixes comes from streams of their own, and arrivals are drawn at a rate of
 one and then sped up: the same seed at another rate gives the same requests, in the same order, closer together. So
@@ -142,9 +142,9 @@ class Traffic:
     rate : number or list
         Requests per second, in an open loop. A list makes an axis: each is run for itself.
     burstiness : number
-        Shape of the gamma distribution of the gaps, as ``vllm bench serve --burstiness`` has it: 1 is a Poisson process,
-        less comes in bursts, more is more even, ``float("inf")`` is evenly spaced. (That command also stretches the time
-        so that the last request comes exactly at its expected time; here the draw stays as it is.)
+        Shape of the gamma distribution of the gaps, as ``vllm bench serve --burstiness`` has it: 1 is a Poisson
+        process, less comes in bursts, more is more even, ``float("inf")`` is evenly spaced. (That command also
+        stretches the time so that the last request comes exactly when it is expected; here the draw stays as it is.)
     concurrency : number or list
         Clients, in a closed loop. A list makes an axis.
     think_s : number
@@ -194,9 +194,9 @@ class Traffic:
             raise BadWorkload(f"Traffic: expected rate (open loop) or concurrency (closed loop), found {found}")
         self.rate: Any = None if rate is None else _rates(rate)
         self.concurrency: Any = None if concurrency is None else _clients(concurrency)
-        self.burstiness = math.inf if burstiness == math.inf else _between("burstiness", burstiness, 1e-3, 1e6)
-        self.think_s = _between("think_s", think_s, 0, _LONGEST)
-        self.timeout_s = math.inf if timeout_s is None else _between("timeout_s", timeout_s, _SHORTEST, _LONGEST)
+        self.burstiness = math.inf if burstiness == math.inf else between("burstiness", burstiness, 1e-3, 1e6)
+        self.think_s = between("think_s", think_s, 0, _LONGEST)
+        self.timeout_s = math.inf if timeout_s is None else between("timeout_s", timeout_s, _SHORTEST, _LONGEST)
         if pairs is not None and not (prompt is None and output is None and shared_prefix == 0):
             raise BadWorkload(
                 "Traffic: expected pairs (recommendation) or prompt, output and shared_prefix (language), found both"
@@ -214,20 +214,14 @@ class Traffic:
         if duration_s is None:
             if requests is None:
                 return (None, self.rate.end_s) if isinstance(self.rate, Steps) else (REQUESTS, None)
-            return _count("requests", requests), None
+            return count("requests", requests), None
         if self.rate is None:
             raise BadWorkload("Traffic: duration_s goes with a rate; of a closed loop say how many requests")
         if isinstance(self.rate, Steps) and duration_s > self.rate.end_s:
             raise BadWorkload(
                 f"Traffic: duration_s: expected at most the {self.rate.end_s:g} s of the rates, found {duration_s!r}"
             )
-        duration = _between("duration_s", duration_s, _SHORTEST, _LONGEST)
-        most = self.rate.expected[-1] if isinstance(self.rate, Steps) else duration * np.max(self.rate)
-        if not 1 <= most <= MOST_REQUESTS:
-            raise BadWorkload(
-                f"Traffic: expected 1 to {MOST_REQUESTS:,} requests, found {most:,.3g} in {duration_s!r} s"
-            )
-        return None, duration
+        return None, between("duration_s", duration_s, _SHORTEST, _LONGEST)
 
     # What it is -----------------------------------------------------------------------------------------------------
 
@@ -278,7 +272,7 @@ class Traffic:
         ------
         BadWorkload
         """
-        by = _between("scaled: factor", factor, 1e-6, 1e6)
+        by = between("scaled: factor", factor, 1e-6, 1e6)
         if self.concurrency is not None:
             return self.changed(concurrency=np.maximum(1, np.rint(self.concurrency * by)))
         if isinstance(self.rate, Steps):
@@ -294,8 +288,8 @@ class Traffic:
         """
         if seconds is not None:
             return self.changed(requests=None, duration_s=seconds)
-        count = _count("head: requests", requests)
-        return self.changed(requests=count if self.requests is None else min(count, self.requests), duration_s=None)
+        first = count("head: requests", requests)
+        return self.changed(requests=first if self.requests is None else min(first, self.requests), duration_s=None)
 
     # What a seed makes of it ----------------------------------------------------------------------------------------
 
@@ -310,13 +304,14 @@ class Traffic:
         Raises
         ------
         BadWorkload
-            For a seed that is none, and for traffic with an axis: draw each of :meth:`each`.
+            For a seed that is none; for traffic with an axis (draw each of :meth:`each`), with too many requests to
+            hold, or with none.
         """
         if self.axis is not None:
             raise BadWorkload(f"Traffic: expected one {self.axis[0]}, found {len(self.axis[1])}: draw one at a time")
         arrivals, first, second, prefixes = (np.random.default_rng(s) for s in _seeds(seed))
         arrival_s = np.empty(0) if self.rate is None else self._arrivals(arrivals)
-        n = self.requests if self.rate is None else len(arrival_s)
+        n = len(arrival_s) if self.requests is None or len(arrival_s) else self.requests
         none, no_blocks = np.empty(0, np.int32), np.empty(0, np.int64)
         sizes = [none if one is None else one.drawn(rng.random(n)) for one, rng in self._sizes(first, second)]
         pairs, prompt, output = sizes
@@ -347,11 +342,18 @@ class Traffic:
             return counts / self.rate if steps is None else steps.when(counts[counts <= steps.expected[-1]])
         duration = self.duration_s or 0.0
         due = duration * self.rate if steps is None else steps.until(duration)
+        if due > MOST_REQUESTS:
+            raise BadWorkload(
+                f"Traffic: expected at most {MOST_REQUESTS:,} requests, found {due:,.3g} in {duration:g} s; "
+                "scaled(0.1) and head(seconds=3600) make less of it"
+            )
         counts = np.cumsum(self._gaps(rng, int(due) + 64))
         while counts[-1] <= due:
             more = self._gaps(rng, int((due - counts[-1]) * 1.1) + 64)
             counts = np.concatenate([counts, counts[-1] + np.cumsum(more)])
         counts = counts[counts <= due]
+        if not counts.size:
+            raise BadWorkload(f"Traffic: no request comes in {duration:g} s at {_few(due / duration)}/s")
         return counts / self.rate if steps is None else steps.when(counts)
 
     def _gaps(self, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -390,13 +392,15 @@ def _seeds(seed: Any) -> list[np.random.SeedSequence]:
     return np.random.SeedSequence(int(seed)).spawn(4)
 
 
-def _between(name: str, value: Any, least: float, most: float) -> float:
+def between(name: str, value: Any, least: float, most: float) -> float:
+    """A number within bounds, or the error that says so."""
     if not (NUMBER.holds(value) and least <= value <= most):
         raise BadWorkload(f"Traffic: {name}: expected a number from {least:g} to {most:g}, found {shown(value)}")
     return float(value)
 
 
-def _count(name: str, value: Any) -> int:
+def count(name: str, value: Any) -> int:
+    """A whole number of requests, or the error that says so."""
     if not (NUMBER.holds(value) and 1 <= value <= MOST_REQUESTS and value == int(value)):
         raise BadWorkload(f"Traffic: {name}: expected a whole number from 1 to {MOST_REQUESTS:,}, found {shown(value)}")
     return int(value)
