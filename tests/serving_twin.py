@@ -251,52 +251,64 @@ class Replica:
             self.end(self.living[0])
 
 
+class System:
+    """Replicas, and who is sent where."""
+
+    def __init__(self, requests: Requests, replicas: list[Replica], router: str) -> None:
+        columns = (requests.prompt, requests.output, requests.prefix_id, requests.prefix_tokens)
+        self.clients = [Client(i, *(int(v) for v in row)) for i, row in enumerate(zip(*columns, strict=True))]
+        self.coming = iter(self.clients)
+        self.requests, self.replicas, self.router, self.env = requests, replicas, router, replicas[0].env
+        for server in replicas:
+            server.gone = self.gone
+            for one in self.clients:
+                server.cache.whole[one.prefix] = max(server.cache.whole.get(one.prefix, 0), one.prefix_tokens)
+
+    def start(self) -> None:
+        if self.requests.concurrency:
+            for _ in range(min(self.requests.concurrency, len(self.clients))):
+                self.send(next(self.coming))
+        else:
+            self.env.process(self.open_loop())
+        self.env.run()
+
+    def open_loop(self) -> Iterator[Any]:
+        for one, arrival in zip(self.coming, self.requests.arrival_s.tolist(), strict=True):
+            if arrival > self.env.now:
+                yield self.env.timeout(arrival - self.env.now)
+            self.send(one)
+
+    def gone(self, _: Client) -> None:
+        if self.requests.concurrency:
+            self.env.process(self.ask_again())
+
+    def ask_again(self) -> Iterator[Any]:
+        yield self.env.timeout(self.requests.think_s)
+        one = next(self.coming, None)
+        if one is not None:
+            self.send(one)
+
+    def send(self, one: Client) -> None:
+        one.arrival = self.env.now
+        self.chosen(one).arrive(one)
+
+    def chosen(self, one: Client) -> Replica:
+        def load(server: Replica) -> int:
+            return len(server.waiting) + len(server.running)
+
+        if self.router == "round_robin":
+            return self.replicas[one.number % len(self.replicas)]
+        there = [server for server in self.replicas if one.prefix >= 0 and one.prefix in server.cache.size]
+        return min(there if there and self.router == "prefix_aware" else self.replicas, key=load)
+
+
 def simulated(
     policy: Policy, blocks: int, requests: Requests, pass_time: PassTime, replicas: int = 1, router: str = "round_robin"
 ) -> list[Client]:
     """All requests, in the order of arrival, as they ended."""
     env = simpy.Environment()
-    columns = (requests.prompt, requests.output, requests.prefix_id, requests.prefix_tokens)
-    clients = [Client(i, *(int(v) for v in row)) for i, row in enumerate(zip(*columns, strict=True))]
-    whole: dict[int, int] = {}
-    for one in clients:
-        whole[one.prefix] = max(whole.get(one.prefix, 0), one.prefix_tokens)
-    servers = [
-        Replica(env, policy, Cache(blocks, policy.block, whole), pass_time, requests.timeout_s) for _ in range(replicas)
-    ]
-    coming = iter(clients)
-
-    def load(r: int) -> int:
-        return len(servers[r].waiting) + len(servers[r].running)
-
-    def send(one: Client) -> None:
-        one.arrival = env.now
-        chosen = one.number % replicas
-        if router != "round_robin":
-            chosen = min(range(replicas), key=load)
-        if router == "prefix_aware" and one.prefix >= 0:
-            there = [r for r in range(replicas) if one.prefix in servers[r].cache.size]
-            chosen = min(there, key=load) if there else chosen
-        servers[chosen].arrive(one)
-
-    def open_loop() -> Iterator[Any]:
-        for one, arrival in zip(coming, requests.arrival_s.tolist(), strict=True):
-            if arrival > env.now:
-                yield env.timeout(arrival - env.now)
-            send(one)
-
-    def asks_again() -> Iterator[Any]:
-        yield env.timeout(requests.think_s)
-        one = next(coming, None)
-        if one is not None:
-            send(one)
-
-    if requests.concurrency:
-        for server in servers:
-            server.gone = lambda one: env.process(asks_again()) and None
-        for _ in range(min(requests.concurrency, len(clients))):
-            send(next(coming))
-    else:
-        env.process(open_loop())
-    env.run()
-    return clients
+    caches = [Cache(blocks, policy.block, {}) for _ in range(replicas)]
+    servers = [Replica(env, policy, cache, pass_time, requests.timeout_s) for cache in caches]
+    system = System(requests, servers, router)
+    system.start()
+    return system.clients

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def _requests(draw: st.DrawFn) -> Requests:
     n = draw(st.integers(1, 40))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     closed = draw(st.sampled_from([0, 0, 1, 5]))
-    kinds = draw(st.sampled_from([0, 1, 3]))
+    kinds = draw(st.sampled_from([0, 1, 3, 6]))
     prompt = rng.integers(1, 150, n).astype(np.int32)
     prefix = rng.integers(0, kinds, n) if kinds else np.full(n, -1)
     none = np.empty(0, np.int64)
@@ -69,6 +70,7 @@ def _requests(draw: st.DrawFn) -> Requests:
     )
 
 
+_ROUTERS = st.sampled_from(["round_robin", "least_loaded", "prefix_aware"])
 _POLICIES = st.builds(
     Policy,
     chunk=st.sampled_from([24, 64, 200]),
@@ -100,8 +102,16 @@ def _compare(policy: Policy, blocks: int, requests: Requests, replicas: int, rou
     assert block_rows[:, s.FREE].tolist() == [blocks] * replicas
 
 
-@settings(max_examples=150)
-@given(_POLICIES, st.sampled_from([220, 300, 2000]), _requests(), st.sampled_from([1, 1, 3]), st.data())
+def requests_of(arrival_s: np.ndarray, prompt: np.ndarray, output: np.ndarray, **policy: Any) -> np.ndarray:
+    """Arrival, admission, first token and end of requests on one server whose passes are linear, in order."""
+    none, n = np.empty(0, np.int64), len(prompt)
+    requests = Requests(arrival_s, prompt, output, none, np.full(n, -1), np.zeros(n, np.int64), none, none)
+    outcome = simulated(Servers(Policy(**policy), 100_000), LINE, requests, compiled=False)
+    return outcome.told_at[np.argsort(outcome.told[:, s.WHICH])]
+
+
+@settings(max_examples=100)
+@given(_POLICIES, st.sampled_from([220, 300, 2000]), _requests(), st.sampled_from([1, 1, 3]), _ROUTERS)
 def test_equals_the_naive_server(
     policy: Policy, tokens: int, requests: Requests, replicas: int, data: st.DataObject
 ) -> None:
