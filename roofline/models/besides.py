@@ -25,6 +25,8 @@ class Linear:
         Whether it adds one.
     scope : str
         ``"layer"`` for what a repeated layer holds, else ``"model"``.
+    pooled : bool
+        Whether one vector of each sequence passes it, rather than every token.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Linear:
     count: int = 1
     bias: bool = False
     scope: str = "layer"
+    pooled: bool = False
 
     def weights(self) -> list[Weights]:
         """Its parameters."""
@@ -42,7 +45,7 @@ class Linear:
         """Its operator in one pass."""
         return [
             op.gemm(
-                m=run.tokens,
+                m=run.batch if self.pooled else run.tokens,
                 n=self.n,
                 k=self.k,
                 dtype=run.dtype,

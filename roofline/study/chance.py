@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from roofline.estimates.inference import COST, op_spread
-from roofline.estimates.language import LanguageEstimate
 from roofline.hardware import uncertainty
 
 #: Independent scramblings: enough to tell their scatter, few enough to leave each sequence its evenness.
@@ -72,7 +71,7 @@ def error_weights(est: Any) -> dict[str, float]:
     time, and what engines do besides.
     """
     phases = est.phases
-    times = [1.0, float(est.request.output - 1)] if isinstance(est, LanguageEstimate) else [1.0]
+    times = [1.0, float(est.request.output - 1)] if len(phases) > 1 else [1.0]
     parts: dict[str, float] = {}
     whole = 0.0
     for phase, often in zip(phases, times, strict=True):

@@ -343,7 +343,7 @@ def _row(key: tuple[str, str], est: Any, drawn: Mapping[str, np.ndarray], level:
         "bound": str(est.bound), "unit": f"{'tokens' if language else 'samples'}/s",
     }  # fmt: skip
     for column, (of_language, of_recommendation) in _COLUMNS.items():
-        name = of_language if language else of_recommendation
+        name = of_language if language and of_language in {*est.FIGURES, *est.EXTRA} else of_recommendation
         value = _figure(est, name) if est.fits else None
         low = high = None
         if value is not None and name in drawn and fits.any():

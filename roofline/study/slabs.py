@@ -13,7 +13,7 @@ from roofline.estimates import rules, stacks
 from roofline.estimates.estimate import estimate
 from roofline.estimates.grids import varied
 from roofline.estimates.inference import bound_names
-from roofline.estimates.request import LANGUAGE, RECOMMENDATION, USUAL_LANGUAGE, USUAL_RECOMMENDATION
+from roofline.estimates.request import LANGUAGE, RECOMMENDATION, USUAL_RECOMMENDATION, usual_language
 from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -194,7 +194,7 @@ class Slabs:
         own: tuple[rules.Rule, ...] = rules.RECOMMENDATION_RULES
         asked: dict[str, Any] = {**USUAL_RECOMMENDATION, **options}
         if isinstance(model, LanguageModel):
-            own, asked = rules.LANGUAGE_RULES, {**USUAL_LANGUAGE, **options}
+            own, asked = rules.LANGUAGE_RULES, {**usual_language(model), **options}
             asked["plan"] = Plan(asked["tp"], asked["pp"], asked["ep"], asked["dp"])
         if self.grid.serving:  # without a number, as many requests as there is room for
             concurrency = options.get("concurrency")

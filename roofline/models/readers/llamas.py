@@ -105,6 +105,12 @@ def phi3(c: Fields) -> Parts:
     return uniform(c, attention(c, **biases(c, False)), dense(c), window(c), max_positions=4096)
 
 
+def phi4_multimodal(c: Fields) -> Parts:
+    """Phi 4 multimodal: Phi 4 mini; the adapters that images and speech go through are not counted."""
+    c.get("vision_lora", "speech_lora", "embd_layer", "img_processor", "audio_processor", "image_embd_layer")
+    return phi3(c)
+
+
 def glm(c: Fields) -> Parts:
     """GLM-4-9B as in transformers: biases in queries, keys and values, half a head rotated."""
     made = attention(c, 2, 128, rotary=0.5, **biases(c, True, out=False))
