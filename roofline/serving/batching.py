@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 #: one that goes, and one that the host prepares.
 MOST_PAIRS, WORKERS = 8192, 4
 
-#: Sizes up to which every batch is asked for, and then how many more.
-_EACH, _MORE = 64, 320
+#: Sizes up to which every batch is asked for; then those of whole tiles and one more, at which times may jump: up to a
+#: size, the tile; then, where one tile more is little, how many at evenly spaced ratios.
+_EACH, _TILES, _MORE = 128, ((512, 16), (8192, 64)), 192
 
 #: Batches of a run in which everything waits from the beginning, of which the pace is taken.
 _BACKLOG = 64
@@ -99,11 +100,16 @@ class Service:
 
 
 def sizes_up_to(most: float) -> np.ndarray:
-    """Sizes of batches at which times are asked for: each of the small ones, then evenly spaced ratios."""
-    if most <= _EACH:
-        return np.arange(1.0, most + 1)
-    large = np.unique(np.rint(np.geomspace(_EACH, most, _MORE)))
-    return np.concatenate([np.arange(1.0, _EACH), large])
+    """Sizes of batches at which times are asked for."""
+    found, reached = [np.arange(1.0, _EACH + 1)], float(_EACH)
+    for until, tile in _TILES:
+        whole = np.arange(reached, until + 1, tile)
+        found += [whole, whole + 1]
+        reached = float(until)
+    if most > reached:
+        found.append(np.rint(np.geomspace(reached, most, _MORE)))
+    sizes = np.unique(np.concatenate(found))
+    return np.append(sizes[sizes < most], most)
 
 
 def estimated(model: Recommender, chip: Chip, most: float, options: dict[str, Any]) -> RecommendationEstimate:
@@ -118,8 +124,8 @@ def estimated(model: Recommender, chip: Chip, most: float, options: dict[str, An
             "simulate: expected max_batch, found batch: a server's batches are as full as the traffic has it"
         )
     devices = options.get("devices", 1)
-    sizes = sizes_up_to(most)
-    return estimate(model, chip, batch=np.maximum(sizes, devices) if NUMBER.holds(devices) else sizes, **options)
+    sizes = np.unique(np.maximum(sizes_up_to(most), devices if NUMBER.holds(devices) else 1))
+    return estimate(model, chip, batch=sizes, **options)
 
 
 # One run --------------------------------------------------------------------------------------------------------------

@@ -38,8 +38,9 @@ OPTIONS = tuple(name for name in QueryOptions.__annotations__ if name != "batch"
 
 _BATCHING = ("window_s", "max_batch", "split", "workers", "jitter")
 
-#: Runs that a search for the largest rate makes, each halving what is left.
-_HALVINGS = 14
+#: Runs that a search for the largest rate makes, each halving what is left; full batches that queries of one make, and
+#: the most queries all the same.
+_HALVINGS, _BATCHES, _LONGEST_RUN = 14, 400, 1_000_000
 
 
 def simulate_queries(
@@ -139,8 +140,8 @@ def dataset(name: str, values: np.ndarray, runs: Sequence[QueryRun]) -> xr.Datas
 def largest_rate(run: QueryRun, share: float = 0.99) -> QueryRun:
     """The run at the largest rate at which a share of the queries stays within the limits, and the server keeps up.
 
-    The same luck at every rate; found by halving, to one part in 16,384 of the rate at which the server saturates. Runs
-    are made long enough that a backlog shows: a hundred times the longest limit.
+    The same luck at every rate, so that it never rises as a limit tightens; found by halving, to one part in 16,384 of
+    the rate at which the server saturates, which it does not exceed. Runs are made long enough for hundreds of batches.
 
     Parameters
     ----------
@@ -159,8 +160,8 @@ def largest_rate(run: QueryRun, share: float = 0.99) -> QueryRun:
     if run.drawn.concurrency:
         raise BadWorkload("capacity: expected traffic at a rate, found a closed loop")
     most = run.saturation_rate
-    long_enough = int(100 * max(run.slo.values()) * most)
-    requests = max(len(run.drawn), min(long_enough, _LONGEST_RUN))
+    batches = _BATCHES * run.server.policy.max_batch / float(run.drawn.pairs.mean())
+    requests = max(len(run.drawn), min(int(batches), _LONGEST_RUN))
     drawn = run.traffic.changed(rate=1.0, requests=requests, duration_s=None).drawn(run.seed)
 
     def at(rate: float) -> QueryRun:
@@ -186,8 +187,5 @@ def largest_rate(run: QueryRun, share: float = 0.99) -> QueryRun:
             high = (low + high) / 2
     return best
 
-
-#: Most queries of a run of such a search.
-_LONGEST_RUN = 1_000_000
 
 __all__ = ["QueryOptions", "largest_rate", "limits", "simulate_queries"]
