@@ -1,9 +1,9 @@
 """Blocks of the KV cache of a simulated server: given out, given back, and kept for prompts that begin alike.
 
-Blocks that nobody holds stand in a queue, in the order in which they were given back, and are given out from its front:
-what was used last stays longest (LRU). Those of a shared beginning stand in it together, and can be taken back out of
-it; the moment the queue reaches them they are blocks like others. So the queue is a list of shared beginnings, and between
-two of them the number of other blocks.
+Blocks that nobody holds stand in a queue, in the order in which they were given back, and are given out from its
+front: what was used last stays longest (LRU). Those of a shared beginning stand in it together, and can be taken back
+out of it; the moment the queue reaches them they are blocks like others. So the queue is a list of shared beginnings,
+and between two of them the number of other blocks.
 """
 
 from __future__ import annotations

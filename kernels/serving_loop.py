@@ -2,8 +2,8 @@
 
 What makes it fast is that nothing is done for a request in a pass that it merely takes part in. Its last token is the
 number of a step, in a heap; the tokens attended to are a running sum; the blocks that a step needs are those of one
-phase, the place in its block at which a sequence stands, and the phases are counted. Only arrivals, first tokens, last tokens
-and evictions look at single requests. ``tests/test_simulation_twin.py`` has a naive twin, to be read first.
+phase, the place in its block at which a sequence stands, and the phases are counted. Only arrivals, first tokens, last
+tokens and evictions look at single requests. ``tests/test_simulation_twin.py`` has a naive twin, to be read first.
 
 :func:`advance` goes on until there is nothing left to do, and comes back before if it needs room or requests; what it
 knows stands in the arrays of :mod:`roofline.kernels.serving_state`.
@@ -17,16 +17,136 @@ from roofline.kernels._jit import inner
 from roofline.kernels.serving_blocks import blocks_of, found, give_back, hold, share, take
 from roofline.kernels.serving_passes import pass_time
 from roofline.kernels.serving_state import (
-    ACTIVE, ADMITTED, AFTER, AHEAD, ALIVE, ANSWERED, ARRIVED, BEFORE, BEFORE_THEM, BLOCK, BLOCKS, BY_BLOCKS, BY_SEQUENCES,
-    BY_TOKENS, CACHED, CAUSE, CHUNK, CHUNKED, CLOCK, CLOSED, CONTEXT, COUNT, DECODES, DECODING, DONE, ELIGIBLE, EMITTED,
-    ENDED, FINISHED, FIRST, FREE, FRESH, GAPS, GAPS_PER_OCTAVE, GAVE_UP, HEAD, HEAPED, HELD, HELD_BY, HITS, HOST, JOINED,
-    JOINED_AT, JOINING, KEY, KEYS, LAG, LEAST_GAP, LIVING, MASK, MIXED, MOST, NEXT, NOBODY, NONE, OLDER, OLDEST, OUTPUT,
-    OWN, PARTIAL, PASSES, PHASES, PIECES, PREEMPTED, PROMPT, QUEUED, READ, READS, REPLICA, REPLICAS, RESERVE, RESIDENT,
-    ROOM, ROUTER, RUNNING, RUNNING_LAST, SAMPLE, SAMPLE_ROOM, SAMPLES, SEEN_BLOCKS, SEEN_DECODING, SEEN_REPLICA,
-    SEEN_RUNNING, SEEN_TOKENS, SEEN_TOOK, SEEN_WAITING, SEGMENT, SEGMENT_ROW, SEGMENTS, SHARED, SIZE, SPENT, SQUARES, STATE,
-    STEP, STEPPED, STEPPING, STRIDE, TAIL, THINK, TIMEOUT, TIMES, TOKENS, TOLD, TOLD_ADMITTED, TOLD_ARRIVED,
-    TOLD_CACHED, TOLD_END, TOLD_FIRST, TOLD_OUTPUT, TOLD_PREEMPTED, TOLD_PROMPT, TOLD_REPLICA, TOOK, TURN, UNDER_WAY,
-    WAITING, WAITS_NOW, WAKE, WHEN, WHICH, WRITTEN, Places, Scratch, append, prepend, pull, remove, rise, row,
+    ACTIVE,
+    ADMITTED,
+    AFTER,
+    AHEAD,
+    ALIVE,
+    ANSWERED,
+    ARRIVED,
+    BEFORE,
+    BEFORE_THEM,
+    BLOCK,
+    BLOCKS,
+    BY_BLOCKS,
+    BY_SEQUENCES,
+    BY_TOKENS,
+    CACHED,
+    CAUSE,
+    CHUNK,
+    CHUNKED,
+    CLOCK,
+    CLOSED,
+    CONTEXT,
+    COUNT,
+    DECODES,
+    DECODING,
+    DONE,
+    ELIGIBLE,
+    EMITTED,
+    ENDED,
+    FINISHED,
+    FIRST,
+    FREE,
+    FRESH,
+    GAPS,
+    GAPS_PER_OCTAVE,
+    GAVE_UP,
+    HEAD,
+    HEAPED,
+    HELD,
+    HELD_BY,
+    HITS,
+    HOST,
+    JOINED,
+    JOINED_AT,
+    JOINING,
+    KEY,
+    KEYS,
+    LAG,
+    LEAST_GAP,
+    LIVING,
+    MASK,
+    MIXED,
+    MOST,
+    NEXT,
+    NOBODY,
+    NONE,
+    OLDER,
+    OLDEST,
+    OUTPUT,
+    OWN,
+    PARTIAL,
+    PASSES,
+    PHASES,
+    PIECES,
+    PREEMPTED,
+    PROMPT,
+    QUEUED,
+    READ,
+    READS,
+    REPLICA,
+    REPLICAS,
+    RESERVE,
+    RESIDENT,
+    ROOM,
+    ROUTER,
+    RUNNING,
+    RUNNING_LAST,
+    SAMPLE,
+    SAMPLE_ROOM,
+    SAMPLES,
+    SEEN_BLOCKS,
+    SEEN_DECODING,
+    SEEN_REPLICA,
+    SEEN_RUNNING,
+    SEEN_TOKENS,
+    SEEN_TOOK,
+    SEEN_WAITING,
+    SEGMENT,
+    SEGMENT_ROW,
+    SEGMENTS,
+    SHARED,
+    SIZE,
+    SPENT,
+    SQUARES,
+    STATE,
+    STEP,
+    STEPPED,
+    STEPPING,
+    STRIDE,
+    TAIL,
+    THINK,
+    TIMEOUT,
+    TIMES,
+    TOKENS,
+    TOLD,
+    TOLD_ADMITTED,
+    TOLD_ARRIVED,
+    TOLD_CACHED,
+    TOLD_END,
+    TOLD_FIRST,
+    TOLD_OUTPUT,
+    TOLD_PREEMPTED,
+    TOLD_PROMPT,
+    TOLD_REPLICA,
+    TOOK,
+    TURN,
+    UNDER_WAY,
+    WAITING,
+    WAITS_NOW,
+    WAKE,
+    WHEN,
+    WHICH,
+    WRITTEN,
+    Places,
+    Scratch,
+    append,
+    prepend,
+    pull,
+    remove,
+    rise,
+    row,
 )  # fmt: skip
 
 # Who is sent where.
@@ -40,7 +160,9 @@ ROUND_ROBIN, LEAST_LOADED, PREFIX_AWARE = range(3)
 
 
 @inner
-def stop(how: Places, req: Places, mask: int, rep: Places, mine: int, heap: Places, seg: Places, r: int, one: int) -> None:
+def stop(
+    how: Places, req: Places, mask: int, rep: Places, mine: int, heap: Places, seg: Places, r: int, one: int
+) -> None:
     """Take a request out of those that run, with all that it holds."""
     its, block = row(mask, one), how[BLOCK]
     remove(req, mask, rep, mine + RUNNING, BEFORE, one)
@@ -77,8 +199,8 @@ def put_back(
 
 @inner
 def end(
-    run: Places, how: Places, waits: Scratch, req: Places, at: Scratch, rep: Places, mine: int, heap: Places, seg: Places,
-    told: Places, told_at: Scratch, later: Scratch, r: int, one: int, now: float,
+    run: Places, how: Places, waits: Scratch, req: Places, at: Scratch, rep: Places, mine: int, heap: Places,
+    seg: Places, told: Places, told_at: Scratch, later: Scratch, r: int, one: int, now: float,
 ) -> None:  # fmt: skip
     """A request leaves: it has its answer, or its client has given up before."""
     mask = run[MASK]
@@ -201,7 +323,16 @@ def make_room(how: Places, req: Places, mask: int, rep: Places, mine: int, heap:
 
 @inner
 def read(
-    how: Places, req: Places, mask: int, rep: Places, mine: int, clock: Scratch, seg: Places, r: int, one: int, piece: int
+    how: Places,
+    req: Places,
+    mask: int,
+    rep: Places,
+    mine: int,
+    clock: Scratch,
+    seg: Places,
+    r: int,
+    one: int,
+    piece: int,
 ) -> None:
     """Let a request that runs read a piece of its prompt in the pass that is put together."""
     its, sums = row(mask, one), r * CLOCK
@@ -250,9 +381,22 @@ def blocks_kept(how: Places, waits: Scratch, rep: Places, mine: int) -> float:
 
 
 @inner
+def piece_of(how: Places, unread: int, left: int, pieces: int) -> int:
+    """How much of a prompt is read in a pass with so many tokens left; where it may not be cut, all or nothing.
+
+    One that is longer than any pass has it for itself.
+    """
+    if unread <= left:
+        return unread
+    if how[CHUNKED] == 1:
+        return left
+    return unread if pieces == 0 and unread > how[CHUNK] else 0
+
+
+@inner
 def admit(
-    how: Places, waits: Scratch, req: Places, mask: int, at: Scratch, rep: Places, mine: int, clock: Scratch, seg: Places,
-    r: int, budget: int, now: float,
+    how: Places, waits: Scratch, req: Places, mask: int, at: Scratch, rep: Places, mine: int, clock: Scratch,
+    seg: Places, r: int, budget: int, now: float,
 ) -> int:  # fmt: skip
     """Let those in who wait, in their order; why the next one has to go on waiting."""
     segs, block = r * how[SEGMENTS] * SEGMENT_ROW, how[BLOCK]
@@ -268,12 +412,9 @@ def admit(
         its = row(mask, one)
         whole = req[its + PROMPT] + req[its + EMITTED]
         hits = found(how, seg, segs, req, its, whole)
-        piece = whole - hits * block
-        if piece > left:
-            if how[CHUNKED] == 1:
-                piece = left
-            elif rep[mine + PIECES] > 0 or piece <= how[CHUNK]:
-                return BY_TOKENS
+        piece = piece_of(how, whole - hits * block, left, rep[mine + PIECES])
+        if piece == 0:
+            return BY_TOKENS
         held = hits * block + piece
         if how[RESERVE] == 1:
             held = req[its + PROMPT] + req[its + OUTPUT]

@@ -1,8 +1,8 @@
 """How long a pass takes: a sum of four parts, read off a table that the operators' costs have filled.
 
 A forward pass runs products, norms and collectives over all its tokens, the output projection over the sequences that
-get a token, attention over those that decode, and attention over the pieces of prompts that are read. The first two are known for
-every number of tokens and of sequences, the others at knots, and are linear between those.
+get a token, attention over those that decode, and attention over the pieces of prompts that are read. The first two
+are known for every number of tokens and of sequences, the others at knots, and are linear between those.
 """
 
 from __future__ import annotations

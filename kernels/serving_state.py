@@ -31,7 +31,9 @@ HOW = 16
 WAITS = 8
 
 # A request: `req`. Before what is shared and after it: what came with the request, and what became of it.
-(PROMPT, OUTPUT, SEGMENT, SHARED, EMITTED, HELD, JOINED, HITS, OWN, BEFORE, AFTER, OLDER, YOUNGER, PLACE, KEY) = range(15)
+(PROMPT, OUTPUT, SEGMENT, SHARED, EMITTED, HELD, JOINED, HITS, OWN, BEFORE, AFTER, OLDER, YOUNGER, PLACE, KEY) = range(
+    15
+)
 (PREEMPTED, CACHED, STATE, REPLICA) = range(15, 19)
 REQUEST = 20
 (ARRIVED, ELIGIBLE, ADMITTED, FIRST) = range(4)  # its times: `at`

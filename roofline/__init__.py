@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         uniform as uniform,
     )
     from roofline.serving.recorded import load_traffic as load_traffic
+    from roofline.serving.simulation import simulate as simulate
     from roofline.serving.steady import serve as serve
     from roofline.serving.traffic import Traffic as Traffic
     from roofline.show.plot import (
@@ -143,6 +144,7 @@ _MODULE_OF = {
     "plot_roofline": "show.plot",
     "plot_sensitivity": "show.plot",
     "serve": "serving.steady",
+    "simulate": "serving.simulation",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
     "Traffic": "serving.traffic",

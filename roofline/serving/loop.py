@@ -1,4 +1,4 @@
-"""The arrays of a simulated server, and the loop over its events: compiled, or in plain Python where little is to do."""
+"""The arrays of a simulated server, and the loop over its events: compiled, or plain Python where little is to do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roofline.kernels import _jit, serving_loop
-from roofline.kernels import serving_state as at_
+from roofline.kernels import _jit, serving_loop, serving_state as at_
 from roofline.serving.passes import Table
 from roofline.serving.policies import Policy
 from roofline.serving.traffic import Requests
@@ -122,9 +121,9 @@ class _Arrays:
         alive = np.arange(run[at_.OLDEST], run[at_.NEXT])
         assert len(alive) <= old
         run[at_.MASK] = 2 * old - 1
-        self._room()
+        self.make_room()
 
-    def _room(self) -> None:
+    def make_room(self) -> None:
         """Room to tell of twice as many requests as there are slots."""
         room = 2 * (int(self.run[at_.MASK]) + 1)
         self.run[at_.ROOM] = room
@@ -253,5 +252,5 @@ def _arrays(servers: Servers, table: Table, requests: Requests) -> _Arrays:
         gaps=np.zeros(at_.GAPS),
         seen=np.zeros(_SAMPLES * at_.SAMPLE),
     )
-    arrays._room()
+    arrays.make_room()
     return arrays

@@ -1,6 +1,6 @@
 """Times of passes: what a server's loop reads off a table, filled by the operator model in a few array calls.
 
-A pass in which `n` sequences decode and pieces of prompts are read costs a sum over its operators. Which of them look at
+A pass in which sequences decode and pieces of prompts are read costs a sum over its operators. Which of them look at
 what is found by changing one thing at a time and seeing whose sizes change:
 
 - products, norms, experts and collectives at the tokens of the pass;

@@ -107,7 +107,11 @@ def policy_of(chip: Chip, options: dict[str, Any]) -> Policy:
     """
     laid = chip.stack.split("+")[0]
     engine = next((name for name in ENGINES if laid.startswith(name)), "vllm")
-    limits = {"chunk": _limit(chip, "tokens"), "max_seqs": _limit(chip, "sequences"), "block": chip.get("serving.block")}
+    limits = {
+        "chunk": _limit(chip, "tokens"),
+        "max_seqs": _limit(chip, "sequences"),
+        "block": chip.get("serving.block"),
+    }
     policy = replace(ENGINES[engine], **{name: int(value) for name, value in limits.items() if value is not None})
     for name, value in options.items():
         if name not in OPTIONS:
