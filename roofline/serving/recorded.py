@@ -9,7 +9,6 @@ ms, ``input_length``, ``output_length``, ``hash_ids``), and rates over time: Ser
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,7 +24,7 @@ from roofline.base.face import NAME, TEXT, optional, takes
 from roofline.serving import rates
 from roofline.serving.blocks import Blocks, block_tokens, from_lists, from_text
 from roofline.serving.lengths import LONGEST, Lengths, empirical
-from roofline.serving.traffic import Requests, Traffic, between, count
+from roofline.serving.traffic import Requests, Traffic, between, count, patience
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +61,7 @@ class Trace(Traffic):
             prompt=empirical(recorded.prompt),
             output=empirical(recorded.output),
             requests=len(recorded),
-            timeout_s=None if math.isinf(recorded.timeout_s) else recorded.timeout_s,
+            timeout_s=recorded.timeout_s,
         )
         self._own_rate = own
 
@@ -91,10 +90,7 @@ class Trace(Traffic):
                 raise BadWorkload(f"Trace: only rate and timeout_s can be changed of what was recorded, found {name}")
         recorded = self._recorded
         if "timeout_s" in changes:
-            limit = changes["timeout_s"]
-            recorded = replace(
-                recorded, timeout_s=math.inf if limit is None else between("timeout_s", limit, 1e-9, 1e9)
-            )
+            recorded = replace(recorded, timeout_s=patience(changes["timeout_s"]))
         rate = changes.get("rate", self.rate)
         asked = Traffic(rate).rate
         if isinstance(asked, float):
@@ -277,7 +273,7 @@ def _trace(file: Path, table: pd.DataFrame, timeout_s: float | None) -> Trace:
         blocks=blocks.names,
         block_start=blocks.start,
         block_tokens=blocks.tokens,
-        timeout_s=math.inf if timeout_s is None else between("timeout_s", timeout_s, 1e-9, 1e9),
+        timeout_s=patience(timeout_s),
     )
     return Trace(file.name.removesuffix(".gz").removesuffix(".csv"), requests, left_out=len(table) - len(kept))
 

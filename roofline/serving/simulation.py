@@ -26,6 +26,7 @@ from roofline.serving import curves
 from roofline.serving.loop import ROUTERS, Servers
 from roofline.serving.passes import Passes
 from roofline.serving.policies import Policy, policy_of
+from roofline.serving.queries import simulate_queries
 from roofline.serving.runs import Run
 from roofline.serving.server import ServingEstimate, ServingRequest
 from roofline.serving.settings import Setting, fitting, limits
@@ -67,8 +68,9 @@ def simulate(model: Model | Name, chip: Chip | Name, traffic: Traffic, **options
 
     Parameters
     ----------
-    model : LanguageModel or str
-        A language model, or its name or path.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path. Of a recommendation model see
+        :func:`roofline.serving.queries.simulate_queries`: its traffic is of pairs, its options are others.
     chip : Chip or str
         A chip, or its name or path.
     traffic : Traffic
@@ -99,7 +101,8 @@ def simulate(model: Model | Name, chip: Chip | Name, traffic: Traffic, **options
     """
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
-        raise BadWorkload(f"simulate: expected a language model, found {loaded.name}, a recommendation model")
+        queries: dict[str, Any] = dict(options)
+        return simulate_queries(loaded, as_chip(chip), traffic, **queries)
     refuse_unknown(options, OPTIONS, f"simulate({loaded.name})")
     asked: dict[str, Any] = dict(options)
     slo = limits(asked.pop("slo", None))

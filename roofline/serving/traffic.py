@@ -161,7 +161,7 @@ class Traffic:
     duration_s : number
         Seconds during which they come, in an open loop.
     timeout_s : number, optional
-        Seconds after which a client gives up. Default: never.
+        Seconds after which a client gives up. Default, and infinity: never.
 
     Raises
     ------
@@ -196,7 +196,7 @@ class Traffic:
         self.concurrency: Any = None if concurrency is None else _clients(concurrency)
         self.burstiness = math.inf if burstiness == math.inf else between("burstiness", burstiness, 1e-3, 1e6)
         self.think_s = between("think_s", think_s, 0, _LONGEST)
-        self.timeout_s = math.inf if timeout_s is None else between("timeout_s", timeout_s, _SHORTEST, _LONGEST)
+        self.timeout_s = patience(timeout_s)
         if pairs is not None and not (prompt is None and output is None and shared_prefix == 0):
             raise BadWorkload(
                 "Traffic: expected pairs (recommendation) or prompt, output and shared_prefix (language), found both"
@@ -261,7 +261,7 @@ class Traffic:
             "pairs": self.pairs,
             "requests": self.requests,
             "duration_s": self.duration_s,
-            "timeout_s": None if math.isinf(self.timeout_s) else self.timeout_s,
+            "timeout_s": self.timeout_s,
         }
         return Traffic(**given | changes)
 
@@ -397,6 +397,13 @@ def between(name: str, value: Any, least: float, most: float) -> float:
     if not (NUMBER.holds(value) and least <= value <= most):
         raise BadWorkload(f"Traffic: {name}: expected a number from {least:g} to {most:g}, found {shown(value)}")
     return float(value)
+
+
+def patience(timeout_s: Any) -> float:
+    """After how many seconds a client gives up; infinite for None."""
+    if timeout_s is None or timeout_s == math.inf:
+        return math.inf
+    return between("timeout_s", timeout_s, _SHORTEST, _LONGEST)
 
 
 def count(name: str, value: Any) -> int:
