@@ -74,7 +74,6 @@ USUAL_LANGUAGE = {"batch": 1, "prompt": 1024, "output": 256, "prefix": 0, "tp": 
 USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
 
 
-
 def usual_language(model: LanguageModel) -> dict[str, int]:
     """What is taken where a size of a language model's request is left out; of one pass no more than it can read."""
     if model.decodes:

@@ -122,9 +122,19 @@ _DISENTANGLED = "attends to positions and contents apart, three products a score
 
 #: Families that are known and not read, and why.
 OUT_OF_REACH = {
-    "t5": _CROSSES, "mt5": _CROSSES, "umt5": _CROSSES, "t5gemma": _CROSSES, "bart": _CROSSES, "mbart": _CROSSES,
-    "pegasus": _CROSSES, "marian": _CROSSES, "m2m_100": _CROSSES, "led": _CROSSES, "whisper": _CROSSES,
-    "deberta": _DISENTANGLED, "deberta-v2": _DISENTANGLED,
+    "t5": _CROSSES,
+    "mt5": _CROSSES,
+    "umt5": _CROSSES,
+    "t5gemma": _CROSSES,
+    "bart": _CROSSES,
+    "mbart": _CROSSES,
+    "pegasus": _CROSSES,
+    "marian": _CROSSES,
+    "m2m_100": _CROSSES,
+    "led": _CROSSES,
+    "whisper": _CROSSES,
+    "deberta": _DISENTANGLED,
+    "deberta-v2": _DISENTANGLED,
     "mllama": "attends across to an image in some layers, whose keys and values roofline has no count of",
     "gemma4_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
     "gemma4_unified_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
@@ -211,7 +221,9 @@ def _role(name: str, top: Fields) -> tuple[str, str]:
             return next(group for group in found.groups() if group is not None), role
     if _plain(name) in _known():
         return name, "generator"
-    ends = "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification, ForMaskedLM or Model"
+    ends = (
+        "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification, ForMaskedLM or Model"
+    )
     top.fail("architectures", f"found {shown(name)}, a class whose task roofline does not know; expected one in {ends}")
 
 

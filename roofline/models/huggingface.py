@@ -101,7 +101,8 @@ def read(
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
         hidden=hidden,
         vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
-        max_positions=usable or body.integer(
+        max_positions=usable
+        or body.integer(
             "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
         ),
         checkpoint=checkpoint_of(body, top, layers, hidden, beside),
@@ -153,7 +154,11 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
     else:
         return {"tied": tied}
     more: Parts = (roles or {}).get(role, {})
-    return found | {k: v for k, v in more.items() if k != "besides"} | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
+    return (
+        found
+        | {k: v for k, v in more.items() if k != "besides"}
+        | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
+    )
 
 
 def _left_out(body: Fields, top: Fields) -> Iterator[str]:

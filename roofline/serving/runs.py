@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: What requests wait for, by the numbers that the loop has for it.
 CAUSES = {at_.NOBODY: "arrivals", at_.BY_BLOCKS: "kv", at_.BY_TOKENS: "prefill", at_.BY_SEQUENCES: "max_seqs"}
 
+_LONG_RUN = 6000  # requests of a run that looks for saturation
 _DOUBLINGS = 24  # of a rate, until servers saturate or do not
 
 #: A server is saturated where it answers less than this share of what comes, once it is full.
@@ -273,7 +274,8 @@ class Run:
         if self.drawn.concurrency:
             return self.requests_per_s
         n = len(self.drawn)
-        offered = (n - 1) / float(np.ptp(self.drawn.arrival_s)) if n > 1 else 0.0
+        span = float(np.ptp(self.drawn.arrival_s)) * n / max(n - 1, 1)
+        offered = n / span if span > 0 else 0.0
         low, high = 0.0, 0.0
         factor = 1.0
         for _ in range(_DOUBLINGS):  # a factor that saturates and one that does not
@@ -292,8 +294,16 @@ class Run:
         return offered * float(np.sqrt(low * high))
 
     def _sped_up(self, factor: float) -> Run:
-        """The same requests, so many times as fast."""
-        drawn = replace(self.drawn, arrival_s=self.drawn.arrival_s / factor)
+        """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
+        drawn, n = self.drawn, len(self.drawn)
+        again = -(-_LONG_RUN // n)
+        span = float(np.ptp(drawn.arrival_s)) * n / max(n - 1, 1)
+        arrival = (drawn.arrival_s - drawn.arrival_s[0]) / factor
+        rows = {
+            name: np.tile(getattr(drawn, name), again) for name in ("prompt", "output", "prefix_id", "prefix_tokens")
+        }
+        starts = np.repeat(np.arange(again) * span / factor, n)
+        drawn = replace(drawn, arrival_s=np.tile(arrival, again) + starts, **rows)
         return Run(self.setting, drawn, self.traffic, self.slo, self.seed, self.times, self.factor)
 
     @functools.cached_property

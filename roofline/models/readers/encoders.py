@@ -63,9 +63,7 @@ def _segments(count: int, hidden: int) -> tuple[Beside, ...]:
     return (Table("segment_embedding", count, hidden),) if count else ()
 
 
-def _transform(
-    hidden: int, name: str, bias: bool = True, norm: int = 2, pooled: bool = True
-) -> tuple[Beside, ...]:
+def _transform(hidden: int, name: str, bias: bool = True, norm: int = 2, pooled: bool = True) -> tuple[Beside, ...]:
     """A square layer before the output projection, and the norm behind it."""
     square = Linear(name, hidden, hidden, bias=bias, scope="model", pooled=pooled)
     return (square, Few("head_norm", norm * hidden, scope="model"))
@@ -108,7 +106,14 @@ def nomic_bert(c: Fields) -> Parts:
 def eurobert(c: Fields) -> Parts:
     """EuroBERT: a Llama whose tokens see each other."""
     made = attention(c, keeps=False, **biases(c))
-    return uniform(c, made, dense(c, c.flag("mlp_bias", False)), tied=False, roles={"masked": {"lm_head_bias": False}}, causal=False)
+    return uniform(
+        c,
+        made,
+        dense(c, c.flag("mlp_bias", False)),
+        tied=False,
+        roles={"masked": {"lm_head_bias": False}},
+        causal=False,
+    )
 
 
 def modernbert(c: Fields) -> Parts:
