@@ -92,7 +92,7 @@ def plot_percentiles(
         before = x[x < begins]
         edge = float(np.sqrt(before.max() * begins)) if before.size else begins
         shade = page.axvspan(edge, float(x.max()) * 1.001, color="0.5", alpha=0.13, linewidth=0, zorder=0)
-        entries.append((shade, "saturated: the queue only grows"))
+        entries.append((shade, "saturated"))
     if slo is not None:
         entries.append((page.axhline(slo, **_limit(scale)), f"limit {text(slo, 's', 3)}"))
     _finish(page, title, entries, scale, ax is None)
