@@ -1,4 +1,4 @@
-"""How many queries a recommendation server holds within limits, and how many servers a load wants: over several chips."""
+"""How many queries a recommendation server holds within limits, and how many servers a load wants, over chips."""
 
 from __future__ import annotations
 
