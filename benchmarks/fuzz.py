@@ -20,6 +20,7 @@ import warnings
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed as seeded, settings
+from hypothesis.errors import HypothesisWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -56,6 +57,8 @@ def run(task: tuple[str, int]) -> tuple[str, int, int, float, str, str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            # Hypothesis' own, that a case is long to print, would stand in the place of what broke on it.
+            warnings.simplefilter("default", HypothesisWarning)
             case()
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]

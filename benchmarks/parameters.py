@@ -39,7 +39,13 @@ _NEEDED = {
     "nemotron": {"num_key_value_heads": 8},
     "dots1": {"n_routed_experts": 128, "num_experts_per_tok": 6, "n_shared_experts": 2, "first_k_dense_replace": 1},
     "deepseek_v2": {"num_experts_per_tok": 6},
+    # Of experts that return a token as it is the class stores a first matrix, which no checkpoint has.
+    "longcat_flash": {"zero_expert_num": 0},
+    "lfm2_moe": {"layer_types": ["conv", "conv", "full_attention", "conv"] * 8},
 }
+
+#: Model types that transformers builds under another name, since a checkpoint's own code says the same.
+_SAME = {"kimi_k2": "deepseek_v3"}
 
 #: Parts of a multi-modal class that are no language model.
 TOWERS = re.compile(
@@ -74,13 +80,19 @@ class Row(NamedTuple):
             return False
         return self.ours in (self.theirs.params, self.theirs.params + self.theirs.buffers)
 
+    @property
+    def nearest(self) -> int:
+        """Theirs with the stored buffers or without, whichever is nearer to ours."""
+        assert self.theirs is not None
+        return min(
+            (self.theirs.params, self.theirs.params + self.theirs.buffers), key=lambda n: abs(n - (self.ours or 0))
+        )
+
     def __str__(self) -> str:
         ours = "-" if self.ours is None else f"{self.ours:,}"
         if self.theirs is None:
             return f"{self.model:42} {self.name:34} {ours:>20} {'-':>20}   {self.why}"
-        nearest = min(
-            (self.theirs.params, self.theirs.params + self.theirs.buffers), key=lambda n: abs(n - (self.ours or 0))
-        )
+        nearest = self.nearest
         difference = "equal" if self.agrees else "" if self.ours is None else f"{self.ours - nearest:+,}"
         towers = f"   towers {self.theirs.towers:,}" if self.theirs.towers else ""
         return f"{self.model:42} {self.name:34} {ours:>20} {nearest:>20,}   {difference}{towers}{self.why}"
@@ -108,7 +120,11 @@ def build(config: Any, name: str) -> Theirs:
     params = {id(p): (key, p.numel()) for key, p in made.named_parameters()}
     towers = sum(size for key, size in params.values() if TOWERS.search(key))
     stored = made.state_dict(keep_vars=True)
-    buffers = sum(t.numel() for key, t in stored.items() if id(t) not in params and not TOWERS.search(key))
+    buffers = sum(
+        t.numel()
+        for key, t in stored.items()
+        if id(t) not in params and t.is_floating_point() and not TOWERS.search(key)
+    )
     return Theirs(type(made).__name__, sum(size for _, size in params.values()) - towers, buffers, towers)
 
 
@@ -127,7 +143,8 @@ def compared(config: dict[str, Any], model: str) -> Row:
     name = next(iter(config.get("architectures") or ["-"]))
     ours, why = read(config, model)
     plain = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map", "_roofline")}
-    kind = plain.get("model_type")
+    kind = _SAME.get(plain.get("model_type"), plain.get("model_type"))
+    plain["model_type"] = kind
     if kind not in CONFIG_MAPPING:
         return Row(model, name, ours, None, f"transformers has no {kind} {why}")
     try:
@@ -183,6 +200,20 @@ def write(file: Path, rows: list[Row]) -> None:
     file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
+def note(rows: list[Row]) -> None:
+    """Write what transformers counts into the files of built-in models, beside what is published of them."""
+    for row in rows:
+        file = BUILT_IN / f"{row.model}.json"
+        if row.theirs is None or not file.is_file():
+            continue
+        counted = row.nearest
+        lines = f'    "transformers_params": {counted},\n'
+        if row.theirs.towers:
+            lines += f'    "transformers_tower_params": {row.theirs.towers},\n'
+        text = re.sub(r'    "transformers_(tower_)?params": [0-9]+,\n', "", file.read_text())
+        file.write_text(text.replace('    "aliases"', f'{lines}    "aliases"'))
+
+
 def main() -> int:
     """Print the table and how many agree; 1 where a count that can be compared differs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -192,6 +223,7 @@ def main() -> int:
     )
     parser.add_argument("--differing", action="store_true", help="only what differs or cannot be compared")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the configs that agree, and their counts")
+    parser.add_argument("--note", action="store_true", help="write the counts into the files of built-in models")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     try:
@@ -213,6 +245,8 @@ def main() -> int:
     print(f"transformers {transformers.__version__}: {len(rows)} configs, {known} read; {equal} of {len(both)} equal")
     if given.write:
         write(given.write, both)
+    if given.note:
+        note(both)
     return 0 if equal == len(both) else 1
 
 

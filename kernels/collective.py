@@ -67,6 +67,40 @@ def latency(phases: float, local: float, domains: float, link_step_s: float, net
 
 
 @inner
+def way(
+    devices: float,
+    link_bandwidth: float,
+    link_latency: float,
+    link_domain: float,
+    link_bisection: float,
+    peer_bandwidth: float,
+    peer_latency: float,
+    peer_domain: float,
+    peer_bisection: float,
+) -> tuple[float, float, float, float]:
+    """Bandwidth, latency, domain and bisection of what joins `devices` of one server: links, or the bus past those.
+
+    A ring that leaves a bridged pair runs at the rate of the bus all round, so that the bridges no longer matter.
+    """
+    if link_domain < devices and link_domain < peer_domain:
+        return peer_bandwidth, peer_latency, peer_domain, peer_bisection
+    return link_bandwidth, link_latency, link_domain, link_bisection
+
+
+@inner
+def narrowest(local: float, link_domain: float, link_bandwidth: float, link_bisection: float) -> float:
+    """Bandwidth of a ring of `local` devices: of the bisection where they lie on both sides of it."""
+    return min(link_bandwidth, link_bisection) if 2.0 * local > link_domain else link_bandwidth
+
+
+@inner
+def crossing(bytes: float, local: float, link_domain: float) -> float:
+    """Bytes that pass the bisection of a domain one way as each of `local` devices sends each other its part."""
+    near = max(link_domain / 2.0, 1.0)
+    return max(near * (local - near) / local * bytes, 0.0)
+
+
+@inner
 def pipelined(seconds: float, chunk_s: float) -> float:
     """Time to pass `seconds` of traffic on in k chunks, x + x / k + k * chunk_s, at the best k."""
     return seconds + 2.0 * sqrt(seconds * chunk_s)
@@ -85,6 +119,7 @@ def exchange(
     network_bandwidth: float,
     network_rate: float,
     switch_rate: float,
+    crossing_s: float,
     memory_bandwidth: float,
     memory_rate: float,
     overhead_s: float,
@@ -107,6 +142,8 @@ def exchange(
         Sustained, B/s.
     switch_rate : float
         That of the link while its switch reduces, 0.0 where it does not.
+    crossing_s : float
+        What passes the bisection of the domain takes there, s.
     overhead_s, chunk_s : float
         What nothing hides; the fixed cost of one chunk of a pipelined message; s.
     """
@@ -116,7 +153,7 @@ def exchange(
     inside = bytes - shard
     across = (bytes if scattered > 0.0 else shard) * (domains - 1.0) / domains
 
-    link_s = inside / link_rate
+    link_s = max(inside / link_rate, crossing_s)
     across_s = across / network_rate
     network_s = pipelined(max(link_s, across_s), chunk_s)
     # The copy is never slower than a detour over the wire.
@@ -152,7 +189,12 @@ def all_reduce(
     link_bandwidth: float,
     link_latency: float,
     link_domain: float,
+    link_bisection: float,
     switch_reduction: float,
+    peer_bandwidth: float,
+    peer_latency: float,
+    peer_domain: float,
+    peer_bisection: float,
     network_bandwidth: float,
     network_latency: float,
     memory_bandwidth: float,
@@ -178,6 +220,9 @@ def all_reduce(
     link_bandwidth, network_bandwidth, memory_bandwidth : B/s a chip; link and network per direction.
     link_latency, network_latency : s.
     link_domain : devices in one scale-up domain.
+    link_bisection : B/s one way between the halves of a full domain, of all its devices together.
+    peer_bandwidth, peer_latency, peer_domain, peer_bisection : the same of the bus that joins the domains of a server;
+        its domain is 1 where there is none.
     switch_reduction : 1.0 where the scale-up switch reduces in flight, else 0.0.
     launch_s : s, start of the kernel and first synchronisation.
     hop_s : s, what a step between two devices adds to the wire: flag, fence, reduction.
@@ -192,20 +237,27 @@ def all_reduce(
     -------
     The 14 quantities of a cost, in the order that every kernel returns them.
     """
-    phases, scattered = 2.0, 0.0
+    phases, scattered, crossing_s = 2.0, 0.0, 0.0
+    one_shot = shot_share > 0.0 and 1.0 < devices <= link_domain
+    link_bandwidth, link_latency, link_domain, link_bisection = way(
+        devices, link_bandwidth, link_latency, link_domain, link_bisection,
+        peer_bandwidth, peer_latency, peer_domain, peer_bisection,
+    )  # fmt: skip
     local, domains = domains_of(devices, link_domain)
-    link_rate, network_rate = link_bandwidth * link_fraction, network_bandwidth * network_fraction
+    link_rate = narrowest(local, link_domain, link_bandwidth, link_bisection) * link_fraction
+    network_rate = network_bandwidth * network_fraction
     switch_rate = link_bandwidth * switch_fraction if switch_reduction > 0.0 else 0.0
     memory_rate = memory_bandwidth * copy_fraction
     overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
     cost = exchange(
         phases, bytes, devices, local, domains, scattered, link_bandwidth, link_rate, network_bandwidth, network_rate,
-        switch_rate, memory_bandwidth, memory_rate, overhead_s, chunk_s,
+        switch_rate, crossing_s, memory_bandwidth, memory_rate, overhead_s, chunk_s,
     )  # fmt: skip
-    if shot_share > 0.0 and 1.0 < devices <= link_domain:
+    if one_shot:
         peers = devices - 1.0
         sent, lower_s, overhead_s = peers * bytes, cost.lower_s, launch_s + link_latency + peers * peer_s
-        network_s, passing_s = sent / (link_bandwidth * shot_share), 2.0 * bytes / memory_rate
+        crossed_s = crossing(bytes * devices, devices, link_domain) / (link_bisection * shot_share)
+        network_s, passing_s = max(sent / (link_bandwidth * shot_share), crossed_s), 2.0 * bytes / memory_rate
         if overhead_s + max(network_s, passing_s) < cost.time_s:
             hidden_s = copied = copy_s = 0.0
             return transfer(sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s, passing_s)
@@ -221,6 +273,11 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
         link_bandwidth: float,
         link_latency: float,
         link_domain: float,
+        link_bisection: float,
+        peer_bandwidth: float,
+        peer_latency: float,
+        peer_domain: float,
+        peer_bisection: float,
         network_bandwidth: float,
         network_latency: float,
         memory_bandwidth: float,
@@ -232,13 +289,22 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
         copy_fraction: float,
     ) -> Quantities:
         phases, switch_rate = 1.0, 0.0
+        link_bandwidth, link_latency, link_domain, link_bisection = way(
+            devices, link_bandwidth, link_latency, link_domain, link_bisection,
+            peer_bandwidth, peer_latency, peer_domain, peer_bisection,
+        )  # fmt: skip
         local, domains = domains_of(devices, link_domain)
-        link_rate, network_rate = link_bandwidth * link_fraction, network_bandwidth * network_fraction
+        link_rate, crossing_s = link_bandwidth * link_fraction, 0.0
+        if scattered > 0.0:
+            crossing_s = crossing(bytes, local, link_domain) / (link_bisection * link_fraction)
+        else:
+            link_rate = narrowest(local, link_domain, link_bandwidth, link_bisection) * link_fraction
+        network_rate = network_bandwidth * network_fraction
         memory_rate = memory_bandwidth * copy_fraction
         overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
         return exchange(
             phases, bytes, devices, local, domains, scattered, link_bandwidth, link_rate, network_bandwidth,
-            network_rate, switch_rate, memory_bandwidth, memory_rate, overhead_s, chunk_s,
+            network_rate, switch_rate, crossing_s, memory_bandwidth, memory_rate, overhead_s, chunk_s,
         )  # fmt: skip
 
     collective.__name__ = collective.__qualname__ = name
@@ -266,6 +332,11 @@ def send(
     link_bandwidth: float,
     link_latency: float,
     link_domain: float,
+    link_bisection: float,
+    peer_bandwidth: float,
+    peer_latency: float,
+    peer_domain: float,
+    peer_bisection: float,
     network_bandwidth: float,
     network_latency: float,
     memory_bandwidth: float,
@@ -283,10 +354,14 @@ def send(
         return nothing()
     passing_s = lower_s = bytes / memory_bandwidth
     link_s = latency_s = across_s = 0.0
+    link_bandwidth, link_latency, link_domain, link_bisection = way(
+        devices, link_bandwidth, link_latency, link_domain, link_bisection,
+        peer_bandwidth, peer_latency, peer_domain, peer_bisection,
+    )  # fmt: skip
     if link_domain > 1.0:
-        wire_s = bytes / link_bandwidth
-        lower_s = max(lower_s, wire_s)
-        link_s = wire_s / link_fraction
+        lower_s = max(lower_s, bytes / link_bandwidth)
+        local = min(devices, link_domain)
+        link_s = bytes / (narrowest(local, link_domain, link_bandwidth, link_bisection) * link_fraction)
         latency_s = link_latency + hop_s
     if devices > link_domain:
         lower_s = max(lower_s, bytes / network_bandwidth)

@@ -30,6 +30,8 @@ TOGETHER = {
     "test_evidence.py": "operators",
     "test_end_to_end.py": "served",
     "test_evidence_served.py": "served",
+    "test_calibration.py": "fits",
+    "test_jit_cache.py": "compiled",
 }
 
 

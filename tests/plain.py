@@ -144,7 +144,7 @@ PARAMETERS = {
         launch_s 0 prefill_compute_fraction 1 decode_compute_fraction 1 vector_fraction 1 memory_fraction 1
         cache_fraction 1 resident_fraction 1 decode_rows 64
     """,
-    **dict.fromkeys(STREAMS, _STREAM),
+    **dict.fromkeys((*STREAMS, "gate"), _STREAM),
     "embedding_bag": """
         launch_s 0 memory_fraction 1 cache_fraction 1 compute_fraction 1 cache_share 1 pinned_share 0
         inflight_bytes 1e12 inflight_rows 1e9 channel_row_s 0 transaction_bytes 64

@@ -327,8 +327,9 @@ def _resume(text: str, folder: Path) -> None:
         return _names(error, "probes.csv")
     for level in chip.levels:
         assert 0 < float(chip.level(level, "bandwidth")) < 1e19
-    cost = rl.cost(rl.gemm(m=64, n=64, k=64, dtype="fp32"), chip)
-    assert 0 < cost.lower_s <= cost.time_s <= cost.upper_s < float("inf")
+    for dtype in chip.dtypes:
+        cost = rl.cost(rl.gemm(m=64, n=64, k=64, dtype=dtype), chip)
+        assert 0 < cost.lower_s <= cost.time_s <= cost.upper_s < float("inf")
 
 
 #: Front -> its strategy, and the check that takes a file's text and an empty folder.

@@ -395,7 +395,7 @@ def test_every_figure_is_positive_and_has_a_source_and_a_kind(name: str) -> None
         assert math.isfinite(number.value), path
         assert number.value > 0 or (number.value == 0 and number.dimension in ("time", "count")), path
         assert len(number.source) > 3, path
-        assert number.kind in ("datasheet", "measured", "derived", "estimated"), path
+        assert number.kind in ("datasheet", "recalled", "measured", "derived", "estimated"), path
         if number.low is not None and number.high is not None:
             assert number.low <= number.value <= number.high, path
             assert number.low == number.high or number.note or path.startswith("price"), f"{path}: a range says why"

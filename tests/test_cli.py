@@ -30,7 +30,7 @@ def test_estimate_says_how_fast_why_and_how_sure(run: Run) -> None:
         "largest batch",
         "down_proj",
     ):
-        assert words in out
+        assert words in " ".join(out.split())  # whatever the width at which lines wrap
 
 
 def test_estimate_as_json_is_complete_and_alone_on_stdout(run: Run) -> None:

@@ -189,7 +189,7 @@ MISTAKES: dict[str, tuple[str, str, list[str]]] = {
     "a kind that there is not, for a table": (
         "[power]",
         '[power]\nkind = "guess"',
-        ["power.kind: expected 'datasheet' or 'measured' or 'derived' or 'estimated', found 'guess'"],
+        ["power.kind: expected 'datasheet' or 'recalled' or 'measured' or 'derived' or 'estimated', found 'guess'"],
     ),
     "a kind that there is not, for the file": ("[sources]", "kind = 3\n[sources]", [": kind: expected", "found 3"]),
     "a blank source for a table": ("[memory.hbm]", '[memory]\nsource = " "\n[memory.hbm]', ["memory.source: "]),
@@ -403,6 +403,7 @@ def test_a_child_may_leave_out_a_table_or_a_figure(child: Path) -> None:
         ('extends = "tinny"', ["extends", "no chip is called 'tinny'", "did you mean 'tiny'"]),
         ('extends = "child"', ["extends", "'child' extends itself"]),
         ("extends = 3", ["extends", "expected the name of a chip", "found 3"]),
+        (f'extends = "{"é" * 300}"', ["extends", "no chip is called"]),  # no file can have that name
         ('extends = "../tiny"', ["extends", "expected the name of a chip", "'../tiny'"]),
         ('extends = "tiny"\nwithout = ["price"]', ["without", "no inherited key is called 'price'"]),
         ('extends = "tiny"\nwithout = ["power.typical"]', ["without", "'power.typical'"]),

@@ -62,11 +62,11 @@ NUMBER, SIZE, FLAG, MAYBE, MAYBE_NUMBER = ok(8), ok(8), ok(True), ok(None), ok(N
 PLAN = {"tp": (1, SIZE), "pp": (1, SIZE), "ep": (1, ok()), "dp": (1, ok())}
 LANGUAGE = {
     "batch": (1, SIZE), "prompt": (10, SIZE), "output": (2, SIZE), "prefix": (0, SIZE), "dtype": ("bf16", MAYBE),
-    "weight_dtype": (None, MAYBE), "kv_dtype": (None, MAYBE), "usable_memory": (0.9, ok()), **PLAN,
+    "weight_dtype": (None, MAYBE), "kv_dtype": (None, MAYBE), "usable_memory": (0.9, MAYBE), **PLAN,
 }  # fmt: skip
 RECOMMENDATION = {
     "batch": (10, SIZE), "devices": (1, SIZE), "dtype": ("int8", MAYBE), "table_dtype": (None, MAYBE),
-    "skew": (0, ok(None)), "compiled": (False, FLAG), "placement": ("even", ok(None)), "usable_memory": (0.9, ok()),
+    "skew": (0, ok(None)), "compiled": (False, FLAG), "placement": ("even", ok(None)), "usable_memory": (0.9, MAYBE),
 }  # fmt: skip
 SWEPT = {name: value for name, value in RECOMMENDATION.items() if name != "placement"}  # which is no axis
 SERVING = {
@@ -100,6 +100,24 @@ OPERATORS: dict[str, dict[str, tuple[Any, set[str]]]] = {
         "tp": (1, SIZE), "ep": (1, ok()), "dtype": ("bf16", ok()), "weight_dtype": (None, MAYBE),
         "gated": (True, FLAG), "skew": (0, NUMBER), "quantize": (False, FLAG), "reuse": (False, FLAG),
         "tuned": (True, FLAG), "count": (1, NUMBER),
+    },
+    "recurrence": {
+        "batch": (1, SIZE), "heads": (2, SIZE), "key_dim": (16, SIZE), "value_dim": (16, SIZE), "q_len": (1, SIZE),
+        "groups": (None, MAYBE), "gate_dim": (1, SIZE), "chunk": (64, SIZE), "matrix": (True, FLAG),
+        "delta": (False, FLAG), "resumed": (1, ok()), "dtype": ("bf16", ok()), "state_dtype": ("fp32", ok()),
+    },
+    "causal_conv": {
+        "rows": (1, SIZE), "cols": (2, SIZE), "sequences": (1, SIZE), "taps": (4, SIZE), "dtype": ("bf16", ok()),
+    },
+    "index_scores": {
+        "batch": (1, SIZE), "index_heads": (2, SIZE), "index_dim": (16, SIZE), "q_len": (1, SIZE),
+        "kv_len": (8, SIZE), "key_bytes": (None, MAYBE_NUMBER), "block": (1, SIZE), "causal": (True, FLAG),
+        "dtype": ("fp8", ok()), "count": (1, NUMBER),
+    },
+    "sparse_attention": {
+        "batch": (1, SIZE), "heads": (8, SIZE), "key_dim": (64, SIZE), "value_dim": (64, SIZE),
+        "token_bytes": (128, NUMBER), "q_len": (1, SIZE), "kv_len": (8, SIZE), "chosen": (8, SIZE),
+        "kv_heads": (1, SIZE), "causal": (True, FLAG), "dtype": ("bf16", ok()), "count": (1, NUMBER),
     },
     "embedding_bag": {
         "batch": (1, SIZE), "tables": (2, SIZE), "rows": (10, SIZE), "dim": (8, SIZE), "pooling": (2, SIZE),
@@ -180,9 +198,10 @@ CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [
                          "how": ("auto", ok()), "dtype": ("fp16", MAYBE), "table_dtype": ("fp16", MAYBE),
                          "skew": (0, ok(None)), "tiers": (("memory",), ok()), "kept_share": (0.1, ok()),
                          "usable_memory": (0.9, ok())}),
-    ("sweep", rl.sweep, {"models": (MODEL, ok()), "chips": (CHIP, ok()), **_axes(LANGUAGE)}),
+    ("sweep", rl.sweep, {"models": (MODEL, ok()), "chips": (CHIP, ok()), **_axes(LANGUAGE),
+                         "usable_memory": (0.9, ok(None))}),  # the software's, which is one value and no axis
     ("sweep recommendation", rl.sweep, {"models": ("rm1", ok()), "chips": (CHIP, ok()), **_axes(SWEPT),
-                                       "skew": (0, ok(None))}),  # the model's own, which is one value and no axis
+                                       "skew": (0, ok(None)), "usable_memory": (0.9, ok(None))}),  # one value, no axis
     ("serve", rl.serve, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **SERVING}),
     ("fewest_chips", rl.fewest_chips, {"model": (MODEL, ok()), "chip": (CHIP, ok()), **CAPACITY}),
     ("sensitivity", rl.sensitivity, {"model": (MODEL, ok()), "chip": (CHIP, ok()), "figure": ("tpot_s", MAYBE),

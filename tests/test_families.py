@@ -54,7 +54,9 @@ def test_every_weight_is_finite_and_every_operator_is_costed() -> None:
         assert all(w.elements > 0 and w.count > 0 for w in model.weights), family
         products = sum(one.args["m"] * one.args["n"] * one.args["k"] * one.count * one.args.get("batch", 1)
                        for one in model.step(1, 1, 64) if one.kind == "gemm")  # fmt: skip
-        assert 0 < products <= 1.2 * model.active_params, family
+        # Zamba's layers run the same blocks again and again.
+        runs = 1.6 if family.startswith("zamba") else 1.2
+        assert 0 < products <= runs * model.active_params, family
 
 
 # Slips ----------------------------------------------------------------------------------------------------------------

@@ -56,6 +56,14 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
         write_text(tmp_path / "nowhere" / "a.txt", "x")
 
 
+def test_a_name_is_as_long_as_the_file_system_has_it(tmp_path: Path) -> None:
+    longest = tmp_path / ("é" * 125 + ".toml")
+    write_text(longest, "x")
+    assert longest.read_text() == "x"
+    with pytest.raises(OSError, match="too long"):
+        write_text(tmp_path / ("é" * 126 + ".toml"), "x")
+
+
 def test_a_kill_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")

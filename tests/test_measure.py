@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -72,9 +73,8 @@ class Made:
     model: Any = None
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> type[Made]:
-    """The made-up machine, its operators 1.3 times as slow as the model says before it is fitted."""
+def _make_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators of the made-up machine are 1.3 times as slow as the model says before it is fitted."""
     first = Session.chip
 
     def chip(self: Session) -> Any:
@@ -85,7 +85,30 @@ def made(monkeypatch: pytest.MonkeyPatch) -> type[Made]:
 
     monkeypatch.setattr(Session, "chip", chip)
     monkeypatch.setattr("roofline.measure.planning.LONGEST_S", dict.fromkeys(suites.SIZES, 10.0))
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> type[Made]:
+    """The made-up machine."""
+    _make_up(monkeypatch)
     return Made
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a finished run leaves behind."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        _make_up(patch)
+        measure(using=Made(), out=folder, name="x", size="tiny", names=("gemm",))
+    return folder / "x"
+
+
+@pytest.fixture
+def finished(finished_run: Path, made: type[Made], tmp_path: Path) -> Callable[[], Any]:
+    """A finished run, x in the test's folder; called, it is gone on with."""
+    shutil.copytree(finished_run, tmp_path / "x")
+    return lambda: measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
 
 
 def test_the_loop_ends_with_a_descriptor_of_the_machine(made: type[Made], tmp_path: Path) -> None:
@@ -143,18 +166,19 @@ def test_a_run_that_could_fit_nothing_is_not_fit_for_use(made: type[Made], tmp_p
 
 
 def test_an_interrupted_run_keeps_its_rows_and_goes_on(made: type[Made], tmp_path: Path) -> None:
+    names = ("gemm", "gather")
     with pytest.raises(KeyboardInterrupt):
-        measure(using=made(stop_after=7), out=tmp_path, name="x", size="tiny")
+        measure(using=made(stop_after=7), out=tmp_path, name="x", size="tiny", names=names)
     path = tmp_path / "x" / "measurements.csv"
     assert len(pd.read_csv(path)) == 7
     with path.open("a") as stream:
         stream.write("gemm,0.00")  # as a kill in the middle of a write leaves it
     with pytest.raises(BadWorkload, match="--resume"):
-        measure(using=made(), out=tmp_path, name="x", size="tiny")
+        measure(using=made(), out=tmp_path, name="x", size="tiny", names=names)
     again = made()
-    result = measure(using=again, out=tmp_path, name="x", size="tiny", resume=True)
+    result = measure(using=again, out=tmp_path, name="x", size="tiny", names=names, resume=True)
     keys = [record.key(row) for row in result.table.to_dict("records")]
-    wanted = [*suites.cases("cpu", "tiny", (), 64 * MIB), *suites.held_out("cpu", "tiny", (), 64 * MIB)]
+    wanted = [*suites.cases("cpu", "tiny", names, 64 * MIB), *suites.held_out("cpu", "tiny", names, 64 * MIB)]
     assert len(keys) == len(set(keys)) == len(wanted)
     assert again.calls == len(wanted) - 7
     probes = pd.read_csv(tmp_path / "x" / "probes.csv")
@@ -243,28 +267,28 @@ def test_shapes_apart_are_none_of_the_grid_and_the_same_whatever_else_is_measure
      ("skew", "500"), ("samples", "1" * 30), ("low_s", "50")],
     ids=lambda text: text[:12],
 )  # fmt: skip
-def test_rows_that_no_run_has_written_are_named(made: type[Made], tmp_path: Path, column: str, value: str) -> None:
-    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
+def test_rows_that_no_run_has_written_are_named(
+    finished: Callable[[], Any], tmp_path: Path, column: str, value: str
+) -> None:
     path = tmp_path / "x" / "measurements.csv"
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     frame.loc[2, column] = value
     frame.to_csv(path, index=False)
     with pytest.raises(BadData, match=rf"measurements\.csv: row 3: {column}: found '{value[:20]}.*expected"):
-        measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+        finished()
 
 
-def test_a_row_that_is_no_operator_is_named(made: type[Made], tmp_path: Path) -> None:
-    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
+def test_a_row_that_is_no_operator_is_named(finished: Callable[[], Any], tmp_path: Path) -> None:
     path = tmp_path / "x" / "measurements.csv"
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     frame.loc[1, "k"] = ""
     frame.to_csv(path, index=False)
     with pytest.raises(BadData, match=r"measurements\.csv: row 2 \(gemm\): .*k"):
-        measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+        finished()
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:2], "gemm,1e-5", *lines[3:]]) + "\n")
     with pytest.raises(BadData, match=r"row 2: expected 30 columns, found fewer"):
-        measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+        finished()
 
 
 @pytest.mark.parametrize(
@@ -276,41 +300,38 @@ def test_a_row_that_is_no_operator_is_named(made: type[Made], tmp_path: Path) ->
     ids=lambda text: text[:12],
 )  # fmt: skip
 def test_a_damaged_ceiling_is_named_and_not_the_descriptor_made_of_it(
-    made: type[Made], tmp_path: Path, probe: str, column: str, value: str
+    finished: Callable[[], Any], tmp_path: Path, probe: str, column: str, value: str
 ) -> None:
-    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
     path = tmp_path / "x" / "probes.csv"
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     row = frame.index[frame["probe"] == probe][0]
     frame.loc[row, column] = value
     frame.to_csv(path, index=False)
     with pytest.raises(BadData, match=rf"probes\.csv: row {row + 1}: {column}: found '{value}', expected"):
-        measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+        finished()
 
 
-def test_ceilings_that_make_no_chip_are_blamed_themselves(made: type[Made], tmp_path: Path) -> None:
-    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
+def test_ceilings_that_make_no_chip_are_blamed_themselves(finished: Callable[[], Any], tmp_path: Path) -> None:
     path = tmp_path / "x" / "probes.csv"
     rows = [line for line in path.read_text().splitlines() if "peak" not in line]
     path.write_text("\n".join(rows) + "\n")
     with pytest.raises(BadData, match=r"probes\.csv: no peak rate was measured"):
-        measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+        finished()
     (tmp_path / "x" / "run.json").write_text('{"ceilings": true, "date": [2026]}')
     with pytest.raises(BadData, match=r"run\.json: date: found \[2026\], expected a date"):
-        measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+        finished()
 
 
+@pytest.mark.usefixtures("finished")
 def test_there_must_be_a_run_to_go_on_with(made: type[Made], tmp_path: Path) -> None:
-    measure(using=made(), out=tmp_path, name="here", size="tiny", names=("gemm",))
-    with pytest.raises(BadWorkload, match="no run to go on with: found here in"):
-        measure(using=made(), out=tmp_path, name="her", size="tiny", resume=True)
-    assert not (tmp_path / "her").exists()
+    with pytest.raises(BadWorkload, match="no run to go on with: found x in"):
+        measure(using=made(), out=tmp_path, name="xx", size="tiny", resume=True)
+    assert not (tmp_path / "xx").exists()
 
 
-def test_a_finished_run_measures_nothing_again(made: type[Made], tmp_path: Path) -> None:
-    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",))
+def test_a_finished_run_measures_nothing_again(finished: Callable[[], Any], tmp_path: Path) -> None:
     before = (tmp_path / "x" / "probes.csv").read_text()
-    measure(using=made(), out=tmp_path, name="x", size="tiny", names=("gemm",), resume=True)
+    finished()
     assert (tmp_path / "x" / "probes.csv").read_text() == before
 
 

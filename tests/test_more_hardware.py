@@ -49,6 +49,7 @@ def test_every_way_out_of_a_chip() -> None:
         "link_bandwidth": 100e9,
         "link_latency": 0,
         "link_domain": 8,
+        "link_bisection": 400e9,
         "network_bandwidth": 10e9,
         "network_latency": 0,
         "host_bandwidth": 50e9,
@@ -121,6 +122,26 @@ def test_bf16_and_fp16_stand_in_for_each_other() -> None:
     for dtype in ("int8", "fp4"):
         with pytest.raises(rl.BadWorkload, match=f"plain has no {dtype} rate; it has bf16, fp8"):
             plain().rate(dtype)
+
+
+@pytest.mark.parametrize(
+    ("has", "asked", "hint"),
+    [
+        (("fp64", "bf16"), "fp32", "dtype='fp64'"),
+        (("fp32", "bf16"), "fp64", "dtype='fp32'"),
+        (("fp32", "bf16"), "tf32", "dtype='fp32'"),
+        (("fp32", "bf16"), "fp16", "dtype='bf16'"),
+        (("fp32", "bf16"), "int8", "weight_dtype='int8', dtype='bf16'"),
+        (("fp64", "fp32"), "bf16", "weight_dtype='bf16', dtype='fp32'"),
+    ],
+)
+def test_a_dtype_without_a_rate_is_refused_with_the_nearest(has: tuple[str, ...], asked: str, hint: str) -> None:
+    """As of a machine of which the peaks of a few dtypes were measured."""
+    rates = {f"engines.vector.{d}": plain().numbers["engines.vector.fp32"] for d in has}
+    chip = replace(plain(), numbers={p: n for p, n in plain().numbers.items() if not p.startswith("engines.")} | rates)
+    with pytest.raises(rl.BadWorkload, match=f"plain has no {asked} rate; it has {', '.join(has)}.* {hint}$"):
+        chip.peak(asked)
+    assert rl.cost(rl.gemm(m=64, n=64, k=64, dtype=has[0]), chip).time_s > 0
 
 
 # Doubt --------------------------------------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import given, settings, strategies as st
 
 import roofline as rl
@@ -13,6 +15,7 @@ from roofline.catalog.load import load_model
 from roofline.estimates import residence as residences
 from roofline.estimates.residence import residence
 from roofline.hardware.chip import Chip
+from roofline.kernels import lookups as kernels
 from roofline.models import description
 from roofline.models.recommender import Recommender
 from tests.strategies import CHIPS
@@ -166,6 +169,22 @@ def test_software_that_pins_rows_beats_the_last_used() -> None:
         assert hits(pins, model, skew) > hits(chip, model, skew)
 
 
+def rooms_by_root(parts: list[residences._Share], room: float) -> list[float]:
+    """Bytes of each part, by the root of what all take together over the steps that the cache looks back on."""
+
+    def taken(log_steps: float) -> list[float]:
+        steps, sizes = math.exp(log_steps), []
+        for one in parts:
+            draws = one.draws * (min(steps, 1.0) + (1.0 - one.repeat) * max(steps - 1.0, 0.0))
+            lists, _ = kernels.distinct(
+                draws, one.rows, one.skew, kernels.first_rank(one.skew), math.log(one.rows + 0.5)
+            )
+            sizes.append(one.tables * one.size * kernels.rows_of(min(lists, one.rows), one.rows, one.together))
+        return sizes
+
+    return taken(float(scipy.optimize.brentq(lambda log_steps: sum(taken(log_steps)) - room, -7.0, 35.0)))
+
+
 def test_a_cache_is_full_of_what_was_last_used_however_its_parts_vary() -> None:
     """Small tables are seen whole long before large ones: the bytes of all together bend up and down on their way."""
     tables = [(18, 6733.0), (3, 1_354_463.0), (5, 4e7)]
@@ -174,9 +193,47 @@ def test_a_cache_is_full_of_what_was_last_used_however_its_parts_vary() -> None:
     whole, *rest = residences._last_used(alike, room)
     assert whole == pytest.approx(18 * 6733 * 128, rel=1e-4)
     assert whole + sum(rest) == pytest.approx(room, rel=1e-3)
-    assert residences._solved(alike, room) == pytest.approx([whole, *rest], rel=1e-3)
-    two = [residences._Share(n, rows, np.array([128.0, 64.0]), 1024.0, 0.0) for n, rows in tables]
-    assert [float(part[0]) for part in residences._last_used(two, room)] == [whole, *rest]
+    assert rooms_by_root(alike, room) == pytest.approx([whole, *rest], rel=1e-3)
+
+
+SHARES = st.builds(
+    residences._Share, st.floats(1, 100), st.floats(1, 1e9), st.sampled_from([64.0, 128.0, 512.0]), st.floats(1, 1e6),
+    st.floats(0, 2), st.sampled_from([1.0, 8.0]), st.sampled_from([0.0, 0.5, 0.99]),
+)  # fmt: skip
+
+
+@given(
+    here=st.tuples(SHARES, SHARES),
+    there=st.tuples(SHARES, SHARES),
+    varied=st.sets(st.sampled_from(residences._Share._fields)),
+    rooms=st.lists(st.floats(1e3, 1e11), min_size=2, max_size=2),
+)
+@settings(max_examples=50, deadline=None)
+def test_rooms_of_an_array_are_those_of_its_points(
+    here: tuple[Any, Any], there: tuple[Any, Any], varied: set[str], rooms: list[float]
+) -> None:
+    """Whatever varies of the tables that share a cache: how many, their rows, how they are drawn."""
+    pairs = list(zip(here, there, strict=True))
+    second = [one._replace(**{name: getattr(other, name) for name in varied}) for one, other in pairs]
+    arrays = [
+        one._replace(**{name: np.array([getattr(one, name), getattr(other, name)]) for name in varied})
+        for one, other in pairs
+    ]
+    both = residences._last_used(arrays, np.array(rooms))
+    many = residences._last_used(arrays, np.array(rooms) * np.linspace(1.0, 2.0, 40)[:, None])  # as samples of a chip
+    for i, parts in enumerate((here, second)):
+        alone = residences._last_used(parts, rooms[i])
+        for found in (both, [size[0] for size in many]):
+            assert [float(np.broadcast_to(size, 2)[i]) for size in found] == pytest.approx(alone, rel=1e-13)
+
+
+def test_batches_alone_are_as_batches_together() -> None:
+    """A user's tables are looked up once a batch, the items' for each of them: at other ratios from point to point."""
+    chip, batches = rl.load_chip("a100-pcie-40gb"), [96, 48, 7]
+    together = rl.estimate("meta-retrieval", chip, batch=batches, check=False).pipelined_samples_per_s
+    for batch, rate in zip(batches, together, strict=True):
+        alone = rl.estimate("meta-retrieval", chip, batch=batch, check=False).pipelined_samples_per_s
+        assert rate == pytest.approx(alone, rel=1e-12)
 
 
 def test_what_batches_repeat_is_worth_something_where_the_cache_looks_back_on_one() -> None:
@@ -216,7 +273,7 @@ def test_rows_of_several_tables_that_repeat_fill_a_cache() -> None:
     for room in (1e5, 2e6, 3e7):
         rooms = residences._last_used(parts, room)
         assert sum(rooms) == pytest.approx(room, rel=1e-3)
-        assert residences._solved(parts, room) == pytest.approx(rooms, rel=0.02)
+        assert rooms_by_root(parts, room) == pytest.approx(rooms, rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["mtia-v1", "mtia-2i"])

@@ -230,6 +230,25 @@ def test_a_default_stack_is_one_that_the_chip_has(tmp_path: Path) -> None:
         variant(tmp_path, '[default_stack]\nlangauge = "vllm"\n')
 
 
+def test_a_default_goes_with_the_figures_of_its_stack(tmp_path: Path) -> None:
+    """Whether a variant leaves out all of them or every table of them; one of its own is not taken away but refused."""
+    known = H100.default_stack
+    stack = known["multi_head"]["value"]
+    kept = {key for key, one in known.items() if stack not in one["value"].split("+")}
+    assert kept
+    gone = [".".join(p.split(".")[:4]) for p in H100.numbers if p.startswith(f"stack.{stack}.")]
+    for without in ([f"stack.{stack}"], list(dict.fromkeys(gone))):
+        chip = variant(tmp_path, f"without = {without}\n")
+        assert chip.default_stack.keys() == kept
+        again = tmp_path / "again.toml"
+        again.write_text(chip.to_toml(), encoding="utf-8")
+        assert read_chip(again).default_stack.keys() == kept
+    with pytest.raises(BadDescriptor, match=rf"default_stack\.language: the chip has no stack '{stack}'"):
+        variant(tmp_path, f'without = ["stack.{stack}"]\n[default_stack]\nlanguage = "{stack}"\n')
+    with pytest.raises(BadDescriptor, match=r"default_stack\.language: the table of the stack 'own' has no figures"):
+        variant(tmp_path, '[stack.own]\n[default_stack]\nlanguage = "own"\n')
+
+
 def test_what_is_written_of_a_stack_takes_no_other(tmp_path: Path) -> None:
     for chip, stack in ((H100, "trtllm"), (H100.on_stack("vllm"), ""), (H100.on_stack("plain"), "")):
         path = tmp_path / "written.toml"

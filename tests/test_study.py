@@ -80,12 +80,16 @@ def test_a_sweep_of_one_point_has_no_dimensions(batch: Any) -> None:
 
 
 def test_usable_memory_and_compiled_are_axes_too() -> None:
-    data = rl.sweep("llama-3.1-70b", CHIP, usable_memory=[0.3, 0.5, 0.9], tp=[2, 4])
-    for usable in (0.3, 0.5, 0.9):
-        for tp in (2, 4):
-            alone = rl.estimate("llama-3.1-70b", CHIP, usable_memory=usable, tp=tp, check=False)
-            assert bool(data["fits"].sel(usable_memory=usable, tp=tp)) == alone.fits
-    assert data["fits"].values.tolist() == [[False, False], [False, True], [True, True]]
+    for stack, expected in (
+        ("plain", [[False, False], [False, True], [True, True]]),  # of all that there is
+        ("trtllm", [[True, True], [True, True], [True, True]]),  # of what weights leave of it
+    ):
+        data = rl.sweep("llama-3.1-70b", CHIP, usable_memory=[0.3, 0.5, 0.9], tp=[2, 4], stack=stack)
+        for usable in (0.3, 0.5, 0.9):
+            for tp in (2, 4):
+                alone = rl.estimate("llama-3.1-70b", CHIP, usable_memory=usable, tp=tp, stack=stack, check=False)
+                assert bool(data["fits"].sel(usable_memory=usable, tp=tp)) == alone.fits
+        assert data["fits"].values.tolist() == expected
     whole = rl.sweep("rm1", CHIP, compiled=[False, True], dtype="int8", batch=1024)
     alone = [rl.estimate("rm1", CHIP, compiled=c, dtype="int8", batch=1024).latency_s for c in (False, True)]
     assert whole["latency_s"].values.tolist() == alone

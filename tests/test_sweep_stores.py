@@ -115,6 +115,13 @@ def test_other_chips_of_the_same_name_are_another_sweep(tmp_path: Path) -> None:
         rl.sweep("rm1", "h100", batch=[8, 16], to=tmp_path / "notes")
 
 
+@pytest.mark.parametrize(("place", "why"), [("é" * 300, "too long"), ("a\0b", "null byte")])
+def test_a_store_that_cannot_be_made_is_refused(tmp_path: Path, place: str, why: str) -> None:
+    with pytest.raises(rl.BadWorkload, match=f"sweep: .* cannot be made: .*{why}"):
+        rl.sweep("rm1", "h100", batch=[8, 16], to=f"{tmp_path}/{place}")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
     """A cluster of two workers in this process."""

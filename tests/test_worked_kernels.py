@@ -20,7 +20,8 @@ US = 1e-6
 def test_nothing_is_inherited_unseen() -> None:
     """Every figure of the family is overridden, so that no number here rests on one that a reader cannot see."""
     chip = plain()
-    assert set(chip.defaults) <= set(chip.numbers)
+    unnamed = {figure for figure in chip.defaults if not figure.startswith("stack.")}  # those are of who names a stack
+    assert unnamed <= set(chip.numbers)
     for kind, parameters in PARAMETERS.items():
         for name in (*parameters.split()[::2], *SPREADS.split()):
             assert not chip.number(f"efficiency.{kind}.{name}").inherited

@@ -12,6 +12,9 @@ all-to-all, where the own part stays, 2 S (n-1)/n.
 
 Across d domains of l devices the first three run inside a domain first, and then each device with its d-1 peers:
 on S/l bytes, or for an all-to-all on S. Thakur, Rabenseifner and Gropp (2005) derive the first two rows.
+
+More devices than a domain has use the bus of the server, if it has one, in place of the links. Where devices lie on
+both sides of a domain's bisection, a ring passes it once in each direction, and an l/2 x l/2 block of an exchange does.
 """
 
 from __future__ import annotations
@@ -28,6 +31,24 @@ def shape(devices, link_domain):
     """Devices in a domain, and domains."""
     local = np.minimum(devices, np.maximum(link_domain, 1.0))
     return local, np.ceil(devices / local)
+
+
+def way(devices, links, bus):
+    """Bandwidth, latency, domain, bisection: of the links, or of the server's bus for more than their domain holds."""
+    past = (np.asarray(links[2]) < devices) & (np.asarray(links[2]) < bus[2])
+    return tuple(np.where(past, theirs, own) for own, theirs in zip(links, bus, strict=True))
+
+
+def ring_bandwidth(local, link_domain, link_bandwidth, link_bisection):
+    """Of one flow in each direction through every link, and through the bisection if both sides take part."""
+    both = local > np.asarray(link_domain) / 2
+    return np.where(both, np.minimum(link_bandwidth, link_bisection), link_bandwidth)
+
+
+def crossing(bytes, local, link_domain):
+    """Bytes through the bisection one way: from each device on the fuller side a part for each on the other."""
+    near = np.minimum(local, np.maximum(np.asarray(link_domain) / 2, 1))
+    return near * (local - near) * (bytes / local)
 
 
 def pipelined(seconds, chunk_s):
@@ -49,15 +70,19 @@ def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s
 
 
 def exchange(
-    phases, across_buffer, passing, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
-    network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
-    network_fraction, chunk_s, copy_fraction, scattered=False,
+    phases, across_buffer, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
+    switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
+    switch_fraction, network_fraction, chunk_s, copy_fraction, scattered=False,
 ):  # fmt: skip
     """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains.
 
     Main memory is read or written for `passing` bytes a phase. `scattered`: every part has a device of its own.
     """
     local, domains = shape(devices, link_domain)
+    if scattered:
+        ring_rate, crossing_s = link_bandwidth, crossing(bytes, local, link_domain) / (link_fraction * link_bisection)
+    else:
+        ring_rate, crossing_s = ring_bandwidth(local, link_domain, link_bandwidth, link_bisection), 0.0
     inside = bytes * (1 - 1 / local)
     across = across_buffer * (1 - 1 / domains)
     across_s = across / (network_fraction * network_bandwidth)
@@ -65,9 +90,9 @@ def exchange(
     # On rings: the own shard has to be copied as well, through memory or, if that is faster, as if it were sent.
     linked = local > 1
     copied = bytes / np.where(linked, local, domains)
-    wire = np.where(linked, link_fraction * link_bandwidth, network_fraction * network_bandwidth)
+    wire = np.where(linked, link_fraction * ring_rate, network_fraction * network_bandwidth)
     copy_s = copied / np.maximum(wire, copy_fraction * memory_bandwidth / 2)
-    ring_link_s = inside / (link_fraction * link_bandwidth)
+    ring_link_s = np.maximum(inside / (link_fraction * ring_rate), crossing_s)
     ring_s = pipelined(np.maximum(ring_link_s, across_s), chunk_s)
 
     # In the switch: one buffer over all phases, and no copy.
@@ -96,25 +121,32 @@ def exchange(
 
 
 def all_reduce(
-    bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction, network_bandwidth, network_latency,
-    memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction, network_fraction, chunk_s, copy_fraction,
-    shot_share, peer_s,
+    bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, switch_reduction, peer_bandwidth,
+    peer_latency, peer_domain, peer_bisection, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s,
+    link_fraction, switch_fraction, network_fraction, chunk_s, copy_fraction, shot_share, peer_s,
 ):  # fmt: skip
     """The sum of all buffers on each device: ring or switch for the bandwidth, one shot for the latency."""
+    linked = devices <= np.asarray(link_domain)
+    link_bandwidth, link_latency, link_domain, link_bisection = way(
+        devices,
+        (link_bandwidth, link_latency, link_domain, link_bisection),
+        (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
+    )
     local, _ = shape(devices, link_domain)
     ring = exchange(
-        2, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, switch_reduction,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, switch_fraction,
-        network_fraction, chunk_s, copy_fraction,
+        2, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
+        switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
+        switch_fraction, network_fraction, chunk_s, copy_fraction,
     )  # fmt: skip
     peers = devices - 1
     with np.errstate(divide="ignore", invalid="ignore"):
-        read_s = peers * bytes / (shot_share * link_bandwidth)
+        crossed = crossing(devices * bytes, devices, link_domain)
+        read_s = np.maximum(peers * bytes / link_bandwidth, crossed / link_bisection) / shot_share
     # In one shot, too, the buffer is read and the sum written.
     passing_s = 2 * bytes / (copy_fraction * memory_bandwidth)
     overhead_s = launch_s + link_latency + peers * peer_s
     shot = cost(devices, peers * bytes, ring[6], overhead_s, read_s, 0.0, 0.0, 0.0, passing_s)
-    better = (np.asarray(shot_share) > 0) & (devices <= link_domain) & (shot[7] < ring[7])
+    better = (np.asarray(shot_share) > 0) & linked & (shot[7] < ring[7])
     return tuple(np.where(better, s, r) for s, r in zip(shot, ring, strict=True))
 
 
@@ -124,6 +156,11 @@ def all_gather(
     link_bandwidth,
     link_latency,
     link_domain,
+    link_bisection,
+    peer_bandwidth,
+    peer_latency,
+    peer_domain,
+    peer_bisection,
     network_bandwidth,
     network_latency,
     memory_bandwidth,
@@ -135,11 +172,16 @@ def all_gather(
     copy_fraction,
 ):
     """Every device's shard on each device."""
+    link_bandwidth, link_latency, link_domain, link_bisection = way(
+        devices,
+        (link_bandwidth, link_latency, link_domain, link_bisection),
+        (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
+    )
     local, _ = shape(devices, link_domain)
     return exchange(
-        1, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth,
-        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
-        copy_fraction,
+        1, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
+        chunk_s, copy_fraction,
     )  # fmt: skip
 
 
@@ -149,6 +191,11 @@ def reduce_scatter(
     link_bandwidth,
     link_latency,
     link_domain,
+    link_bisection,
+    peer_bandwidth,
+    peer_latency,
+    peer_domain,
+    peer_bisection,
     network_bandwidth,
     network_latency,
     memory_bandwidth,
@@ -166,6 +213,11 @@ def reduce_scatter(
         link_bandwidth,
         link_latency,
         link_domain,
+        link_bisection,
+        peer_bandwidth,
+        peer_latency,
+        peer_domain,
+        peer_bisection,
         network_bandwidth,
         network_latency,
         memory_bandwidth,
@@ -184,6 +236,11 @@ def all_to_all(
     link_bandwidth,
     link_latency,
     link_domain,
+    link_bisection,
+    peer_bandwidth,
+    peer_latency,
+    peer_domain,
+    peer_bisection,
     network_bandwidth,
     network_latency,
     memory_bandwidth,
@@ -195,11 +252,16 @@ def all_to_all(
     copy_fraction,
 ):
     """A part of each buffer to every device; what arrives from another domain is passed on inside."""
+    link_bandwidth, link_latency, link_domain, link_bisection = way(
+        devices,
+        (link_bandwidth, link_latency, link_domain, link_bisection),
+        (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
+    )
     passing = 2 * bytes * (1 - 1 / devices)  # the own part stays where it is
     return exchange(
-        1, bytes, passing, bytes, devices, link_bandwidth, link_latency, link_domain, 0.0, network_bandwidth,
-        network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction, chunk_s,
-        copy_fraction, scattered=True,
+        1, bytes, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
+        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
+        chunk_s, copy_fraction, scattered=True,
     )  # fmt: skip
 
 
@@ -209,6 +271,11 @@ def send(
     link_bandwidth,
     link_latency,
     link_domain,
+    link_bisection,
+    peer_bandwidth,
+    peer_latency,
+    peer_domain,
+    peer_bisection,
     network_bandwidth,
     network_latency,
     memory_bandwidth,
@@ -219,12 +286,18 @@ def send(
     chunk_s,
 ):
     """The whole buffer to one peer: over the links of the domain, and over the network if the group is larger."""
+    link_bandwidth, link_latency, link_domain, link_bisection = way(
+        devices,
+        (link_bandwidth, link_latency, link_domain, link_bisection),
+        (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
+    )
     linked = np.asarray(link_domain) > 1
     leaves = devices > np.asarray(link_domain)
     passing_s = bytes / memory_bandwidth
     lower_s = np.maximum(linked * bytes / link_bandwidth, leaves * bytes / network_bandwidth)
     lower_s = np.maximum(lower_s, passing_s)
-    link_s = linked * bytes / (link_fraction * link_bandwidth)
+    local, _ = shape(devices, link_domain)
+    link_s = linked * bytes / (link_fraction * ring_bandwidth(local, link_domain, link_bandwidth, link_bisection))
     across_s = leaves * bytes / (network_fraction * network_bandwidth)
     latency_s = linked * (link_latency + hop_s) + leaves * (network_latency + hop_s)
     network_s = pipelined(np.maximum(link_s, across_s), chunk_s)

@@ -9,6 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+#: Of a file's name, in that of its scratch file: the longest name that a file may have leaves no room for more.
+SCRATCH_LETTERS = 32
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -40,7 +43,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield target
             return
         mode = stat.S_IMODE(status.st_mode)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    start = f".{target.stem[:SCRATCH_LETTERS]}-"
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=start, suffix=target.suffix)
     os.close(handle)
     scratch = Path(name)
     try:

@@ -90,6 +90,8 @@ def merged(path: Path, sources: Sources, seen: tuple[str, ...] = ()) -> tuple[Ta
         if dropped not in known:
             raise BadDescriptor(str(path), [f"without: {UnknownName('inherited key', dropped, known)}"])
         kept = _drop(kept, dropped)
+    if without:
+        kept = _without_lost_defaults(kept, raw)
     whole = {"status": base.get("status"), **_merge(kept, raw)}
     mine = set(_figure_paths(raw))
     return whole, {p: inherited.get(p, parent) for p in _figure_paths(kept) if p not in mine}
@@ -108,7 +110,7 @@ def _parent_file(path: Path, parent: object, seen: tuple[str, ...]) -> Path:
     if parent == path.stem:
         raise refused(f"the chip {parent!r} extends itself")
     source = path.parent / f"{parent}.toml"
-    if not source.is_file():
+    if not os.path.isfile(source):  # nor is a name that no file could have
         known = files_of("chips")
         if parent.lower() not in known:
             raise refused(str(UnknownName("chip", parent, [*known, *(p.stem for p in path.parent.glob("*.toml"))])))
@@ -128,6 +130,20 @@ def _merge(base: Table, over: Table) -> Table:
         else:
             out[key] = value
     return out
+
+
+def _without_lost_defaults(kept: Table, raw: Table) -> Table:
+    """What is inherited but the default stacks that went: those of which neither parent nor child has figures now."""
+    known = {path.split(".")[1] for path in (*_figure_paths(kept), *_figure_paths(raw)) if path.startswith("stack.")}
+    defaults = kept.get("default_stack")
+    if not isinstance(defaults, dict):
+        return kept
+    left = {
+        key: one
+        for key, one in defaults.items()
+        if not isinstance(one, dict) or {part.strip() for part in str(one.get("value")).split("+")} <= known
+    }
+    return {**kept, "default_stack": left}
 
 
 def _drop(raw: Table, dropped: str) -> Table:

@@ -17,13 +17,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from roofline.base.errors import BadModel, BadWorkload, UnknownName
+from roofline.base import tomlfile
+from roofline.base.errors import BadDescriptor, BadModel, BadWorkload, UnknownName
 from roofline.base.face import NAME, of, takes
 from roofline.catalog import chips
 from roofline.catalog.chips import records as chip_records, squash
 from roofline.catalog.descriptors import read_chip as read_chip
 from roofline.catalog.places import MODEL_ENDINGS, Stamp, existing, files_of, missing_folders, stamp_of
 from roofline.hardware.chip import Chip
+from roofline.models.fields import MAX_BYTES, read_json
 from roofline.models.llm import LanguageModel
 from roofline.models.recommender import Recommender
 
@@ -173,15 +175,32 @@ def _read_model(path: Path) -> Model:
 def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple[str, str]]:
     """Every spelling of every model -> its file stem, and the spelling as it is written."""
     spellings: dict[str, tuple[str, str]] = {}
-    for stem, path, stamp in files:
+    for stem, path, _ in files:
         try:
-            model = _cached_model(path, stamp)
+            others = _spellings(Path(path))
         except BadModel:
             continue  # a broken file of the user's must not hide the other models; loading it by name says why
-        for spelling in (stem, model.title, *model.aliases):
+        for spelling in (stem, *others):
             if squash(spelling):
                 spellings.setdefault(squash(spelling), (stem, spelling))
     return spellings
+
+
+def _spellings(path: Path) -> tuple[str, ...]:
+    """A model's title and aliases; nothing else of the file is read, as there are hundreds."""
+    about: Any
+    if path.suffix == ".toml":
+        try:
+            about = tomlfile.read(path, MAX_BYTES, MAX_BYTES)
+        except BadDescriptor as error:
+            raise BadModel(str(path), "; ".join(error.problems)) from None
+    else:
+        about = read_json(path).get("_roofline")
+    if not isinstance(about, dict):
+        return ()
+    aliases = about.get("aliases")
+    found = [about.get("title"), *(aliases if isinstance(aliases, list) else [])]
+    return tuple(one for one in found if isinstance(one, str))
 
 
 def model_records() -> list[dict[str, Any]]:

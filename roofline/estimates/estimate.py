@@ -1,7 +1,8 @@
 """``estimate(model, chip, ...)``: throughput, latency, memory and the reason for them.
 
 A language model is costed as one prefill of the whole batch and one decode step at the mean context of the output; a
-recommendation model as one batch. Every numeric argument may be an array; they broadcast, and so do the results.
+recommendation model as one batch, and a language model that makes no tokens (an encoder, a class that embeds or
+classifies) as one pass. Every numeric argument may be an array; they broadcast, and so do the results.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from roofline.base.face import FLAG, takes
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import LanguageEstimate
+from roofline.estimates.one_pass import kind_of
 from roofline.estimates.placing import placed
 from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.estimates.request import (
@@ -62,8 +64,9 @@ def estimate(
         Raise when the model does not fit; with False the result says so in ``fits``.
     **options
         For a language model: `batch` (sequences in flight over the whole system; default 1), `prompt` (tokens, 1024),
-        `output` (tokens, 256), `prefix` (tokens of the prompt whose KV is cached, 0), `tp`, `pp`, `ep`, `dp` (1),
-        `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
+        `output` (tokens, 256; 0 of a model that answers in one pass, whose figures are `latency_s`, `requests_per_s`
+        and the tokens that it reads), `prefix` (tokens of the prompt whose KV is cached, 0), `tp`, `pp`, `ep`, `dp`
+        (1), `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
         ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
         `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each table's own, 0 where the
@@ -103,7 +106,7 @@ def estimate(
     chip, notes = stacks.chosen(model, as_chip(chip), options)
     result: LanguageEstimate | RecommendationEstimate
     if isinstance(model, LanguageModel):
-        result = LanguageEstimate(model, chip, language_request(model, chip, options, notes))
+        result = kind_of(model)(model, chip, language_request(model, chip, options, notes))
     else:
         request = recommendation_request(model.name, chip, options)
         result = RecommendationEstimate(model, chip, placed(model, chip, request, options.get("placement")))

@@ -35,7 +35,7 @@ class RequestOptions(TermOptions, total=False):
     weight_dtype: str | None
     kv_dtype: str | None
     stack: str | None
-    usable_memory: NumericLike
+    usable_memory: NumericLike | None
 
 
 class LanguageOptions(RequestOptions, total=False):
@@ -58,7 +58,7 @@ class RecommendationOptions(TermOptions, total=False):
     placement: Any
     host: str | None
     stack: str | None
-    usable_memory: NumericLike
+    usable_memory: NumericLike | None
 
 
 class Options(LanguageOptions, RecommendationOptions, total=False):
@@ -72,6 +72,14 @@ RECOMMENDATION = tuple(RecommendationOptions.__annotations__)
 #: What is taken where a size is left out, of a language model and of a recommendation model.
 USUAL_LANGUAGE = {"batch": 1, "prompt": 1024, "output": 256, "prefix": 0, "tp": 1, "pp": 1, "ep": 1, "dp": 1}
 USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
+
+
+def usual_language(model: LanguageModel) -> dict[str, int]:
+    """What is taken where a size of a language model's request is left out; of one pass no more than it can read."""
+    if model.decodes:
+        return USUAL_LANGUAGE
+    return USUAL_LANGUAGE | {"output": 0, "prompt": min(USUAL_LANGUAGE["prompt"], model.max_positions)}
+
 
 #: The least that a size may be, where that is not 1.
 LEAST = {"prefix": 0}
@@ -191,7 +199,9 @@ def language_request(
     BadWorkload, UnknownName
     """
     refuse_unknown(options, LANGUAGE, model.name)
-    sizes = {name: whole(name, options.get(name, usual), LEAST.get(name, 1)) for name, usual in USUAL_LANGUAGE.items()}
+    least = LEAST if model.decodes else LEAST | {"output": 0}
+    usual = usual_language(model)
+    sizes = {name: whole(name, options.get(name, size), least.get(name, 1)) for name, size in usual.items()}
     terms, asked = terms_of(options), options.get("usable_memory")
     usable = None if asked is None else usable_share(asked)
     broadcastable(model.name, sizes | {"usable_memory": USABLE_MEMORY if usable is None else usable} | vars(terms))
@@ -240,7 +250,8 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
     sizes = {name: whole(name, options.get(name, usual)) for name, usual in USUAL_RECOMMENDATION.items()}
     checks = {"skew": zipf, "repeat": repeated, "scale_bytes": scales}
     own = {key: None if options.get(key) is None else check(options[key]) for key, check in checks.items()}
-    usable, terms = usable_share(options.get("usable_memory", USABLE_MEMORY)), terms_of(options)
+    asked, terms = options.get("usable_memory"), terms_of(options)
+    usable = USABLE_MEMORY if asked is None else usable_share(asked)
     broadcastable(
         name, sizes | {k: 0.0 if v is None else v for k, v in own.items()} | {"usable_memory": usable} | vars(terms)
     )

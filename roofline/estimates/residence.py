@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,17 +24,17 @@ from roofline.kernels.reference import lookups as arrays
 from roofline.work.op import Op
 from roofline.work.workload import Workload
 
-#: Points of the curve of what tables take of a cache together.
-CURVE_POINTS = 400
+#: Steps that a cache looks back on: the points of the curve of what tables take of it together.
+STEPS = np.geomspace(1e-3, 1e16, 400)
 
-#: Steps of Newton's method (on logarithms) for the samples that a cache looks back on; of halving for what is pinned.
-NEWTON_STEPS, HALVINGS = 8, 50
+#: Steps at which the sizes of parts are looked at where each point has a curve of its own.
+LOOKS = math.ceil(math.log2(len(STEPS))) + 2
+
+#: Steps of halving for what is pinned: until roundings are all that is left.
+HALVINGS = 58
 
 #: A table's rows count as differing in popularity by at least this exponent when software chooses which to pin.
 LEAST_SKEW = 0.05
-
-#: Logarithm of the most steps that a cache looks back on: for ever.
-MOST_LOG = 600.0
 
 #: Bytes lost to a cache of the last used lines for every byte too many, as of a matrix product's operands.
 THRASH = 3.0
@@ -106,8 +106,7 @@ def _live_bytes(one: Op) -> Any:
 # Rows of all tables in one cache ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Share:
+class _Share(NamedTuple):
     """A bag's lookups as a cache sees them: `tables` tables of `rows` rows of `size` bytes, `draws` each a step.
 
     A draw brings a list of `together` rows, and a share `repeat` of a step's draws repeats those of the step before:
@@ -126,32 +125,22 @@ class _Share:
     def whole(self) -> Any:
         return self.tables * self.rows * self.size
 
-    def seen(self, steps: Any) -> tuple[Any, Any]:
-        """Bytes of the different rows drawn in a number of steps, and the slope of that."""
-        fresh, part = _fresh(steps, self.repeat)
-        draws = fresh * self.draws
-        if any(isinstance(v, np.ndarray) for v in (draws, self.rows, self.skew)):
-            count, slope = arrays.distinct(draws, self.rows, self.skew)  # type: ignore[no-untyped-call]
-        else:
-            first, last = lookups.first_rank(self.skew), math.log(self.rows + 0.5)
-            count, slope = lookups.distinct(draws, self.rows, self.skew, first, last)
-        covered, each = _covered(count, self.rows, self.together)
-        return self.tables * self.size * covered, self.tables * self.size * each * slope * part * self.draws
+    def seen(self, steps: np.ndarray) -> Any:
+        """Bytes of the different rows drawn in a number of steps."""
+        draws = _fresh(steps, self.repeat) * self.draws
+        count, _ = arrays.distinct(draws, self.rows, self.skew)  # type: ignore[no-untyped-call]
+        return self.tables * self.size * _covered(np.minimum(count, self.rows), self.rows, self.together)
 
 
-def _fresh(steps: Any, repeat: Any) -> tuple[Any, Any]:
-    """Steps' worth of draws that repeat none before them, and the slope of that."""
-    share = choose(steps > 1.0, 1.0 - repeat, 1.0)
-    return minimum(steps, 1.0) + (1.0 - repeat) * maximum(steps - 1.0, 0.0), share
+def _fresh(steps: Any, repeat: Any) -> Any:
+    """Steps' worth of draws that repeat none before them."""
+    return minimum(steps, 1.0) + (1.0 - repeat) * maximum(steps - 1.0, 0.0)
 
 
-def _covered(lists: Any, rows: Any, together: Any) -> tuple[Any, Any]:
-    """Rows that different lists of `together` rows cover, and the slope of that; lists of one row are rows."""
-    if not anywhere(together > 1.0):
-        return lists, 1.0
-    left = _exp(-lists * together / rows)
+def _covered(lists: Any, rows: Any, together: Any) -> Any:
+    """Rows that different lists of `together` rows cover; lists of one row are rows."""
     several = together > 1.0
-    return choose(several, rows * (1.0 - left), lists), choose(several, together * left, 1.0)
+    return choose(several, -rows * np.expm1(-lists * together / rows), lists) if anywhere(several) else lists
 
 
 def room_of(bag: Op, chip: Chip) -> tuple[Any, Any]:
@@ -242,96 +231,81 @@ def _part(one: Op, transaction: Any) -> _Share:
 
 def _last_used(parts: Sequence[_Share], room: Any) -> list[Any]:
     """Bytes of each part in a cache of the last used things: what all were drawn in the same last steps."""
-    if len(parts) == 1:
-        return [minimum(room, parts[0].whole)]
-    if not _plain(*(value for one in parts for value in _apart(one))):
-        return _set_by_set(parts, room)
-    first = parts[0]
-    repeats = any(one.repeat > 0 for one in parts)  # a step is then a length of its own, and the curve no other's
-    alike = all(_plain(one.rows) and _ratio(one, first) for one in parts)
-    if alike and (not repeats or _plain(first.tables, first.draws)):
-        tables, draws = (1.0, 1.0) if repeats else (_one(first.tables), _one(first.draws))
-        key = tuple((_one(one.tables) / tables, one.rows, _one(one.draws) / draws, *_apart(one)) for one in parts)
-        log_room, shares = _curve(key)
-        at = np.log(np.maximum(room / (tables if repeats else first.tables), 1e-300))
-        rooms = [np.interp(at, log_room, share) * room for share in shares]
-        if not isinstance(at, np.ndarray):
-            rooms = [float(size) for size in rooms]
-        return [minimum(size, one.whole) for size, one in zip(rooms, parts, strict=True)]
-    return _solved(parts, room)
+    first, *others = parts
+    if not others:
+        return [minimum(room, first.whole)]
+    # Over the tables and draws of the first, so that batches share a curve; where draws repeat those of the step
+    # before, a step is a length of its own.
+    repeats = sum(one.repeat for one in parts) > 0
+    tables, draws = choose(repeats, 1.0, first.tables), choose(repeats, 1.0, first.draws)
+    scaled = [one._replace(tables=one.tables / tables, draws=one.draws / draws) for one in parts]
+    log_room = np.log(maximum(room / tables, 1e-300))
+    same = [one for one in map(_same, scaled) if one is not None]
+    shares = _on_curve(tuple(same), log_room) if len(same) == len(parts) else _between(scaled, log_room)
+    return [minimum(share * room, one.whole) for share, one in zip(shares, parts, strict=True)]
 
 
-def _set_by_set(parts: Sequence[_Share], room: Any) -> list[Any]:
-    """The same where the bytes of a row or what tells how they are drawn vary: one curve for each set of them."""
-    varied = np.stack(np.broadcast_arrays(*(value for one in parts for value in _apart(one))))
-    sets, which = np.unique(varied.reshape(len(varied), -1), axis=1, return_inverse=True)
-    out: list[Any] = [0.0] * len(parts)
-    for i, own in enumerate(sets.T.tolist()):
-        values = zip(parts, *(own[k::4] for k in range(4)), strict=True)
-        changed = [replace(one, size=s, skew=a, together=t, repeat=r) for one, s, a, t, r in values]
-        found = _last_used(changed, room)
-        here = which.reshape(varied.shape[1:]) == i
-        out = [np.where(here, new, old) for new, old in zip(found, out, strict=True)]
-    return out
+def _same(one: _Share) -> _Share | None:
+    """The part in plain numbers, where they are the same at every point up to their rounding; None where they vary."""
+    values = []
+    for value in one:
+        if isinstance(value, np.ndarray):
+            first = value.flat[0]
+            if not np.allclose(value, first, rtol=1e-14, atol=0.0):
+                return None
+            value = first
+        values.append(float(value))
+    return _Share(*values)
 
 
-def _apart(one: _Share) -> tuple[Any, Any, Any, Any]:
-    """What a curve is one for: size, skew, together, repeat."""
-    return one.size, one.skew, one.together, one.repeat
-
-
-def _plain(*values: Any) -> bool:
-    return not any(isinstance(value, np.ndarray) for value in values)
-
-
-def _one(value: Any) -> float:
-    return float(value.flat[0]) if isinstance(value, np.ndarray) else float(value)
-
-
-def _ratio(one: _Share, first: _Share) -> bool:
-    """Whether a part has as many tables and draws for each of the first one's at every point."""
-    for own, other in ((one.tables, first.tables), (one.draws, first.draws)):
-        ratio = own / other
-        if isinstance(ratio, np.ndarray) and not np.allclose(ratio, ratio.flat[0], rtol=1e-9):
-            return False
-    return True
+def _on_curve(parts: tuple[_Share, ...], log_room: Any) -> list[Any]:
+    """Share of the room that each part has, read off the one curve that all points have."""
+    log_total, shares = _curve(parts)
+    found = [np.interp(log_room, log_total, share) for share in shares]
+    return found if isinstance(log_room, np.ndarray) else [float(share) for share in found]
 
 
 @functools.lru_cache(maxsize=1024)
-def _curve(parts: tuple[tuple[float, ...], ...]) -> tuple[np.ndarray, list[np.ndarray]]:
+def _curve(parts: tuple[_Share, ...]) -> tuple[np.ndarray, list[np.ndarray]]:
     """Logarithm of the bytes that parts take together as a cache looks back further and further, and the share of each.
 
-    Parameters
-    ----------
-    parts : tuple
-        Of each: tables, rows, draws a step, bytes of a row, skew, together, repeat; tables and draws over those of the
-        first.
+    The parts are in plain numbers.
     """
-    steps = np.geomspace(1e-3, 1e16, CURVE_POINTS)
-    sizes = []
-    for tables, rows, draws, size, skew, together, repeat in parts:
-        count, _ = arrays.distinct(_fresh(steps, repeat)[0] * draws, rows, skew)  # type: ignore[no-untyped-call]
-        covered, _ = _covered(np.minimum(count, rows), rows, np.float64(together))
-        sizes.append(tables * size * covered)
+    sizes = [one.seen(STEPS) for one in parts]
     total = np.maximum.accumulate(np.sum(sizes, axis=0))
     return np.log(total), [size / total for size in sizes]
 
 
-def _solved(parts: Sequence[_Share], room: Any) -> list[Any]:
-    """The same where tables and draws of the parts vary each in its own way: by Newton's method at every point."""
-    different = sum(part.tables * part.size * part.draws * part.together for part in parts)
-    log_steps = _log(maximum(room / different, 1e-300))  # as if all were different: too few
-    for _ in range(NEWTON_STEPS):
-        seen = [part.seen(_exp(log_steps)) for part in parts]
-        size, slope = maximum(sum(s for s, _ in seen), 1e-300), sum(s for _, s in seen)
-        elasticity = maximum(_exp(log_steps) * slope / size, lookups.LEAST_SLOPE)
-        log_steps = minimum(log_steps + _log(maximum(room, 1e-300) / size) / elasticity, MOST_LOG)
-    steps = _exp(log_steps)
-    sizes = [minimum(part.seen(steps)[0], part.whole) for part in parts]
-    total = maximum(sum(sizes), 1e-300)
-    scale = minimum(1.0, room / total)  # where Newton ended a little above
-    whole = room >= sum(part.whole for part in parts)
-    return [choose(whole, part.whole, size * scale) for part, size in zip(parts, sizes, strict=True)]
+def _between(parts: Sequence[_Share], log_room: Any) -> list[Any]:
+    """The same where points have curves of their own: of each the two steps that enclose the room, by halving."""
+    shape = np.broadcast_shapes(np.shape(log_room), *(np.shape(value) for one in parts for value in one))
+    sizes_at = _sizes(parts, shape)
+    low, high = np.zeros(shape, int), np.full(shape, len(STEPS) - 1)
+    while anywhere(high - low > 1):
+        middle = (low + high) // 2
+        fits = np.log(sum(sizes_at(middle))) <= log_room
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+    before, after = sizes_at(low), sizes_at(high)
+    total_before, total_after = sum(before), sum(after)
+    start, end = np.log(total_before), np.log(total_after)
+    way = np.clip((log_room - start) / np.maximum(end - start, 1e-300), 0.0, 1.0)
+    return [
+        old / total_before + way * (new / total_after - old / total_before)
+        for old, new in zip(before, after, strict=True)
+    ]
+
+
+def _sizes(parts: Sequence[_Share], shape: tuple[int, ...]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """What gives the bytes of each part at steps of :data:`STEPS`, of which there is one for each point of a shape.
+
+    Where many points have a curve in common (those of one batch in samples of a chip), curves are made whole.
+    """
+    own = [np.broadcast_shapes(*map(np.shape, one)) for one in parts]
+    if len(STEPS) * math.prod(np.broadcast_shapes(*own)) > LOOKS * math.prod(shape):
+        return lambda at: [one.seen(STEPS[at]) for one in parts]
+    steps = STEPS.reshape(-1, *(1,) * len(shape))
+    curves = [np.asarray(one.seen(steps)) for one in parts]
+    return lambda at: [np.take_along_axis(curve, at[None], 0)[0] for curve in curves]
 
 
 def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
@@ -347,7 +321,7 @@ def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
             mass = (_power(part.rows + 0.5, power) - _power(0.5 + 0.058 * skew, power)) / power
             of_list = part.size * part.together
             rank = np.exp(np.clip((np.log(part.draws / mass / of_list) - threshold) / skew, -60.0, 60.0))
-            covered, _ = _covered(minimum(rank, part.rows), part.rows, part.together)
+            covered = _covered(minimum(rank, part.rows), part.rows, part.together)
             out.append(part.tables * part.size * covered)
         return out
 
@@ -357,14 +331,6 @@ def _pinned(parts: Sequence[_Share], room: Any) -> list[Any]:
         fits = sum(chosen(middle)) <= room
         low, high = choose(fits, low, middle), choose(fits, middle, high)
     return [minimum(size, room) for size in chosen(high)]
-
-
-def _log(value: Any) -> Any:
-    return np.log(value) if isinstance(value, np.ndarray) else math.log(value)
-
-
-def _exp(value: Any) -> Any:
-    return np.exp(value) if isinstance(value, np.ndarray) else math.exp(value)
 
 
 def _power(base: Any, exponent: Any) -> Any:

@@ -81,6 +81,17 @@ LANGUAGE_RULES = (
         lambda model, chip, asked: asked["plan"].check(model),
     ),
     Rule(
+        "output",
+        "a model that answers in one pass makes no tokens",
+        lambda model, chip, asked: False if model.decodes else asked["output"] > 0,
+        _refusing(
+            lambda model, chip, asked: (
+                f"output: {model.name} answers in one pass and makes no tokens; leave output out, "
+                f"found {shown(asked['output'])}"
+            )
+        ),
+    ),
+    Rule(
         "prefix",
         "at least one token of the prompt must be new",
         lambda model, chip, asked: asked["prefix"] >= asked["prompt"],

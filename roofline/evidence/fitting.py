@@ -243,6 +243,9 @@ class _Model:
         if len(rows) > 50:  # thousands of evaluations to come: as many points as have the kernel compiled
             many = {k: np.resize(v, SMALL) for k, v in first.args.items() if isinstance(v, np.ndarray)}
             evaluate_op(first.with_args(**many), chip)
+        own = tuple(f"efficiency.{name}." for name in (kind, first.kernel))
+        others = {p for p in chip.numbers if p.startswith(("efficiency.", "stack.")) and not p.startswith(own)}
+        self.asked = {p: n for p, n in chip.numbers.items() if p not in others}
         candidates = free_parameters(chip, first) if names is None else names
         value = {n: chip.parameter(n, (kind, first.kernel), dtype) for n in candidates}
         self._set([n for n in candidates if value[n] is not None], value)
@@ -276,7 +279,7 @@ class _Model:
 
     def times(self, x: np.ndarray) -> np.ndarray:
         """Predicted times of the rows (s)."""
-        numbers = dict(self.chip.numbers)
+        numbers = dict(self.asked)  # a chip is made thousands of times: without what this class asks nothing of
         for name, value in self.values(x).items():
             numbers[f"{self.place}.{name}"] = Number(value, parameter_schema(name).dimension, "measured", "fit")
         chip = dataclasses.replace(self.chip, numbers=numbers)

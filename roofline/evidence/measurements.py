@@ -163,11 +163,26 @@ def groups(frame: pd.DataFrame, failed: dict[Any, str] | None = None) -> Iterato
         present = [k for k in keywords(str(name)) if k in rows.columns]
         words = [k for k in present if k in (*WORDS, *FLAGS)]
         numbers = [k for k in present if k not in words]
-        keys: list[Any] = [rows[w].astype(object).where(rows[w].notna(), "").astype(str).str.strip() for w in words]
-        keys += [rows[n].notna() for n in numbers]
-        parts = [rows] if not keys else [part for _, part in rows.groupby(keys, sort=False)]
-        for part in parts:
+        keys = [_as_words(rows[w]) for w in words] + [rows[n].notna().to_numpy() for n in numbers]
+        for _, part in rows.groupby(_alike(keys, len(rows)), sort=False):
             yield from _operators(str(name), part, words, numbers, failed)
+
+
+def _as_words(column: pd.Series[Any]) -> np.ndarray:
+    """The entries as words without blanks around them; one that is missing is empty."""
+    entries = zip(column.to_numpy(dtype=object), column.notna(), strict=True)
+    return np.array([str(entry).strip() if there else "" for entry, there in entries], dtype=object)
+
+
+def _alike(keys: list[np.ndarray], count: int) -> np.ndarray:
+    """A number for each of `count` rows, the same for those that are equal in all of the keys."""
+    import pandas as pd
+
+    alike = np.zeros(count, dtype=np.int64)
+    for key in keys:
+        codes, distinct = pd.factorize(key)
+        alike, _ = pd.factorize(alike * len(distinct) + codes)
+    return alike
 
 
 def _operators(

@@ -130,6 +130,7 @@ def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | Langu
             "table_dtype": row["weight_dtype"],
             "skew": row["skew"],
             "compiled": True,
+            "scale_bytes": 0,  # one scale a table in these submissions: see docs/recommendation.md
         }
         return estimate(cast("Recommender", model), chip, check=False, **ranked)
     asked: RequestOptions = {

@@ -111,8 +111,8 @@ is more than is drawn:
 
 _MORE = """
 NVIDIA's H200 under a limit of 500 W scored 503,719 DLRM-v2 queries a second at 5,997 W; without it 637,342, and no
-meter. By this model the server draws {full:,.0f} W then: the limit takes {less:.0%} off the energy of a query, for
-{slower:.0%} of the throughput. The throughputs are the published ones: what a limit does to a chip's clocks is not in
+meter. By this model the server draws {full:,.0f} W then: the limit {saves}, for {slower:.0%}
+of the throughput. The throughputs are the published ones: what a limit does to a chip's clocks is not in
 the model.
 
 Not in the table, for want of what ran: arXiv 2605.11999 has decode on an H200 under an engine without CUDA graphs at
@@ -204,9 +204,11 @@ def _more() -> str:
     few = model.watts(h200, model.load(h200, estimate("llama-3.1-8b", h200, output=1024).decode))
     big = estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64)
     phases = [float(model.watts(big.chip, model.load(big.chip, p)) / big.chip["power.tdp"]) for p in big.phases]
+    more = (dlrm["value"] / 503719) / (full / 637342) - 1
+    kind = "less" if more < 0 else "more"
     return _MORE.format(
         full=full,
-        less=1 - (dlrm["value"] / 503719) / (full / 637342),
+        saves=f"makes a query take {abs(more):.1%} {kind} energy",
         slower=503719 / 637342,
         one=float(few),
         prefill=phases[0],

@@ -343,14 +343,19 @@ def _three_constants(rows: pd.DataFrame) -> pd.Series[float]:
         lender = {**CARRIED, "h200": "h100-sxm"}.get(own, own) if lender or own == "h200" else own
         constants = fitted.get((*key[:-1], lender))
         if constants is not None:
-            out[part.index] = _three(constants, part)
+            out[part.index] = _three(constants, *_ideal_times(part))
     return out
 
 
-def _three(constants: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
-    fixed, compute, memory = np.exp(constants)
+def _ideal_times(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The times (s) of computing and of moving bytes at full rates."""
     moved = np.maximum(rows["memory_s"].to_numpy(float), rows["link_s"].to_numpy(float))
-    found: np.ndarray = fixed + np.maximum(rows["compute_s"].to_numpy(float) / compute, moved / memory)
+    return rows["compute_s"].to_numpy(float), moved
+
+
+def _three(constants: np.ndarray, computing: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    fixed, compute, memory = np.exp(constants)
+    found: np.ndarray = fixed + np.maximum(computing / compute, moving / memory)
     return found
 
 
@@ -360,9 +365,10 @@ def _fit_three(rows: pd.DataFrame) -> np.ndarray:
     measured = np.log(rows["measured_s"].to_numpy(float))
     weight = 1.0 / rows.groupby("regime")["regime"].transform("size").to_numpy(float)
     weight /= weight.sum()
+    computing, moving = _ideal_times(rows)
 
     def loss(x: np.ndarray) -> float:
-        return float(np.sum(weight * np.abs(np.log(_three(x, rows)) - measured)))
+        return float(np.sum(weight * np.abs(np.log(_three(x, computing, moving)) - measured)))
 
     starts = [np.log([t0, a, b]) for t0 in (3e-6, 10e-6) for a, b in ((0.75, 0.8), (0.4, 0.5))]
     found = [minimize(loss, x, method="Nelder-Mead", options={"maxfev": 400}) for x in starts]

@@ -239,19 +239,23 @@ def _consistency(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
     for name, place in (("main", levels[-1:]), ("cache", levels[-2:][:1])):
         if name in levels and name not in place:
             problems.append(f"memory.{name}: this name means the {'last' if name == 'main' else 'last but one'} level")
-    problems += _unknown_stacks(d)
+    problems += _unknown_stacks(d, numbers)
     if not any(f"engines.vector.{dtype}" in numbers for dtype in units.VECTOR_DTYPES):
         problems.append(f"engines.vector: expected a rate for at least one of {', '.join(units.VECTOR_DTYPES)}")
     return problems
 
 
-def _unknown_stacks(d: Descriptor) -> list[str]:
+def _unknown_stacks(d: Descriptor, numbers: dict[str, Number]) -> list[str]:
     """Default stacks that the descriptor has no figures of."""
+    known = dict.fromkeys(path.split(".")[1] for path in numbers if path.startswith("stack."))
     problems = []
     for key, text in d.default_stack:
         for name in text.value.split("+") if isinstance(text, Text) else ():
-            if name.strip() not in d.stack:
-                near = closest(name.strip(), d.stack, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(d.stack) or 'none'}"
-                problems.append(f"default_stack.{key}: the chip has no stack {name.strip()!r}{hint}")
+            name = name.strip()
+            if name in d.stack and name not in known:
+                problems.append(f"default_stack.{key}: the table of the stack {name!r} has no figures")
+            elif name not in known:
+                near = closest(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known) or 'none'}"
+                problems.append(f"default_stack.{key}: the chip has no stack {name!r}{hint}")
     return problems

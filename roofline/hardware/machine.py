@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName
 from roofline.base.face import FLAG, TEXT, takes
@@ -22,6 +24,11 @@ LINK_NUMBERS = {
     "link_bandwidth": "links.scale_up.bandwidth",
     "link_latency": "links.scale_up.latency",
     "link_domain": "links.scale_up.domain",
+    "link_bisection": "links.scale_up.bisection",
+    "peer_bandwidth": "links.peers.bandwidth",
+    "peer_latency": "links.peers.latency",
+    "peer_domain": "links.peers.domain",
+    "peer_bisection": "links.peers.bisection",
     "network_bandwidth": "links.network.bandwidth",
     "network_latency": "links.network.latency",
     "host_bandwidth": "links.host.bandwidth",
@@ -192,11 +199,20 @@ class Machine:
             return found.value
         found = self.numbers.get(f"engines.matrix.{dtype}") or self.numbers.get(f"engines.vector.{dtype}")
         if found is None:
-            raise BadWorkload(
-                f"{self.name} has no {dtype} rate; it has {', '.join(self.dtypes)}. "
-                f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
-            )
+            raise BadWorkload(f"{self.name} has no {dtype} rate; it has {self._instead(dtype)}")
         return found.value
+
+    def _instead(self, dtype: str) -> str:
+        """The dtypes that there is a rate for, and what stands in best for one that there is none for."""
+        vector = [p.rpartition(".")[2] for p in self.numbers if p.startswith("engines.vector.")]
+        every, width = list(dict.fromkeys((*self.dtypes, *vector))), units.DTYPE_BYTES
+        if width[dtype] < width[self.widest_matrix]:
+            hint = f"Narrow weights with wider arithmetic: weight_dtype={dtype!r}, dtype={self.widest_matrix!r}"
+        else:
+            wide = [d for d in every if width[d] >= width[dtype]]
+            nearest = min(wide, key=width.__getitem__) if wide else max(every, key=width.__getitem__)
+            hint = f"The nearest: dtype={nearest!r}"
+        return f"{', '.join(every)}. {hint}"
 
     def rate(self, dtype: str) -> Any:
         """The peak that an operator runs at: :meth:`peak`, where bf16 and fp16 stand in for each other.
@@ -274,11 +290,13 @@ class Machine:
         return numbers | self._link_numbers()
 
     def _link_numbers(self) -> dict[str, Any]:
-        """Links by name. A chip without a link of some kind goes the next way out: scale-up, network, host.
+        """Links by name. A chip without a link of some kind goes the next way out: scale-up, peers, network, host.
 
         What it has no way of doing at all is left out.
         """
         numbers = {name: self.get(path) for name, path in LINK_NUMBERS.items()}
+        if numbers["link_bandwidth"] is None:  # each chip a domain of its own, joined by the bus of the server
+            numbers["link_bandwidth"], numbers["link_domain"] = numbers["peer_bandwidth"], 1.0
         host = numbers["host_bandwidth"]
         if numbers["network_bandwidth"] is None:
             numbers["network_bandwidth"] = host if host is not None else numbers["link_bandwidth"]
@@ -286,11 +304,17 @@ class Machine:
                 numbers["network_latency"] = self["latency.host"]
         if numbers["link_bandwidth"] is None:
             numbers["link_bandwidth"], numbers["link_domain"] = numbers["network_bandwidth"], 1.0
-        for name, family in (("link", "link"), ("network", "network"), ("host", "host")):
+        for name, family in (("link", "link"), ("peer", "link"), ("network", "network"), ("host", "host")):
             if numbers[f"{name}_latency"] is None:
                 numbers[f"{name}_latency"] = self[f"latency.{family}"]
-        if numbers["link_domain"] is None:
-            numbers["link_domain"] = 1.0
+        if numbers["peer_bandwidth"] is None:  # no such bus: never taken, as its domain is of one device
+            numbers["peer_bandwidth"], numbers["peer_domain"] = numbers["link_bandwidth"], 1.0
+        for name in ("link", "peer"):
+            if numbers[f"{name}_domain"] is None:
+                numbers[f"{name}_domain"] = 1.0
+            if numbers[f"{name}_bisection"] is None and numbers[f"{name}_bandwidth"] is not None:
+                halves = np.maximum(np.divide(numbers[f"{name}_domain"], 2.0), 1.0)
+                numbers[f"{name}_bisection"] = numbers[f"{name}_bandwidth"] * halves
         return {name: value for name, value in numbers.items() if value is not None}
 
     @functools.cached_property

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from roofline.base import units
 from roofline.base.errors import shown
 
-Kind = Literal["datasheet", "measured", "derived", "estimated"]
+#: `recalled`: of a datasheet or paper, written down from memory and not read again.
+Kind = Literal["datasheet", "recalled", "measured", "derived", "estimated"]
 Family = Literal["gpu", "tpu", "npu", "cpu", "dataflow"]
 Status = Literal["shipping", "announced", "estimated", "retired"]
 
@@ -64,7 +65,7 @@ class Figure(_Strict):
 
     value: str | float = Field(description='The figure with its unit, such as "3.35 TB/s"; counts and fractions bare.')
     source: Source = Field(description="Where it was read: a key of [sources], or the reference itself.")
-    kind: Kind = Field(description="datasheet, measured, derived (by arithmetic) or estimated.")
+    kind: Kind = Field(description="datasheet, recalled (from memory), measured, derived (by arithmetic) or estimated.")
     low: str | float | None = Field(default=None, description="The lowest value that is believed possible.")
     high: str | float | None = Field(default=None, description="The highest value that is believed possible.")
     shape: Literal["uniform", "triangular", "loguniform"] | None = Field(
@@ -209,6 +210,11 @@ class Link(_Table):
     bandwidth: Bandwidth
     latency: Duration | None = None
     domain: Figure | None = Field(default=None, description="Chips that reach each other over this link.")
+    bisection: Bandwidth | None = Field(
+        default=None,
+        description="What passes one way between the two halves of a full domain, of all its chips together (sockets, "
+        "or switches each under one root port); as much as their links bring where not given.",
+    )
     topology: Literal["switch", "mesh", "ring", "torus2d", "torus3d", "bridge", "tree"] | None = None
     switch_reduction: bool = Field(default=False, description="The switch adds all-reduce operands in flight.")
     name: str = ""
@@ -216,6 +222,11 @@ class Link(_Table):
 
 class Links(_Table):
     scale_up: Link | None = None
+    peers: Link | None = Field(
+        default=None,
+        description="PCIe to the other cards of the server: all the scale-up of cards without another, else what joins "
+        "the domains (pairs under a bridge).",
+    )
     network: Link | None = None
     host: Link | None = None
 

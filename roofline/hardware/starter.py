@@ -129,7 +129,7 @@ status = "estimated"  # shipping, announced, estimated or retired
 #   capacity = {{ value = "64 GB", source = "sheet", kind = "datasheet", note = "sold as 64" }}
 # and where a figure is not certain, what it may be: {{ value = "64 GB", low = "48 GB", high = "96 GB" }}
 source = "plan"  # a key of [sources], or the reference itself
-kind = "estimated"  # datasheet, measured, derived (by arithmetic) or estimated
+kind = "estimated"  # datasheet, recalled (from memory), measured, derived (by arithmetic) or estimated
 
 # clock = "1.2 GHz"  # so that a what-if on the clock takes engines and on-chip memory with it
 

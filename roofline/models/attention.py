@@ -46,6 +46,8 @@ class Attention(Mixer):
     gate_dim : int
         Numbers a head by which its output is multiplied, projected from the input: `value_dim` of them (Qwen3-Next),
         1 (Step 3.5), 0 for no gate.
+    keeps : bool
+        Whether keys and values are kept for tokens to come; those of an encoder are not.
     """
 
     heads: int
@@ -61,6 +63,7 @@ class Attention(Mixer):
     own_values: bool = True
     value_dim: int = 0
     gate_dim: int = 0
+    keeps: bool = True
 
     @property
     def kv_elements(self) -> int:
@@ -92,7 +95,7 @@ class Attention(Mixer):
 
     def token_bytes(self, width: float) -> float:
         """Bytes that a layer caches for one token."""
-        return self.kv_elements * width
+        return self.kv_elements * width if self.keeps else 0.0
 
     def cache_bytes(self, context: Numeric, width: float, span: Span, tp: Numeric = 1) -> Numeric:
         """Bytes that a layer caches of one sequence, on one of `tp` chips: at least one key/value head."""
@@ -154,7 +157,7 @@ class Attention(Mixer):
             out.append(op.rms_norm(rows=m, cols=pairs * dim, dtype=wide, name="qk_norm", count=count, shard=both))
         if rotated:
             out.append(op.rope(rows=m, cols=pairs * self.rope_dim, dtype=wide, count=rotated, shard=both))
-        if self.own_kv:
+        if self.own_kv and self.keeps:
             out.append(
                 op.copy(
                     rows=m,

@@ -12,7 +12,21 @@ from typing import NamedTuple, NoReturn
 
 from roofline.base.errors import BadModel, closest, shown
 from roofline.models.fields import Fields
-from roofline.models.readers import drafts, gemmas, hybrids, latent, llamas, mixed, mixtures, older, sparse
+from roofline.models.readers import (
+    drafts,
+    encoders,
+    gemmas,
+    hybrids,
+    latent,
+    llamas,
+    mambas,
+    mixed,
+    mixtures,
+    nemotrons,
+    older,
+    recurrences,
+    sparse,
+)
 from roofline.models.readers.parts import ENDS, Layer, Parts
 
 __all__ = ["ALSO", "FAMILIES", "Layer", "Parts", "Told", "tell"]
@@ -23,7 +37,8 @@ Reader = Callable[[Fields], Parts]
 FAMILIES: dict[str, Reader] = {
     "llama": llamas.llama, "mistral": llamas.mistral, "ministral": llamas.ministral, "ministral3": llamas.ministral3,
     "hyperclovax": llamas.hyperclovax, "qwen": llamas.qwen, "qwen2": llamas.qwen2, "qwen3": llamas.qwen3,
-    "phi3": llamas.phi3, "glm": llamas.glm, "glm4": llamas.glm4, "granite": llamas.granite,
+    "phi3": llamas.phi3, "phi4_multimodal": llamas.phi4_multimodal, "glm": llamas.glm, "glm4": llamas.glm4,
+    "granite": llamas.granite, "telechat": llamas.telechat, "solar": llamas.solar, "jais": older.jais,
     "granite_swa": llamas.granite_swa, "exaone": llamas.exaone, "exaone4": llamas.exaone4, "smollm3": llamas.smollm3,
     "seed_oss": llamas.seed_oss, "helium": llamas.helium, "cwm": llamas.cwm, "ernie4_5": llamas.ernie,
     "hunyuan_v1_dense": llamas.hunyuan, "internlm": llamas.internlm, "internlm2": llamas.internlm,
@@ -45,17 +60,27 @@ FAMILIES: dict[str, Reader] = {
     "llama4": mixtures.llama4,
     "deepseek": mixtures.deepseek, "minicpm": llamas.minicpm, "orion": llamas.orion,
     "deepseek_v2": latent.deepseek_v2, "deepseek_v3": latent.deepseek_v3, "glm4_moe_lite": latent.glm4_moe_lite,
-    "AXK1": latent.axk1, "youtu": latent.youtu, "minicpm3": latent.minicpm3,
+    "mistral4": latent.mistral4, "longcat_flash": latent.longcat, "AXK1": latent.axk1,
+    "youtu": latent.youtu, "minicpm3": latent.minicpm3,
     "gpt2": older.gpt2, "openai-gpt": older.openai_gpt, "gpt_bigcode": older.gpt_bigcode, "gpt_neo": older.gpt_neo,
     "gpt_neox": older.gpt_neox, "gpt_neox_japanese": older.gpt_neox_japanese, "gptj": older.gptj,
     "codegen": older.gptj, "opt": older.opt, "xglm": older.xglm, "biogpt": older.biogpt, "ctrl": older.ctrl,
     "bloom": older.bloom, "mpt": older.mpt, "phi": older.phi, "persimmon": older.persimmon,
     "stablelm": older.stablelm, "starcoder2": older.starcoder2, "falcon": older.falcon, "chatglm": older.chatglm,
     "qwen3_next": hybrids.qwen3_next, "qwen3_5": hybrids.qwen3_5, "qwen3_5_moe": hybrids.qwen3_5_moe,
-    "nemotron_h": hybrids.nemotron_h, "kimi_linear": hybrids.kimi_linear,
+    "mamba": mambas.mamba, "falcon_mamba": mambas.mamba, "mamba2": mambas.mamba2_alone, "jamba": mambas.jamba,
+    "bamba": mambas.bamba, "granitemoehybrid": mambas.granite_hybrid, "falcon_h1": mambas.falcon_h1,
+    "rwkv": recurrences.rwkv, "xlstm": recurrences.xlstm, "recurrent_gemma": recurrences.recurrent_gemma,
+    "minimax": recurrences.minimax, "lfm2": recurrences.lfm2, "lfm2_moe": recurrences.lfm2_moe,
+    "lfm3": recurrences.lfm3, "zamba": mambas.zamba, "zamba2": mambas.zamba2, "nemotron_h": nemotrons.nemotron_h,
+    "kimi_linear": hybrids.kimi_linear, "olmo_hybrid": hybrids.olmo_hybrid, "lara_mini": hybrids.lara_mini,
+    "bailing_hybrid": hybrids.bailing_hybrid, "bailing_moe": mixtures.bailing, "beam": mixtures.beam,
+    "jetmoe": mixtures.jetmoe,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
     "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
+    "bert": encoders.bert, "roberta": encoders.roberta, "mpnet": encoders.mpnet, "distilbert": encoders.distilbert,
+    "nomic_bert": encoders.nomic_bert, "eurobert": encoders.eurobert, "modernbert": encoders.modernbert,
 }  # fmt: skip
 
 #: Other model types that are read as one of the families: derivatives of the same layout, and the text parts of
@@ -68,6 +93,9 @@ ALSO = {
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
+    "xlm-roberta": "roberta", "camembert": "roberta", "data2vec-text": "roberta",
+    "axk1": "AXK1", "phi4mm": "phi4_multimodal",
+    "bailing_moe_v2": "bailing_moe", "minimax_text_01": "minimax", "minimax_m1": "minimax",
     "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus",
 }  # fmt: skip
 
@@ -75,6 +103,8 @@ ALSO = {
 CLASSES = {
     "rw": "falcon", "decilm": "nemotron-nas", "hunyuandensev1": "hunyuan_v1_dense", "hunyuanmoev1": "hunyuan_v1_moe",
     "stablelmepoch": "stablelm", "cogvlm": "llama", "grok1model": "grok-1", "grok1": "grok-1",
+    "minimaxtext01": "minimax", "minimaxm1": "minimax", "telechat2": "telechat",
+    "fairseq2llama": "llama", "gritlm": "mistral", "mistrallarge3": "deepseek_v3",
     "chatglmmodel": "chatglm", "aquilamodel": "llama",
 }  # fmt: skip
 
@@ -85,15 +115,29 @@ WRAPPERS = frozenset({"mistral3", "gotocr2", "emu3", "fuyu", "mosstranscribediar
 BORROWED = frozenset({("exaone", "llama"), ("internlm3", "llama")})
 BORROWING = frozenset({("mixtral", "grok-1")})
 
+#: Why an encoder with a decoder is none of a language model's two phases.
+_CROSSES = (
+    "is an encoder and a decoder that attends across to it at every step; roofline has no count of that: it reads "
+    "decoders, and encoders that answer in one pass"
+)
+_DISENTANGLED = "attends to positions and contents apart, three products a score; roofline has no operator for it yet"
+
 #: Families that are known and not read, and why.
 OUT_OF_REACH = {
-    "mamba": "is a state-space model; roofline reads transformers",
-    "mamba2": "is a state-space model; roofline reads transformers",
-    "jamba": "mixes state-space layers into its stack; roofline reads transformers",
-    "t5": "has an encoder; roofline reads decoder-only models",
-    "bert": "is an encoder; roofline reads decoder-only models",
-    "jetmoe": "routes its attention over experts; roofline has no operator for it yet",
-    "mllama": "attends across to an image in some layers; roofline reads decoder-only models",
+    "t5": _CROSSES,
+    "mt5": _CROSSES,
+    "umt5": _CROSSES,
+    "t5gemma": _CROSSES,
+    "bart": _CROSSES,
+    "mbart": _CROSSES,
+    "pegasus": _CROSSES,
+    "marian": _CROSSES,
+    "m2m_100": _CROSSES,
+    "led": _CROSSES,
+    "whisper": _CROSSES,
+    "deberta": _DISENTANGLED,
+    "deberta-v2": _DISENTANGLED,
+    "mllama": "attends across to an image in some layers, whose keys and values roofline has no count of",
     "gemma4_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
     "gemma4_unified_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
 }
@@ -102,7 +146,9 @@ OUT_OF_REACH = {
 _ROLES = (
     (re.compile(r"(.*)ForCausalLM(?:Eagle3)$|Eagle3?(.*)ForCausalLM(?:Eagle3?)?$"), "draft"),
     (re.compile(r"(.*)(?:ForCausalLM|ForConditionalGeneration|LMHeadModel)$"), "generator"),
-    (re.compile(r"(.*)(?:ForSequenceClassification|ForTokenClassification)$"), "classifier"),
+    (re.compile(r"(.*)ForSequenceClassification$"), "classifier"),
+    (re.compile(r"(.*)ForTokenClassification$"), "tagger"),
+    (re.compile(r"(.*)ForMaskedLM$"), "masked"),
     (re.compile(r"(.*)Model$"), "embedder"),
 )
 
@@ -117,7 +163,8 @@ class Told(NamedTuple):
     reader : callable
         Its reader, or that of a head of its kind.
     role : str
-        ``"generator"``, ``"classifier"`` (a head of a few labels), ``"embedder"`` (no head) or ``"draft"``.
+        ``"generator"``, ``"classifier"`` (a head of a few labels for a sequence), ``"tagger"`` (for each token),
+        ``"masked"`` (the vocabulary for each token), ``"embedder"`` (no head) or ``"draft"``.
     """
 
     family: str
@@ -174,9 +221,10 @@ def _role(name: str, top: Fields) -> tuple[str, str]:
         found = pattern.fullmatch(name)
         if found:
             return next(group for group in found.groups() if group is not None), role
-    if _plain(name) in _known():
+    if _plain(name) in _known() or _plain(name) in CLASSES:
         return name, "generator"
-    ends = "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification or Model"
+    tasks = ("CausalLM", "ConditionalGeneration", "SequenceClassification", "TokenClassification", "MaskedLM")
+    ends = ", ".join(f"For{task}" for task in tasks) + " or Model"
     top.fail("architectures", f"found {shown(name)}, a class whose task roofline does not know; expected one in {ends}")
 
 

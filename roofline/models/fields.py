@@ -85,7 +85,8 @@ class Fields:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            self.fail(keys[0], f"found {_shown(value)}, expected a number from {low:g} to {high:g}")
+            key = next(k for k in keys if self.values.get(k) is not None)
+            self.fail(key, f"found {_shown(value)}, expected a number from {low:g} to {high:g}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:

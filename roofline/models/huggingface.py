@@ -14,14 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roofline.base.errors import shown
+from roofline.base.errors import BadModel, shown
 from roofline.base.units import text
 from roofline.models.checkpoint import files
 from roofline.models.checkpoint.reading import checkpoint_of
 from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
-from roofline.models.llm import LanguageModel, Layers
+from roofline.models.layers import Layers
+from roofline.models.llm import LanguageModel
 from roofline.models.readers.parts import HIDDEN
+from roofline.models.readers.towers import READERS
 
 #: Where a multi-modal file keeps its text model; one may lie inside the other.
 _WRAPPED = ("thinker_config", "text_config", "llm_config", "language_config")
@@ -65,7 +67,8 @@ def read(
     ----------
     config : dict
         The file's content. The text part of a multi-modal model (``text_config``) is what counts. An extra key
-        ``_roofline`` may hold ``title``, ``source``, ``published_params_b``, ``published_source`` and ``aliases``.
+        ``_roofline`` may hold ``title``, ``source``, ``aliases``, ``published_params_b``, ``published_active_b`` and
+        ``published_source``, and what transformers counts: ``transformers_params``, ``transformers_tower_params``.
     name : str
         What to call the model.
     file : str
@@ -88,15 +91,21 @@ def read(
     made = told.reader(body)
     layers: list[Layer] = made.pop("layers")
     made |= _head(told.role, body, top, made)
+    usable = made.pop("usable", None)
+    if body.get("use_bidirectional_attention") is True and not made.get("decodes", True):
+        made["causal"] = False
     hidden = body.integer(*HIDDEN, default=made.pop("hidden", None))
+    towers, not_read = _towers(top, hidden)
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
-    about.get("published_source")
+    about.number("published_active_b", default=0.0, low=0.0, high=1e6)
+    about.get("published_source", "transformers_params", "transformers_tower_params")
     model = LanguageModel(
         name=name,
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
         hidden=hidden,
         vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
-        max_positions=body.integer(
+        max_positions=usable
+        or body.integer(
             "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
         ),
         checkpoint=checkpoint_of(body, top, layers, hidden, beside),
@@ -104,7 +113,8 @@ def read(
         source=about.text("source", file),
         aliases=_strings(about, "aliases"),
         published_params_b=published or None,
-        left_out=tuple(_left_out(body, top)),
+        towers=tuple(towers),
+        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers})),
         **made,
     )
     about.finish("what roofline adds")
@@ -123,25 +133,54 @@ def _text_part(top: Fields) -> Fields:
 
 
 def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
-    """What stands at the model's end: the vocabulary, a few labels, or nothing."""
+    """What stands at the model's end: the vocabulary, a few labels, or nothing.
+
+    An encoder's reader says under ``roles`` what its classes have there besides; without a class it embeds.
+    """
+    roles: dict[str, Parts] | None = made.pop("roles", None)
     # A multi-modal file's own word on tied embeddings counts before its text part's.
     tied = made["tied"] if body is top else top.flag("tie_word_embeddings", made["tied"])
-    if role == "classifier":
+    encodes = roles is not None
+    if role in ("classifier", "tagger"):
         labels = top.get("id2label")
         count = (
             len(labels) if isinstance(labels, dict) and labels else top.integer("num_labels", default=2, limit="vocab")
         )
-        return {"outputs": count, "tied": False, "lm_head_bias": False, "decodes": False}
-    if role == "embedder":
-        return {"outputs": 0, "tied": True, "lm_head_bias": False, "decodes": False}
-    return {"tied": tied}
+        scores = "all" if role == "tagger" else "last"
+        found = {"outputs": count, "tied": False, "lm_head_bias": encodes, "decodes": False, "scores": scores}
+    elif role == "masked":
+        if not encodes:
+            top.fail("architectures", f"found {shown(top.get('architectures'))}, but this family decodes; expected "
+                     "a class that ends in ForCausalLM or Model")  # fmt: skip
+        found = {"tied": tied, "lm_head_bias": True, "decodes": False, "scores": "all"}
+    elif role == "embedder" or encodes:
+        role, found = "embedder", {"outputs": 0, "tied": True, "lm_head_bias": False, "decodes": False}
+    else:
+        return {"tied": tied}
+    more: Parts = (roles or {}).get(role, {})
+    besides = (*made.get("besides", ()), *more.get("besides", ()))
+    return found | more | {"besides": besides}
 
 
-def _left_out(body: Fields, top: Fields) -> Iterator[str]:
+def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
+    """The towers that the file describes, and why others are not read, a line each."""
+    found, why = [], []
+    for (kind, key), reader in READERS.items():
+        described = top.values.get(key)
+        if kind != top.values.get("model_type") or not isinstance(described, dict) or not described:
+            continue
+        try:
+            found.append(replace(reader(Fields(described, top.file, key), top, width), source=key))
+        except BadModel as error:
+            why.append(f"{key} is not read: {error}")
+    return found, why
+
+
+def _left_out(body: Fields, top: Fields, read: set[str]) -> Iterator[str]:
     """What the file describes and the model does not count, a line each."""
     for key, what in _TOWERS.items():
         for fields in dict.fromkeys((top, body)):
-            if fields.get(key):
+            if fields.get(key) and key not in read:
                 yield f"{what} ({fields.inside}{key}): its parameters, memory and time are not counted"
     body.get(*_FURTHER_TOKENS, "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types")
     body.get("mtp_mlp_layer_types")

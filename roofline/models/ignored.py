@@ -45,8 +45,9 @@ _NAMES = """
     start_n_top summary_activation summary_first_dropout summary_last_dropout summary_proj_to_labels summary_type
     summary_use_proj suppress_tokens swiglu_alpha swiglu_limit task_specific_params temperature tf_legacy_loss
     tie_encoder_decoder tokenizer_class top_k top_p topk_group topk_method torchscript transformers_version
-    typical_p unk_index unpadded_vocab_size unsloth_fixed unsloth_version use_bfloat16 use_bidirectional_attention
-    use_cache use_flash_attn use_mem_rope use_mems_eval use_mems_train z_loss_coefficient
+    typical_p unk_index unpadded_vocab_size unsloth_fixed unsloth_version use_associative_scan use_bfloat16
+    use_bidirectional_attention use_cache use_flash_attn use_mamba_kernels use_mambapy use_mems_eval
+    use_mems_train z_loss_coefficient
 """
 
 #: Fields that configuration classes of transformers and published files have, and that no size depends on.

@@ -15,44 +15,18 @@ from roofline.models.checkpoint.running import READERS, as_stored, padded, side_
 from roofline.models.checkpoint.stored import NOTHING_QUANTISED, UNQUANTISED, Checkpoint, Mix
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.forward import Pass, Weights
+from roofline.models.layers import Layers
 from roofline.models.mixers import Mixer, Span
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.sizes import mean
-from roofline.work.splittable import Block, Heads, Share, WeightGroup
+from roofline.work.splittable import Heads, Share, WeightGroup
 from roofline.work.workload import Workload
-
-
-@dataclass(frozen=True, slots=True)
-class Layers:
-    """Some equal layers; their place in the stack does not matter to a step's cost.
-
-    Attributes
-    ----------
-    count : int
-        How many.
-    mixer : Mixer, optional
-        What mixes tokens; None where a layer only feeds forward.
-    feed_forward : FeedForward or Experts, optional
-        None where a layer only mixes.
-    span : Span
-        How far the mixer's queries see.
-    """
-
-    count: int
-    mixer: Mixer | None
-    feed_forward: FeedForward | Experts | None
-    span: Span
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """The halves that a layer has."""
-        return tuple(block for block in (self.mixer, self.feed_forward) if block is not None)
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A decoder-only language model, as far as its cost is concerned: a transformer, a state-space model, a hybrid.
+    """A language model, as far as its cost is concerned: a transformer, a state-space model, a hybrid, an encoder.
 
     Attributes
     ----------
@@ -81,8 +55,15 @@ class LanguageModel:
         Default: the vocabulary.
     decodes : bool
         Whether it makes tokens one by one; a model that embeds or classifies answers in one pass.
+    causal : bool
+        Whether a token sees only itself and what came before; in an encoder each sees all.
+    scores : str
+        Which positions the output projection scores: ``"last"``, one of each sequence, or ``"all"``.
     besides : tuple of Linear, Table or Few
         What it has beside its layers' halves.
+    towers : tuple of LanguageModel
+        Encoders of images or sound beside it, each without a vocabulary: ``step(images, patches, patches)`` is what they
+        do. Their weights take memory; :attr:`params` are the language model's own.
     left_out : tuple of str
         What the checkpoint has and this model does not count, a line each: a vision tower.
     checkpoint : Checkpoint
@@ -111,7 +92,10 @@ class LanguageModel:
     lm_head_bias: bool = False
     outputs: int | None = None
     decodes: bool = True
+    causal: bool = True
+    scores: str = "last"
     besides: tuple[Beside, ...] = ()
+    towers: tuple[LanguageModel, ...] = ()
     left_out: tuple[str, ...] = ()
     checkpoint: Checkpoint = UNQUANTISED
     file_bytes: int | None = None
@@ -135,8 +119,9 @@ class LanguageModel:
 
     @cached_property
     def _attending(self) -> Heads | None:
-        """The heads of the first kind of mixer that keeps a KV cache."""
-        return next((mixer.head_counts[0] for mixer in self._mixers if mixer.token_bytes(1.0)), None)
+        """The heads of the first kind of mixer that attends: that keeps a KV cache, or is an encoder's."""
+        attending = (mixer for mixer in self._mixers if mixer.token_bytes(1.0) or not self.causal)
+        return next((mixer.head_counts[0] for mixer in attending), None)
 
     @property
     def heads(self) -> int:
@@ -207,6 +192,8 @@ class LanguageModel:
             out["feed-forward width"] = max(dense)
         if routed:
             out["experts"] = f"{routed[0].topk} of {routed[0].experts}, width {routed[0].inter:,}"
+        for tower in self.towers:
+            out[tower.name] = f"{tower.params:,} parameters, {tower.num_layers} layers of width {tower.hidden:,}"
         for number, what in enumerate(self.left_out, 1):
             out["left out" if len(self.left_out) == 1 else f"left out ({number})"] = what
         return out | {
@@ -224,7 +211,17 @@ class LanguageModel:
 
     @cached_property
     def weights(self) -> tuple[Weights, ...]:
-        """All parameters, in named groups."""
+        """All parameters that take memory, in named groups: those of towers after the language model's own."""
+        beside = [
+            replace(w, name=f"{tower.name}.{w.name}", scope="model", storage="wide", biases=0, width=0)
+            for tower in self.towers
+            for w in tower.weights
+        ]
+        return (*self._own_weights, *beside)
+
+    @cached_property
+    def _own_weights(self) -> tuple[Weights, ...]:
+        """The language model's parameters."""
         out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
         for mixer, spans in self._mixers.items():
             out += mixer.weights(self.hidden, sum(spans.values()))
@@ -249,12 +246,17 @@ class LanguageModel:
     @cached_property
     def params(self) -> int:
         """Parameters, tied embeddings counted once."""
-        return sum(w.elements * w.count for w in self.weights)
+        return sum(w.elements * w.count for w in self._own_weights)
+
+    @property
+    def tower_params(self) -> int:
+        """Parameters of the towers, and of what hands on to the language model."""
+        return sum(tower.params for tower in self.towers)
 
     @cached_property
     def active_params(self) -> float:
         """Parameters that one token uses: all but the routed experts it does not go to; embeddings included."""
-        return sum(w.elements * w.count * w.active for w in self.weights)
+        return sum(w.elements * w.count * w.active for w in self._own_weights)
 
     @property
     def dtype(self) -> str:
@@ -385,8 +387,8 @@ class LanguageModel:
         dtype: str | None = None,
         weight_dtype: str | None = None,
         kv_dtype: str | None = None,
-        causal: bool = True,
-        logits: str = "last",
+        causal: bool | None = None,
+        logits: str | None = None,
         steps: Numeric = 1,
     ) -> Workload:
         """The operators of one forward step on one chip, nothing split.
@@ -410,10 +412,10 @@ class LanguageModel:
             less than the arithmetic has.
         kv_dtype : str, optional
             Of the KV cache. Default: `dtype`, but at least 16 bits. Attention computes in fp8 when both are fp8.
-        causal : bool
-            Whether a token sees only itself and what came before.
-        logits : str
-            ``"last"`` for each sequence's last position, ``"all"`` to score every new token.
+        causal : bool, optional
+            Whether a token sees only itself and what came before. Default: the model's own.
+        logits : str, optional
+            ``"last"`` for each sequence's last position, ``"all"`` to score every new token. Default: the model's own.
         steps : number or array
             Consecutive decode steps to take the mean of, the context growing by `q_len` each. Windows and chunks are
             averaged exactly (for ``q_len`` of 1).
@@ -427,6 +429,7 @@ class LanguageModel:
         BadWorkload
             For sizes below one or absurd, `kv_len` below `q_len`, or an unknown dtype or `logits`.
         """
+        logits = self.scores if logits is None else logits
         if logits not in ("last", "all"):
             raise BadWorkload(f"{self.name}: logits is 'last' or 'all', found {shown(logits)}")
         sizes = mean(self.name, batch=batch, q_len=q_len, kv_len=kv_len, steps=steps)
@@ -438,7 +441,7 @@ class LanguageModel:
             q_len=q_len,
             kv_len=kv_len,
             steps=steps,
-            causal=causal,
+            causal=self.causal if causal is None else causal,
             dtype=dtype,
             weight_dtype=asked or dtype,
             unquantised_dtype=self._unquantised(dtype, asked),

@@ -17,7 +17,7 @@ from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.splittable import Heads
 
-#: Bytes of a number of a convolution's state: engines keep it as the activations are.
+#: Bytes of a number of a convolution's state, or of a token's that is kept: engines keep it as activations are.
 CONV_STATE_BYTES = 2
 
 
@@ -141,6 +141,8 @@ class Recurrent(Mixer):
         Parameters that are few: decays, step sizes, norms.
     state_dtype : str
         Of the state in memory.
+    last : int
+        Numbers of the last token's inputs that are kept beside the state, as wide as activations (token shift).
     """
 
     kind: str
@@ -159,6 +161,7 @@ class Recurrent(Mixer):
     gated: bool = True
     vectors: int = 0
     state_dtype: str = "fp32"
+    last: int = 0
 
     @property
     def head_counts(self) -> tuple[Heads, ...]:
@@ -237,6 +240,7 @@ class Recurrent(Mixer):
     def state_bytes(self, tp: Numeric = 1) -> Numeric:
         """Bytes of a layer's state of one sequence, on one of `tp` chips."""
         state: Numeric = self.heads * self.key_dim * self.value_dim * dtype_bytes(self.state_dtype) / tp
+        state = state + self.last * CONV_STATE_BYTES
         return state + self.convolution.state_bytes(tp) if self.convolution else state
 
 

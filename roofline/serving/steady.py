@@ -95,6 +95,8 @@ def serve(
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
+    if not loaded.decodes:
+        raise BadWorkload(f"serve: {loaded.name} answers in one pass, with nothing to decode; use estimate")
     if "batch" in options:
         raise BadWorkload("serve: expected concurrency, found batch: a server has no fixed batch")
     spread = not_negative("serve", prompt_sd=prompt_sd, output_sd=output_sd)

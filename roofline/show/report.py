@@ -46,12 +46,13 @@ def headline(est: Estimate, level: float = 0.9) -> Table:
     units_of, missing = {**est.FIGURES, **est.EXTRA}, est.unknown
     intervals = est.intervals([name for name in units_of if name not in missing], level)
     table = Table(heading(est), ["", ">expected", f">{level:.0%} interval"])
+    labels = LABELS | words(est).labels()
     for name, unit in units_of.items():
         if name in missing:
-            table.rows.append([LABELS[name], "not known", ""])
+            table.rows.append([labels[name], "not known", ""])
             continue
         low, high = (quantity(end, unit) for end in intervals[name])
-        table.rows.append([LABELS[name], quantity(getattr(est, name), unit), f"{low} to {high}"])
+        table.rows.append([labels[name], quantity(getattr(est, name), unit), f"{low} to {high}"])
     for label, phase, _ in occurring(est):
         expected, low, high = (units.text(t, "s", 3) for t in (phase.time_s, phase.lower_s, phase.upper_s))
         table.rows.append([f"{label}, lower to upper bound", expected, f"{low} to {high}"])

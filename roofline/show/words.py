@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roofline.base import units
 from roofline.estimates import setaside
 from roofline.estimates.language import LanguageEstimate
+from roofline.estimates.one_pass import PassEstimate
 from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.serving.steady import ServingEstimate
@@ -71,6 +72,10 @@ class Words:
 
     def counted(self) -> dict[str, Any]:
         """That as plain data."""
+        return {}
+
+    def labels(self) -> dict[str, str]:
+        """What figures are called that mean something of their own here."""
         return {}
 
     def remarks(self) -> list[str]:
@@ -147,6 +152,30 @@ class _Language(_Tokens):
 
     def use(self) -> str:
         return f"MFU {self.est.prefill.mfu:.1%} in prefill, MBU {self.est.decode.mbu:.1%} in decode."
+
+
+class _Pass(_Language):
+    """A batch that is answered in one pass."""
+
+    asked_for = ("batch", *(name for name in _Tokens.asked_for if name != "output"))
+
+    def _lengths(self) -> list[str]:
+        return super()._lengths()[:1]
+
+    def phases(self) -> list[tuple[str, Phase]]:
+        return [("pass", self.est.prefill)]
+
+    def use(self) -> str:
+        return f"MFU {self.est.prefill.mfu:.1%}, MBU {self.est.prefill.mbu:.1%}."
+
+    def labels(self) -> dict[str, str]:
+        return {
+            "tokens_per_s": "tokens read",
+            "tokens_per_s_per_chip": "tokens read, per chip",
+            "tokens_per_joule": "tokens read for a joule",
+            "co2_g_per_million_tokens": "CO2 for a million tokens read",
+            "usd_per_million_tokens": "cost of a million tokens read",
+        }
 
 
 class _Serving(_Tokens):
@@ -229,6 +258,7 @@ class _Recommendation(Words):
 
 
 _KINDS: tuple[tuple[type, type[Words]], ...] = (
+    (PassEstimate, _Pass),
     (LanguageEstimate, _Language),
     (ServingEstimate, _Serving),
     (RecommendationEstimate, _Recommendation),

@@ -192,6 +192,7 @@ def single(name: str, value: Any) -> Any:
         "skew",
         "repeat",
         "scale_bytes",
+        "usable_memory",
         "concurrency",
     ):
         return None

@@ -16,8 +16,8 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.catalog.load import Model
+from roofline.estimates import one_pass
 from roofline.estimates.inference import bound_names
-from roofline.estimates.language import LanguageEstimate
 from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
@@ -58,6 +58,8 @@ class Grid:
         Whether it is a server's steady state that is asked for.
     figures : dict of str to str
         The figures that are kept, with their units.
+    model_error : bool
+        Whether each draw has an error of the model, too.
     """
 
     models: tuple[Model, ...]
@@ -69,6 +71,7 @@ class Grid:
     seed: int
     serving: bool
     figures: dict[str, str]
+    model_error: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -155,7 +158,7 @@ def size_of(slab: Slab) -> int:
 def kind_of(model: Model, serving: bool) -> type:
     """The kind of estimate that a model gets."""
     if isinstance(model, LanguageModel):
-        return ServingEstimate if serving else LanguageEstimate
+        return ServingEstimate if serving else one_pass.kind_of(model)
     return RecommendationEstimate
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, RooflineError
+from roofline.base.errors import BadWorkload, RooflineError, shown
 from roofline.study import datasets
 from roofline.study.definition import Cut, Grid
 
@@ -55,10 +55,16 @@ class Store:
         BadWorkload
             Where something else is there, or the store of another sweep: what differs.
         """
-        if self.path.exists():
-            self._refuse_another()
-        else:
-            self._create()
+        try:
+            if self.path.exists():
+                self._refuse_another()
+            else:
+                self._create()
+        except BadWorkload:
+            raise
+        except (OSError, ValueError) as error:  # a name too long, a full disk, no permission; a NUL byte
+            why = getattr(error, "strerror", None) or error
+            raise BadWorkload(f"sweep: {shown(str(self.path))} cannot be made: {why}") from None
         return [index for index in range(len(self.cut)) if not self._chunk(self._last, index).exists()]
 
     def put(self, index: int, values: dict[str, Any]) -> None:
@@ -186,7 +192,7 @@ def describe(grid: Grid, cut: Cut) -> dict[str, Any]:
         "steady state": grid.serving,
         "figures": list(grid.figures),
         "slab": list(cut.lengths),
-    }
+    } | ({"model error": True} if grid.model_error else {})
 
 
 def digest(value: Any) -> str:

@@ -293,6 +293,4 @@ def less_is_better(figure: str) -> bool:
 
 def phases(est: Any) -> dict[str, Phase]:
     """The phases of an estimate by name."""
-    return dict(
-        zip(("prefill", "decode") if isinstance(est.model, LanguageModel) else ("batch",), est.phases, strict=True)
-    )
+    return dict(zip(est.PHASES if isinstance(est.model, LanguageModel) else ("batch",), est.phases, strict=True))

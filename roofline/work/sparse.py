@@ -59,8 +59,9 @@ def index_scores(
     values |= {"key_bytes": stored} if key_bytes is None else amount(name, key_bytes=key_bytes)
     values |= {**mean(name, q_len=q_len, kv_len=kv_len), **whole(name, block=block)}
     broadcastable(name, values)
-    _sees_itself(name, causal, values, q_len, kv_len)
-    args = {**values, **flags(name, causal=causal), "width": width}
+    given = flags(name, causal=causal)
+    _sees_itself(name, bool(given["causal"]), values, q_len, kv_len)
+    args = {**values, **given, "width": width}
     return Op("index_scores", name, dtype, args, count, shard, scope)
 
 
@@ -120,10 +121,11 @@ def sparse_attention(
         **mean(name, q_len=q_len, kv_len=kv_len, chosen=chosen),
     }
     broadcastable(name, values)
-    _sees_itself(name, causal, values, q_len, kv_len)
+    given = flags(name, causal=causal)
+    _sees_itself(name, bool(given["causal"]), values, q_len, kv_len)
     if anywhere(values["heads"] % values["kv_heads"]):
         raise BadWorkload(f"{name}: heads must be a multiple of kv_heads, found {shown(heads)} and {shown(kv_heads)}")
-    args = {**values, **flags(name, causal=causal), "width": DTYPE_BYTES[dtype]}
+    args = {**values, **given, "width": DTYPE_BYTES[dtype]}
     return Op("sparse_attention", name, dtype, args, count, shard, scope)
 
 

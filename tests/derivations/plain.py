@@ -15,6 +15,7 @@ MACHINE = {
     "cache_capacity": 1e8, "core_count": 100.0, "clock": 1e9, "memory_latency": 0.0,
     "memory_channels": 1.0,
     "cache_latency": 0.0, "link_bandwidth": 1e11, "link_latency": 0.0, "link_domain": 8.0, "switch_reduction": 0.0,
+    "link_bisection": 1e30, "peer_bandwidth": 1e10, "peer_latency": 0.0, "peer_domain": 1.0, "peer_bisection": 1e30,
     "network_bandwidth": 1e10, "network_latency": 0.0,
 }  # fmt: skip
 SHAPE = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from roofline.models.besides import Few, Stream
+from roofline.models.besides import Few, Linear, Stream
 from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.fields import LIMITS, Fields
 from roofline.models.mixers import Mixer, Span
@@ -23,6 +23,7 @@ from roofline.models.readers.parts import (
     routed,
     shared,
     sparse_after,
+    window,
 )
 from roofline.models.recurrent import Convolution, Projection, Recurrent
 
@@ -117,127 +118,50 @@ def qwen3_5_moe(c: Fields) -> Parts:
     return _qwen(c, [_qwen_moe(c, 8)] * depth_of(c))
 
 
-# -- Mamba-2 between attention: Nemotron ------------------------------------------------------------------------------
-
-
-def mamba2(
-    hidden: int,
-    heads: int,
-    head_dim: int,
-    groups: int,
-    state: int,
-    taps: int = 4,
-    chunk: int = 256,
-    bias: bool = False,
-    conv_bias: bool = True,
-    normed: bool = True,
-    dtype: str = "fp32",
-    inputs: int = 0,
-) -> Recurrent:
-    """A Mamba-2 mixer: one projection to gate, values, B, C and steps; `inputs` wide where not `hidden`."""
-    width = heads * head_dim
-    made = 2 * width + 2 * groups * state + heads
-    return Recurrent(
-        "Mamba-2",
-        heads=heads,
-        groups=groups,
-        key_dim=state,
-        value_dim=head_dim,
-        inputs=(
-            Projection("in_proj", inputs or hidden, made, f"heads {2 * width + heads}+{2 * state}x{groups}", bias),
-        ),
-        output=Projection("out_proj", width, hidden, "row", bias),
-        convolution=Convolution(width, taps, conv_bias, shared=2 * state, groups=groups),
-        chunk=chunk,
-        normed=normed,
-        vectors=3 * heads + normed * width,
-        state_dtype=dtype,
+def olmo_hybrid(c: Fields) -> Parts:
+    """OLMo hybrid: three gated delta nets to one attention, whose norms lie behind its halves."""
+    depth = depth_of(c)
+    attends = alternating(c, depth, lambda i: i % 4 == 3)
+    c.get("linear_allow_neg_eigval", "linear_a_log_min", "linear_a_log_max")
+    c.get("linear_dt_min", "linear_dt_max", "linear_dt_init_floor")
+    layers = layers_of(
+        attends, attention(c, norm="all", **biases(c)), _delta_net(c, c.integer(*HIDDEN)), [dense(c)] * depth
     )
+    return model(c, layers, max_positions=65536)
 
 
-_NEMOTRON = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
-
-
-def nemotron_h(c: Fields) -> Parts:
-    """Nemotron-H, Nemotron-3: a layer is one of Mamba-2, attention, feed-forward and experts, behind one norm."""
-    hidden = c.integer(*HIDDEN)
-    kinds = _nemotron_layers(c)
-    c.get("expand", "mamba_hidden_act")
-    made: dict[str, Layer] = {}
-    if "mamba" in kinds:
-        heads = c.integer("mamba_num_heads", default=128, limit="heads")
-        mixer = mamba2(
-            hidden,
-            heads,
-            c.integer("mamba_head_dim", default=64),
-            c.integer("n_groups", "mamba_n_groups", default=8, limit="heads"),
-            c.integer("ssm_state_size", default=128),
-            c.integer("conv_kernel", "mamba_d_conv", default=4),
-            c.integer("chunk_size", "mamba_chunk_size", default=128),
-            bias=c.flag("use_bias", False),
-            conv_bias=c.flag("use_conv_bias", True),
-            dtype=state_dtype(c, "mamba_ssm_cache_dtype"),
-        )
-        made["mamba"] = (mixer, None, Span())
-    c.get(*_NEMOTRON_STATE, *_NEMOTRON_EXPERTS, "intermediate_size", "num_attention_heads", "num_key_value_heads")
-    if "attention" in kinds:
-        # Positions come from the layers with a state: nothing is rotated.
-        made["attention"] = (attention(c, 8, 128, heads=32, rotary=0.0, **biases(c)), None, Span())
-    bias = c.flag("mlp_bias", False)
-    if "mlp" in kinds:
-        made["mlp"] = (None, dense(c, bias, gated=False), Span())
-    if "moe" in kinds:
-        many = c.integer("n_shared_experts", default=1, low=0, limit="experts")
-        width = c.integer("moe_shared_expert_intermediate_size", default=7688)
-        always = FeedForward(width, gated=False, bias=bias) if many else None
-        latent_size = c.integer("moe_latent_size", default=0, low=0)
-        moe = routed(
-            c, "n_routed_experts", c.integer("moe_intermediate_size", default=7688), topk=2, count=8, shared=always,
-            router_bias=True, gated=False, latent=latent_size,
-        )  # fmt: skip
-        made["moe"] = (None, moe, Span())
-    return model(c, [made[kind] for kind in kinds], max_positions=4096)
-
-
-_NEMOTRON_STATE = (
-    "mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel", "chunk_size", "use_conv_bias",
-    "mamba_ssm_cache_dtype", "head_dim", "mamba_proj_bias", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
-)  # fmt: skip
-_NEMOTRON_EXPERTS = (
-    "n_routed_experts", "n_shared_experts", "moe_intermediate_size", "moe_shared_expert_intermediate_size",
-    "moe_latent_size", "num_experts_per_tok", "partial_rotary_factor",
-)  # fmt: skip
-
-
-def _nemotron_layers(c: Fields) -> list[str]:
-    """The kind of each layer: a letter in ``hybrid_override_pattern``, or a word in ``layers_block_type``."""
-    listed = c.array("layers_block_type") or c.array("layer_types")
-    pattern = c.text("hybrid_override_pattern")
-    if listed is None and not pattern:
-        c.fail("layers_block_type", "is missing, and hybrid_override_pattern too; expected the kind of every layer")
-    names = {**_NEMOTRON, STATE: "mamba", ATTENDING: "attention", **{kind: kind for kind in _NEMOTRON.values()}}
-    key = "layers_block_type" if listed is not None else "hybrid_override_pattern"
-    kinds = list(pattern) if listed is None else listed
-    for kind in kinds:
-        if not isinstance(kind, str) or kind not in names:
-            c.fail(key, f"found {kind!r}, expected {', '.join(names)}")
-    depth = c.integer("num_hidden_layers", default=len(kinds), limit="layers")
-    if depth != len(kinds):
-        c.fail(key, f"found {len(kinds)} layers, expected num_hidden_layers = {depth}")
-    return [names[kind] for kind in kinds]
+def lara_mini(c: Fields) -> Parts:
+    """Lara Mini: gated delta nets, windows and whole attention in turn, every layer routed with a shared expert."""
+    depth = depth_of(c)
+    kinds = layer_types(c, depth, (STATE, ATTENDING, "sliding_attention"))
+    if kinds is None:
+        c.fail("layer_types", "is missing, expected the kind of every layer")
+    always = FeedForward(c.integer("shared_expert_intermediate_size", default=512))
+    moe = routed(c, "num_experts", "moe_intermediate_size", topk=4, shared=always)
+    attending, delta = attention(c, 4, 128, norm="head", **biases(c)), _delta_net(c, c.integer(*HIDDEN))
+    local = Span(window(c, 512))
+    layers: list[Layer] = [
+        (delta, moe, Span()) if kind == STATE else (attending, moe, Span() if kind == ATTENDING else local)
+        for kind in kinds
+    ]
+    return model(c, layers, tied=True, max_positions=131072)
 
 
 # -- Kimi Delta Attention ---------------------------------------------------------------------------------------------
 
 
-def _kimi_delta(hidden: int, heads: int, dim: int, taps: int, full_rank: bool, decays: int) -> Recurrent:
-    """KDA: a gated delta net whose decay differs from row to row of the state; gates of low rank, or full."""
+def _gate(name: str, hidden: int, width: int, rank: int) -> tuple[Projection, ...]:
+    """A gate's projection: through a rank, or at once where that is 0."""
+    if not rank:
+        return (Projection(f"{name}_proj", hidden, width),)
+    return Projection(f"{name}_a_proj", hidden, rank, ""), Projection(f"{name}_b_proj", rank, width)
+
+
+def _kimi_delta(
+    hidden: int, heads: int, dim: int, taps: int, decays: int, gate_rank: int, decay_rank: int
+) -> Recurrent:
+    """KDA: a gated delta net whose decay differs from row to row of the state; gates of low rank, or full (0)."""
     width = heads * dim
-    gate = (
-        (Projection("g_proj", hidden, width),)
-        if full_rank
-        else (Projection("g_a_proj", hidden, dim, ""), Projection("g_b_proj", dim, width))
-    )
     return Recurrent(
         "Kimi delta attention",
         heads=heads,
@@ -246,10 +170,9 @@ def _kimi_delta(hidden: int, heads: int, dim: int, taps: int, full_rank: bool, d
         value_dim=dim,
         inputs=(
             Projection("qkv_proj", hidden, 3 * width),
-            Projection("f_a_proj", hidden, dim, ""),
-            Projection("f_b_proj", dim, width),
+            *_gate("f", hidden, width, decay_rank),
             Projection("b_proj", hidden, heads),
-            *gate,
+            *_gate("g", hidden, width, gate_rank),
         ),
         output=Projection("out_proj", width, hidden, "row"),
         convolution=Convolution(width, taps, shared=2 * dim, groups=heads),
@@ -288,11 +211,33 @@ def kimi_linear(c: Fields) -> Parts:
         latent_norm=bool(narrow) and c.flag("latent_moe_use_norm", False),
     )  # fmt: skip
     each = blocks(sparse_after(c, depth, 1), moe, lambda: dense(c))
-    delta = _kimi_delta(hidden, heads, dim, taps, full_rank, decays)
+    delta = _kimi_delta(hidden, heads, dim, taps, decays, 0 if full_rank else dim, dim)
     c.get("intermediate_size", "use_grouped_topk")
     besides = _attention_residuals(c, hidden, depth)
     layers = layers_of(attends, attending, delta, each)
     return model(c, layers, max_positions=c.integer("model_max_length", default=1048576, limit="positions"), **besides)
+
+
+def bailing_hybrid(c: Fields) -> Parts:
+    """Ling's hybrid: five layers of Kimi delta attention to one of latent attention, with a gate for every head."""
+    depth, hidden = depth_of(c), c.integer(*HIDDEN)
+    group = c.integer("layer_group_size", default=6, limit="layers")
+    attends = alternating(c, depth, lambda i: (i + 1) % group == 0)
+    heads = c.integer("linear_num_heads", "num_attention_heads", default=32, limit="heads")
+    dim = c.integer("linear_head_dim", default=128)
+    taps = c.integer("linear_conv_kernel_dim", "short_conv_kernel_size", default=4)
+    c.get("num_attention_heads", "short_conv_kernel_size")
+    delta = _kimi_delta(hidden, heads, dim, taps, heads, 0, 0)
+    attending = latent(c, None)
+    inter = c.integer("moe_intermediate_size", default=768)
+    always = shared(c, ("num_shared_experts", "n_shared_experts"), inter, 1)
+    moe = routed(c, "num_experts", inter, topk=8, count=512, shared=always, router_bias=True)
+    each = blocks(sparse_after(c, depth, 2), moe, lambda: dense(c))
+    c.get("intermediate_size")
+    gate = Linear("attention_gate", attending.heads, hidden, sum(attends))
+    positions = c.integer("model_max_length", default=262144, limit="positions")
+    layers = layers_of(attends, attending, delta, each)
+    return model(c, layers, max_positions=positions, besides=(gate,) if any(attends) else ())
 
 
 def _attention_residuals(c: Fields, hidden: int, depth: int) -> Parts:

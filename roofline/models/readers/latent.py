@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from roofline.base.errors import shown
 from roofline.models.attention import LatentAttention
 from roofline.models.besides import Few
+from roofline.models.feed_forward import FeedForward
 from roofline.models.fields import Fields
-from roofline.models.readers.parts import Parts, blocks, dense, depth_of, routed, shared, sparse_after, stack
+from roofline.models.mixers import Span
+from roofline.models.readers.parts import (
+    Layer,
+    Parts,
+    blocks,
+    dense,
+    depth_of,
+    model,
+    routed,
+    shared,
+    sparse_after,
+    stack,
+)
 
 
 def latent(
@@ -58,6 +72,11 @@ def deepseek_v3(c: Fields) -> Parts:
     return _mixture(c, latent(c), 3, 1, 8, 4096)
 
 
+def mistral4(c: Fields) -> Parts:
+    """Mistral 4: every layer routed, one shared expert."""
+    return _mixture(c, latent(c, 1024, 256, nope=64), 0, 1, 4, 1048576, corrected=False)
+
+
 def glm4_moe_lite(c: Fields) -> Parts:
     """GLM-4.7-Flash."""
     return _mixture(c, latent(c, 768, nope=192, value=256), 1, 1, 4, 202752)
@@ -80,3 +99,27 @@ def minicpm3(c: Fields) -> Parts:
     c.get("mlp_bias", "dim_model_base")
     made = latent(c, 768, 256, rope=32, nope=64, value=64)
     return stack(c, made, dense(c), tied=True, max_positions=32768)
+
+
+def longcat(c: Fields) -> Parts:
+    """LongCat-Flash: a layer is two of attention and a dense block; routed experts beside the second dense block.
+
+    A third of the experts that the router may choose give a token back as it is. What the experts return joins after
+    the second dense block (shortcut-connected experts), so that engines hide what they send behind it; that is not
+    modelled.
+    """
+    made = latent(c)
+    pairs = c.integer("num_layers", default=0, low=0, limit="layers")
+    pairs = pairs or c.integer("num_hidden_layers", limit="layers") // 2
+    c.get("num_hidden_layers", "attention_method", "qk_head_dim", "mla_scale_q_lora", "mla_scale_kv_lora")
+    plain = FeedForward(c.integer("ffn_hidden_size", "intermediate_size", default=12288))
+    zero = c.integer("zero_expert_num", default=256, low=0, limit="experts")
+    kind = c.text("zero_expert_type", "identity")
+    if kind not in ("identity", "drop"):
+        c.fail("zero_expert_type", f"found {shown(kind)}, expected 'identity'")
+    inter = c.integer("expert_ffn_hidden_size", "moe_intermediate_size", default=2048)
+    if c.flag("router_bias", False):
+        c.fail("router_bias", "found true, expected false: roofline reads the correction of scores alone")
+    moe = routed(c, "n_routed_experts", inter, topk=12, count=512, shared=plain, router_bias=True, zero=zero)
+    layers: list[Layer] = [(made, plain, Span()), (made, moe, Span())] * pairs
+    return model(c, layers, max_positions=131072)

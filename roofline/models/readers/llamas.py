@@ -105,6 +105,12 @@ def phi3(c: Fields) -> Parts:
     return uniform(c, attention(c, **biases(c, False)), dense(c), window(c), max_positions=4096)
 
 
+def phi4_multimodal(c: Fields) -> Parts:
+    """Phi 4 multimodal: Phi 4 mini; the adapters that images and speech go through are not counted."""
+    c.get("vision_lora", "speech_lora", "embd_layer", "img_processor", "audio_processor", "image_embd_layer")
+    return phi3(c)
+
+
 def glm(c: Fields) -> Parts:
     """GLM-4-9B as in transformers: biases in queries, keys and values, half a head rotated."""
     made = attention(c, 2, 128, rotary=0.5, **biases(c, True, out=False))
@@ -278,6 +284,22 @@ def jais2(c: Fields) -> Parts:
     """Jais 2: biases everywhere, squared ReLU, layer norms."""
     block = dense(c, c.flag("mlp_bias", True), gated=False)
     return uniform(c, attention(c, **biases(c, True)), block, norm="layer_norm", max_positions=8192)
+
+
+def telechat(c: Fields) -> Parts:
+    """TeleChat 1 and 2: Llama in older words, biases where a block ends and nowhere else."""
+    depth, hidden = depth_of(c), c.integer("hidden_size")
+    block = FeedForward(c.integer("ffn_hidden_size", "intermediate_size"))
+    made = attention(c, out_bias=True)
+    positions = c.integer("seq_length", "max_position_embeddings", default=8192, limit="positions")
+    bias = Few("down_proj_bias", hidden, depth)
+    c.get("add_bias_linear", "embed_layernorm", "apply_residual_connection_post_layernorm")
+    return uniform(c, made, block, max_positions=positions, besides=(bias,))
+
+
+def solar(c: Fields) -> Parts:
+    """Solar Pro: Llama with a window; what its blocks skip to is added and has no weights."""
+    return uniform(c, attention(c, **biases(c)), dense(c, c.flag("mlp_bias", False)), window(c), max_positions=4096)
 
 
 # -- OLMo -------------------------------------------------------------------------------------------------------------

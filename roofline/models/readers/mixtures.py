@@ -30,6 +30,7 @@ from roofline.models.readers.parts import (
     uniform,
     window,
 )
+from roofline.models.routed_attention import RoutedAttention
 
 
 def mixtral(c: Fields) -> Parts:
@@ -289,6 +290,36 @@ def kolibri(c: Fields) -> Parts:
     return stack(c, attention(c, 4, 128, norm="head"), moe, seen, norms_per_layer=4, max_positions=262144)
 
 
+def beam(c: Fields) -> Parts:
+    """Beam: four norms a layer, a gate as wide as the queries, whole layers without rotary positions."""
+    depth = depth_of(c)
+    seen = spans(c, depth, window(c, 512), lambda i: (i + 1) % 6 != 0 and i < depth - 1)
+    seen = [span if span.window else replace(span, rope=False) for span in seen]
+    moe = routed(c, "num_experts", "moe_intermediate_size", topk=8, count=256, router_bias=True)
+    each = blocks(sparse_after(c, depth, 3), moe, lambda: dense(c))
+    made = attention(c, 8, 128, norm="head", **biases(c))
+    made = replace(made, gate_dim=made.head_dim)
+    besides = (Few("attention_gate_bias", made.heads, depth),)
+    return stack(c, made, each, seen, norms_per_layer=4, max_positions=8192, besides=besides)
+
+
+def bailing(c: Fields) -> Parts:
+    """Ling 1 and 2 (BailingMoE): shared and routed experts; norms of queries and keys and dense layers first in 2."""
+    depth, inter = depth_of(c), c.integer("moe_intermediate_size")
+    bias = c.flag("use_bias", False)
+    made = attention(
+        c, norm="head" if c.flag("use_qk_norm", False) else "", qkv_bias=c.flag("use_qkv_bias", bias), out_bias=bias
+    )
+    many = c.integer("num_shared_experts", "n_shared_experts", default=0, low=0, limit="experts")
+    wide = c.integer("moe_shared_expert_intermediate_size", default=inter)
+    corrected = c.flag("moe_router_enable_expert_bias", False)
+    always = FeedForward(many * wide, bias=bias) if many else None
+    moe = routed(c, "num_experts", inter, shared=always, router_bias=corrected, bias=bias)
+    each = blocks(sparse_after(c, depth, 0), moe, lambda: dense(c, bias))
+    c.get("intermediate_size", "max_window_layers", "norm_head", "norm_softmax", "rotary_dim", "rotary_type")
+    return stack(c, made, each, max_positions=16384)
+
+
 def aria(c: Fields) -> Parts:
     """Aria's language model: ``intermediate_size`` is that of one expert."""
     inter = c.integer("intermediate_size", "moe_intermediate_size")
@@ -326,6 +357,19 @@ def gpt_oss(c: Fields) -> Parts:
     moe = routed(c, "num_local_experts", "intermediate_size", topk=4, bias=True, router_bias=True)
     seen = spans(c, depth_of(c), window(c, 128), lambda i: i % 2 == 0)
     return stack(c, made, moe, seen, max_positions=131072)
+
+
+def jetmoe(c: Fields) -> Parts:
+    """JetMoE: experts in attention too, which project queries and outputs."""
+    depth, hidden = depth_of(c), c.integer("hidden_size")
+    kv_heads = c.integer("num_key_value_heads", default=16, limit="heads")
+    moe = routed(c, "num_local_experts", "intermediate_size", topk=2, count=8)
+    mixer = RoutedAttention(moe.experts, moe.topk, kv_heads, c.integer("kv_channels", "head_dim", default=128))
+    heads = c.integer("num_attention_heads", default=mixer.heads, limit="heads")
+    if heads != mixer.heads:
+        c.fail("num_attention_heads", f"found {heads}, expected experts a token x key/value heads = {mixer.heads}")
+    besides = (Few("expert_output_bias", 2 * hidden, depth),)
+    return stack(c, mixer, moe, tied=True, max_positions=4096, besides=besides)
 
 
 def dbrx(c: Fields) -> Parts:

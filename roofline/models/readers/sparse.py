@@ -51,6 +51,7 @@ def _mixture(c: Fields, mixers: list[SparseLatentAttention], positions: int) -> 
 def deepseek_v32(c: Fields) -> Parts:
     """DeepSeek-V3.2: latent attention to 2,048 tokens that 64 narrow heads choose."""
     plain = latent(c)
+    layer_types(c, depth_of(c), ("indexed_attention",))
     chosen = c.integer("index_topk", default=2048, limit="positions")
     mixer = SparseLatentAttention(
         **asdict(plain), indexer=_indexer(c, 64, plain.q_lora_rank or c.integer(*HIDDEN)), chosen=chosen
@@ -123,6 +124,10 @@ def deepseek_v4(c: Fields) -> Parts:
 def _ratios(c: Fields, depth: int) -> list[int]:
     """Tokens to an entry, layer by layer; published files list those of the layers of multi-token prediction too."""
     listed = c.integers("compress_ratios", 1024)
+    rates = c.table("compress_rates")
+    for kind, ratio in _RATIOS.items():
+        if rates is not None and rates.integer(kind, default=ratio, low=0) != ratio:
+            rates.fail(kind, f"found {shown(rates.get(kind))}, expected {ratio}")
     kinds = layer_types(c, depth, tuple(_RATIOS))
     if listed is None and kinds is None:
         return [128 if i < 2 or i % 2 else 4 for i in range(depth)]
