@@ -161,6 +161,7 @@ def core_ns(name: str, fresh: bool) -> float:
 def in_process(name: str, fresh: bool, tree: str) -> float:
     """:func:`core_ns` in a process of its own, on the library of a tree."""
     environment = {**os.environ, "PYTHONPATH": tree}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # bytecode is kept where a user works, too
     command = [sys.executable, __file__, "--sweep", name, *(["--fresh"] if fresh else [])]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, cwd=tree)
     return float(done.stdout)

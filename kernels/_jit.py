@@ -154,7 +154,7 @@ def _compiled(function: Callable[..., Any], form: str) -> _native.Loop:
     text = _text(function, form)
     code = None if folder is None else _kept(_place(folder, text))
     if code is None:
-        code = _native.compiled(_defined(function, text), text)
+        code = _native.compiled(lambda: _defined(function, text), text)
         if folder is not None:
             _keep(code, _place(folder, text))
     return _native.Loop(code, text.parameters)
@@ -169,7 +169,7 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
 
 def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
     summing: tuple[Callable[..., Any], ...] = (sums.store, sums.set_times, sums.add_cost, _native.wide)
-    helpers = () if text.form in ("points", "rows", "step") else summing
+    helpers = {"points": (), "rows": (), "step": (_native.wide,)}.get(text.form, summing)
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
     return namespace[text.name]
@@ -304,7 +304,7 @@ def rows(functions: Sequence[Callable[..., Any]], points: int) -> list[Any] | No
     estimate, of which there may be one or many, one after the other.
     """
     missing = [(f, "rows") for f in functions if (f, "rows") not in _COMPILED]
-    if missing:
+    if missing and not _unable():
         _SEEN["rows"] = seen = _SEEN.get("rows", 0) + points
         if seen < SMALL * len(missing):
             enough = HANDFUL * len(missing) + (0 if "llvmlite" in sys.modules else LOADER)
@@ -313,8 +313,10 @@ def rows(functions: Sequence[Callable[..., Any]], points: int) -> list[Any] | No
             if not all(_is_kept(*one) for one in missing):
                 _SOUGHT.update(missing)
                 return None
-        _COMPILED.update(missing)
         _SEEN["rows"] = 0
+        _make(missing)
+    if not all((f, "rows") in _COMPILED for f in functions):
+        return None
     return [_compile(f, "rows") for f in functions]
 
 
@@ -326,11 +328,29 @@ def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
     key = (function, form)
     if key in _COMPILED:
         return True
+    if _unable():
+        return False
     _SEEN[key] = seen = _SEEN.get(key, 0) + size
     if seen < SMALL and (seen < (FEW if "llvmlite" in sys.modules else SOME) or not _is_kept(function, form)):
         return False
-    _COMPILED.add(key)
+    return _make([key])
+
+
+def _make(loops: list[tuple[Callable[..., Any], str]]) -> bool:
+    """Compile loops, or load them; whether that can be done here. Where it cannot, it is told and not tried again."""
+    try:
+        for function, form in loops:
+            _compile(function, form)
+    except _native.Unable as error:
+        _tell("unable", f"loops cannot be compiled with this numba ({error}): large grids run in plain Python, slowly")
+        return False
+    _COMPILED.update(loops)
     return True
+
+
+def _unable() -> bool:
+    """Whether it was found that nothing can be compiled here."""
+    return "unable" in _TOLD
 
 
 def _is_kept(function: Callable[..., Any], form: str) -> bool:

@@ -130,4 +130,4 @@ def _step(function: Callable[..., Any], name: str) -> Text:
     given = inspect.signature(function).parameters
     names = ", ".join(given)
     kinds = tuple(str(parameter.annotation) for parameter in given.values())
-    return Text(name, f"def {name}({names}):\n    {function.__name__}({names})\n", kinds, False, "step")
+    return Text(name, f"def {name}({names}):\n    wide()\n    {function.__name__}({names})\n", kinds, False, "step")

@@ -3,6 +3,9 @@
 numba takes half a second of a process's start, llvmlite, which it stands on, a twentieth of that. So what numba makes
 of a loop is kept as an object file of our own, beside a line that says what it is and for which processor, and only
 where there is none yet is numba imported.
+
+Some of what is asked of numba here is no part of its public face. A version that has it no longer is told of once, and
+what would have run compiled runs in plain Python.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import ctypes
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,12 +34,20 @@ _C = {
 _NUMBAS = (b"numba_", b"NRT_", b"Py", b"__svml")
 
 
+class Unable(Exception):
+    """numba or llvmlite is not as it is known here."""
+
+
+#: What it raises then, be it that something is missing, called otherwise or gives something else.
+_OTHERWISE = (AttributeError, ImportError, AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+
+
 class Code(NamedTuple):
     """A loop's machine code."""
 
     symbol: str  # the function's name in it
     triple: str  # what kind of machine it is for
-    machine: str  # which processor, and which LLVM made it
+    machine: str  # which processor, and which numba and LLVM made it
     object: bytes
 
     def packed(self) -> bytes:
@@ -63,16 +75,30 @@ def unpacked(content: bytes) -> Code | None:
 
 @functools.cache
 def machine() -> str:
-    """The processor at hand and the LLVM that would make code for it, as a digest."""
-    import llvmlite
+    """The processor at hand and what would make code for it, as a digest."""
     from llvmlite import binding
 
-    said = (llvmlite.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
+    versions = [importlib.metadata.version(name) for name in ("numba", "llvmlite")]
+    said = (*versions, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
     return hashlib.sha256("|".join(said).encode()).hexdigest()[:16]
 
 
-def compiled(function: Callable[..., Any], text: _loops.Text) -> Code:
-    """The machine code that numba makes of a loop: its parameters are pointers and numbers, as its text has them."""
+def compiled(define: Callable[[], Callable[..., Any]], text: _loops.Text) -> Code:
+    """The machine code that numba makes of a loop: its parameters are pointers and numbers, as its text has them.
+
+    `define` gives the loop's function, with all that it calls compiled.
+
+    Raises
+    ------
+    Unable
+    """
+    try:
+        return _compiled(define(), text)
+    except _OTHERWISE as error:
+        raise Unable(f"{type(error).__name__}: {error}") from error
+
+
+def _compiled(function: Callable[..., Any], text: _loops.Text) -> Code:
     numba: Any = importlib.import_module("numba")  # whose types do not say what is asked of it here
     types = tuple(_types()[kind] for kind in text.parameters)
     loop = numba.njit(types, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
@@ -90,10 +116,18 @@ def _types() -> dict[str, Any]:
 
 
 class Loop:
-    """A loop in memory. Called with addresses and numbers; other threads run Python meanwhile."""
+    """A loop in memory. Called with addresses and numbers; other threads run Python meanwhile.
+
+    Raises
+    ------
+    Unable
+    """
 
     def __init__(self, code: Code, parameters: tuple[str, ...]) -> None:
-        self.address, self._engine = _loaded(code)
+        try:
+            self.address, self._engine = _loaded(code)
+        except _OTHERWISE as error:
+            raise Unable(f"{type(error).__name__}: {error}") from error
         # numba's functions return a status, and first take where to put a result and an error.
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(_C[p] for p in parameters))
         self._call = kind(self.address)

@@ -34,7 +34,7 @@ NETWORK = FLOPS + 12 * ROW
 OVERHEAD = FLOPS + 13 * ROW
 SUMS = _loops.SUMS * ROW
 BY_BOUND = SUMS + 3 * ROW
-ERROR = _loops.TEMP * ROW  # what a block form remembered there is no longer needed
+ERROR = CODE = _loops.TEMP * ROW  # what a block form remembered there is no longer needed
 
 
 def store(scratch: Scratch, p: int, cost: Quantities) -> None:
@@ -187,14 +187,16 @@ def finish(
         time[first + p] = scratch[SUMS + ROW + p] * scratch[N + p]
     for p in range(size):
         upper[first + p] = scratch[SUMS + 2 * ROW + p] * scratch[N + p]
-    for p in range(size):
+    for p in range(size):  # codes as numbers first: vectors hold one type
         most = scratch[BY_BOUND + p]
-        code = 0
+        code = 0.0
         for bound in range(1, BOUNDS):
             time_s = scratch[BY_BOUND + bound * ROW + p]
-            code = bound if time_s > most else code
+            code = float(bound) if time_s > most else code
             most = time_s if time_s > most else most
-        codes[first + p] = code
+        scratch[CODE + p] = code
+    for p in range(size):
+        codes[first + p] = int(scratch[CODE + p])
 
 
 #: What compiled loops may call.

@@ -53,11 +53,15 @@ if TYPE_CHECKING:
     from roofline.serving.traffic import Traffic as Traffic
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
+        plot_cdf as plot_cdf,
         plot_comparison as plot_comparison,
         plot_indices as plot_indices,
         plot_odds as plot_odds,
+        plot_percentiles as plot_percentiles,
         plot_roofline as plot_roofline,
         plot_sensitivity as plot_sensitivity,
+        plot_timeline as plot_timeline,
+        plot_tradeoff as plot_tradeoff,
     )
     from roofline.study.comparing import compare as compare
     from roofline.study.explaining import explain as explain
@@ -138,6 +142,10 @@ _MODULE_OF = {
     "softmax": "work.op",
     "sparse_attention": "work.op",
     "plot_breakdown": "show.plot",
+    "plot_cdf": "show.plot",
+    "plot_percentiles": "show.plot",
+    "plot_timeline": "show.plot",
+    "plot_tradeoff": "show.plot",
     "plot_comparison": "show.plot",
     "plot_indices": "show.plot",
     "plot_odds": "show.plot",

@@ -145,6 +145,15 @@ def test_a_cache_that_cannot_be_written_any_more(tmp_path: Path) -> None:
     assert told[0].startswith(f"RuntimeWarning {where} cannot keep compiled loops")
 
 
+def test_with_a_numba_that_is_not_as_it_is_known_plain_python_answers(tmp_path: Path) -> None:
+    fake_package(tmp_path, 2.0)
+    value, where, _, told = run(tmp_path, "import types; sys.modules['numba'] = types.ModuleType('numba')", loops=2)
+    assert value == 6.0
+    assert len(told) == 1
+    assert told[0].startswith("RuntimeWarning loops cannot be compiled with this numba (")
+    assert not list(Path(where).iterdir())
+
+
 def test_processes_that_start_together_share_the_cache(compiled: Path) -> None:
     where = cache(compiled)
     for file in where.glob("*.o"):

@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 import roofline as rl
 from roofline.serving.batching import Service, estimated, sizes_up_to
 from roofline.serving.queries import largest_rate, simulate_queries
+from roofline.serving.query_capacity import query_capacity
 from roofline.serving.query_runs import FIGURES, QueryRun
 
 H100, RM1 = rl.load_chip("h100-sxm"), rl.load_model("rm1")
@@ -136,3 +137,20 @@ def test_a_largest_rate_wants_limits_that_can_be_held() -> None:
         largest_rate(run(rl.Traffic(concurrency=2, pairs=270, requests=200), slo={"latency_s": 1}))
     with pytest.raises(rl.UnknownName, match=r"latency_s\.p99"):
         run(traffic).figure("latency_s.p98")
+
+
+def test_capacity_finds_the_batch_limit_that_holds_most_and_the_fewest_chips() -> None:
+    traffic = rl.Traffic(100_000, pairs=rl.uniform(100, 440), requests=800)
+    table = query_capacity(RM1, ["h100-sxm", "a100-sxm-80gb"], traffic, slo={"latency_s": 2e-3}, max_batch=[512, 1024])
+    assert set(table["chip"]) == {"h100-sxm", "a100-sxm-80gb"}
+    assert (table["chips"] == np.ceil(100_000 / table["rate"])).all()
+    assert table["chips"].is_monotonic_increasing
+    assert (table["rate"] <= table["saturation_rate"]).all()
+    assert (table["p99_s"] <= 2e-3).all()
+    assert (table["usd_per_hour"] > 0).all()
+    best = table.attrs["runs"][0]
+    assert (best.server.chip.name, best.traffic.rate) == (table["chip"][0], table["rate"][0])
+    with pytest.raises(rl.BadWorkload, match="nothing holds"):
+        query_capacity(RM1, H100, traffic, slo={"latency_s": 1e-6}, max_batch=512)
+    with pytest.raises(rl.UnknownName, match="watts"):
+        query_capacity(RM1, H100, traffic, slo={"latency_s": 1}, objective="watt")

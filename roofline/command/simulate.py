@@ -86,7 +86,7 @@ def simulate(
     Example: `roofline simulate llama-3.1-70b --chip h100-sxm --tp 4 --rate 1,2,4,8 --prompt 1155 --output 211`
     """
     from roofline.serving.simulation import simulate as run
-    from roofline.show import served
+    from roofline.show import simulated
 
     coming: dict[str, Any] = {name: options.pop(name) for name in TRAFFIC if name in options}
     traffic = _recorded(trace, scale, coming, rate) if trace is not None else _traffic(coming, rate, scale)
@@ -97,7 +97,7 @@ def simulate(
     runs = [found] if axis is None else found.attrs["runs"]
     if as_json or as_csv:
         return _print_data(axis, runs, each, as_json)
-    print_table(served.one(found) if axis is None else served.curve(axis[0], axis[1].tolist(), runs))
+    print_table(simulated.one(found) if axis is None else simulated.curve(axis[0], axis[1].tolist(), runs))
     return None
 
 

@@ -39,6 +39,7 @@ def sweep(
     changes: Set = None,
     draws: Annotated[int, typer.Option(min=0, help="Draws of the chips' uncertain figures, an axis of its own.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    model_error: Annotated[bool, typer.Option("--model-error", help="Draw the model's own error, too.")] = False,
     figure: Annotated[
         list[str] | None, typer.Option(help="A figure to keep; repeat for several. [default: the headline figures]")
     ] = None,
@@ -70,7 +71,7 @@ def sweep(
         raise typer.BadParameter(f"--out: expected a file ending in .csv, .json or .nc, found {str(out)!r}")
     if to is not None and (out is not None or as_json or as_csv):
         raise typer.BadParameter("--to: expected no --out, --json or --csv beside it: the store holds the grid")
-    more: dict[str, Any] = {"draws": draws, "seed": seed, "figures": figure, "to": to}
+    more: dict[str, Any] = {"draws": draws, "seed": seed, "model_error": model_error, "figures": figure, "to": to}
     with _cluster(workers) as client:
         data = _grid(model, chip, axis, changes, **more, client=client)
     if plot is not None:

@@ -32,6 +32,9 @@ MANY = 2**18
 #: Points in a row along which only columns vary, from which on a block is made of such points alone.
 LONG = _loops.POINTS // 8
 
+#: Points along an axis from which on a loop of its own is worth compiling where the whole grid is large.
+SIDE = 64
+
 _TIMES = _loops.FREE - _loops.SUMS
 _COSTS = slice(_loops.COST, _loops.TEMP)
 
@@ -195,7 +198,7 @@ def errors(jobs: Sequence[Job], scale: Any, classes: int) -> Errors:
 def costs(job: Job) -> np.ndarray:
     """The quantities of one operator that varies, [quantity, *shape]."""
     axes = _Axes([job], job.shape)
-    group = _Group([axes.moved(job)], axes.shape, 0, axes, summed=False)
+    group = _Group([axes.moved(job)], axes.shape, 0, axes, math.prod(axes.shape), summed=False)
     out = np.empty((_loops.TEMP - _loops.COST, *axes.shape))
 
     def fill(part: Part) -> None:
@@ -216,8 +219,9 @@ class _Grid:
         groups: dict[tuple[int, ...], list[Job]] = {}
         for job in (self.axes.moved(job) for job in jobs):
             groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
-        self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, errors=errors)
-        apart = [_Group(own, size, extras, self.axes, errors=errors) for size, own in groups.items()]
+        size = math.prod(self.shape)
+        self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, size, errors=errors)
+        apart = [_Group(own, lesser, extras, self.axes, size, errors=errors) for lesser, own in groups.items()]
         self.start = _together([group.kept() for group in apart])
 
     def scale_on(self, part: Part) -> Any:
@@ -293,8 +297,8 @@ class _Group:
     """Operators that vary along the same axes, ready to be costed on any part of them."""
 
     def __init__(
-        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, *, summed: bool = True,
-        errors: bool = False,
+        self, jobs: Sequence[Job], shape: tuple[int, ...], extras: int, axes: _Axes, whole: int, *,
+        summed: bool = True, errors: bool = False,
     ) -> None:  # fmt: skip
         self.shape, self.axes, self.sums, self.errors = shape, axes, summed, errors
         self.first = _loops.FREE + extras  # row of the first column
@@ -307,14 +311,16 @@ class _Group:
         self.inner = math.prod(shape[len(shape) - self.apart :])  # points in a row along which only columns vary
         self._known: dict[int, int] = {}
         size = math.prod(shape)
-        plans = [self._plan(job, size) for job in jobs]
+        # Whoever asks for a large grid has the loops of those that vary along one of its axes compiled, too: for good.
+        seen = max(size, whole) if size >= SIDE else size
+        plans = [self._plan(job, size, seen) for job in jobs]
         together = [plan for plan in plans if plan.adds and plan.loop is not None]
         self.plans = [plan for plan in plans if not (plan.adds and plan.loop is not None)]
         if errors:
             together = [step for plan in together for step in (plan, self._error(plan))]
         self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
-        whole = together or (not plans and self.compiled)
-        self.program = Program(together, shape, self.apart, self.place) if whole else None
+        quick = together or (not plans and self.compiled)
+        self.program = Program(together, shape, self.apart, self.place) if quick else None
         self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
@@ -326,7 +332,7 @@ class _Group:
             self.columns.append(value)
         return self._known[id(value)]
 
-    def _plan(self, job: Job, size: int) -> _Plan:
+    def _plan(self, job: Job, size: int, seen: int) -> _Plan:
         columns = [a for a, own in zip(job.arguments, _jit.are_columns(job.function), strict=True) if own]
         alone = job.alone
         varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
@@ -335,7 +341,7 @@ class _Group:
         vectors = adds or not varied or self.inner >= LONG or size == 1
         return _Plan(
             job=job,
-            loop=_jit.block(job.function, form, size) if vectors else None,
+            loop=_jit.block(job.function, form, seen) if vectors else None,
             adds=adds,
             alone=alone,
             numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in alone], dtype=float),

@@ -49,7 +49,7 @@ class LanguageEstimate(TokensPowered, Estimate):
         "decode_tokens_per_s": "tokens/s",
     }
 
-    PHASES = ("prefill", "decode")
+    PHASES: ClassVar[tuple[str, ...]] = ("prefill", "decode")
     NUMBERS = ("batch", "prompt", "output", "prefix")
 
     model: LanguageModel
@@ -110,22 +110,22 @@ class LanguageEstimate(TokensPowered, Estimate):
         """Time per output token after the first (s), the mean over the output."""
         return self.decode.time_s
 
-    @property
+    @functools.cached_property
     def time_s(self) -> Numeric:
         """Time of the whole batch of requests (s): prefill, then ``output - 1`` decode steps."""
         return self.ttft_s + (self.request.output - 1) * self.tpot_s
 
-    @property
+    @functools.cached_property
     def lower_s(self) -> Numeric:
         """What no machine of that description can beat for `time_s` (s)."""
         return self.prefill.lower_s + (self.request.output - 1) * self.decode.lower_s
 
-    @property
+    @functools.cached_property
     def upper_s(self) -> Numeric:
         """`time_s` with nothing overlapped and every overhead (s)."""
         return self.prefill.upper_s + (self.request.output - 1) * self.decode.upper_s
 
-    @property
+    @functools.cached_property
     def tokens_per_s(self) -> Numeric:
         """Output tokens per second of the system, prefill time included."""
         return self.request.batch * self.request.output / self.time_s

@@ -22,9 +22,9 @@ The models that are built in, and what is counted of each. Made by
 *Counted* is every parameter of the language model, tied embeddings once; towers beside it and the layers of multi-token
 prediction are not in it. *Active* are those that one token uses, the embeddings included, which some publishers leave
 out. *transformers* is what the model's class in transformers 5.24 has on the meta device, counted by
-`benchmarks/parameters.py --note`: "equal" to the parameter, by how many ours is more or fewer, or "-" where transformers
-has no such class. *Published* is what the source at the end of the row says, rounded as it rounds; "recalled" marks a
-figure that was written down from memory and not read again.
+`benchmarks/parameters.py --note`: "equal" to the parameter, by how many ours is more or fewer, or "-" where
+transformers has no such class. *Published* is what the source at the end of the row says, rounded as it rounds;
+"recalled" marks a figure that was written down from memory and not read again.
 
 """
 

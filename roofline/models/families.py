@@ -38,7 +38,7 @@ FAMILIES: dict[str, Reader] = {
     "llama": llamas.llama, "mistral": llamas.mistral, "ministral": llamas.ministral, "ministral3": llamas.ministral3,
     "hyperclovax": llamas.hyperclovax, "qwen": llamas.qwen, "qwen2": llamas.qwen2, "qwen3": llamas.qwen3,
     "phi3": llamas.phi3, "phi4_multimodal": llamas.phi4_multimodal, "glm": llamas.glm, "glm4": llamas.glm4,
-    "granite": llamas.granite,
+    "granite": llamas.granite, "telechat": llamas.telechat, "solar": llamas.solar, "jais": older.jais,
     "granite_swa": llamas.granite_swa, "exaone": llamas.exaone, "exaone4": llamas.exaone4, "smollm3": llamas.smollm3,
     "seed_oss": llamas.seed_oss, "helium": llamas.helium, "cwm": llamas.cwm, "ernie4_5": llamas.ernie,
     "hunyuan_v1_dense": llamas.hunyuan, "internlm": llamas.internlm, "internlm2": llamas.internlm,
@@ -103,7 +103,9 @@ ALSO = {
 CLASSES = {
     "rw": "falcon", "decilm": "nemotron-nas", "hunyuandensev1": "hunyuan_v1_dense", "hunyuanmoev1": "hunyuan_v1_moe",
     "stablelmepoch": "stablelm", "cogvlm": "llama", "grok1model": "grok-1", "grok1": "grok-1",
-    "minimaxtext01": "minimax", "minimaxm1": "minimax", "chatglmmodel": "chatglm", "aquilamodel": "llama",
+    "minimaxtext01": "minimax", "minimaxm1": "minimax", "telechat2": "telechat",
+    "fairseq2llama": "llama", "gritlm": "mistral", "mistrallarge3": "deepseek_v3",
+    "chatglmmodel": "chatglm", "aquilamodel": "llama",
 }  # fmt: skip
 
 #: Classes that hold a language model of another type, which their ``text_config`` names.
@@ -219,11 +221,16 @@ def _role(name: str, top: Fields) -> tuple[str, str]:
         found = pattern.fullmatch(name)
         if found:
             return next(group for group in found.groups() if group is not None), role
-    if _plain(name) in _known():
+    if _plain(name) in _known() or _plain(name) in CLASSES:
         return name, "generator"
+<<<<<<< HEAD
     ends = (
         "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification, ForMaskedLM or Model"
     )
+=======
+    tasks = ("CausalLM", "ConditionalGeneration", "SequenceClassification", "TokenClassification", "MaskedLM")
+    ends = ", ".join(f"For{task}" for task in tasks) + " or Model"
+>>>>>>> wt-s2
     top.fail("architectures", f"found {shown(name)}, a class whose task roofline does not know; expected one in {ends}")
 
 

@@ -61,6 +61,9 @@ class LanguageModel:
         Which positions the output projection scores: ``"last"``, one of each sequence, or ``"all"``.
     besides : tuple of Linear, Table or Few
         What it has beside its layers' halves.
+    towers : tuple of LanguageModel
+        Encoders of images or sound beside it, each without a vocabulary: ``step(images, patches, patches)`` is what they
+        do. Their weights take memory; :attr:`params` are the language model's own.
     left_out : tuple of str
         What the checkpoint has and this model does not count, a line each: a vision tower.
     checkpoint : Checkpoint
@@ -92,6 +95,7 @@ class LanguageModel:
     causal: bool = True
     scores: str = "last"
     besides: tuple[Beside, ...] = ()
+    towers: tuple[LanguageModel, ...] = ()
     left_out: tuple[str, ...] = ()
     checkpoint: Checkpoint = UNQUANTISED
     file_bytes: int | None = None
@@ -188,6 +192,8 @@ class LanguageModel:
             out["feed-forward width"] = max(dense)
         if routed:
             out["experts"] = f"{routed[0].topk} of {routed[0].experts}, width {routed[0].inter:,}"
+        for tower in self.towers:
+            out[tower.name] = f"{tower.params:,} parameters, {tower.num_layers} layers of width {tower.hidden:,}"
         for number, what in enumerate(self.left_out, 1):
             out["left out" if len(self.left_out) == 1 else f"left out ({number})"] = what
         return out | {
@@ -205,7 +211,17 @@ class LanguageModel:
 
     @cached_property
     def weights(self) -> tuple[Weights, ...]:
-        """All parameters, in named groups."""
+        """All parameters that take memory, in named groups: those of towers after the language model's own."""
+        beside = [
+            replace(w, name=f"{tower.name}.{w.name}", scope="model", storage="wide", biases=0, width=0)
+            for tower in self.towers
+            for w in tower.weights
+        ]
+        return (*self._own_weights, *beside)
+
+    @cached_property
+    def _own_weights(self) -> tuple[Weights, ...]:
+        """The language model's parameters."""
         out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
         for mixer, spans in self._mixers.items():
             out += mixer.weights(self.hidden, sum(spans.values()))
@@ -230,12 +246,17 @@ class LanguageModel:
     @cached_property
     def params(self) -> int:
         """Parameters, tied embeddings counted once."""
-        return sum(w.elements * w.count for w in self.weights)
+        return sum(w.elements * w.count for w in self._own_weights)
+
+    @property
+    def tower_params(self) -> int:
+        """Parameters of the towers, and of what hands on to the language model."""
+        return sum(tower.params for tower in self.towers)
 
     @cached_property
     def active_params(self) -> float:
         """Parameters that one token uses: all but the routed experts it does not go to; embeddings included."""
-        return sum(w.elements * w.count * w.active for w in self.weights)
+        return sum(w.elements * w.count * w.active for w in self._own_weights)
 
     @property
     def dtype(self) -> str:

@@ -102,6 +102,13 @@ class Percentiles:
         self._require()
         return _quantile(*self._ordered, quantile)
 
+    def steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The values in order, and the share of the requests at or below each: the distribution as a curve."""
+        self._require()
+        values, weights = self._ordered
+        below = np.arange(1.0, len(values) + 1) if weights is None else np.cumsum(weights)
+        return values, below / below[-1]
+
     def share_within(self, limit: float) -> float:
         """The share of the requests that stays at or below a limit."""
         self._require()

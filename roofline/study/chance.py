@@ -9,12 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from roofline.estimates.inference import COST, op_spread
 from roofline.hardware import uncertainty
+
+if TYPE_CHECKING:
+    from roofline.hardware.chip import Chip
+
+#: Share of the variance of the model's error on a class of operators that chips of one family have in common. A
+#: judgement, made before any odds were looked at: half, since their kernels and parameters are of one make, and half is
+#: what most changes from chip to chip. 0 and 1 are the two ends.
+SHARED_ERROR = 0.5
+
+#: The error of the model of power hangs on itself alone.
+OF_POWER = {"power": 1.0}
+
+#: Over a grid the error of the model does so too: how much hangs on which class differs from point to point.
+OF_TIME = {"time": 1.0}
 
 #: Independent scramblings: enough to tell their scatter, few enough to leave each sequence its evenness.
 REPLICATES = 8
@@ -84,12 +98,12 @@ def error_weights(est: Any) -> dict[str, float]:
     return {kind: part / size for kind, part in parts.items()} if size else {}
 
 
-def error_names(est: Any, weights: Mapping[str, float]) -> list[str]:
-    """The chances that the error of an estimate hangs on."""
-    return [name for kind in weights for name in _error_parts(est, kind)]
+def error_names(chip: Chip, weights: Mapping[str, float]) -> list[str]:
+    """The chances that the error of an estimate on a chip hangs on."""
+    return [name for kind in weights for name in _error_parts(chip, kind)]
 
 
-def error_scores(est: Any, weights: Mapping[str, float], uniform: Mapping[str, np.ndarray], shared: float) -> Any:
+def error_scores(chip: Chip, weights: Mapping[str, float], uniform: Mapping[str, np.ndarray], shared: float) -> Any:
     """Standard normal scores of an estimate's error, one a draw.
 
     The error on a class of operators has two parts: what chips of one family have in common (the form of the model, the
@@ -101,11 +115,11 @@ def error_scores(est: Any, weights: Mapping[str, float], uniform: Mapping[str, n
 
     score: Any = 0.0
     for kind, weight in weights.items():
-        common, own = (ndtri(np.clip(uniform[name], 1e-15, 1 - 1e-15)) for name in _error_parts(est, kind))
+        common, own = (ndtri(np.clip(uniform[name], 1e-15, 1 - 1e-15)) for name in _error_parts(chip, kind))
         score = score + weight * (math.sqrt(shared) * common + math.sqrt(1 - shared) * own)
     return score
 
 
-def _error_parts(est: Any, kind: str) -> tuple[str, str]:
-    own = f"{est.chip.name.partition('[')[0]} {est.chip.stack}".rstrip()
-    return f"error:family {est.chip.family}:{kind}", f"error:{own}:{kind}"
+def _error_parts(chip: Chip, kind: str) -> tuple[str, str]:
+    own = f"{chip.name.partition('[')[0]} {chip.stack}".rstrip()
+    return f"error:family {chip.family}:{kind}", f"error:{own}:{kind}"

@@ -19,21 +19,14 @@ from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.study import chance, variables
-from roofline.study.chance import REPLICATES
+from roofline.study.chance import OF_POWER, REPLICATES, SHARED_ERROR
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Share of the variance of the model's error on a class of operators that chips of one family have in common. A
-#: judgement, made before any odds were looked at: half, since their kernels and parameters are of one make, and half is
-#: what most changes from chip to chip. 0 and 1 are the two ends.
-SHARED_ERROR = 0.5
-
 #: The most chips that are taken of a kind for a model to fit, where no plan is given.
 _MOST_CHIPS = 64
 
-#: The error of the model of power hangs on itself alone.
-_OF_POWER = {"power": 1.0}
 
 #: Column -> the figure of a language model, and of a recommendation model.
 _COLUMNS = {
@@ -205,17 +198,19 @@ def compare(
         raise UnknownName("figure of the models compared", figure, known)
     weights = {key: chance.error_weights(est) if model_error else {} for key, est in cases.items()}
     names = [name for est in cases.values() for name in uncertainty.chances(est.chip, scenarios=scenarios)]
-    names += [name for key, est in cases.items() for name in chance.error_names(est, weights[key])]
+    names += [name for key, est in cases.items() for name in chance.error_names(est.chip, weights[key])]
     if model_error:
-        names += [name for est in cases.values() for name in chance.error_names(est, _OF_POWER)]
+        names += [name for est in cases.values() for name in chance.error_names(est.chip, OF_POWER)]
     count = REPLICATES * -(-draws // REPLICATES)
     uniform = chance.draw(names, count, seed)
 
     def draw(est: Any, own: Mapping[str, float]) -> dict[str, np.ndarray]:
         on_chance = type(est)(est.model, uncertainty.settled(est.chip, uniform, scenarios=scenarios), est.request)
         errors, of_power = (
-            np.exp(chance.error_scores(est, parts, uniform, shared_error)) if model_error and parts else np.ones(count)
-            for parts in (own, _OF_POWER)
+            np.exp(chance.error_scores(est.chip, parts, uniform, shared_error))
+            if model_error and parts
+            else np.ones(count)
+            for parts in (own, OF_POWER)
         )
         found = on_chance._figures_with_errors(errors) if model_error else on_chance.figures()
         found = {**found, **_power_and_money(on_chance, found, of_power), "fits": on_chance.fits}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload
 from roofline.estimates import questions
+from roofline.study.axes import Axis
 from roofline.study.definition import Grid
 from roofline.study.slabs import WHY
 
@@ -75,6 +77,7 @@ def single(grid: Grid) -> dict[str, str]:
 def attributes(grid: Grid) -> dict[str, Any]:
     """What is said of the whole: what was asked for beside the axes."""
     fixed = {**grid.fixed, **grid.changes} | ({"draws": grid.draws, "seed": grid.seed} if grid.draws else {})
+    fixed |= {"model_error": True} if grid.model_error else {}
     asked = ", ".join(f"{name}={value}" for name, value in fixed.items())
     return {"source": f"roofline {version('roofline')}", "options": asked}
 
@@ -84,10 +87,26 @@ def dataset(grid: Grid, columns: dict[str, np.ndarray]) -> xr.Dataset:
     import xarray as xr
 
     dims = [axis.name for axis in grid.axes]
-    data = {name: (dims, columns[name], attrs) for name, (_, attrs) in variables(grid).items()}
+    data = {name: _variable(dims, columns[name], attrs) for name, (_, attrs) in variables(grid).items()}
     register()
-    coords = {axis.name: (axis.name, axis.labels, axis.attrs) for axis in grid.axes}
-    return xr.Dataset(data, coords={**coords, **single(grid)}, attrs=attributes(grid))
+    coords = {axis.name: _coordinate(axis) for axis in grid.axes}
+    alone = {name: _variable((), np.array(label)) for name, label in single(grid).items()}
+    return xr.Dataset(data, coords={**coords, **alone}, attrs=attributes(grid))
+
+
+def _variable(dims: Sequence[str], values: np.ndarray, attrs: dict[str, Any] | None = None) -> xr.Variable:
+    """An array as it is: where xarray is to look what else it could be, it loads dask and pint if they are there."""
+    import xarray as xr
+
+    return xr.Variable(dims, values, attrs, fastpath=True)
+
+
+def _coordinate(axis: Axis) -> xr.Variable:
+    """The labels of an axis; those that are numbers as an index, which xarray takes as it is, too."""
+    import pandas as pd
+
+    labels = axis.labels
+    return _variable((axis.name,), pd.Index(labels) if labels.dtype.kind in "if" else labels, axis.attrs)
 
 
 class RooflineAccessor:

@@ -58,6 +58,8 @@ class Grid:
         Whether it is a server's steady state that is asked for.
     figures : dict of str to str
         The figures that are kept, with their units.
+    model_error : bool
+        Whether each draw has an error of the model, too.
     """
 
     models: tuple[Model, ...]
@@ -69,6 +71,7 @@ class Grid:
     seed: int
     serving: bool
     figures: dict[str, str]
+    model_error: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

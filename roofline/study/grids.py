@@ -44,6 +44,7 @@ def sweep(
     *,
     draws: int = 0,
     seed: int = 0,
+    model_error: bool = False,
     figures: Sequence[str] | None = None,
     to: str | os.PathLike[str] | None = None,
     client: Any = None,
@@ -63,6 +64,12 @@ def sweep(
         that have a figure in common. Best in powers of two.
     seed : int
         Of the draws.
+    model_error : bool
+        Whether each draw has an error of the model besides, as in an estimate's intervals
+        (:meth:`roofline.estimates.figures.Estimate.interval`): one a draw and chip for all times and rates, as large at
+        each point as the spread there, half of its variance in common to chips of one family, and one for what the chip
+        draws. No time falls below the lower bound. `lower_s`, `upper_s`, `mfu`, `mbu`, `fits` and `bound` are those
+        without. The draws are others than without.
     figures : sequence of str, optional
         The figures to keep, such as ``["tpot_s"]``; any attribute with a unit will do, `mfu` and `mbu` too. Default:
         the headline figures, `lower_s` and `upper_s`.
@@ -128,7 +135,7 @@ def sweep(
     >>> dict(grid.sizes)
     {'chip': 2, 'batch': 2, 'clock': 2}
     """
-    grid = question(models, chips, draws, seed, figures, axes)
+    grid = question(models, chips, draws, seed, figures, axes, model_error)
     cut = Cut(grid.shape, grid.lengths())
     client = None if client is None else checked(client)
     if to is not None:
@@ -179,7 +186,9 @@ def _run(grid: Grid, cut: Cut, todo: Sequence[int], put: Any, client: Any, show:
 # What is asked ------------------------------------------------------------------------------------------------------
 
 
-def question(models: Any, chips: Any, draws: Any, seed: Any, figures: Any, given: dict[str, Any]) -> Grid:
+def question(
+    models: Any, chips: Any, draws: Any, seed: Any, figures: Any, given: dict[str, Any], model_error: Any = False
+) -> Grid:
     """What a sweep asks, from its arguments.
 
     Raises
@@ -212,9 +221,11 @@ def question(models: Any, chips: Any, draws: Any, seed: Any, figures: Any, given
     _try(changes, found, loaded)
     if draws:
         found.append(axes_module.draws(draws, seed))
+    elif axes_module.flag("model_error", model_error):
+        raise BadWorkload("sweep: model_error=True draws an error of the model: expected draws beside it, as draws=256")
     return Grid(
         model_axis.values, chip_axis.values, tuple(found), fixed, changes, int(draws), int(seed), serving,
-        figures_of(model_axis.values, serving, figures),
+        figures_of(model_axis.values, serving, figures), axes_module.flag("model_error", model_error),
     )  # fmt: skip
 
 

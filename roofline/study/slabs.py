@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,9 @@ from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.serving.steady import SERVING, serve
+from roofline.study import chance
 from roofline.study.axes import Axis
+from roofline.study.chance import SHARED_ERROR
 from roofline.study.definition import Grid, Slab, kind_of, units_of
 from roofline.work.parallel import Plan
 
@@ -33,6 +36,9 @@ WHY: dict[str, str] = {
     "not_computed": "not computed yet",
 }
 _CODES = {word: code for code, word in enumerate(WHY)}
+
+#: What a slab has among its options where the error of the model is drawn, and what each hangs on.
+_ERRORS = {"error of the model": chance.OF_TIME, "error of the power": chance.OF_POWER}
 
 #: Chip variants that are kept from slab to slab.
 _KEPT = 64
@@ -50,7 +56,7 @@ class Slabs:
         self.grid = grid
         self._places = {i: place for place, i in enumerate(grid.order)}
         self._chips: dict[Any, Chip | str] = {}
-        self._draws: dict[str, Chip] = {}
+        self._draws: dict[str, _Drawn] = {}
 
     def answer(self, slab: Slab) -> dict[str, Any]:
         """The variables of a slab, each a number or an array that broadcasts to the slab's shape.
@@ -100,6 +106,8 @@ class Slabs:
         asked = {**grid.fixed, **words, **self._sizes(slab)}
         known = self._known(model)
         options = {name: value for name, value in asked.items() if name in known}
+        if grid.model_error and not strict:
+            options |= {name: values[slab[-1]] for name, values in self._settled(chip).errors.items()}
         return model, self._chip(model, chip, options, slab, strict), options
 
     def _known(self, model: Any) -> tuple[str, ...]:
@@ -136,7 +144,7 @@ class Slabs:
 
     def _variant(self, model: Any, chip: Chip, software: dict[str, Any], sides: list[tuple[int, Axis, slice]]) -> Chip:
         if self.grid.draws:
-            chip = _drawn(self._settled(chip), sides[-1][2])
+            chip = _drawn(self._settled(chip).chip, sides[-1][2])
         try:
             chip, _ = stacks.chosen(model, chip, software)
         except UnknownName as error:
@@ -150,18 +158,26 @@ class Slabs:
         except UnknownName as error:
             raise _Lacking("figure", error) from None
 
-    def _settled(self, chip: Chip) -> Chip:
-        """The chip with every draw of what is uncertain about it.
+    def _settled(self, chip: Chip) -> _Drawn:
+        """The chip with every draw of what is uncertain about it, and the errors of the model of each draw.
 
         The draws are points of one scrambled Sobol sequence over all that is uncertain about any of the chips, so that
         what two of them have in common is drawn in common.
         """
         found = self._draws.get(chip.name)
         if found is None:
-            names = sorted({name for one in self.grid.chips for name in uncertainty.chances(one)})
+            errors = _ERRORS if self.grid.model_error else {}
+            known = {name for one in self.grid.chips for name in uncertainty.chances(one)}
+            known |= {n for one in self.grid.chips for parts in errors.values() for n in chance.error_names(one, parts)}
+            names = sorted(known)
             points = uncertainty.sobol(len(names), self.grid.draws, self.grid.seed) if names else np.zeros((0, 0))
+            uniform = dict(zip(names, points.T, strict=True))
             after = len(self._places) - 1 - self._places[len(self._places) - 1]  # axes that follow that of the draws
-            found = uncertainty.settled(chip, dict(zip(names, points.T, strict=True)), after) if names else chip
+            scores = {name: chance.error_scores(chip, parts, uniform, SHARED_ERROR) for name, parts in errors.items()}
+            found = _Drawn(
+                uncertainty.settled(chip, uniform, after) if names else chip,
+                {name: np.exp(score).reshape(-1, *(1,) * after) for name, score in scores.items()},
+            )
             self._draws[chip.name] = found
         return found
 
@@ -231,12 +247,27 @@ class Slabs:
     def _figures(self, model: Any, chip: Chip, options: dict[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
         """The variables where every point is possible, as far as the rules tell."""
         try:
-            est = self._estimate(model, chip, options)
+            est = self._estimate(model, chip, {n: value for n, value in options.items() if n not in _ERRORS})
             known = units_of(kind_of(model, self.grid.serving))
-            found = {name: _figure(est, name) if name in known else np.nan for name in self.grid.figures}
+            drawn = self._with_errors(est, *(options[name] for name in _ERRORS)) if self.grid.model_error else {}
+            found = {
+                name: drawn[name] if name in drawn else _figure(est, name) if name in known else np.nan
+                for name in self.grid.figures
+            }
             return {**found, "fits": est.fits, "bound": self._codes(est), "possible": True, "why": np.uint8(0)}
         except (BadWorkload, UnknownName):
             return self._halves(model, chip, options, shape)
+
+    def _with_errors(self, est: Any, of_time: np.ndarray, of_power: np.ndarray) -> dict[str, Any]:
+        """Those of the figures that the errors of a draw move."""
+        made = est._figures_with_errors(of_time)
+        found = {name: made[name] for name in self.grid.figures if name in made}
+        if "time_s" in self.grid.figures and "latency_s" in made:
+            found["time_s"] = made["latency_s"]
+        if not self.grid.figures.keys().isdisjoint(est.EXTRA):
+            with contextlib.suppress(NotKnown):
+                found |= est._extra_with_errors(made[est.RATE], of_power)
+        return found
 
     def _estimate(self, model: Any, chip: Chip, options: dict[str, Any]) -> Any:
         if not isinstance(model, LanguageModel) and options.get("placement") is None:
@@ -275,6 +306,13 @@ class Slabs:
         empty: dict[str, Any] = dict.fromkeys(self.grid.figures, np.nan)
         none = np.uint8(len(self.grid.bounds))
         return {**empty, "fits": False, "bound": none, "possible": False, "why": np.asarray(why, dtype=np.uint8)}
+
+
+class _Drawn(NamedTuple):
+    """Every draw of a chip: what is uncertain about it, and the errors of the model, as factors exp(z)."""
+
+    chip: Chip
+    errors: dict[str, np.ndarray]
 
 
 class _Lacking(Exception):

@@ -192,7 +192,7 @@ def describe(grid: Grid, cut: Cut) -> dict[str, Any]:
         "steady state": grid.serving,
         "figures": list(grid.figures),
         "slab": list(cut.lengths),
-    }
+    } | ({"model error": True} if grid.model_error else {})
 
 
 def digest(value: Any) -> str:

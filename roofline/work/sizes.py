@@ -54,7 +54,7 @@ def whole(where: str, least: int = 1, **values: NumericLike) -> dict[str, Numeri
                 name,
                 value,
                 f"a whole number from {least} to 10^15",
-                lambda found: (found >= least) & (found <= MOST) & (found % 1 == 0),
+                lambda found: _lies(found, least, MOST) and everywhere(found % 1 == 0),
             )
     return cast("dict[str, Numeric]", values)
 
@@ -63,9 +63,7 @@ def mean(where: str, **values: NumericLike) -> dict[str, Numeric]:
     """The same for means: numbers from 1 to :data:`MOST`."""
     for name, value in values.items():
         if not ((type(value) is int or type(value) is float) and 1 <= value <= MOST):
-            values[name] = _checked(
-                where, name, value, "a number from 1 to 10^15", lambda found: (found >= 1) & (found <= MOST)
-            )
+            values[name] = _checked(where, name, value, "a number from 1 to 10^15", lambda found: _lies(found, 1, MOST))
     return cast("dict[str, Numeric]", values)
 
 
@@ -83,14 +81,20 @@ def within(where: str, least: float, most: float, **values: NumericLike) -> dict
                 name,
                 value,
                 f"a number from {least:g} to {most:g}",
-                lambda found: (found >= least) & (found <= most),
+                lambda found: _lies(found, least, most),
             )
     return cast("dict[str, Numeric]", values)
 
 
-def _checked(where: str, name: str, value: object, expected: str, holds: Callable[[Numeric], Numeric]) -> Numeric:
+def _lies(found: Numeric, least: float, most: float) -> bool:
+    """Whether a number, or all of an array, lies between two others: the ends of an array speak for all of it."""
+    if isinstance(found, np.ndarray):
+        return bool(found.min() >= least and found.max() <= most)
+    return bool(least <= found <= most)
+
+
+def _checked(where: str, name: str, value: object, expected: str, holds: Callable[[Numeric], bool]) -> Numeric:
     found = number(where, name, value)
-    with np.errstate(invalid="ignore"):  # what an infinity leaves over
-        if not everywhere(holds(found)):
-            raise BadWorkload(f"{where}: {name} must be {expected}, found {shown(value)}")
+    if not holds(found):
+        raise BadWorkload(f"{where}: {name} must be {expected}, found {shown(value)}")
     return found

@@ -181,6 +181,19 @@ def mpt(c: Fields) -> Parts:
     return uniform(c, made, block, tied=True, **options, **LAYER_NORM)
 
 
+def jais(c: Fields) -> Parts:
+    """Jais: GPT-2 with ALiBi and a gated block, where its file says so."""
+    hidden = c.integer("n_embd")
+    made = _multi_head(c, ("n_head",), ("n_embd",), rotated=False, qkv_bias=True, out_bias=True)
+    block = FeedForward(
+        c.integer("n_inner", default=4 * hidden), gated=c.text("activation_function", "gelu") == "swiglu", bias=True
+    )
+    rows = c.integer("n_positions", default=1024, limit="positions")
+    learned = c.text("position_embedding_type", "learned") != "alibi"
+    besides = (Table("position_embedding", rows, hidden),) if learned else ()
+    return uniform(c, made, block, tied=True, max_positions=rows, besides=besides, **LAYER_NORM)
+
+
 # -- Rotary positions -------------------------------------------------------------------------------------------------
 
 
