@@ -223,14 +223,8 @@ def _role(name: str, top: Fields) -> tuple[str, str]:
             return next(group for group in found.groups() if group is not None), role
     if _plain(name) in _known() or _plain(name) in CLASSES:
         return name, "generator"
-<<<<<<< HEAD
-    ends = (
-        "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification, ForMaskedLM or Model"
-    )
-=======
     tasks = ("CausalLM", "ConditionalGeneration", "SequenceClassification", "TokenClassification", "MaskedLM")
     ends = ", ".join(f"For{task}" for task in tasks) + " or Model"
->>>>>>> wt-s2
     top.fail("architectures", f"found {shown(name)}, a class whose task roofline does not know; expected one in {ends}")
 
 

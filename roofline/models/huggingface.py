@@ -158,16 +158,8 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
     else:
         return {"tied": tied}
     more: Parts = (roles or {}).get(role, {})
-<<<<<<< HEAD
-    return (
-        found
-        | {k: v for k, v in more.items() if k != "besides"}
-        | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
-    )
-=======
     besides = (*made.get("besides", ()), *more.get("besides", ()))
     return found | more | {"besides": besides}
->>>>>>> wt-s2
 
 
 def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:

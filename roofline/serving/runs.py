@@ -279,7 +279,7 @@ class Run:
         low, high = 0.0, 0.0
         factor = 1.0
         for _ in range(_DOUBLINGS):  # a factor that saturates and one that does not
-            if self._sped_up(factor).saturated:
+            if self.sped_up(factor).saturated:
                 high = factor
             else:
                 low = factor
@@ -290,10 +290,10 @@ class Run:
             raise NotKnown(f"saturation_rate: {n:,} requests are too few to fill the servers: ask for more")
         while high > 1.02 * low:
             factor = float(np.sqrt(low * high))
-            low, high = (low, factor) if self._sped_up(factor).saturated else (factor, high)
+            low, high = (low, factor) if self.sped_up(factor).saturated else (factor, high)
         return offered * float(np.sqrt(low * high))
 
-    def _sped_up(self, factor: float) -> Run:
+    def sped_up(self, factor: float) -> Run:
         """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
         drawn, n = self.drawn, len(self.drawn)
         again = -(-_LONG_RUN // n)
