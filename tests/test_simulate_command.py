@@ -11,7 +11,8 @@ import pytest
 
 from tests.conftest import Run
 
-FAST = (
+FAST = ("llama-3.1-8b", "--chip", "h100-sxm", "--stack", "vllm", "--max-seqs", "8", "--chunk", "512")
+FAST += ("--prompt", "200", "--output", "20", "--requests", "60")
     ["llama-3.1-8b", "--chip", "h100-sxm", "--stack", "vllm", "--max-seqs", "8", "--chunk", "512", "--prompt", "200", "--output", "20", "--requests", "60"]
 )
 
