@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         lognormal as lognormal,
         uniform as uniform,
     )
+    from roofline.serving.planning import capacity as capacity
     from roofline.serving.recorded import load_traffic as load_traffic
     from roofline.serving.simulation import simulate as simulate
     from roofline.serving.steady import serve as serve
@@ -153,6 +154,7 @@ _MODULE_OF = {
     "plot_sensitivity": "show.plot",
     "serve": "serving.steady",
     "simulate": "serving.simulation",
+    "capacity": "serving.planning",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
     "Traffic": "serving.traffic",

@@ -38,19 +38,19 @@ def run() -> Run:
     [(LLAMA, "h100-sxm", {}), ("deepseek-v3", "h200", {"tp": 8}), ("gpt-oss-120b", "h100-sxm", {"tp": 2})],
 )
 def test_tables_are_within_one_percent_of_the_exact_pass(model: str, chip: str, plan: dict[str, int]) -> None:
-    passes = Passes(rl.estimate(model, chip, check=False, **plan), tokens=2048, sequences=48, context=9000, prompt=8192)
+    passes = Passes(rl.estimate(model, chip, check=False, **plan), tokens=256, sequences=16, context=2048, prompt=1024)
     rng, n = np.random.default_rng(3), 200
-    decoding = rng.integers(0, 49, n)
-    context = np.exp(rng.uniform(math.log(16), math.log(9000), n))
+    decoding = rng.integers(0, 17, n)
+    context = np.exp(rng.uniform(math.log(16), math.log(2048), n))
     prompts = np.where(decoding == 0, 1, rng.integers(0, 3, n))
-    new = np.exp(rng.uniform(0, math.log(900), n)).astype(int)
-    before = rng.choice([0, 0, 512, 7000], n)
+    new = np.exp(rng.uniform(0, math.log(120), n)).astype(int)
+    before = rng.choice([0, 0, 100, 900], n)
     table = passes.tables["time_s"]
     for some in (prompts == 0, prompts > 0):
         d, c, k, q, b = (one[some] for one in (decoding, context, prompts, new, before))
         exact = passes.exact((d, c, k, q, b) if k.any() else (d, c, 0, 1, 0)).time_s
-        args = zip(d, d * c, k, k * q, k * q * q, k * q * b, strict=True)
-        found = np.array([table.time(int(a), e, int(f), int(g), float(h), float(i)) for a, e, f, g, h, i in args])
+        args = zip(d, np.rint(d * c), k, k * q, k * q * q, k * q * b, strict=True)
+        found = np.array([table.time(int(a), int(e), int(f), int(g), float(h), float(i)) for a, e, f, g, h, i in args])
         errors = np.abs(found / exact - 1)
         assert np.quantile(errors, 0.95) < 0.01
         assert errors.max() < 0.03
@@ -70,8 +70,7 @@ def test_requests_in_are_requests_out(run: Run) -> None:
 def test_littles_law(run: Run) -> None:
     seen = run.timeline
     weights = seen["pass_s"] / seen["pass_s"].sum()
-    busy = seen["pass_s"].sum() / run.duration_s  # all passes are sampled
-    in_system = float(((seen["waiting"] + seen["running"]) * weights).sum()) * busy
+    in_system = float(((seen["waiting"] + seen["running"]) * weights).sum()) * run.busy_share
     # Those who come during a pass are seen at the next: half a pass's arrivals, and what is between is not seen.
     assert in_system == pytest.approx(run.requests_per_s * run.e2e_s.mean, rel=0.05)
 
@@ -117,9 +116,9 @@ def test_a_longer_shared_beginning_never_delays_first_tokens() -> None:
 
 
 def test_a_closed_loop_keeps_its_clients_busy_as_serve_says() -> None:
-    traffic = rl.Traffic(concurrency=32, prompt=512, output=128, requests=800)
+    traffic = rl.Traffic(concurrency=32, prompt=512, output=rl.lognormal(128, 64), requests=1500)
     run = rl.simulate(LLAMA, "h100-sxm", traffic, stack="vllm")
-    steady = rl.serve(LLAMA, "h100-sxm", concurrency=32, prompt=512, output=128, stack="vllm")
+    steady = rl.serve(LLAMA, "h100-sxm", concurrency=32, prompt=512, output=128, output_sd=64, stack="vllm")
     assert isinstance(steady, ServingEstimate)
     assert run.requests_per_s == pytest.approx(steady.requests_per_s, rel=0.05)
     assert run.tpot_s.mean == pytest.approx(steady.tpot_s, rel=0.05)
@@ -129,12 +128,11 @@ def test_a_closed_loop_keeps_its_clients_busy_as_serve_says() -> None:
 def test_a_server_of_one_request_is_an_m_d_1_queue() -> None:
     # Pollaczek and Khinchine, of deterministic service: the mean wait is rho D / 2 (1 - rho).
     served = LINE.time(0, 0, 1, 100, 1e4, 0)
-    for load in (0.3, 0.7):
-        n = 20_000
-        arrival = np.cumsum(np.random.default_rng(1).exponential(served / load, n))
-        at = requests_of(arrival, np.full(n, 100), np.full(n, 1), max_seqs=1)
-        wait = float((at[:, 1] - at[:, 0]).mean())
-        assert wait == pytest.approx(load * served / (2 * (1 - load)), rel=0.06)
+    load, n = 0.5, 6000
+    arrival = np.cumsum(np.random.default_rng(1).exponential(served / load, n))
+    at = requests_of(arrival, np.full(n, 100), np.full(n, 1), max_seqs=1)
+    wait = float((at[:, 1] - at[:, 0]).mean())
+    assert wait == pytest.approx(load * served / (2 * (1 - load)), rel=0.08)
 
 
 def test_saturation_is_found_and_told() -> None:

@@ -112,10 +112,7 @@ def requests_of(arrival_s: np.ndarray, prompt: np.ndarray, output: np.ndarray, *
 
 @settings(max_examples=100)
 @given(_POLICIES, st.sampled_from([220, 300, 2000]), _requests(), st.sampled_from([1, 1, 3]), _ROUTERS)
-def test_equals_the_naive_server(
-    policy: Policy, tokens: int, requests: Requests, replicas: int, data: st.DataObject
-) -> None:
-    router = data.draw(st.sampled_from(["round_robin", "least_loaded", "prefix_aware"]))
+def test_equals_the_naive_server(policy: Policy, tokens: int, requests: Requests, replicas: int, router: str) -> None:
     _compare(policy, tokens // policy.block + 1, requests, replicas, router, compiled=False)
 
 

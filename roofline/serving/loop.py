@@ -108,7 +108,8 @@ class _Arrays:
             return
         lists = {name: getattr(self, name).tolist() for name in (*before, *after)}
         first, second = ([lists[name] for name in names] for names in self.NAMES)
-        serving_loop.advance(*first, base, *second, int(more), until)
+        plainly: Any = serving_loop.advance
+        plainly(*first, base, *second, int(more), until)
         for name in (*before, *after):
             getattr(self, name)[:] = lists[name]
 

@@ -64,6 +64,7 @@ _FORMS = (_EXPANDED, _ABSORBED)
 
 #: Where it is tried who looks at what: a pass of either form.
 _BASE = ((8, 8), (1000, 1000), (4, 4), (64, 64), (2, 60_000))
+_FEW = 8  # sequences that decode while a prompt is read, where it matters whether there are any
 _ROWS, _FEW_TILES = 64, 16  # the same of attention's queries
 _CONTEXTS, _READS, _PREFIXES, _PARTS = 4, 4, 3, 3  # knots in an octave
 
@@ -84,7 +85,7 @@ class Table:
     shape: np.ndarray
 
     def time(
-        self, decoding: int, context: float, pieces: int = 0, tokens: int = 0, squares: float = 0, before: float = 0
+        self, decoding: int, context: int, pieces: int = 0, tokens: int = 0, squares: float = 0, before: float = 0
     ) -> float:
         """Time of one pass (s); see :func:`roofline.kernels.serving_passes.pass_time`."""
         return float(pass_time(self.numbers, self.shape, decoding, context, pieces, tokens, squares, before))
@@ -152,7 +153,7 @@ class Passes:
     def groups(self) -> dict[str, list[int]]:
         """Which operators of a pass, by their place in it, are of which part.
 
-        One that merges what decodes with prompts in some form of attention only is of both: it counts twice there.
+        ``"merged"`` are those that take what decodes and prompts together, in some form of attention only.
 
         Raises
         ------
@@ -165,21 +166,20 @@ class Passes:
         scored = self._changed(base, decoding=1.5, new=63 / 64)  # the tokens stay
         either = self._changed(base, decoding=1.25, prompts=0.5, new=127 / 64)  # both stay
         decoding = self._changed(base, decoding=1.125)
-        found: dict[str, list[int]] = {"linear": [], "scored": [], "decode": [], "prefill": []}
+        found: dict[str, list[int]] = {"linear": [], "scored": [], "decode": [], "prefill": [], "merged": []}
         for i, one in enumerate(base):
             decodes = context[i] or (either[i] and decoding[i])
             reads = before[i] or (either[i] and tokens[i])
             if decodes or reads:
-                parts = ["decode"] * decodes + ["prefill"] * reads
-                strange = decodes and reads and one.kind != "gemm"
+                part = "merged" if decodes and reads else "decode" if decodes else "prefill"
+                strange = part == "merged" and one.kind != "gemm"
             else:
-                parts, strange = ["scored" if scored[i] else "linear"], either[i] or (scored[i] and tokens[i])
+                part, strange = "scored" if scored[i] else "linear", either[i] or (scored[i] and tokens[i])
             if strange:
                 raise BadWorkload(
                     f"simulate: {self.static.model.name}: {one.name} depends on more of a pass than its tables hold"
                 )
-            for part in parts:
-                found[part].append(i)
+            found[part].append(i)
         return found
 
     def _changed(self, base: tuple[Op, ...], **factors: float) -> list[bool]:
@@ -227,6 +227,14 @@ class Passes:
             "decode": self._times("decode", (decoding[:, None], contexts[None, :], *_EXPANDED[2:])),
             "prefill": self._times("prefill", (0, 1, by, new, before)),
         }
+        if self.groups["merged"]:
+            # What a prompt adds to those that decode: weights are fetched once for both.
+            alone = self._times("merged", (decoding[:, None], 2, *_EXPANDED[2:]))
+            few = self._times("merged", (_FEW, 2, *_EXPANDED[2:]))
+            more = self._times("merged", (_FEW, 2, by, new, before))
+            for name in TIMES:
+                made["decode"][name] = made["decode"][name] + alone[name]
+                made["prefill"][name] = made["prefill"][name] + more[name] - few[name]
         filled: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             "linear": lambda t: _filled(tokens, t, self.tokens),
             "scored": lambda t: _filled(scored, t, self.sequences + 64),

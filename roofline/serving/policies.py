@@ -112,7 +112,8 @@ def policy_of(chip: Chip, options: dict[str, Any]) -> Policy:
         "max_seqs": _limit(chip, "sequences"),
         "block": chip.get("serving.block"),
     }
-    policy = replace(ENGINES[engine], **{name: int(value) for name, value in limits.items() if value is not None})
+    known: dict[str, Any] = {name: int(value) for name, value in limits.items() if value is not None}
+    policy = replace(ENGINES[engine], **known)
     for name, value in options.items():
         if name not in OPTIONS:
             raise UnknownName("option of a policy", name, OPTIONS)

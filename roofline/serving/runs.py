@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import UnknownName
+from roofline.base.errors import NotKnown, UnknownName
 from roofline.base.units import text
 from roofline.kernels import serving_state as at_
 from roofline.serving.loop import Outcome, simulated
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 #: What requests wait for, by the numbers that the loop has for it.
 CAUSES = {at_.NOBODY: "arrivals", at_.BY_BLOCKS: "kv", at_.BY_TOKENS: "prefill", at_.BY_SEQUENCES: "max_seqs"}
+
+_LONG_RUN = 6000  # requests of a run that looks for saturation
+_DOUBLINGS = 24  # of a rate, until servers saturate or do not
 
 #: A server is saturated where it answers less than this share of what comes, once it is full.
 KEEPS_UP = 0.97
@@ -96,7 +99,7 @@ class Run:
     def notes(self) -> tuple[str, ...]:
         """What was taken where nothing was asked, and what rests on too few requests, a sentence each."""
         few = [f"{name}: {note}" for name in ("ttft_s",) if (note := getattr(self, name).note)]
-        blocks = ()
+        blocks: tuple[str, ...] = ()
         if self.drawn.block_tokens:
             blocks = ("names of blocks are not looked at: prompts that begin alike are read each for itself",)
         return (*self.setting.static.request.notes, *blocks, *few)
@@ -250,25 +253,58 @@ class Run:
             return False
         arrived, ended = self._at[:, at_.TOLD_ARRIVED], np.sort(self._at[:, at_.TOLD_END])
         last, middle = float(arrived.max()), float(np.median(arrived))
-        came = int((arrived > middle).sum())
-        went = int(np.searchsorted(ended, last, side="right") - np.searchsorted(ended, middle, side="right"))
-        # Luck moves a count by its root; three of them are no luck.
-        return came - went > (1 - KEEPS_UP) * came + 3 * float(np.sqrt(came)) or self.gave_up > 0.03 * len(arrived)
+        came, before = int((arrived > middle).sum()), int(np.searchsorted(ended, middle, side="right"))
+        went = int(np.searchsorted(ended, last, side="right")) - before
+        inside = len(arrived) - came - before
+        # How many are inside changes by luck: by their root, and three of these are no luck.
+        grew = came - went > (1 - KEEPS_UP) * came + 3 * np.sqrt(2 * inside + 1)
+        return bool(grew or self.gave_up > (1 - KEEPS_UP) * len(arrived))
 
     @functools.cached_property
     def saturation_rate(self) -> float:
-        """Requests per second that the servers answer when there are always more: the rate at which they saturate.
+        """The rate (1/s) from which on the same requests, coming faster or slower, saturate the servers, within 2 %.
 
-        The same requests, all there at the beginning; counted while the servers are full.
+        Of a closed loop the rate at which its clients are answered.
+
+        Raises
+        ------
+        NotKnown
+            Where there are too few requests for a queue to show: they all find room at once.
         """
-        requests = self.drawn
-        n = len(requests)
-        at_once = replace(requests, arrival_s=np.zeros(n), concurrency=0, timeout_s=np.inf)
-        outcome = simulated(self.setting.servers, self.table, at_once)
-        ended = np.sort(outcome.told_at[:, at_.TOLD_END])
-        full = min(n // 2, self.policy.max_seqs * self.setting.servers.replicas)  # until the last ones are let in
-        first, last = ended[0] * 0.0, ended[max(n - full, n // 2) - 1]
-        return max(n - full, n // 2) / float(last - first)
+        if self.drawn.concurrency:
+            return self.requests_per_s
+        n = len(self.drawn)
+        span = float(np.ptp(self.drawn.arrival_s)) * n / max(n - 1, 1)
+        offered = n / span if span > 0 else 0.0
+        low, high = 0.0, 0.0
+        factor = 1.0
+        for _ in range(_DOUBLINGS):  # a factor that saturates and one that does not
+            if self.sped_up(factor).saturated:
+                high = factor
+            else:
+                low = factor
+            if low and high:
+                break
+            factor = factor * 2 if low else factor / 2
+        else:
+            raise NotKnown(f"saturation_rate: {n:,} requests are too few to fill the servers: ask for more")
+        while high > 1.02 * low:
+            factor = float(np.sqrt(low * high))
+            low, high = (low, factor) if self.sped_up(factor).saturated else (factor, high)
+        return offered * float(np.sqrt(low * high))
+
+    def sped_up(self, factor: float) -> Run:
+        """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
+        drawn, n = self.drawn, len(self.drawn)
+        again = -(-_LONG_RUN // n)
+        span = float(np.ptp(drawn.arrival_s)) * n / max(n - 1, 1)
+        arrival = (drawn.arrival_s - drawn.arrival_s[0]) / factor
+        rows = {
+            name: np.tile(getattr(drawn, name), again) for name in ("prompt", "output", "prefix_id", "prefix_tokens")
+        }
+        starts = np.repeat(np.arange(again) * span / factor, n)
+        drawn = replace(drawn, arrival_s=np.tile(arrival, again) + starts, **rows)
+        return Run(self.setting, drawn, self.traffic, self.slo, self.seed, self.times, self.factor)
 
     @functools.cached_property
     def waited_for(self) -> dict[str, float]:
@@ -278,6 +314,12 @@ class Run:
         """
         spent = self.outcome.clock[:, at_.SPENT : at_.SPENT + len(CAUSES)].sum(axis=0)
         return {name: float(spent[code] / spent.sum()) for code, name in CAUSES.items()}
+
+    @property
+    def busy_share(self) -> float:
+        """Share of the time in which a pass is under way, the mean over replicas."""
+        spent = self.outcome.clock[:, at_.SPENT : at_.SPENT + len(CAUSES)]
+        return float(spent.sum() / len(spent) / self.duration_s)
 
     @property
     def bound(self) -> str:
@@ -432,6 +474,7 @@ FIGURES = {
     "saturation_rate": "1/s",
     "cached_share": "1",
     "preemptions": "1",
+    "busy_share": "1",
     "duration_s": "s",
 }
 SEEN = ("ttft_s", "tpot_s", "itl_s", "e2e_s")

@@ -147,7 +147,7 @@ def prepared(model: LanguageModel, chip: Chip, drawn: Sequence[Requests], asked:
     policy = policy_of(chip, wanted)
     prompt, output = (max(1, round(float(one.mean()))) for one in (drawn[0].prompt, drawn[0].output))
     request = language_request(model, chip, {**options, "prompt": prompt, "output": output, "batch": 1}, notes)
-    plan = request.plan
+    plan: Any = request.plan  # of whole numbers, as is seen to here
     for name in ("tp", "pp", "ep", "dp"):
         if np.ndim(getattr(plan, name)):
             raise BadWorkload(f"simulate: expected one {name}, found {shown(getattr(plan, name))}")
