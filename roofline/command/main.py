@@ -30,6 +30,7 @@ FILES = {
     "estimate": "estimate",
     "explain": "explain",
     "serve": "serve",
+    "simulate": "simulate",
     "plot": "plot",
     "sweep": "sweep",
     "pareto": "sweep",
