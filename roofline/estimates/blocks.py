@@ -323,7 +323,8 @@ class _Group:
         # In the operators' order, whatever of them is compiled yet: sums are the same to the last bit.
         self.steps: list[Program | _Plan] = [] if plans or not self.compiled else [self._program([])]
         for itself, run in itertools.groupby(plans, lambda plan: plan.adds_itself):
-            self.steps += [self._program(list(run))] if itself else run
+            several = list(run)
+            self.steps += [self._program(several)] if itself else several
         self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
@@ -481,7 +482,11 @@ class _Group:
 def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
     """Fill every part."""
 
-    _in_threads(len(parts), lambda first, last: [fill(part) for part in parts[first:last]], size)
+    def some(first: int, last: int) -> None:
+        for part in parts[first:last]:
+            fill(part)
+
+    _in_threads(len(parts), some, size)
 
 
 def _in_threads(count: int, run: Callable[[int, int], Any], size: int) -> None:
