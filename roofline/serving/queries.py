@@ -159,10 +159,10 @@ def largest_rate(run: QueryRun, share: float = 0.99) -> QueryRun:
         raise BadWorkload("capacity: expected limits, such as slo={'latency_s': 0.06}, found none")
     if run.drawn.concurrency:
         raise BadWorkload("capacity: expected traffic at a rate, found a closed loop")
-    most = run.saturation_rate
     batches = _BATCHES * run.server.policy.max_batch / float(run.drawn.pairs.mean())
     requests = max(len(run.drawn), min(int(batches), _LONGEST_RUN))
     drawn = run.traffic.changed(rate=1.0, requests=requests, duration_s=None).drawn(run.seed)
+    most = QueryRun(run.server, run.traffic, drawn, run.slo, run.seed, run.factor).saturation_rate
 
     def at(rate: float) -> QueryRun:
         faster = replace(drawn, arrival_s=drawn.arrival_s / rate)
