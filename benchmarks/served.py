@@ -2,10 +2,10 @@
 
 DIR holds ``blis_training_vllm_h100.csv`` and ``blis_trainval_vllm.csv`` (inference-sim/training and
 inference-sim/sim-to-real-accuracy-validation on GitHub, reshaped), ``llm_pilot_tgis.csv`` (IBM, CDLA-Permissive-2.0)
-and so on. They do not ship: of the first two no licence is stated. The table goes into ``docs/serving.md``.
+and so on. They do not ship: of the first two no licence is stated. The table goes into ``docs/served.md``.
 
-``--fit`` fits the two constants of a server that no operator has, on the first file's rows that kept up: the host's time
-a request, and the passes for which a request waits. Nothing else is fitted, and no row of another file is looked at.
+``--fit`` fits the two constants of a server that no operator has, on the first file's rows that kept up: the host's
+time a request, and the passes for which a request waits. Nothing else is fitted, and no row of another file is looked at.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def scored(table: pd.DataFrame, **policy: Any) -> pd.DataFrame:
     rows = []
     for row in table.itertuples():
         run = predicted(row, **policy)
-        found = {f"{m}_{s}": getattr(getattr(run, f"{m}_s"), s) for m in ("ttft", "e2e") for s in ("mean", "p90", "p99")}
+        seen = [(m, s) for m in ("ttft", "e2e") for s in ("mean", "p90", "p99")]
+        found = {f"{m}_{s}": getattr(getattr(run, f"{m}_s"), s) for m, s in seen}
         measured = (row.e2e_mean - row.ttft_mean) / (row.output - 1)
         ratios = {f"{name}_ratio": value / getattr(row, name) for name, value in found.items()}
         rows.append(
@@ -110,6 +111,7 @@ def scored(table: pd.DataFrame, **policy: Any) -> pd.DataFrame:
                 "model": row.model, "workload": row.workload, "rate": row.rate, "failed": row.failed, **ratios,
                 "tpot_mean_ratio": run.tpot_s.mean / measured, "served_ratio": run.requests_per_s / row.served,
                 "gave_up": run.gave_up / len(run.requests), "saturated": run.saturated, "pass_ms": run.tpot_s.p50 * 1e3,
+                "saturates_at": run.saturation_rate if row.failed else math.nan,
                 "ttft_ms": found["ttft_mean"] * 1e3, "measured_ttft_ms": row.ttft_mean * 1e3,
             }
         )  # fmt: skip
@@ -147,8 +149,8 @@ def main() -> None:
         frame = scored(table, **policy)
         print(name, frame.round(3).to_string(), sep="\n")
         fine = frame[frame["failed"] == 0]
-        errors = (fine.filter(like="_ratio") - 1).abs()
-        print(errors.median().round(3).to_string(), "\nmean of the signed:\n", (fine.filter(like="_ratio") - 1).median())
+        signed = fine.filter(like="_ratio") - 1
+        print(pd.DataFrame({"middle error": signed.abs().median(), "middle": signed.median()}).round(3).to_string())
 
 
 if __name__ == "__main__":

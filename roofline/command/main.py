@@ -31,6 +31,7 @@ FILES = {
     "explain": "explain",
     "serve": "serve",
     "simulate": "simulate",
+    "capacity": "simulate",
     "plot": "plot",
     "sweep": "sweep",
     "pareto": "sweep",

@@ -1,4 +1,4 @@
-"""The command that runs servers under load: `simulate`."""
+"""The commands that run servers under load: `simulate` and `capacity`."""
 
 from __future__ import annotations
 
@@ -6,49 +6,63 @@ from typing import Annotated, Any
 
 import typer
 
-from roofline.command.options import PLAN, TOKENS, Chip, Csv, Json, Model, Set, Stack, _number, asking, chip_with
+from roofline.command.options import (
+    PLAN,
+    TOKENS,
+    Chip,
+    Chips,
+    Csv,
+    Json,
+    Model,
+    Set,
+    Stack,
+    asking,
+    chip_with,
+    number,
+)
 from roofline.command.output import print_csv, print_json, print_table
 
 #: What comes.
 TRAFFIC = {
-    "concurrency": _number(str, "Clients of a closed loop, instead of --rate; several: 8,32,128."),
-    "think_s": _number(float, "Seconds that such a client waits before it asks again."),
-    "burstiness": _number(float, "Shape of the gaps: 1 a Poisson process, less in bursts. [default: 1]"),
-    "prompt": _number(int, "Mean prompt (tokens). [default: 1024]"),
-    "prompt_sd": _number(float, "Standard deviation of the prompt, lognormal (tokens)."),
-    "output": _number(int, "Mean output (tokens). [default: 256]"),
-    "output_sd": _number(float, "Standard deviation of the output, lognormal (tokens)."),
-    "shared_prefix": _number(str, "Tokens with which prompts begin alike, and how many such: 500 or 500:20."),
-    "pairs": _number(str, "User-item pairs of a query, or their least and most: 100:700. [recommendation]"),
-    "requests": _number(int, "Requests in all. [default: 10000, or the whole trace]"),
-    "duration_s": _number(float, "Seconds during which they come, instead of --requests."),
-    "timeout_s": _number(float, "Seconds after which a client gives up. [default: never]"),
+    "concurrency": number(str, "Clients of a closed loop, instead of --rate; several: 8,32,128."),
+    "think_s": number(float, "Seconds that such a client waits before it asks again."),
+    "burstiness": number(float, "Shape of the gaps: 1 a Poisson process, less in bursts. [default: 1]"),
+    "prompt": number(int, "Mean prompt (tokens). [default: 1024]"),
+    "prompt_sd": number(float, "Standard deviation of the prompt, lognormal (tokens)."),
+    "output": number(int, "Mean output (tokens). [default: 256]"),
+    "output_sd": number(float, "Standard deviation of the output, lognormal (tokens)."),
+    "shared_prefix": number(str, "Tokens with which prompts begin alike, and how many such: 500 or 500:20."),
+    "pairs": number(str, "User-item pairs of a query, or their least and most: 100:700. [recommendation]"),
+    "requests": number(int, "Requests in all. [default: 10000, or the whole trace]"),
+    "duration_s": number(float, "Seconds during which they come, instead of --requests."),
+    "timeout_s": number(float, "Seconds after which a client gives up. [default: never]"),
 }
 
 #: Servers and their policy.
 SERVERS = {
     **PLAN,
     **{name: TOKENS[name] for name in ("dtype", "weight_dtype", "kv_dtype", "usable_memory")},
-    "replicas": _number(int, "Servers of that plan. [default: 1]"),
-    "router": _number(str, "round_robin, least_loaded or prefix_aware. [default: round_robin]"),
-    "chunk": _number(int, "Tokens of a pass. [default: the engine's]"),
-    "max_seqs": _number(int, "Sequences that run at once. [default: the engine's]"),
-    "block": _number(int, "Tokens of a KV block. [default: the engine's]"),
-    "kv_tokens": _number(float, "Room of a replica's KV cache (tokens). [default: what memory leaves]"),
-    "host_s": _number(float, "Seconds until the scheduler knows of a request. [default: the engine's]"),
-    "lag": _number(float, "Passes that a request waits beside the one under way. [default: the engine's]"),
-    "window_s": _number(float, "Seconds that a batch waits for more queries. [recommendation]"),
-    "max_batch": _number(int, "Most pairs of a batch. [recommendation]"),
-    "split": _number(int, "Pairs above which a query is split. [recommendation]"),
-    "workers": _number(int, "Batches in the pipeline at a time. [recommendation]"),
-    "devices": _number(int, "Chips of a server. [recommendation]"),
-    "seed": _number(int, "Of the draw of the traffic. [default: 0]"),
+    "replicas": number(int, "Servers of that plan. [default: 1]"),
+    "router": number(str, "round_robin, least_loaded or prefix_aware. [default: round_robin]"),
+    "chunk": number(int, "Tokens of a pass. [default: the engine's]"),
+    "max_seqs": number(int, "Sequences that run at once. [default: the engine's]"),
+    "block": number(int, "Tokens of a KV block. [default: the engine's]"),
+    "kv_tokens": number(float, "Room of a replica's KV cache (tokens). [default: what memory leaves]"),
+    "host_s": number(float, "Seconds until the scheduler knows of a request. [default: the engine's]"),
+    "lag": number(float, "Passes that a request waits beside the one under way. [default: the engine's]"),
+    "window_s": number(float, "Seconds that a batch waits for more queries. [recommendation]"),
+    "max_batch": number(int, "Most pairs of a batch. [recommendation]"),
+    "split": number(int, "Pairs above which a query is split. [recommendation]"),
+    "workers": number(int, "Batches in the pipeline at a time. [recommendation]"),
+    "devices": number(int, "Chips of a server. [recommendation]"),
+    "seed": number(int, "Of the draw of the traffic. [default: 0]"),
 }
 
 
 def register(app: typer.Typer) -> None:
     """Add the command of this file to the application."""
     app.command()(simulate)
+    app.command()(capacity)
 
 
 @asking({**TRAFFIC, **SERVERS})
@@ -98,6 +112,54 @@ def simulate(
     if as_json or as_csv:
         return _print_data(axis, runs, each, as_json)
     print_table(simulated.one(found) if axis is None else simulated.curve(axis[0], axis[1].tolist(), runs))
+    return None
+
+
+#: What `capacity` looks for, or takes one of.
+_LOOKED_FOR = ("replicas", "router", "dp", "window_s", "workers", "split")
+
+
+@asking({**TRAFFIC, **{name: option for name, option in SERVERS.items() if name not in (*_LOOKED_FOR, "tp")}})
+def capacity(
+    model: Model,
+    chips: Chips,
+    options: dict[str, Any],
+    rate: Annotated[str | None, typer.Option(help="The load to serve: requests per second.")] = None,
+    trace: Annotated[str | None, typer.Option(help="Recorded traffic instead: a file, as for simulate.")] = None,
+    scale: Annotated[float | None, typer.Option(help="So many times the trace's load.")] = None,
+    slo: Annotated[
+        list[str] | None, typer.Option(metavar="LIMIT=SECONDS", help="--slo ttft=0.5, --slo tpot=0.03, --slo e2e=10.")
+    ] = None,
+    share: Annotated[float, typer.Option(help="Of all requests that must be answered within the limits.")] = 0.99,
+    objective: Annotated[str, typer.Option(help="What there is to be least of: chips, watts or usd.")] = "chips",
+    tp: Annotated[str | None, typer.Option(help="Tensor parallelism to try. [default: 1,2,4,8]")] = None,
+    stack: Stack = None,
+    as_json: Json = False,
+    as_csv: Csv = False,
+) -> None:
+    """The largest rate that servers hold within limits, and the plan that serves a load at the least.
+
+    Example: `roofline capacity llama-3.1-70b --chip h100-sxm --chip mi300x --rate 20 --slo ttft=1 --slo tpot=0.05`
+    """
+    from roofline.serving.planning import capacity as run
+    from roofline.show import simulated
+
+    coming: dict[str, Any] = {name: options.pop(name) for name in TRAFFIC if name in options}
+    traffic = _recorded(trace, scale, coming, rate) if trace is not None else _traffic(coming, rate, scale)
+    if tp is not None:
+        widths = _numbers("--tp", tp)
+        options["tp"] = [int(width) for width in (widths if isinstance(widths, list) else [widths])]
+    if stack is not None:
+        options["stack"] = stack
+    found = run(model, list(chips), traffic, slo=_limits(slo) or {}, share=share, objective=objective, **options)
+    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    if as_json:
+        return print_json({"plans": rows, "why": found.attrs["why"]})
+    if as_csv:
+        return print_csv(rows, columns=list(found.columns))
+    print_table(simulated.plans(rows, found.attrs["why"]))
+    if not rows:
+        raise typer.Exit(1)
     return None
 
 

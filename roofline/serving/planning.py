@@ -1,8 +1,8 @@
-"""``capacity(model, chips, traffic, slo=...)``: the largest rate that servers hold, and what serves a load at the least.
+"""``capacity(model, chips, traffic, slo=...)``: the largest rate that servers hold, and what serves a load at least.
 
-Of every chip and every plan (tensor, pipeline and expert parallelism, limits of a pass) one replica is simulated at ever
-higher rates, by bisection, until too few requests are answered within the limits or the queue grows. Replicas are then
-added until the load is served.
+Of every chip and every plan (tensor, pipeline and expert parallelism, limits of a pass) one replica is simulated at
+ever higher rates, by bisection, until too few requests are answered within the limits or the queue grows. Replicas
+are then added until the load is served.
 """
 
 from __future__ import annotations

@@ -70,11 +70,17 @@ class Policy:
     lag: float = 0.0
 
 
+#: The host's time a request (s), and the passes that a request waits beside the one under way: asynchronous scheduling
+#: decides on the next pass while one runs, and hands out tokens while the next runs. Fitted on 20 published runs of vLLM
+#: 0.15.1 on H100 that kept up (``benchmarks/served.py --fit``; inference-sim/training on GitHub, read November 2026),
+#: and taken for the other engines, which schedule alike.
+_HOST, _LAG = 2.5e-3, 1.25
+
 #: The engines whose policies are known; a stack's name begins with its engine's.
 ENGINES = {
-    "vllm": Policy(),
-    "sglang": Policy(mixed=False, block=1, ahead=_SGLANG_AHEAD),
-    "trtllm": Policy(chunked_prefill=False, reserve=True, max_seqs=2048, block=32),
+    "vllm": Policy(host_s=_HOST, lag=_LAG),
+    "sglang": Policy(mixed=False, block=1, ahead=_SGLANG_AHEAD, host_s=_HOST, lag=_LAG),
+    "trtllm": Policy(chunked_prefill=False, reserve=True, max_seqs=2048, block=32, host_s=_HOST, lag=_LAG),
 }
 
 #: Numbers that may be asked for, with the least and the most that they may be, and whether they are whole.

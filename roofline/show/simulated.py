@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roofline.base.errors import NotKnown
@@ -92,3 +92,41 @@ def curve(name: str, values: Sequence[float], runs: Sequence[Any]) -> Table:
         table.rows.append([f"{value:g}", f"{run.answered / run.duration_s:,.3g}", *cells, *within, full])
     table.notes += list(runs[0].notes)
     return table
+
+
+#: What plans are shown with: the column, its heading, and how its numbers are written.
+_PLANS = {
+    "rate": (">requests/s a replica", ",.3g"),
+    "rate_per_chip": (">a chip", ",.3g"),
+    "ttft_p99_s": (">TTFT, p99", "s"),
+    "tpot_p99_s": (">TPOT, p99", "s"),
+    "p99_s": (">latency, p99", "s"),
+    "replicas": (">replicas", ",d"),
+    "servers": (">servers", ",d"),
+    "chips": (">chips", ",d"),
+    "power_w": (">kW at the wall", "k"),
+    "usd_per_hour": (">USD an hour", ",.4g"),
+}
+
+
+def plans(rows: Sequence[Mapping[str, Any]], why: str) -> Table:
+    """What serves a load within limits, a plan a row, the best first; below, why others are left out."""
+    shown = {name: form for name, form in _PLANS.items() if rows and name in rows[0]}
+    table = Table("", ["chip", "plan", *(heading for heading, _ in shown.values())])
+    for row in rows:
+        named = [f"{name}={row[name]}" for name in ("tp", "pp", "ep") if row.get(name, 1) != 1]
+        named += [f"devices={row['devices']}"] if "devices" in row else []
+        cells = [_cell(row[name], form) for name, (_, form) in shown.items()]
+        table.rows.append([str(row["chip"]), " ".join(named) or "tp=1", *cells])
+    if not rows:
+        table.notes.append("Nothing holds the limits.")
+    table.notes += [f"Left out: {one}" for one in why.split("; ") if one]
+    return table
+
+
+def _cell(value: Any, form: str) -> str:
+    if value is None:
+        return "not known"
+    if form == "s":
+        return text(value, "s", 3)
+    return f"{value / 1e3:,.3g}" if form == "k" else format(value, form)

@@ -1,7 +1,8 @@
 """Towers that stand beside a language model: encoders of images and of sound, read where the file describes them.
 
 A tower is a model of its own without a vocabulary: its tokens are patches of an image, or steps of a spectrogram, and
-its last layers hand fewer of them on, in the width of the language model. Counted as in the classes of transformers 5.24.
+its last layers hand fewer of them on, in the width of the language model. Counted as in the classes of transformers
+5.24.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ _LAYER_NORM = {"norm": "layer_norm", "norm_weights": 2}
 _EVERY = Span()
 
 
-def _tower(
-    name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any
-) -> LanguageModel:
+def _tower(name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any) -> LanguageModel:
     """An encoder without a vocabulary, whose tokens are all seen by each other."""
     return LanguageModel(
         name=name, hidden=hidden, vocab=0, layers=tuple(layers), besides=tuple(besides), outputs=0, tied=True,
