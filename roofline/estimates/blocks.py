@@ -325,7 +325,8 @@ class _Group:
         # In the operators' order, whatever of them is compiled yet: sums are the same to the last bit.
         self.steps: list[Program | _Plan] = [] if plans or not self.compiled else [self._program([])]
         for itself, run in itertools.groupby(plans, lambda plan: plan.adds_itself):
-            self.steps += [self._program(list(run))] if itself else run
+            own = list(run)
+            self.steps += [self._program(own)] if itself else own
         self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
