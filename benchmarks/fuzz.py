@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed as seeded, settings
@@ -26,8 +27,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.fronts import FRONTS
 
+#: Bytes of memory that a process may take: a case that wants more fails, and not the machine.
+MEMORY = 4 * 2**30
+
 #: Cases that share a seed: enough for Hypothesis to vary what it draws, few enough to be run again.
 BATCH = 500
+
+
+def bounded() -> None:
+    """Keep this process from taking more than :data:`MEMORY`, where the system can."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
 def run(task: tuple[str, int]) -> tuple[str, int, int, float, str, str]:
@@ -79,8 +92,10 @@ def main() -> int:
     tasks = [(name, asked.seed + i) for i in range(batches) for name in names]
     cases, seconds = dict.fromkeys(names, 0), dict.fromkeys(names, 0.0)
     broken: dict[tuple[str, str], tuple[int, str]] = {}
-    with multiprocessing.get_context("spawn").Pool(asked.workers) as pool:
-        for done, (name, seed, count, took, where, what) in enumerate(pool.imap_unordered(run, tasks), 1):
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(asked.workers, mp_context=spawn, initializer=bounded) as pool:
+        for done, one in enumerate(as_completed([pool.submit(run, task) for task in tasks]), 1):
+            name, seed, count, took, where, what = one.result()
             cases[name] += count
             seconds[name] += took
             if where and (name, where) not in broken:

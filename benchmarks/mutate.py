@@ -38,7 +38,18 @@ from benchmarks.mutation import Job, Reach, changed, compiled, notice, prepare, 
 FORMULAS = (
     *(
         f"kernels/{name}.py"
-        for name in ("attention", "collective", "elementwise", "embedding", "gemm", "lookups", "mla", "moe")
+        for name in (
+            "attention",
+            "collective",
+            "elementwise",
+            "embedding",
+            "gemm",
+            "lookups",
+            "mla",
+            "moe",
+            "recurrence",
+            "sparse",
+        )
     ),
     *(
         f"roofline/estimates/{name}.py"
@@ -54,6 +65,7 @@ FORMULAS = (
             "request",
             "residence",
             "rules",
+            "setaside",
             "stacks",
         )
     ),
@@ -74,7 +86,7 @@ ROOMS = (
 )
 
 WORKED = ["worked_*", "derivations_pipeline"]
-KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "more_kernels"]
+KERNEL = ["derivations_*", "kernel_steps", "worked_*", "kernels", "laws", "regimes", "more_kernels"]
 #: What begins a file's name -> the test files that are asked, without ``test_`` and ``.py``; the first that fits
 #: counts. Of their tests those run that reach the line. Pages made anew, pictures and measured times are not asked.
 CONCERNED = {

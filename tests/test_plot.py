@@ -164,6 +164,19 @@ def test_several_chips_share_the_axes() -> None:
     assert ax.get_title() == "h100-sxm, mi300x, tpu-v5p, mtia-v1: the 16-bit rate and main memory"
 
 
+@pytest.mark.parametrize("size", [None, (3.4, 2.6)])
+def test_labels_of_points_among_several_chips_stay_inside(size: tuple[float, float] | None) -> None:
+    """The names of the lines take room on the right, and the points have moved by then."""
+    est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=64, dtype="fp8")
+    ax = rl.plot_roofline("h100-sxm", "mtia-v1", ops=est.decode.ops, size=size)
+    ax.figure.draw_without_rendering()
+    points = [t for t in ax.texts if t.get_text().endswith("%")]
+    assert len(points) > 2
+    for text in points:
+        box = Text.get_window_extent(text)
+        assert ax.bbox.count_contains([box.min, box.max]) == 2, text
+
+
 @pytest.mark.parametrize("size", [None, (3.3, 2.6)])
 def test_forty_chips_have_forty_names_apart(size: tuple[float, float] | None) -> None:
     chips = list(rl.list_chips().index)[:40]

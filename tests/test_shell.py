@@ -34,8 +34,12 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("line", "position", "expected"),
     [
-        ("roofline estimate llama-3.1-7", 2, ["llama-3.1-70b"]),
-        ("roofline estimate llama-3.1-70b --chip mtia", 4, ["mtia-2i", "mtia-300", "mtia-v1"]),
+        ("roofline estimate llama-3.1-7", 2, ["llama-3.1-70b", "llama-3.1-70b-fp8"]),
+        (
+            "roofline estimate llama-3.1-70b --chip mtia",
+            4,
+            ["mtia-2i", "mtia-300", "mtia-400", "mtia-450", "mtia-500", "mtia-v1"],
+        ),
         ("roofline plot mtia-v", 2, ["mtia-v1"]),
         (
             "roofline serve llama-3.1-70b -c mtia-v1 --set memory.dram",

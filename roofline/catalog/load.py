@@ -188,6 +188,7 @@ def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple
 
 def _spellings(path: Path) -> tuple[str, ...]:
     """A model's title and aliases; nothing else of the file is read, as there are hundreds."""
+    about: Any
     if path.suffix == ".toml":
         try:
             about = tomlfile.read(path, MAX_BYTES, MAX_BYTES)

@@ -161,7 +161,7 @@ def _cluster(workers: int | None) -> Iterator[Any]:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
-        raise RooflineError("--workers needs dask.distributed: pip install 'roofline[grids]'") from None
+        raise RooflineError("--workers needs dask.distributed: pip install 'dask[distributed]'") from None
     with (
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,  # type: ignore[no-untyped-call]
         Client(cluster) as client,  # type: ignore[no-untyped-call]

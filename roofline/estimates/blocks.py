@@ -30,11 +30,9 @@ from roofline.kernels import _jit, _loops, sums
 #: Points from which on more than one thread is worth starting; below, whoever asks may run threads of its own.
 MANY = 2**18
 
-#: Points in a row along which only columns vary, from which on a block is made of such points alone.
-LONG = _loops.POINTS // 8
-
-#: Points along an axis from which on a loop of its own is worth compiling where the whole grid is large.
-SIDE = 64
+#: Points in a row along which only columns vary, from which on a block is made of such points alone; points along an
+#: axis from which on a loop of its own is worth compiling where the whole grid is large.
+LONG, SIDE = _loops.POINTS // 8, 64
 
 _TIMES = _loops.FREE - _loops.SUMS
 _COSTS = slice(_loops.COST, _loops.TEMP)
@@ -325,8 +323,8 @@ class _Group:
         # In the operators' order, whatever of them is compiled yet: sums are the same to the last bit.
         self.steps: list[Program | _Plan] = [] if plans or not self.compiled else [self._program([])]
         for itself, run in itertools.groupby(plans, lambda plan: plan.adds_itself):
-            own = list(run)
-            self.steps += [self._program(own)] if itself else own
+            several = list(run)
+            self.steps += [self._program(several)] if itself else several
         self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
@@ -484,7 +482,11 @@ class _Group:
 def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
     """Fill every part."""
 
-    _in_threads(len(parts), lambda first, last: [fill(part) for part in parts[first:last]], size)
+    def some(first: int, last: int) -> None:
+        for part in parts[first:last]:
+            fill(part)
+
+    _in_threads(len(parts), some, size)
 
 
 def _in_threads(count: int, run: Callable[[int, int], Any], size: int) -> None:

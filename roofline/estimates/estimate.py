@@ -64,9 +64,9 @@ def estimate(
         Raise when the model does not fit; with False the result says so in ``fits``.
     **options
         For a language model: `batch` (sequences in flight over the whole system; default 1), `prompt` (tokens, 1024),
-        `output` (tokens, 256; 0 of a model that answers in one
-        pass, whose figures are `latency_s`, `requests_per_s` and the tokens that it reads), `prefix` (tokens of the prompt whose KV is cached, 0), `tp`, `pp`, `ep`, `dp` (1),
-        `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
+        `output` (tokens, 256; 0 of a model that answers in one pass, whose figures are `latency_s`, `requests_per_s`
+        and the tokens that it reads), `prefix` (tokens of the prompt whose KV is cached, 0), `tp`, `pp`, `ep`, `dp`
+        (1), `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
         ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
         `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each table's own, 0 where the

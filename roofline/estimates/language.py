@@ -49,7 +49,7 @@ class LanguageEstimate(TokensPowered, Estimate):
         "decode_tokens_per_s": "tokens/s",
     }
 
-    PHASES = ("prefill", "decode")
+    PHASES: ClassVar[tuple[str, ...]] = ("prefill", "decode")
     NUMBERS = ("batch", "prompt", "output", "prefix")
 
     model: LanguageModel
@@ -271,7 +271,7 @@ class LanguageEstimate(TokensPowered, Estimate):
         wider = [
             (f"tp={width} ({width * chips // plan.tp} chips)", {"plan": changed})
             for width in widths
-            if (changed := replace(plan, tp=width)).suits(self.model)
+            if (changed := replace(plan, tp=width)).suits(self.model, self.request.weight_dtype)
         ]
         same = f"on the same {chips} chip{'s' if chips > 1 else ''}"
         own = self.request.weight_dtype or self.request.dtype

@@ -170,11 +170,8 @@ def groups(frame: pd.DataFrame, failed: dict[Any, str] | None = None) -> Iterato
 
 def _as_words(column: pd.Series[Any]) -> np.ndarray:
     """The entries as words without blanks around them; one that is missing is empty."""
-    import pandas as pd
-
-    codes, distinct = pd.factorize(column)
-    words = np.array([*(str(entry).strip() for entry in distinct), ""], dtype=object)
-    return words[codes]  # what is missing has the code -1
+    entries = zip(column.to_numpy(dtype=object), column.notna(), strict=True)
+    return np.array([str(entry).strip() if there else "" for entry, there in entries], dtype=object)
 
 
 def _alike(keys: list[np.ndarray], count: int) -> np.ndarray:

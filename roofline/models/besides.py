@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from roofline.base.numeric import Numeric, maximum
 from roofline.models.forward import Pass, Weights
 from roofline.work import op
 from roofline.work.op import Op
@@ -27,6 +28,8 @@ class Linear:
         ``"layer"`` for what a repeated layer holds, else ``"model"``.
     pooled : bool
         Whether one vector of each sequence passes it, rather than every token.
+    share : float
+        Vectors that pass it for each token: 1/4 behind layers that merge four into one.
     """
 
     name: str
@@ -36,16 +39,23 @@ class Linear:
     bias: bool = False
     scope: str = "layer"
     pooled: bool = False
+    share: float = 1.0
 
     def weights(self) -> list[Weights]:
         """Its parameters."""
         return [Weights(self.name, self.n * (self.k + self.bias), self.count, scope=self.scope)]
 
+    def _vectors(self, run: Pass) -> Numeric:
+        """Vectors that pass it."""
+        if self.pooled:
+            return run.batch
+        return run.tokens if self.share == 1.0 else maximum(1.0, run.tokens * self.share)
+
     def ops(self, run: Pass) -> list[Op]:
         """Its operator in one pass."""
         return [
             op.gemm(
-                m=run.batch if self.pooled else run.tokens,
+                m=self._vectors(run),
                 n=self.n,
                 k=self.k,
                 dtype=run.dtype,

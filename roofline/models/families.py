@@ -38,7 +38,7 @@ FAMILIES: dict[str, Reader] = {
     "llama": llamas.llama, "mistral": llamas.mistral, "ministral": llamas.ministral, "ministral3": llamas.ministral3,
     "hyperclovax": llamas.hyperclovax, "qwen": llamas.qwen, "qwen2": llamas.qwen2, "qwen3": llamas.qwen3,
     "phi3": llamas.phi3, "phi4_multimodal": llamas.phi4_multimodal, "glm": llamas.glm, "glm4": llamas.glm4,
-    "granite": llamas.granite,
+    "granite": llamas.granite, "telechat": llamas.telechat, "solar": llamas.solar, "jais": older.jais,
     "granite_swa": llamas.granite_swa, "exaone": llamas.exaone, "exaone4": llamas.exaone4, "smollm3": llamas.smollm3,
     "seed_oss": llamas.seed_oss, "helium": llamas.helium, "cwm": llamas.cwm, "ernie4_5": llamas.ernie,
     "hunyuan_v1_dense": llamas.hunyuan, "internlm": llamas.internlm, "internlm2": llamas.internlm,
@@ -78,6 +78,7 @@ FAMILIES: dict[str, Reader] = {
     "jetmoe": mixtures.jetmoe,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
     "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
+    "step3_text": mixed.step3, "PanguEmbedded": llamas.pangu_embedded,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
     "bert": encoders.bert, "roberta": encoders.roberta, "mpnet": encoders.mpnet, "distilbert": encoders.distilbert,
     "nomic_bert": encoders.nomic_bert, "eurobert": encoders.eurobert, "modernbert": encoders.modernbert,
@@ -103,7 +104,9 @@ ALSO = {
 CLASSES = {
     "rw": "falcon", "decilm": "nemotron-nas", "hunyuandensev1": "hunyuan_v1_dense", "hunyuanmoev1": "hunyuan_v1_moe",
     "stablelmepoch": "stablelm", "cogvlm": "llama", "grok1model": "grok-1", "grok1": "grok-1",
-    "minimaxtext01": "minimax", "minimaxm1": "minimax", "chatglmmodel": "chatglm", "aquilamodel": "llama",
+    "minimaxtext01": "minimax", "minimaxm1": "minimax", "telechat2": "telechat",
+    "fairseq2llama": "llama", "gritlm": "mistral", "mistrallarge3": "deepseek_v3",
+    "chatglmmodel": "chatglm", "aquilamodel": "llama",
 }  # fmt: skip
 
 #: Classes that hold a language model of another type, which their ``text_config`` names.
@@ -219,11 +222,10 @@ def _role(name: str, top: Fields) -> tuple[str, str]:
         found = pattern.fullmatch(name)
         if found:
             return next(group for group in found.groups() if group is not None), role
-    if _plain(name) in _known():
+    if _plain(name) in _known() or _plain(name) in CLASSES:
         return name, "generator"
-    ends = (
-        "ForCausalLM, ForConditionalGeneration, ForSequenceClassification, ForTokenClassification, ForMaskedLM or Model"
-    )
+    tasks = ("CausalLM", "ConditionalGeneration", "SequenceClassification", "TokenClassification", "MaskedLM")
+    ends = ", ".join(f"For{task}" for task in tasks) + " or Model"
     top.fail("architectures", f"found {shown(name)}, a class whose task roofline does not know; expected one in {ends}")
 
 

@@ -14,14 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roofline.base.errors import shown
+from roofline.base.errors import BadModel, shown
 from roofline.base.units import text
 from roofline.models.checkpoint import files
 from roofline.models.checkpoint.reading import checkpoint_of
 from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
-from roofline.models.llm import LanguageModel, Layers
+from roofline.models.layers import Layers
+from roofline.models.llm import LanguageModel
 from roofline.models.readers.parts import HIDDEN
+from roofline.models.readers.towers import READERS
 
 #: Where a multi-modal file keeps its text model; one may lie inside the other.
 _WRAPPED = ("thinker_config", "text_config", "llm_config", "language_config")
@@ -93,6 +95,7 @@ def read(
     if body.get("use_bidirectional_attention") is True and not made.get("decodes", True):
         made["causal"] = False
     hidden = body.integer(*HIDDEN, default=made.pop("hidden", None))
+    towers, not_read = _towers(top, hidden)
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
     about.number("published_active_b", default=0.0, low=0.0, high=1e6)
     about.get("published_source", "transformers_params", "transformers_tower_params")
@@ -110,7 +113,8 @@ def read(
         source=about.text("source", file),
         aliases=_strings(about, "aliases"),
         published_params_b=published or None,
-        left_out=tuple(_left_out(body, top)),
+        towers=tuple(towers),
+        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers}, _further(layers[-1], hidden))),
         **made,
     )
     about.finish("what roofline adds")
@@ -154,25 +158,46 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
     else:
         return {"tied": tied}
     more: Parts = (roles or {}).get(role, {})
-    return (
-        found
-        | {k: v for k, v in more.items() if k != "besides"}
-        | {"besides": (*made.get("besides", ()), *more.get("besides", ()))}
-    )
+    besides = (*made.get("besides", ()), *more.get("besides", ()))
+    return found | more | {"besides": besides}
 
 
-def _left_out(body: Fields, top: Fields) -> Iterator[str]:
+def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
+    """The towers that the file describes, and why others are not read, a line each."""
+    found, why = [], []
+    for (kind, key), reader in READERS.items():
+        described = top.values.get(key)
+        if kind != top.values.get("model_type") or not isinstance(described, dict) or not described:
+            continue
+        try:
+            found.append(replace(reader(Fields(described, top.file, key), top, width), source=key))
+        except BadModel as error:
+            why.append(f"{key} is not read: {error}")
+    return found, why
+
+
+def _further(last: Layer, hidden: int) -> str:
+    """About how many parameters a layer of a further token has: as `last`, behind a projection of two states."""
+    mixer, block, _ = last
+    weights = [*(mixer.weights(hidden, 1) if mixer else ()), *(block.weights(hidden, 1) if block else ())]
+    return f"about {(sum(w.elements for w in weights) + 2 * hidden**2 + 5 * hidden) / 1e9:.3g} billion"
+
+
+def _left_out(body: Fields, top: Fields, read: set[str], about: str) -> Iterator[str]:
     """What the file describes and the model does not count, a line each."""
     for key, what in _TOWERS.items():
         for fields in dict.fromkeys((top, body)):
-            if fields.get(key):
+            if fields.get(key) and key not in read:
                 yield f"{what} ({fields.inside}{key}): its parameters, memory and time are not counted"
     body.get(*_FURTHER_TOKENS, "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types")
     body.get("mtp_mlp_layer_types")
     for key in _FURTHER_TOKENS:
         count = body.get(key)
         if isinstance(count, int) and count:
-            yield f"layers that predict further tokens ({body.inside}{key} = {count}): not counted"
+            yield (
+                f"layers that predict further tokens ({body.inside}{key} = {count}): not counted, as engines load them "
+                f"only to speculate; {about} parameters each, where they are as the last layer"
+            )
             break
 
 

@@ -51,8 +51,9 @@ class LanguageModel:
     lm_head_bias : bool
         Whether the output projection adds a bias.
     outputs : int, optional
-        Rows of the output projection: a draft head's own vocabulary, the labels of a classifier, 0 for none.
-        Default: the vocabulary.
+        Rows of the output projection: a draft head's vocabulary, a classifier's labels, 0: none. Default: `vocab`.
+    embedded : int, optional
+        Width of the token embedding and of what the output projection takes. Default: `hidden`.
     decodes : bool
         Whether it makes tokens one by one; a model that embeds or classifies answers in one pass.
     causal : bool
@@ -61,6 +62,9 @@ class LanguageModel:
         Which positions the output projection scores: ``"last"``, one of each sequence, or ``"all"``.
     besides : tuple of Linear, Table or Few
         What it has beside its layers' halves.
+    towers : tuple of LanguageModel
+        Encoders of images or sound beside it, each without a vocabulary: ``step(images, patches, patches)`` is what
+        they do. Their weights take memory; :attr:`params` are the language model's own.
     left_out : tuple of str
         What the checkpoint has and this model does not count, a line each: a vision tower.
     checkpoint : Checkpoint
@@ -88,10 +92,12 @@ class LanguageModel:
     final_norm: bool = True
     lm_head_bias: bool = False
     outputs: int | None = None
+    embedded: int | None = None
     decodes: bool = True
     causal: bool = True
     scores: str = "last"
     besides: tuple[Beside, ...] = ()
+    towers: tuple[LanguageModel, ...] = ()
     left_out: tuple[str, ...] = ()
     checkpoint: Checkpoint = UNQUANTISED
     file_bytes: int | None = None
@@ -188,6 +194,8 @@ class LanguageModel:
             out["feed-forward width"] = max(dense)
         if routed:
             out["experts"] = f"{routed[0].topk} of {routed[0].experts}, width {routed[0].inter:,}"
+        for tower in self.towers:
+            out[tower.name] = f"{tower.params:,} parameters, {tower.num_layers} layers of width {tower.hidden:,}"
         for number, what in enumerate(self.left_out, 1):
             out["left out" if len(self.left_out) == 1 else f"left out ({number})"] = what
         return out | {
@@ -205,8 +213,19 @@ class LanguageModel:
 
     @cached_property
     def weights(self) -> tuple[Weights, ...]:
-        """All parameters, in named groups."""
-        out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
+        """All parameters that take memory, in named groups: those of towers after the language model's own."""
+        beside = [
+            replace(w, name=f"{tower.name}.{w.name}", scope="model", storage="wide", biases=0, width=0)
+            for tower in self.towers
+            for w in tower.weights
+        ]
+        return (*self._own_weights, *beside)
+
+    @cached_property
+    def _own_weights(self) -> tuple[Weights, ...]:
+        """The language model's parameters."""
+        embedded = self.embedded or self.hidden
+        out = [Weights("token_embedding", self.vocab * embedded, shard="vocab", scope="model", storage="wide")]
         for mixer, spans in self._mixers.items():
             out += mixer.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
@@ -217,7 +236,7 @@ class LanguageModel:
         if of_norm and self.final_norm:
             out.append(Weights("final_norm", of_norm * self.hidden, scope="model", storage="wide"))
         out += [weights for beside in self.besides for weights in beside.weights()]
-        head = (0 if self.tied else self.scored * self.hidden) + self.lm_head_bias * self.scored
+        head = (0 if self.tied else self.scored * embedded) + self.lm_head_bias * self.scored
         if head:
             out.append(Weights("lm_head", head, shard="vocab", scope="model", storage="wide"))
         return tuple(out)
@@ -230,12 +249,17 @@ class LanguageModel:
     @cached_property
     def params(self) -> int:
         """Parameters, tied embeddings counted once."""
-        return sum(w.elements * w.count for w in self.weights)
+        return sum(w.elements * w.count for w in self._own_weights)
+
+    @property
+    def tower_params(self) -> int:
+        """Parameters of the towers, and of what hands on to the language model."""
+        return sum(tower.params for tower in self.towers)
 
     @cached_property
     def active_params(self) -> float:
         """Parameters that one token uses: all but the routed experts it does not go to; embeddings included."""
-        return sum(w.elements * w.count * w.active for w in self.weights)
+        return sum(w.elements * w.count * w.active for w in self._own_weights)
 
     @property
     def dtype(self) -> str:
@@ -426,11 +450,11 @@ class LanguageModel:
             unquantised_dtype=self._unquantised(dtype, asked),
             kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
         )
-        m, hidden, wide = run.tokens, self.hidden, run.wide
+        m, hidden, wide, embedded = run.tokens, self.hidden, run.wide, self.embedded or self.hidden
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [
             op.token_embedding(
-                rows=m, cols=hidden, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
+                rows=m, cols=embedded, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
             ),
             norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count),
         ]
@@ -438,8 +462,7 @@ class LanguageModel:
             ops += mixer.ops(run, hidden, spans)
         halves = sum(group.count * len(group.blocks) for group in self.layers)
         ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=halves))
-        for feed_forward, count in self._feed_forwards.items():
-            ops += feed_forward.ops(run, hidden, count)
+        ops += [one for block, count in self._feed_forwards.items() for one in block.ops(run, hidden, count)]
         ops += [one for beside in self.besides for one in beside.ops(run)]
         if self.final_norm:
             ops.append(norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"))
@@ -456,7 +479,7 @@ class LanguageModel:
             op.gemm(
                 m=scored,
                 n=self.scored,
-                k=self.hidden,
+                k=self.embedded or self.hidden,
                 dtype=run.wide,
                 weight_dtype=run.unquantised_dtype,
                 name="lm_head",

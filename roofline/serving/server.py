@@ -242,7 +242,7 @@ class ServingEstimate(TokensPowered, Estimate):
             # By factors: attention within chunks has sequences and lengths of its own.
             return one.with_args(**{name: one.args[name] * factor for name, factor in factors.items()})
 
-        prefill = prefill.map(lambda one: varied(one) if "q_len" in one.args else one)
+        prefill = prefill.map(lambda one: varied(one) if "kv_len" in one.args else one)
         decoding = maximum(in_flight - at_once, 0.0) * r.beams
         return self._static.run_step(joined(self._decode_step(maximum(decoding, 1)), prefill, decoding), 1.0)
 

@@ -153,6 +153,11 @@ def _draw(
     canvas.title(ax, title, 10 * scale, beside=len(outlines) > 1)
     ax.figure.draw_without_rendering()  # type: ignore[union-attr]  # where things are on the page is settled only now
     page = labels.Page(ax, marks, scale)
+    if not alone:
+        labels.at_the_end(page, ends)
+        if names:  # beside those of the lines, which the axes made room for
+            ax.figure.draw_without_rendering()  # type: ignore[union-attr]
+            page = labels.Page(ax, marks, scale)
     if alone:
         labels.of_slopes(page, outlines[0])
         if page.small:  # too small for every label: those of the lines first
@@ -161,8 +166,6 @@ def _draw(
         labels.of_point(page, text, spot, area, colour)
     if alone and not page.small:
         labels.of_ceilings(page, outlines[0])  # last: a ceiling is long, and its label can go anywhere
-    if not alone:
-        labels.at_the_end(page, ends)
     return ax
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.units import text
 from roofline.catalog.load import Model, as_chip, as_model
-from roofline.estimates.request import LANGUAGE, RECOMMENDATION, refuse_unknown
+from roofline.estimates.request import LANGUAGE, RECOMMENDATION, flag, refuse_unknown
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
 from roofline.serving.steady import SERVING
@@ -221,11 +221,11 @@ def question(
     _try(changes, found, loaded)
     if draws:
         found.append(axes_module.draws(draws, seed))
-    elif axes_module.flag("model_error", model_error):
+    elif flag("model_error", model_error):
         raise BadWorkload("sweep: model_error=True draws an error of the model: expected draws beside it, as draws=256")
     return Grid(
         model_axis.values, chip_axis.values, tuple(found), fixed, changes, int(draws), int(seed), serving,
-        figures_of(model_axis.values, serving, figures), axes_module.flag("model_error", model_error),
+        figures_of(model_axis.values, serving, figures), flag("model_error", model_error),
     )  # fmt: skip
 
 

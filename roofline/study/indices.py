@@ -70,7 +70,7 @@ def indices(
     BadWorkload
         For an unknown figure, arrays, a number of draws that is no power of two, and where nothing is in doubt.
     RooflineError
-        When SALib is not installed (``pip install "roofline[study]"``).
+        When SALib is not installed (``pip install SALib``).
 
     Notes
     -----
@@ -122,7 +122,7 @@ def analysed(
         from SALib.analyze import sobol as analysis
         from SALib.sample import sobol as sampling
     except ImportError:
-        raise RooflineError('indices: needs SALib: pip install "roofline[study]"') from None
+        raise RooflineError("indices: needs SALib: pip install SALib") from None
 
     problem = {"num_vars": len(names), "names": names, "bounds": [[0.0, 1.0]] * len(names)}
     points = sampling.sample(problem, draws, calc_second_order=False, seed=seed)

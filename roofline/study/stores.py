@@ -162,7 +162,7 @@ def _zarr() -> Any:
     try:
         import zarr
     except ImportError:
-        raise RooflineError("a sweep to disk needs zarr: pip install 'roofline[grids]'") from None
+        raise RooflineError("a sweep to disk needs zarr: pip install zarr") from None
     return zarr
 
 

@@ -106,14 +106,8 @@ def nomic_bert(c: Fields) -> Parts:
 def eurobert(c: Fields) -> Parts:
     """EuroBERT: a Llama whose tokens see each other."""
     made = attention(c, keeps=False, **biases(c))
-    return uniform(
-        c,
-        made,
-        dense(c, c.flag("mlp_bias", False)),
-        tied=False,
-        roles={"masked": {"lm_head_bias": False}},
-        causal=False,
-    )
+    layer = dense(c, c.flag("mlp_bias", False))
+    return uniform(c, made, layer, tied=False, roles={"masked": {"lm_head_bias": False}}, causal=False)
 
 
 def modernbert(c: Fields) -> Parts:

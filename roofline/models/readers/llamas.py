@@ -286,6 +286,28 @@ def jais2(c: Fields) -> Parts:
     return uniform(c, attention(c, **biases(c, True)), block, norm="layer_norm", max_positions=8192)
 
 
+def telechat(c: Fields) -> Parts:
+    """TeleChat 1 and 2: Llama in older words, biases where a block ends and nowhere else."""
+    depth, hidden = depth_of(c), c.integer("hidden_size")
+    block = FeedForward(c.integer("ffn_hidden_size", "intermediate_size"))
+    made = attention(c, out_bias=True)
+    positions = c.integer("seq_length", "max_position_embeddings", default=8192, limit="positions")
+    bias = Few("down_proj_bias", hidden, depth)
+    c.get("add_bias_linear", "embed_layernorm", "apply_residual_connection_post_layernorm")
+    return uniform(c, made, block, max_positions=positions, besides=(bias,))
+
+
+def pangu_embedded(c: Fields) -> Parts:
+    """openPangu Embedded: Llama with one flag for the biases of attention."""
+    bias = c.flag("bias", c.flag("attention_bias", True))
+    return uniform(c, attention(c, qkv_bias=bias, out_bias=bias), dense(c, c.flag("mlp_bias", False)))
+
+
+def solar(c: Fields) -> Parts:
+    """Solar Pro: Llama with a window; what its blocks skip to is added and has no weights."""
+    return uniform(c, attention(c, **biases(c)), dense(c, c.flag("mlp_bias", False)), window(c), max_positions=4096)
+
+
 # -- OLMo -------------------------------------------------------------------------------------------------------------
 
 
