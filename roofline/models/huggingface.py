@@ -147,7 +147,7 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
             len(labels) if isinstance(labels, dict) and labels else top.integer("num_labels", default=2, limit="vocab")
         )
         scores = "all" if role == "tagger" else "last"
-        found = {"outputs": count, "tied": False, "lm_head_bias": encodes, "decodes": False, "scores": scores}
+        found: Parts = {"outputs": count, "tied": False, "lm_head_bias": encodes, "decodes": False, "scores": scores}
     elif role == "masked":
         if not encodes:
             top.fail("architectures", f"found {shown(top.get('architectures'))}, but this family decodes; expected "

@@ -53,9 +53,9 @@ def _bert(
     hidden, segments = c.integer("hidden_size"), c.integer("type_vocab_size", default=segments, low=0)
     besides = (Table("position_embedding", rows, hidden), *_segments(segments, hidden), *more)
     made = attention(c, rotary=0.0, keeps=False, qkv_bias=True, out_bias=True)
-    pooled = {"besides": (Linear("pooler", hidden, hidden, bias=True, scope="model", pooled=True),)}
-    masked = {"besides": _transform(hidden, "head_transform", pooled=False)}
-    own = {"embedder": pooled, "classifier": pooled, "masked": masked} | (roles or {})
+    pooled: Parts = {"besides": (Linear("pooler", hidden, hidden, bias=True, scope="model", pooled=True),)}
+    masked: Parts = {"besides": _transform(hidden, "head_transform", pooled=False)}
+    own: dict[str, Parts] = {"embedder": pooled, "classifier": pooled, "masked": masked} | (roles or {})
     return uniform(c, made, dense(c, True, gated=False), tied=True, besides=besides, roles=own, usable=usable, **_BERT)
 
 

@@ -22,7 +22,7 @@ from roofline.models.readers.parts import HIDDEN
 
 Reader = Callable[[Fields, Fields, int], LanguageModel]
 
-_LAYER_NORM = {"norm": "layer_norm", "norm_weights": 2}
+_LAYER_NORM: dict[str, Any] = {"norm": "layer_norm", "norm_weights": 2}
 _EVERY = Span()
 
 
@@ -115,7 +115,7 @@ def pixtral(c: Fields, top: Fields, width: int) -> LanguageModel:
     return _tower("vision tower", hidden, [Layers(depth, attention, block, _EVERY)], besides)
 
 
-def _vit(c: Fields, hidden: int, **options: Any) -> Layers:
+def _vit(c: Fields, hidden: int) -> Layers:
     """Layers of a plain vision transformer, with biases."""
     depth = c.integer("num_hidden_layers", limit="layers")
     heads = c.integer("num_attention_heads", limit="heads")
