@@ -244,3 +244,16 @@ def test_rows_of_integers_lie_beside_their_scales(dtype: str, beside: int) -> No
     est, without = (rl.estimate("rm1", "h100-sxm", scale_bytes=b, check=False, table_dtype=dtype) for b in (None, 0))
     assert est.memory.weights_bytes - without.memory.weights_bytes == rows * beside
     assert est.time_s >= without.time_s
+
+
+@pytest.mark.parametrize("devices", [1024, 2**40])
+def test_chips_beyond_number_are_split_over_evenly(devices: int) -> None:
+    """What is compared grows with their square; nothing of it is made."""
+    asked: dict[str, Any] = {"devices": devices, "batch": devices, "check": False}
+    usual, even = (rl.estimate("dlrm-v2", "a100", **asked, **more) for more in ({}, {"placement": "even"}))
+    assert usual.latency_s == even.latency_s
+    message = rf"at most \d+ chips .* found devices={devices:,}; placement='even'"
+    with pytest.raises(rl.BadWorkload, match=message):
+        rl.place("dlrm-v2", "a100", devices=devices)
+    with pytest.raises(rl.BadWorkload, match=message):
+        rl.estimate("dlrm-v2", "a100", placement="auto", **asked)

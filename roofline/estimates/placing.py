@@ -50,6 +50,13 @@ MOST_EXCHANGES = 2000
 #: What planners may be asked for: every way, or whole tables alone, or one way for all.
 WAYS = ("auto", "table", "row", "replicated")
 
+#: What is compared at most, kinds of tables by the square of the chips: half a gigabyte and some seconds.
+MOST_COMPARED = 2**22
+
+
+class TooManyChips(BadWorkload):
+    """More chips than tables are placed over."""
+
 
 class _Search:
     """Plans over the choices of each table, by the time of the busiest chip, then by that of all."""
@@ -248,6 +255,12 @@ def place(
     fixed = plain(chip)
     sram = sram_room(one, fixed, devices, batch, dtype) if "sram" in tiers else None
     costs = Costs(one, fixed, devices, batch, Rows(table_dtype, skew, repeat, beside), sram)
+    most = math.isqrt(MOST_COMPARED // len(set(map(costs.shape, costs.tables)))) if costs.tables else devices
+    if devices > most:
+        raise TooManyChips(
+            f"place: expected at most {most:,} chips for the tables of {one.name}, found devices={devices:,}; "
+            "placement='even' takes an even split over any number"
+        )
     ways = ("table", "row", "column", "replicated") if how == "auto" else (how,)
     if how in ("row", "replicated") and devices == 1:
         ways = ("table",)
@@ -339,7 +352,7 @@ def placed(model: Recommender, chip: Chip, request: Request, asked: object) -> R
         raise BadWorkload("placement='auto': expected one number of devices, found several; place them one by one")
     try:
         plan = _planned(model, chip, request, table_dtype)
-    except DoesNotFit:
+    except (DoesNotFit, TooManyChips):
         if not usual:
             raise
         return _evenly(request, several)  # whose refusal says what would fit
