@@ -11,13 +11,23 @@ from hypothesis import HealthCheck, given, settings
 
 import roofline as rl
 from tests.fronts import FRONTS
+from tests.strategies_models import CONFIGS
 
 _L40S = tomllib.loads((Path(rl.__file__).parent / "chips" / "l40s.toml").read_text(encoding="utf-8"))
+
+
+def _changed(config: str, part: str, **values: int) -> dict[str, Any]:
+    """A built-in model's configuration with other values in a part of it."""
+    return {**CONFIGS[config], part: {**CONFIGS[config][part], **values}}
+
 
 #: Cases that broke once.
 BROKE: list[tuple[str, Any]] = [
     ("estimates", ("meta-retrieval", "a100-pcie-40gb", {"batch": 48})),
     ("estimates", ("dcnv2-nvidia-t15", "a100-pcie-40gb", {"dtype": "bf16", "skew": 0, "devices": 2, "batch": 2})),
+    ("options", ("dlrm-v2", "tpu-v5p", {"batch": 10**12, "devices": 10**12})),
+    ("configs", _changed("gemma-3-4b", "vision_config", patch_size=10**6)),
+    ("configs", _changed("voxtral-mini-3b", "audio_config", hidden_size=10**6)),
     ("descriptors", {"schema": 1, "name": "mine", "extends": "é" * 255}),
     ("descriptors", {**_L40S, "stack": {name: {} for name in _L40S["stack"]}}),
     (

@@ -26,9 +26,7 @@ _LAYER_NORM = {"norm": "layer_norm", "norm_weights": 2}
 _EVERY = Span()
 
 
-def _tower(
-    name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any
-) -> LanguageModel:
+def _tower(name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any) -> LanguageModel:
     """An encoder without a vocabulary, whose tokens are all seen by each other."""
     return LanguageModel(
         name=name, hidden=hidden, vocab=0, layers=tuple(layers), besides=tuple(besides), outputs=0, tied=True,
@@ -125,10 +123,18 @@ def _vit(c: Fields, hidden: int, **options: Any) -> Layers:
     return Layers(depth, attention, FeedForward(c.integer("intermediate_size"), gated=False, bias=True), _EVERY)
 
 
+def _patches(c: Fields, usual: int, patch: int) -> int:
+    """Patches of an image, which is as large as one at least."""
+    size = c.integer("image_size", default=usual)
+    if patch > size:
+        c.fail("patch_size", f"found {patch:,}, expected at most image_size = {size:,}")
+    return (size // patch) ** 2
+
+
 def siglip(c: Fields, top: Fields, width: int) -> LanguageModel:
     """SigLIP's encoder as Gemma 3 has it: patches pooled to the tokens of an image, then one layer."""
     hidden, patch = c.integer("hidden_size"), c.integer("patch_size", default=14)
-    patches = (c.integer("image_size", default=896) // patch) ** 2
+    patches = _patches(c, 896, patch)
     if c.flag("vision_use_head", False):
         c.fail("vision_use_head", "found true, expected false: the pooling head is not read")
     tokens = top.integer("mm_tokens_per_image", default=256)
@@ -161,7 +167,7 @@ def gemma4(c: Fields, top: Fields, width: int) -> LanguageModel:
 def llama4(c: Fields, top: Fields, width: int) -> LanguageModel:
     """Llama 4's encoder: pixels shuffled into a quarter of the patches, two layers, and one into the decoder."""
     hidden, patch = c.integer("hidden_size", default=768), c.integer("patch_size", default=14)
-    patches = (c.integer("image_size", default=448) // patch) ** 2
+    patches = _patches(c, 448, patch)
     ratio = c.number("pixel_shuffle_ratio", default=0.5, low=0.01, high=1.0) ** 2
     middle, out = c.integer("projector_input_dim", default=4096), c.integer("projector_output_dim", default=4096)
     besides: list[Beside] = [
@@ -183,7 +189,7 @@ def llama4(c: Fields, top: Fields, width: int) -> LanguageModel:
 def clip(c: Fields, top: Fields, width: int) -> LanguageModel:
     """CLIP's encoder as LLaVA has it: a token a patch, two layers into the decoder."""
     hidden, patch = c.integer("hidden_size", default=768), c.integer("patch_size", default=32)
-    patches = (c.integer("image_size", default=224) // patch) ** 2
+    patches = _patches(c, 224, patch)
     bias = top.flag("multimodal_projector_bias", True)
     besides: list[Beside] = [
         _project("patch_embedding", hidden, 3 * patch**2),
@@ -205,6 +211,8 @@ def whisper(c: Fields, top: Fields, width: int) -> LanguageModel:
     heads = c.integer("num_attention_heads", "encoder_attention_heads", limit="heads")
     inter = c.integer("intermediate_size", "encoder_ffn_dim")
     joined = inter // hidden
+    if not joined:
+        c.fail("intermediate_size", f"found {inter:,}, expected hidden_size = {hidden:,} or a multiple of it")
     attention = _heads(c, heads, hidden, rope_dim=0, out_bias=True)
     besides: list[Beside] = [
         _project("convolution_1", hidden, 3 * c.integer("num_mel_bins", default=128), 2.0, bias=True),
