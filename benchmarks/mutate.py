@@ -65,6 +65,7 @@ FORMULAS = (
             "request",
             "residence",
             "rules",
+            "setaside",
             "stacks",
         )
     ),

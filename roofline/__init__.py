@@ -42,14 +42,27 @@ if TYPE_CHECKING:
     from roofline.fidelity.validation import validate as validate
     from roofline.hardware.chip import Chip as Chip
     from roofline.serving.capacity import fewest_chips as fewest_chips
+    from roofline.serving.lengths import (
+        empirical as empirical,
+        lognormal as lognormal,
+        uniform as uniform,
+    )
+    from roofline.serving.planning import capacity as capacity
+    from roofline.serving.recorded import load_traffic as load_traffic
+    from roofline.serving.simulation import simulate as simulate
     from roofline.serving.steady import serve as serve
+    from roofline.serving.traffic import Traffic as Traffic
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
+        plot_cdf as plot_cdf,
         plot_comparison as plot_comparison,
         plot_indices as plot_indices,
         plot_odds as plot_odds,
+        plot_percentiles as plot_percentiles,
         plot_roofline as plot_roofline,
         plot_sensitivity as plot_sensitivity,
+        plot_timeline as plot_timeline,
+        plot_tradeoff as plot_tradeoff,
     )
     from roofline.study.comparing import compare as compare
     from roofline.study.explaining import explain as explain
@@ -130,14 +143,25 @@ _MODULE_OF = {
     "softmax": "work.op",
     "sparse_attention": "work.op",
     "plot_breakdown": "show.plot",
+    "plot_cdf": "show.plot",
+    "plot_percentiles": "show.plot",
+    "plot_timeline": "show.plot",
+    "plot_tradeoff": "show.plot",
     "plot_comparison": "show.plot",
     "plot_indices": "show.plot",
     "plot_odds": "show.plot",
     "plot_roofline": "show.plot",
     "plot_sensitivity": "show.plot",
     "serve": "serving.steady",
+    "simulate": "serving.simulation",
+    "capacity": "serving.planning",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
+    "Traffic": "serving.traffic",
+    "load_traffic": "serving.recorded",
+    "empirical": "serving.lengths",
+    "lognormal": "serving.lengths",
+    "uniform": "serving.lengths",
     "compare": "study.comparing",
     "explain": "study.explaining",
     "indices": "study.indices",

@@ -101,9 +101,9 @@ _LINKED: dict[str, Any] = {"suits": lambda chip: "link_bandwidth" in chip.machin
 
 
 def _has_a_domain(chip: Chip) -> bool:
-    """Whether the chip has peers, nearer than those over the network: past its links or bus nothing is faster."""
+    """Whether the chip has peers so much nearer than those over the network that half of a buffer takes longer there."""
     slowest = min(chip.machine.get("link_bandwidth", 0.0), chip.machine.get("peer_bandwidth", 0.0))
-    return chip.get("links.scale_up.domain", 1) > 1 and chip.machine["network_bandwidth"] <= slowest
+    return chip.get("links.scale_up.domain", 1) > 1 and 2 * chip.machine["network_bandwidth"] <= slowest
 
 
 _DOMAIN: dict[str, Any] = {"suits": _has_a_domain}

@@ -119,16 +119,15 @@ def test_errors_of_one_class_correlate_as_they_share(shared: float) -> None:
     weights = [chance.error_weights(est) for est in (one, two, stranger)]
     for own in weights:
         assert sum(weight**2 for weight in own.values()) == pytest.approx(1.0)
-    names = {n for est, own in zip((one, two, stranger), weights, strict=True) for n in chance.error_names(est, own)}
+    chips = [est.chip for est in (one, two, stranger)]
+    names = {name for chip, own in zip(chips, weights, strict=True) for name in chance.error_names(chip, own)}
     uniform = chance.draw(names, 4096, seed=3)
-    scores = [
-        chance.error_scores(est, own, uniform, shared) for est, own in zip((one, two, stranger), weights, strict=True)
-    ]
+    scores = [chance.error_scores(chip, own, uniform, shared) for chip, own in zip(chips, weights, strict=True)]
     expected = shared * sum(weights[0][kind] * weights[1].get(kind, 0.0) for kind in weights[0])
     assert np.corrcoef(scores[0], scores[1])[0, 1] == pytest.approx(expected, abs=0.03)
     assert np.corrcoef(scores[0], scores[2])[0, 1] == pytest.approx(0.0, abs=0.03)
     assert [np.std(score) for score in scores] == pytest.approx([1.0] * 3, abs=0.02)
-    twin = rl.estimate("rm1", rl.load_chip("mtia-v1").what_if({"clock": "x1.1"}), dtype="int8")
+    twin = rl.load_chip("mtia-v1").what_if({"clock": "x1.1"})
     assert np.array_equal(chance.error_scores(twin, weights[0], uniform, shared), scores[0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -403,6 +404,11 @@ def test_a_plan_that_parts_weights_with_a_common_scale_is_refused() -> None:
     deepseek = read(built_in("deepseek-v3"), FP8_BLOCKS)
     assert Plan(tp=16).suits(deepseek)
     assert not Plan(tp=32).suits(deepseek)
+    # Stored as the user asks for, none of it has a scale in common with another.
+    assert Plan(tp=8).suits(qwen, "bf16")
+    assert rl.estimate(qwen, "h100-sxm", tp=8, weight_dtype="bf16").tokens_per_s > 0
+    with pytest.raises(rl.BadWorkload, match="tp=8 cuts the experts"):
+        rl.estimate(qwen, "h100-sxm", tp=8)
     # A scale for each output, or a tensor, lies with any share; MXFP4 experts are padded.
     assert Plan(tp=8).suits(read(built_in("qwen3-235b-a22b"), {"quant_method": "fbgemm_fp8"}))
     assert Plan(tp=8).suits(read(built_in("gpt-oss-120b"), {"quant_method": "mxfp4"}))
@@ -414,3 +420,12 @@ def test_groups_of_inputs_are_split_where_they_end() -> None:
     with pytest.raises(rl.BadWorkload, match=r"tp=8 cuts down_proj of .*, 29568 wide, .*; nearest that does: tp=1$"):
         Plan(tp=8).check(qwen)
     assert Plan(tp=4).suits(qwen) is (29568 // 4 % 128 == 0)
+
+
+def test_layers_that_predict_further_tokens_are_said_and_how_large_they_are() -> None:
+    """DeepSeek-V3's module has 11.5 B of its own (README_WEIGHTS.md of deepseek-ai/DeepSeek-V3), without the output."""
+    (line,) = read(built_in("deepseek-v3")).left_out
+    assert re.search(r"num_nextn_predict_layers = 1\): not counted, as engines load them only to speculate", line)
+    size = re.search(r"about ([0-9.]+) billion", line)
+    assert size is not None
+    assert float(size[1]) == pytest.approx(11.5, rel=0.02)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from roofline.fidelity import goals, recommendation_report, validation, validation_report
+from roofline.fidelity import goals, memory_report, recommendation_report, validation, validation_report
 from roofline.fidelity.validation import Validation
 
 ROOT = Path(__file__).parent.parent
@@ -151,7 +151,7 @@ def test_coverage_and_the_sealed_fold_in_the_readme(found: Validation) -> None:
 
 def test_the_page_of_operators_is_what_the_code_makes(found: Validation) -> None:
     page = (ROOT / "docs" / "validation.md").read_bytes()
-    beside = [recommendation_report.in_one()]
+    beside = [recommendation_report.in_one(), memory_report.in_one()]
     assert validation_report.page(found, "validation.png", beside).encode() == page
 
 

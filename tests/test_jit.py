@@ -78,14 +78,15 @@ def test_sums_of_a_grid_are_the_same_compiled_and_plain(
     for chip in (rl.load_chip("h100-sxm"), wider, rl.load_chip("groq-lpu")):
         one = rl.run(ops, chip, times, also=("bounds",))
         _ = one.time_s
-        with monkeypatch.context() as patch:
-            patch.setattr(_jit, "worth_compiling", lambda *_: False)
-            other = rl.run(ops, chip, times, also=("bounds",))
-            _ = other.time_s
-        for name in ("lower_s", "time_s", "upper_s", "bound_codes"):
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        for bound, seconds in one.time_by_bound.items():
-            np.testing.assert_array_equal(seconds, other.time_by_bound[bound])
+        for compiled in (set(), {"elementwise", "add"}, {"gemm"}):  # nothing; some kernels, and others not
+            with monkeypatch.context() as patch:
+                patch.setattr(_jit, "worth_compiling", lambda kernel, *_, own=compiled: kernel.__name__ in own)
+                other = rl.run(ops, chip, times, also=("bounds",))
+                _ = other.time_s
+            for name in ("lower_s", "time_s", "upper_s", "bound_codes"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+            for bound, seconds in one.time_by_bound.items():
+                np.testing.assert_array_equal(seconds, other.time_by_bound[bound])
         whole = sum(op.count * cost[7] for op, cost in zip(ops, one.costs, strict=True)) * times
         np.testing.assert_allclose(one.time_s, np.broadcast_to(whole, one.time_s.shape), rtol=1e-12)
         np.testing.assert_allclose(sum(one.time_by_bound.values()), one.time_s, rtol=1e-12)

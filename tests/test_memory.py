@@ -57,6 +57,20 @@ def test_a_grid_equals_its_points(stack: str) -> None:
         assert point.fits == np.broadcast_to(grid.fits, (3, 2))[i, j]
 
 
+def test_what_is_set_aside_counts_in_every_question() -> None:
+    """gpt-oss-120b does not start on one H100 under vLLM 0.14: neither in a grid nor where chips are counted."""
+    grid = rl.sweep("gpt-oss-120b", "h100-sxm", stack=["plain", "vllm_0_14"], tp=[1, 2], figures=["kv_tokens"], batch=1)
+    assert grid.fits.values.tolist() == [[True, True], [False, True]]
+    assert float(grid.kv_tokens[1, 0]) == 0
+    two = _est("vllm_0_14", "gpt-oss-120b", tp=2)
+    assert float(grid.kv_tokens[1, 1]) == two.kv_tokens
+    said = two.explain().sentences
+    assert any(two.chip.stack in one and f"KV cache of {two.kv_tokens:,.0f} tokens" in one for one in said)
+    for stack, fewest in (("plain", 1), ("vllm_0_14", 2)):
+        chips = rl.fewest_chips("gpt-oss-120b", rl.load_chip("h100-sxm").on_stack(stack), tpot_s=0.05, most=2)
+        assert chips.chips.min() == fewest
+
+
 def test_logs_that_had_no_part_in_the_figures() -> None:
     table = logs.rows().set_index("id")
     held_out = table[table["set"] == "held out"]

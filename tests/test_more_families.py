@@ -16,6 +16,15 @@ from roofline.models.llm import LanguageModel
 DEFAULTS: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "class_defaults.json").read_text())
 
 
+STEP3: dict[str, Any] = {
+    "architectures": ["Step3TextForCausalLM"], "model_type": "step3_text", "hidden_size": 7168, "head_dim": 256,
+    "intermediate_size": 18432, "num_attention_heads": 64, "num_attention_groups": 1, "num_hidden_layers": 61,
+    "max_seq_len": 65536, "vocab_size": 128815, "moe_num_experts": 48, "moe_top_k": 3, "share_expert_dim": 5120,
+    "share_q_dim": 2048, "moe_intermediate_size": 5120, "use_moe": True, "max_position_embedding": 65536,
+    "moe_layers_enum": ",".join(str(i) for i in range(4, 60)), "moe_every_n_layer": 1,
+}  # fmt: skip
+
+
 def read(family: str, **changes: Any) -> LanguageModel:
     """A family as its class makes it, with some fields changed."""
     return huggingface.read({**copy.deepcopy(DEFAULTS[family]["config"]), **changes})
@@ -57,6 +66,8 @@ def refused(family: str, **changes: Any) -> str:
                      "num_local_experts": 4, "layer_types": None, "attn_type_list": [1, 0, 1, 0, 1, 0]}, 7_829_968_896),
         ("lfm2", {"full_attn_idxs": [2, 5], "num_hidden_layers": 8, "conv_bias": True, "hidden_size": 2048,
                   "layer_types": None}, 658_639_104),
+        ("opt", {"word_embed_proj_dim": 512, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+                 "ffn_dim": 4096, "do_layer_norm_before": False}, 331_196_416),
         ("lfm3", {"use_sandwich_norm": False, "use_attention_gate": False, "attention_bias": True,
                   "sliding_window": None}, 1_728_399_104),
     ],
@@ -89,6 +100,41 @@ def test_published_sizes(family: str, changes: dict[str, Any], total_b: float, a
     model = read(family, **changes)
     assert model.params / 1e9 == pytest.approx(total_b, rel=0.005)
     assert model.active_params / 1e9 == pytest.approx(active_b, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("config", "params_b"),
+    [
+        # Jais 13B and Solar Pro preview, by their cards (recalled).
+        ({"architectures": ["JAISLMHeadModel"], "model_type": "jais", "activation_function": "swiglu", "n_embd": 5120,
+          "n_head": 40, "n_inner": 13653, "n_layer": 40, "n_positions": 2048, "position_embedding_type": "alibi",
+          "vocab_size": 84992}, 13.0),
+        ({"architectures": ["SolarForCausalLM"], "model_type": "solar", "hidden_size": 5120, "num_hidden_layers": 64,
+          "intermediate_size": 17920, "num_attention_heads": 40, "num_key_value_heads": 10, "vocab_size": 32128,
+          "sliding_window": 2047, "bskcn_1": [12, 20, 32, 44], "tie_word_embeddings": False}, 22.1),
+        # Falcon-H1-0.5B, its config.json.
+        ({"architectures": ["FalconH1ForCausalLM"], "model_type": "falcon_h1", "attn_layer_indices": None,
+          "head_dim": 64, "hidden_size": 1024, "intermediate_size": 2048, "key_multiplier": 0.39, "mamba_d_conv": 4,
+          "mamba_chunk_size": 128, "mamba_conv_bias": True, "mamba_d_head": 64, "mamba_d_state": 128,
+          "mamba_d_ssm": 1536, "mamba_expand": 2, "mamba_n_groups": 1, "mamba_n_heads": 24, "mamba_use_mlp": True,
+          "mamba_norm_before_gate": False, "mamba_rms_norm": False, "num_attention_heads": 8, "vocab_size": 32784,
+          "num_hidden_layers": 36, "num_key_value_heads": 2, "ssm_multipliers": [0.35, 0.25, 0.35, 0.5, 0.35]}, 0.521),
+        # Step 3: 316 B without its vision tower, by its card (recalled).
+        ({"architectures": ["Step3VLForConditionalGeneration"], "model_type": "step3_vl", "text_config": STEP3}, 316.3),
+        # openPangu Embedded: four biases of attention in each of two layers.
+        ({"architectures": ["PanguEmbeddedForCausalLM"], "model_type": "PanguEmbedded", "bias": True,
+          "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 2, "num_attention_heads": 8,
+          "num_key_value_heads": 2, "vocab_size": 1000},
+         (2 * 1000 * 1024 + 2 * (2 * 1024 * 1280 + 2 * 1024 + 512 + 3 * 1024 * 2048 + 2 * 1024) + 1024) / 1e9),
+        # TeleChat2 in its own words: biases of the output and of the second matrix of a block alone.
+        ({"architectures": ["TeleChat2ForCausalLM"], "model_type": "telechat", "hidden_size": 1024, "n_layer": 2,
+          "n_head": 8, "num_key_value_heads": None, "ffn_hidden_size": 2048, "vocab_size": 1000,
+          "tie_word_embeddings": False},
+         (2 * 1000 * 1024 + 2 * (4 * 1024**2 + 3 * 1024 * 2048 + 2 * 1024 + 2 * 1024) + 1024) / 1e9),
+    ],
+)  # fmt: skip
+def test_families_of_engines_alone(config: dict[str, Any], params_b: float) -> None:
+    assert huggingface.read(config).params / 1e9 == pytest.approx(params_b, rel=0.002)
 
 
 # States and caches ----------------------------------------------------------------------------------------------------
@@ -141,6 +187,32 @@ def test_experts_that_compute_nothing_cost_nothing() -> None:
     assert step["moe"].args["topk"] == 8
     assert step["router"].args["n"] == 768
     assert model.num_layers == 56
+
+
+def test_an_embedding_narrower_than_the_model() -> None:
+    """OPT-350M: 512 numbers a token, projected to 1,024 and back; stages send what is as wide as the model."""
+    wide = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "ffn_dim": 4096}
+    narrow = read("opt", word_embed_proj_dim=512, **wide)
+    ops = {one.name: one for one in narrow.step(2, 3, 3)}
+    assert ops["token_embedding"].args["cols"] == ops["lm_head"].args["k"] == 512
+    assert (ops["project_in"].args["n"], ops["project_in"].args["k"]) == (1024, 512)
+    sent = []
+    for model in (narrow, read("opt", word_embed_proj_dim=1024, **wide)):
+        prefill = rl.estimate(model, "h100-sxm", pp=2, batch=2, prompt=3, output=2).prefill.workload
+        sent.append(next(one.args["bytes"] for one in prefill if one.name == "pipeline_send"))
+    assert sent[0] == sent[1]
+
+
+def test_queries_through_a_rank() -> None:
+    """Step 3: 2,048 numbers between a token and 64 queries of 256; one head of keys and values, five dense layers."""
+    model = huggingface.read(copy.deepcopy(STEP3))
+    assert model.kv_bytes_per_token() == 61 * 2 * 256 * 2
+    ops = {one.name: one for one in model.step(1, 1, 64)}
+    assert ops["qkv_a_proj"].args["n"] == 2048 + 2 * 256
+    assert (ops["q_b_proj"].args["k"], ops["q_b_proj"].args["n"]) == (2048, 64 * 256)
+    assert (ops["moe"].count, ops["down_proj"].count) == (56, 5)
+    with pytest.raises(rl.BadModel, match="moe_layers_enum: found '4,61'"):
+        huggingface.read({**STEP3, "moe_layers_enum": "4,61"})
 
 
 def test_attention_by_experts() -> None:

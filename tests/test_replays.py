@@ -157,7 +157,7 @@ def test_a_compiled_loop_over_rows_equals_the_kernel() -> None:
 def test_loops_are_made_once_enough_calls_came_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those on the disk as many as load in that time; of the others as many as compile in it."""
     made: list[str] = []
-    monkeypatch.setattr(_jit, "_compile", lambda function, form: made.append(form))
+    monkeypatch.setattr(_jit, "_compile", functools.cache(lambda function, form: made.append(form)))
     kept = False
     monkeypatch.setattr(_jit, "_is_kept", lambda function, form: kept)
     for name, value in {

@@ -119,15 +119,14 @@ def test_decode_is_most_sensitive_to_memory_bandwidth() -> None:
         rl.sensitivity("llama-3.1-70b", "h100-sxm", figure="speed", tp=8)
 
 
-SENSITIVE: list[tuple[str, str, dict[str, Any]]] = [
-    ("llama-3.1-8b", "h100-sxm", {"tp": 2, "batch": 8}),
-    ("dlrm-v1", "mtia-v1", {"dtype": "int8", "batch": 1024}),
-    ("llama-2-7b", "epyc-9654", {"batch": 4}),
+SENSITIVE: list[tuple[str, str, dict[str, Any], float]] = [
+    ("llama-3.1-8b", "h100-sxm", {"tp": 2, "batch": 8}, 0.1),
+    ("dlrm-v1", "mtia-v1", {"dtype": "int8", "batch": 1024}, -0.05),
+    ("llama-2-7b", "epyc-9654", {"batch": 4}, 0.1),
 ]
 
 
-@pytest.mark.parametrize(("model", "name", "options"), SENSITIVE, ids=[name for _, name, _ in SENSITIVE])
-@pytest.mark.parametrize("step", [0.1, -0.05])
+@pytest.mark.parametrize(("model", "name", "options", "step"), SENSITIVE, ids=[one[1] for one in SENSITIVE])
 def test_sensitivities_are_those_of_one_what_if_each(
     model: str, name: str, options: dict[str, Any], step: float
 ) -> None:

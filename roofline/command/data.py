@@ -114,7 +114,7 @@ def validate(
 
     Example: `roofline validate --plot validation.png`
     """
-    from roofline.fidelity import recommendation_report, validation, validation_report as says
+    from roofline.fidelity import memory_report, recommendation_report, validation, validation_report as says
 
     say = _progress()
     found = validation.validate(file, chip, full=full, full_from=full_from, progress=say)
@@ -127,7 +127,7 @@ def validate(
         say(f"wrote {plot}")
     if page is not None:
         picture = os.path.relpath(plot, page.parent) if plot is not None else ""
-        beside = [recommendation_report.in_one()] if len(found.goals) else []
+        beside = [recommendation_report.in_one(), memory_report.in_one()] if len(found.goals) else []
         write_text(page, says.page(found, picture, beside))
         say(f"wrote {page}")
     if as_json:

@@ -30,6 +30,8 @@ FILES = {
     "estimate": "estimate",
     "explain": "explain",
     "serve": "serve",
+    "simulate": "simulate",
+    "capacity": "simulate",
     "plot": "plot",
     "sweep": "sweep",
     "pareto": "sweep",

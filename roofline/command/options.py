@@ -120,7 +120,8 @@ Size = Annotated[
 ]
 
 
-def _number(kind: Any, help: str) -> Any:
+def number(kind: Any, help: str) -> Any:
+    """An option that is left out or has a value of a kind."""
     return Annotated[kind | None, typer.Option(help=help)]
 
 
@@ -130,44 +131,44 @@ def _dtype(help: str) -> Any:
 
 #: How a language model is split over chips.
 PLAN = {
-    "tp": _number(int, "Tensor parallelism. [language]"),
-    "pp": _number(int, "Pipeline parallelism. [language]"),
-    "ep": _number(int, "Expert parallelism. [language]"),
-    "dp": _number(int, "Data parallelism. [language]"),
+    "tp": number(int, "Tensor parallelism. [language]"),
+    "pp": number(int, "Pipeline parallelism. [language]"),
+    "ep": number(int, "Expert parallelism. [language]"),
+    "dp": number(int, "Data parallelism. [language]"),
 }
 
 #: What a language model is asked, and in which types it answers.
 TOKENS = {
-    "prompt": _number(int, "Prompt tokens. [language; default 1024]"),
-    "output": _number(int, "Output tokens. [language; default 256]"),
-    "prefix": _number(int, "Prompt tokens whose KV is cached. [language]"),
+    "prompt": number(int, "Prompt tokens. [language; default 1024]"),
+    "output": number(int, "Output tokens. [language; default 256]"),
+    "prefix": number(int, "Prompt tokens whose KV is cached. [language]"),
     **PLAN,
     "dtype": _dtype("Arithmetic: bf16, fp16, fp8, int8 ... [default: the checkpoint's, else the chip's 16-bit]"),
     "weight_dtype": _dtype("Weights in memory. [language; default: dtype or narrower]"),
     "kv_dtype": _dtype("KV cache. [language]"),
-    "usable_memory": _number(float, "Share of the memory that the model may fill. [default: the software's, else 0.9]"),
+    "usable_memory": number(float, "Share of the memory that the model may fill. [default: the software's, else 0.9]"),
 }
 
 #: What chips and electricity cost.
 TERMS = {
-    "price_per_hour": _number(float, "USD for a chip and an hour. [default: the chip's, if it has one]"),
-    "price": _number(float, "USD for a chip, bought. [default: the chip's, if it has one]"),
-    "electricity": _number(float, "USD for a kWh. [default: 0.086]"),
-    "pue": _number(float, "Watts of the site for each watt of its servers. [default: 1.2]"),
-    "amortise_years": _number(float, "Years over which a purchase is written off. [default: 5]"),
-    "utilisation": _number(float, "Share of the paid hours in which the system does this. [default: 1]"),
-    "carbon": _number(float, "Grams of CO2 for a kWh. [default: 436]"),
+    "price_per_hour": number(float, "USD for a chip and an hour. [default: the chip's, if it has one]"),
+    "price": number(float, "USD for a chip, bought. [default: the chip's, if it has one]"),
+    "electricity": number(float, "USD for a kWh. [default: 0.086]"),
+    "pue": number(float, "Watts of the site for each watt of its servers. [default: 1.2]"),
+    "amortise_years": number(float, "Years over which a purchase is written off. [default: 5]"),
+    "utilisation": number(float, "Share of the paid hours in which the system does this. [default: 1]"),
+    "carbon": number(float, "Grams of CO2 for a kWh. [default: 436]"),
 }
 
 #: The options of an estimate, of either kind of model.
 WORKLOAD = {
-    "batch": _number(int, "Sequences in flight, or samples a batch, over the whole system."),
+    "batch": number(int, "Sequences in flight, or samples a batch, over the whole system."),
     **TOKENS,
-    "devices": _number(int, "Chips that share the tables. [recommendation]"),
+    "devices": number(int, "Chips that share the tables. [recommendation]"),
     "table_dtype": _dtype("Embedding rows. [recommendation; default: dtype]"),
-    "skew": _number(float, "Zipf exponent of the indices. [recommendation]"),
-    "repeat": _number(float, "Share of the lookups that repeat the last batch's. [recommendation]"),
-    "scale_bytes": _number(float, "Bytes of scale and bias beside a row. [recommendation; default: 4 for int8, int4]"),
+    "skew": number(float, "Zipf exponent of the indices. [recommendation]"),
+    "repeat": number(float, "Share of the lookups that repeat the last batch's. [recommendation]"),
+    "scale_bytes": number(float, "Bytes of scale and bias beside a row. [recommendation; default: 4 for int8, int4]"),
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
@@ -182,14 +183,14 @@ WORKLOAD = {
 
 #: The options of a server.
 SERVER = {
-    "concurrency": _number(int, "Requests in flight over the whole system. [default: what memory holds]"),
-    "prompt": _number(int, "Mean prompt (tokens). [default: 1024]"),
-    "output": _number(int, "Mean output (tokens). [default: 256]"),
-    "prompt_sd": _number(float, "Standard deviation of the prompt (tokens)."),
-    "output_sd": _number(float, "Standard deviation of the output (tokens)."),
+    "concurrency": number(int, "Requests in flight over the whole system. [default: what memory holds]"),
+    "prompt": number(int, "Mean prompt (tokens). [default: 1024]"),
+    "output": number(int, "Mean output (tokens). [default: 256]"),
+    "prompt_sd": number(float, "Standard deviation of the prompt (tokens)."),
+    "output_sd": number(float, "Standard deviation of the output (tokens)."),
     **{name: option for name, option in TOKENS.items() if name not in ("prompt", "output")},
-    "chunk": _number(int, "Prompt tokens that one pass takes. [default: 8192]"),
-    "beams": _number(int, "Width of a beam search."),
+    "chunk": number(int, "Prompt tokens that one pass takes. [default: 8192]"),
+    "beams": number(int, "Width of a beam search."),
     **TERMS,
 }
 

@@ -11,6 +11,7 @@ the chip) are one number, and what they alone make is computed once. So axes alo
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -220,7 +221,7 @@ class _Grid:
         size = math.prod(self.shape)
         self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, size, errors=errors)
         apart = [_Group(own, lesser, extras, self.axes, size, errors=errors) for lesser, own in groups.items()]
-        self.start = _together([group.kept() for group in apart])
+        self.start = grids.together([group.kept() for group in apart])
 
     def scale_on(self, part: Part) -> Any:
         """What times are multiplied by on a part."""
@@ -290,6 +291,11 @@ class _Plan(NamedTuple):
     times: float  # how often it runs
     times_place: int
 
+    @property
+    def adds_itself(self) -> bool:
+        """Whether its loop adds up its costs."""
+        return self.adds and self.loop is not None
+
 
 class _Group:
     """Operators that vary along the same axes, ready to be costed on any part of them."""
@@ -310,15 +316,15 @@ class _Group:
         self._known: dict[int, int] = {}
         size = math.prod(shape)
         # Whoever asks for a large grid has the loops of those that vary along one of its axes compiled, too: for good.
-        seen = max(size, whole) if size >= SIDE else size
+        seen = whole if size >= SIDE else size
         plans = [self._plan(job, size, seen) for job in jobs]
-        together = [plan for plan in plans if plan.adds and plan.loop is not None]
-        self.plans = [plan for plan in plans if not (plan.adds and plan.loop is not None)]
-        if errors:
-            together = [step for plan in together for step in (plan, self._error(plan))]
+        self.plans = [plan for plan in plans if not plan.adds_itself]
         self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
-        quick = together or (not plans and self.compiled)
-        self.program = Program(together, shape, self.apart, self.place) if quick else None
+        # In the operators' order, whatever of them is compiled yet: sums are the same to the last bit.
+        self.steps: list[Program | _Plan] = [] if plans or not self.compiled else [self._program([])]
+        for itself, run in itertools.groupby(plans, lambda plan: plan.adds_itself):
+            several = list(run)
+            self.steps += [self._program(several)] if itself else several
         self.add = _jit.step(sums.add) if self.compiled else plainly.add
 
     def place(self, value: Any) -> int:
@@ -350,6 +356,11 @@ class _Group:
             times_place=self.place(job.count),
         )
 
+    def _program(self, plans: list[_Plan]) -> Program:
+        """What adds up the costs of some operators in one call, and their errors where these are asked for."""
+        steps = [step for plan in plans for step in (plan, self._error(plan))] if self.errors else plans
+        return Program(steps, self.shape, self.apart, self.place)
+
     def _error(self, plan: _Plan) -> _Plan:
         """What adds up a job's times and error, after what leaves its costs."""
         ((row, spread),) = plan.job.extras
@@ -376,9 +387,10 @@ class _Group:
         found[...] = 0.0 if not start else start[0][(slice(None), *grids.place(start[0][0], part))]
         for values in start[1:]:
             found += values[(slice(None), *grids.place(values[0], part))]
-        if self.program is not None:
-            self.program.add(_SCRATCH.address, part)
-        for plan in self.plans:
+        for plan in self.steps:
+            if isinstance(plan, Program):
+                plan.add(_SCRATCH.address, part)
+                continue
             self._cost(part, plan, rows, shape, size)
             self.add(flat, plan.times, plan.times_place, size)
             if plan.job.extras:
@@ -390,13 +402,13 @@ class _Group:
 
     @property
     def quick(self) -> bool:
-        """Whether all operators are in the program."""
-        return self.program is not None and not self.plans
+        """Whether all operators are in one program."""
+        return len(self.steps) == 1 and isinstance(self.steps[0], Program)
 
     def finish(self, start: Sequence[np.ndarray], **ending: Any) -> None:
         """Write the sums of all operators, on top of what others begin with, as :meth:`Program.finish` says."""
-        assert self.program is not None
-        program, parts = self.program, programs.sides(self.parts())
+        program, parts = self.steps[0], programs.sides(self.parts())
+        assert isinstance(program, Program)
         ending = {name: a.ctypes.data if isinstance(a, np.ndarray) else a for name, a in ending.items()}
 
         def some(first: int, last: int) -> None:
@@ -407,9 +419,10 @@ class _Group:
 
     def kept(self) -> np.ndarray:
         """All sums of all operators, [sum, *shape]."""
-        if self.quick and self.first == _loops.FREE and self.program is not None:
+        program = self.steps[0] if self.quick else None
+        if self.first == _loops.FREE and isinstance(program, Program):
             _SCRATCH.rows(self.first + len(self.columns))
-            return self.program.keep(_SCRATCH.address, self.parts(), list(self._columns()))
+            return program.keep(_SCRATCH.address, self.parts(), list(self._columns()))
         out = np.empty((self.first - _loops.SUMS, *self.shape))
         for part in self.parts():
             out[(slice(None), *part)] = self.summed(part, ())[1]
@@ -466,19 +479,6 @@ class _Group:
         return at
 
 
-def _together(sums_apart: list[np.ndarray]) -> list[np.ndarray]:
-    """Those that vary along some of the axes of others added to these: what is left has to be spread point by point."""
-    left: list[np.ndarray] = []
-    for values in sorted(sums_apart, key=lambda values: -values.size):
-        for i, larger in enumerate(left):
-            if np.broadcast_shapes(larger.shape, values.shape) == larger.shape:
-                left[i] = larger + values
-                break
-        else:
-            left.append(values)
-    return left
-
-
 def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
     """Fill every part."""
 
@@ -489,7 +489,7 @@ def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
     _in_threads(len(parts), some, size)
 
 
-def _in_threads(count: int, run: Callable[[int, int], None], size: int) -> None:
+def _in_threads(count: int, run: Callable[[int, int], Any], size: int) -> None:
     """Do so many things, of a large grid by several threads, each a range of them."""
     threads = min(cpus.available(), size // (MANY // 2), count)
     if threads < 2:

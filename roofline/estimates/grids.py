@@ -73,3 +73,16 @@ def _with(value: Any, change: Callable[[Any], Any]) -> Any:
     """A dataclass with every field that is an array changed."""
     changes = {name: change(field) for name, field in vars(value).items() if isinstance(field, np.ndarray)}
     return dataclasses.replace(value, **changes) if changes else value
+
+
+def together(sums_apart: list[np.ndarray]) -> list[np.ndarray]:
+    """Those that vary along some of the axes of others added to these: what is left has to be spread point by point."""
+    left: list[np.ndarray] = []
+    for values in sorted(sums_apart, key=lambda values: -values.size):
+        for i, larger in enumerate(left):
+            if np.broadcast_shapes(larger.shape, values.shape) == larger.shape:
+                left[i] = larger + values
+                break
+        else:
+            left.append(values)
+    return left

@@ -271,7 +271,7 @@ class LanguageEstimate(TokensPowered, Estimate):
         wider = [
             (f"tp={width} ({width * chips // plan.tp} chips)", {"plan": changed})
             for width in widths
-            if (changed := replace(plan, tp=width)).suits(self.model)
+            if (changed := replace(plan, tp=width)).suits(self.model, self.request.weight_dtype)
         ]
         same = f"on the same {chips} chip{'s' if chips > 1 else ''}"
         own = self.request.weight_dtype or self.request.dtype

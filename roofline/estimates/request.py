@@ -206,7 +206,7 @@ def language_request(
     usable = None if asked is None else usable_share(asked)
     broadcastable(model.name, sizes | {"usable_memory": USABLE_MEMORY if usable is None else usable} | vars(terms))
     plan = Plan(sizes["tp"], sizes["pp"], sizes["ep"], sizes["dp"])
-    rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan})
+    rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan, "weight_dtype": options.get("weight_dtype")})
     dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     return Request(

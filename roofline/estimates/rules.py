@@ -54,12 +54,13 @@ def _refusing(message: Callable[[Any, Chip, dict[str, Any]], str]) -> Callable[[
 
 def _unsuited(model: Any, chip: Chip, asked: dict[str, Any]) -> Any:
     """Where the plan does not suit the model: each distinct plan is looked at once."""
+    stored = asked.get("weight_dtype")
     degrees = [asked["plan"].tp, asked["plan"].pp, asked["plan"].ep, asked["plan"].dp]
     if all(type(degree) is int for degree in degrees):
-        return not asked["plan"].suits(model)
+        return not asked["plan"].suits(model, stored)
     every = np.broadcast_arrays(*degrees)
     plans = list(zip(*(degree.ravel().tolist() for degree in every), strict=True))
-    suited = {plan: Plan(*plan).suits(model) for plan in set(plans)}
+    suited = {plan: Plan(*plan).suits(model, stored) for plan in set(plans)}
     return ~np.array([suited[plan] for plan in plans]).reshape(every[0].shape)
 
 
@@ -78,7 +79,7 @@ LANGUAGE_RULES = (
         "plan",
         "the plan does not split the model evenly",
         _unsuited,
-        lambda model, chip, asked: asked["plan"].check(model),
+        lambda model, chip, asked: asked["plan"].check(model, asked.get("weight_dtype")),
     ),
     Rule(
         "output",

@@ -78,6 +78,7 @@ FAMILIES: dict[str, Reader] = {
     "jetmoe": mixtures.jetmoe,
     "deepseek_v32": sparse.deepseek_v32, "glm_moe_dsa": sparse.glm_moe_dsa, "deepseek_v4": sparse.deepseek_v4,
     "minimax_m3": sparse.minimax_m3, "mimo_v2_flash": mixed.mimo_v2_flash, "step3p5": mixed.step3p5,
+    "step3_text": mixed.step3, "PanguEmbedded": llamas.pangu_embedded,
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
     "bert": encoders.bert, "roberta": encoders.roberta, "mpnet": encoders.mpnet, "distilbert": encoders.distilbert,
     "nomic_bert": encoders.nomic_bert, "eurobert": encoders.eurobert, "modernbert": encoders.modernbert,

@@ -114,7 +114,7 @@ def read(
         aliases=_strings(about, "aliases"),
         published_params_b=published or None,
         towers=tuple(towers),
-        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers})),
+        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers}, _further(layers[-1], hidden))),
         **made,
     )
     about.finish("what roofline adds")
@@ -176,7 +176,14 @@ def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
     return found, why
 
 
-def _left_out(body: Fields, top: Fields, read: set[str]) -> Iterator[str]:
+def _further(last: Layer, hidden: int) -> str:
+    """About how many parameters a layer of a further token has: as `last`, behind a projection of two states."""
+    mixer, block, _ = last
+    weights = [*(mixer.weights(hidden, 1) if mixer else ()), *(block.weights(hidden, 1) if block else ())]
+    return f"about {(sum(w.elements for w in weights) + 2 * hidden**2 + 5 * hidden) / 1e9:.3g} billion"
+
+
+def _left_out(body: Fields, top: Fields, read: set[str], about: str) -> Iterator[str]:
     """What the file describes and the model does not count, a line each."""
     for key, what in _TOWERS.items():
         for fields in dict.fromkeys((top, body)):
@@ -187,7 +194,10 @@ def _left_out(body: Fields, top: Fields, read: set[str]) -> Iterator[str]:
     for key in _FURTHER_TOKENS:
         count = body.get(key)
         if isinstance(count, int) and count:
-            yield f"layers that predict further tokens ({body.inside}{key} = {count}): not counted"
+            yield (
+                f"layers that predict further tokens ({body.inside}{key} = {count}): not counted, as engines load them "
+                f"only to speculate; {about} parameters each, where they are as the last layer"
+            )
             break
 
 

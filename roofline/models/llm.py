@@ -51,8 +51,9 @@ class LanguageModel:
     lm_head_bias : bool
         Whether the output projection adds a bias.
     outputs : int, optional
-        Rows of the output projection: a draft head's own vocabulary, the labels of a classifier, 0 for none.
-        Default: the vocabulary.
+        Rows of the output projection: a draft head's vocabulary, a classifier's labels, 0: none. Default: `vocab`.
+    embedded : int, optional
+        Width of the token embedding and of what the output projection takes. Default: `hidden`.
     decodes : bool
         Whether it makes tokens one by one; a model that embeds or classifies answers in one pass.
     causal : bool
@@ -91,6 +92,7 @@ class LanguageModel:
     final_norm: bool = True
     lm_head_bias: bool = False
     outputs: int | None = None
+    embedded: int | None = None
     decodes: bool = True
     causal: bool = True
     scores: str = "last"
@@ -222,7 +224,8 @@ class LanguageModel:
     @cached_property
     def _own_weights(self) -> tuple[Weights, ...]:
         """The language model's parameters."""
-        out = [Weights("token_embedding", self.vocab * self.hidden, shard="vocab", scope="model", storage="wide")]
+        embedded = self.embedded or self.hidden
+        out = [Weights("token_embedding", self.vocab * embedded, shard="vocab", scope="model", storage="wide")]
         for mixer, spans in self._mixers.items():
             out += mixer.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
@@ -233,7 +236,7 @@ class LanguageModel:
         if of_norm and self.final_norm:
             out.append(Weights("final_norm", of_norm * self.hidden, scope="model", storage="wide"))
         out += [weights for beside in self.besides for weights in beside.weights()]
-        head = (0 if self.tied else self.scored * self.hidden) + self.lm_head_bias * self.scored
+        head = (0 if self.tied else self.scored * embedded) + self.lm_head_bias * self.scored
         if head:
             out.append(Weights("lm_head", head, shard="vocab", scope="model", storage="wide"))
         return tuple(out)
@@ -447,11 +450,11 @@ class LanguageModel:
             unquantised_dtype=self._unquantised(dtype, asked),
             kv_dtype=op.wide(dtype) if kv_dtype is None else dtype_name(kv_dtype),
         )
-        m, hidden, wide = run.tokens, self.hidden, run.wide
+        m, hidden, wide, embedded = run.tokens, self.hidden, run.wide, self.embedded or self.hidden
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
         ops: list[Op] = [
             op.token_embedding(
-                rows=m, cols=hidden, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
+                rows=m, cols=embedded, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
             ),
             norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count),
         ]
@@ -459,8 +462,7 @@ class LanguageModel:
             ops += mixer.ops(run, hidden, spans)
         halves = sum(group.count * len(group.blocks) for group in self.layers)
         ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=halves))
-        for feed_forward, count in self._feed_forwards.items():
-            ops += feed_forward.ops(run, hidden, count)
+        ops += [one for block, count in self._feed_forwards.items() for one in block.ops(run, hidden, count)]
         ops += [one for beside in self.besides for one in beside.ops(run)]
         if self.final_norm:
             ops.append(norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"))
@@ -477,7 +479,7 @@ class LanguageModel:
             op.gemm(
                 m=scored,
                 n=self.scored,
-                k=self.hidden,
+                k=self.embedded or self.hidden,
                 dtype=run.wide,
                 weight_dtype=run.unquantised_dtype,
                 name="lm_head",

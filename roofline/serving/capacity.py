@@ -202,8 +202,8 @@ def _widths(model: LanguageModel, chip: Chip, most: Numeric, options: LoadOption
     if np.ndim(most):
         raise BadWorkload(f"fewest_chips: expected one width as the most, found {shown(most)}")
     degrees = {name: whole(name, options.get(name, 1)) for name in ("pp", "ep", "dp")}
-    widths = [2**i for i in range(int(most).bit_length())]
-    suit = [tp for tp in widths if Plan(tp=tp, **degrees).suits(model) and (chip.has_links or tp == 1)]
+    widths, stored = [2**i for i in range(int(most).bit_length())], options.get("weight_dtype")
+    suit = [tp for tp in widths if Plan(tp=tp, **degrees).suits(model, stored) and (chip.has_links or tp == 1)]
     if not suit:
-        Plan(tp=widths[-1], **degrees).check(model)
+        Plan(tp=widths[-1], **degrees).check(model, stored)
     return suit

@@ -8,10 +8,12 @@ from roofline.show.heatmaps import plot_heatmap
 from roofline.show.lines import plot_band, plot_line
 from roofline.show.odds import plot_comparison, plot_odds
 from roofline.show.rooflines import plot_roofline
+from roofline.show.served import plot_cdf, plot_percentiles, plot_timeline, plot_tradeoff
 
 __all__ = [
     "plot_band",
     "plot_breakdown",
+    "plot_cdf",
     "plot_comparison",
     "plot_frontier",
     "plot_grid",
@@ -20,8 +22,11 @@ __all__ = [
     "plot_line",
     "plot_odds",
     "plot_pareto",
+    "plot_percentiles",
     "plot_roofline",
     "plot_sensitivity",
+    "plot_timeline",
+    "plot_tradeoff",
     "plot_validation",
     "save",
 ]

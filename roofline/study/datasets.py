@@ -36,6 +36,7 @@ _NAMES = {
     "active": "requests in flight",
     "mfu": "model FLOP utilisation",
     "mbu": "memory bandwidth utilisation",
+    "kv_tokens": "tokens that the KV cache has room for",
 }
 
 #: Type and meaning of the variables that are no figures.

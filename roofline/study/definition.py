@@ -34,7 +34,8 @@ Slab = tuple[slice, ...]
 _INNER = ("batch", "concurrency", "prompt", "output", "prefix", "skew", "repeat", "usable_memory")
 
 #: Units of what an estimate knows beside its headline figures.
-_MORE = {"lower_s": "s", "upper_s": "s", "mfu": "1", "mbu": "1", "active": "requests", "time_s": "s"}
+_MORE = {"lower_s": "s", "upper_s": "s", "mfu": "1", "mbu": "1", "active": "requests", "time_s": "s",
+         "kv_tokens": "tokens"}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

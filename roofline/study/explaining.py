@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from roofline.base import units
 from roofline.base.errors import BadWorkload, RooflineError, shown
 from roofline.base.face import TEXT, optional, takes
 from roofline.base.units import DTYPE_BYTES
@@ -265,6 +266,7 @@ def _sentences(est: Any, figure: str, changes: list[Change]) -> Iterator[str]:
     yield from (_bound_sentence(name, phase) for name, phase in variables.phases(est).items())
     if not est.fits:
         yield "It does not fit into the memory of its chips."
+    yield from _set_aside(est)
     if not changes:
         yield f"No single change of chip, plan or dtype that was tried makes {figure} better by half a percent."
         return
@@ -274,6 +276,21 @@ def _sentences(est: Any, figure: str, changes: list[Change]) -> Iterator[str]:
     for i, one in enumerate(named):
         end = "." if i == len(named) - 1 else ";"
         yield f"({i + 1}) {one.change}, {_gain_text(est, figure, one)}, {one.then}{end}"
+
+
+def _set_aside(est: Any) -> Iterator[str]:
+    """What the serving engine takes of a chip's memory before there is a cache, where it is known of the stack."""
+    memory = est.memory
+    terms = {name: size for name, size in memory.engine_bytes.items() if size}
+    if not terms:
+        return
+    taken = ", ".join(f"{units.text(size, 'B', 3)} for {name}" for name, size in terms.items())
+    tokens = est.kv_tokens
+    yield (
+        f"Of a chip's {units.text(memory.usable_bytes, 'B', 3)}, {est.chip.stack} sets aside {taken} beside weights of "
+        f"{units.text(memory.weights_bytes, 'B', 3)} and a pass of {units.text(memory.activations_bytes, 'B', 3)}: "
+        f"room for a KV cache of {tokens:,.0f} tokens."
+    )
 
 
 def _bound_sentence(name: str, phase: Any) -> str:

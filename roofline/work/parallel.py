@@ -84,16 +84,23 @@ class Plan:
         """Chips that share one expert."""
         return numeric.maximum(1, self.tp // self.ep)
 
-    def suits(self, model: Splittable) -> bool:
+    def suits(self, model: Splittable, weight_dtype: str | None = None) -> bool:
         """Whether :meth:`check` lets it pass."""
         try:
-            self.check(model)
+            self.check(model, weight_dtype)
         except BadWorkload:
             return False
         return True
 
-    def check(self, model: Splittable) -> None:
+    def check(self, model: Splittable, weight_dtype: str | None = None) -> None:
         """Refuse a split that the model's sizes do not allow.
+
+        Parameters
+        ----------
+        model : Splittable
+        weight_dtype : str, optional
+            What the weights were asked to be stored in, as for ``LanguageModel.step``; then none has a scale in common
+            with another, as the checkpoint's may.
 
         Raises
         ------
@@ -103,13 +110,14 @@ class Plan:
             or a share would part weights that have a scale in common; names the nearest degrees that would do.
         """
         degrees = (self.tp, self.pp, self.ep, self.dp)
-        sizes = (model.name, model.head_counts, model.num_layers, model.experts, model.shares)
+        sizes = (model.name, model.head_counts, model.num_layers, model.experts)
+        shares = model.shares if weight_dtype is None else ()
         if all(type(d) is int for d in degrees):
             points: set[Any] = {degrees}
         else:
             points = set(zip(*(d.ravel().tolist() for d in np.broadcast_arrays(*degrees)), strict=True))
         for tp, pp, ep, dp in sorted(points):
-            problem = _problem(tp, pp, ep, dp, *sizes)
+            problem = _problem(tp, pp, ep, dp, *sizes, shares)
             if problem:
                 raise BadWorkload(problem)
 
@@ -265,9 +273,9 @@ def _collective(make: Collective, after: Op, size: Numeric, devices: Numeric, la
 def _stages(split: Workload, pp: Numeric, model: Splittable) -> Workload:
     pace = _stage_share(model, pp) * pp
     paced = split.map(lambda one: one.times(pace) if one.scope == "layer" else one)
-    # The token embedding writes what travels on: the hidden state of every token.
+    # The hidden state of every token travels on, as wide as the model where the embedding is not.
     states = next(one.args for one in split if one.kind == "token_embedding")
-    size = states["rows"] * states["cols"] * states["out_width"]
+    size = states["rows"] * model.hidden * states["out_width"]
     return paced + Workload((op.send(bytes=size, devices=pp, name="pipeline_send", count=pp - 1, scope="model"),))
 
 

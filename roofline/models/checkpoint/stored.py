@@ -89,7 +89,9 @@ MXFP6 = grouped("fp6", 32, "fp6", scale_bytes=1.0)
 MXFP8 = grouped("fp8", 32, "fp8", scale_bytes=1.0)
 
 #: MXFP4 experts beside 16-bit activations, as Marlin's kernels hold them: vLLM pads an expert's width on a chip to 128
-#: and the model's to 256 (``fused_moe/oracle/mxfp4.py``, read in November 2026; other kernels: 64 to 256).
+#: and the model's to 256 (``fused_moe/oracle/mxfp4.py``, read in November 2026; other kernels: 64 to 256). Experts in
+#: integers are not padded: where their width on a chip is no multiple of 64 and of the group, or the model's none of
+#: 128, vLLM takes a kernel without Marlin's layout (``marlin_utils.check_moe_marlin_supports_layer``, read then too).
 MXFP4_EXPERTS = replace(MXFP4, compute="", pad_inter=128, pad_hidden=256)
 
 #: Some of the weights of a part, and their share of it: layers need not be alike.

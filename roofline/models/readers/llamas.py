@@ -297,6 +297,12 @@ def telechat(c: Fields) -> Parts:
     return uniform(c, made, block, max_positions=positions, besides=(bias,))
 
 
+def pangu_embedded(c: Fields) -> Parts:
+    """openPangu Embedded: Llama with one flag for the biases of attention."""
+    bias = c.flag("bias", c.flag("attention_bias", True))
+    return uniform(c, attention(c, qkv_bias=bias, out_bias=bias), dense(c, c.flag("mlp_bias", False)))
+
+
 def solar(c: Fields) -> Parts:
     """Solar Pro: Llama with a window; what its blocks skip to is added and has no weights."""
     return uniform(c, attention(c, **biases(c)), dense(c, c.flag("mlp_bias", False)), window(c), max_positions=4096)

@@ -1,10 +1,12 @@
-"""Decoders whose windowed layers attend with other heads than the rest: MiMo-V2-Flash, Step 3.5 and 3.7."""
+"""Decoders whose windowed layers attend with other heads than the rest: MiMo-V2-Flash, Step 3.5 and 3.7; Step 3."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from roofline.models.attention import Attention
+from roofline.models.factored import FactoredAttention
+from roofline.models.feed_forward import FeedForward
 from roofline.models.fields import Fields
 from roofline.models.readers.parts import (
     Layer,
@@ -18,6 +20,7 @@ from roofline.models.readers.parts import (
     shared,
     spans,
     sparse_after,
+    stack,
     window,
 )
 
@@ -58,3 +61,30 @@ def step3p5(c: Fields) -> Parts:
     each = blocks(sparse_after(c, depth, 3), moe, lambda: dense(c))
     layers: list[Layer] = [(local if s.window else full, one, s) for s, one in zip(seen, each, strict=True)]
     return model(c, layers, max_positions=128000)
+
+
+def step3(c: Fields) -> Parts:
+    """Step 3: queries through a rank, one head of keys and values, a shared expert beside the routed ones."""
+    depth = depth_of(c)
+    plain = attention(c, 1, 256, heads=64)
+    rank = c.integer("share_q_dim", default=plain.head_dim)
+    made = FactoredAttention(**asdict(plain), q_rank=rank)
+    inter = c.integer("moe_intermediate_size", default=5120)
+    always = FeedForward(c.integer("share_expert_dim", default=inter))
+    moe = routed(c, "moe_num_experts", inter, topk=3, count=48, shared=always)
+    is_routed = [i in _listed(c, depth) for i in range(depth)]
+    positions = c.integer("max_position_embedding", "max_position_embeddings", default=65536, limit="positions")
+    each = blocks(is_routed, moe, lambda: dense(c))
+    c.get("intermediate_size", "num_attention_groups", "rope_parameters", "use_moe", "moe_every_n_layer", "max_seq_len")
+    return stack(c, made, each, max_positions=positions)
+
+
+def _listed(c: Fields, depth: int) -> set[int]:
+    """The routed layers as a file writes them, ``"4,5,6"``; all but the first where it does not."""
+    written = c.text("moe_layers_enum")
+    if not written:
+        return set(range(1, depth))
+    numbers = [part.strip() for part in written.split(",")]
+    if not all(part.isdecimal() and int(part) < depth for part in numbers):
+        c.fail("moe_layers_enum", f"found {written!r:.40}, expected numbers of layers below {depth}, commas in between")
+    return {int(part) for part in numbers}

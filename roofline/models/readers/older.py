@@ -7,7 +7,7 @@ from typing import Any
 
 from roofline.base.errors import shown
 from roofline.models.attention import Attention
-from roofline.models.besides import Beside, Few, Table
+from roofline.models.besides import Beside, Few, Linear, Table
 from roofline.models.feed_forward import FeedForward
 from roofline.models.fields import LIMITS, Fields
 from roofline.models.mixers import Span
@@ -96,23 +96,27 @@ def _expanded(c: Fields) -> list[Any]:
 
 
 def opt(c: Fields) -> Parts:
-    """OPT: two more positions than it says."""
+    """OPT: two more positions than it says; in 350M an embedding narrower than the model."""
     bias = c.flag("enable_bias", True)
     made = _multi_head(c, ("num_attention_heads",), ("hidden_size",), rotated=False, qkv_bias=bias, out_bias=bias)
     hidden, rows = c.integer("hidden_size"), c.integer("max_position_embeddings", default=2048, limit="positions")
     width = c.integer("word_embed_proj_dim", default=hidden)
-    if width != hidden:
-        c.fail("word_embed_proj_dim", f"found {width}, expected hidden_size = {hidden}: others are not read yet")
     block = FeedForward(c.integer("ffn_dim", default=4 * hidden), gated=False, bias=bias)
     ends = c.flag("do_layer_norm_before", True) and not c.flag("_remove_final_layer_norm", False)
     weights = 2 if c.flag("layer_norm_elementwise_affine", True) else 0
-    besides = (Table("position_embedding", rows + 2, hidden),)
+    besides: list[Beside] = [Table("position_embedding", rows + 2, hidden)]
+    if width != hidden:
+        besides += [
+            Linear("project_in", hidden, width, scope="model"),
+            Linear("project_out", width, hidden, scope="model"),
+        ]
     return uniform(
         c,
         made,
         block,
         tied=True,
-        besides=besides,
+        besides=tuple(besides),
+        embedded=width,
         final_norm=ends,
         norm_weights=weights,
         max_positions=rows,

@@ -1,0 +1,111 @@
+"""Towers beside language models: their parameters, the memory that they take, and the pass of an image or of sound."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import roofline as rl
+from roofline.models import huggingface
+from roofline.work import parallel
+from roofline.work.parallel import Plan
+
+CONFIGS = Path(huggingface.__file__).parent / "configs"
+
+#: Built-in models with a tower that transformers counts, and what it has.
+COUNTED = {
+    file.stem: about["transformers_tower_params"]
+    for file in sorted(CONFIGS.glob("*.json"))
+    if "transformers_tower_params" in (about := json.loads(file.read_text())["_roofline"])
+}
+NOT_READ = ("kimi-k2.5", "kimi-k2.5-nvfp4", "step-3.7-flash-fp8")
+
+TEXT = {
+    "model_type": "llama", "hidden_size": 2560, "intermediate_size": 1024, "num_hidden_layers": 2,
+    "num_attention_heads": 8, "vocab_size": 1000,
+}  # fmt: skip
+LLAVA: dict[str, Any] = {
+    "architectures": ["LlavaForConditionalGeneration"],
+    "model_type": "llava",
+    "text_config": TEXT,
+    "vision_config": {
+        "model_type": "clip_vision_model", "hidden_size": 1024, "image_size": 336, "intermediate_size": 4096,
+        "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_parameters_are_those_of_the_class(name: str) -> None:
+    model = huggingface.load(CONFIGS / f"{name}.json")
+    if name in NOT_READ:
+        assert not model.towers
+        assert any(line.startswith("vision tower (vision_config)") for line in model.left_out) or name[:4] == "step"
+    else:
+        assert model.tower_params == COUNTED[name]
+
+
+def test_the_tower_of_llava() -> None:
+    model = huggingface.read(LLAVA)
+    assert model.tower_params == 312_687_616  # LlavaForConditionalGeneration of transformers 5.24 with this file
+    assert model.params == huggingface.read(TEXT | {"architectures": ["LlamaForCausalLM"]}).params
+    assert model.left_out == ()
+
+
+def test_a_tower_that_is_described_badly_is_left_out_and_said() -> None:
+    config = LLAVA | {"vision_config": LLAVA["vision_config"] | {"num_attention_heads": 15}}
+    model = huggingface.read(config)
+    assert not model.towers
+    assert "vision_config is not read: config.json: vision_config.num_heads: found 15" in model.left_out[0]
+
+
+def test_towers_take_memory_and_no_time_of_a_token() -> None:
+    model = rl.load_model("qwen3-vl-8b")
+    (tower,) = model.towers
+    alone = huggingface.read({k: v for k, v in _file("qwen3-vl-8b").items() if k != "vision_config"})
+    for plan in (Plan(), Plan(tp=2)):
+        more = parallel.weight_bytes(model, plan, "bf16") - parallel.weight_bytes(alone, plan, "bf16")
+        # Layers are split as the language model's; what stands at the tower's ends lies whole on every chip.
+        assert 2 * tower.params / plan.tp <= more <= 2 * tower.params
+    assert model.stored_bytes - alone.stored_bytes == 2 * tower.params
+    assert model.params == alone.params
+    assert {op.name for op in model.step(1, 8, 8)} == {op.name for op in alone.step(1, 8, 8)}
+
+
+def _file(name: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((CONFIGS / f"{name}.json").read_text())
+    return config
+
+
+def test_the_pass_of_an_image() -> None:
+    (tower,) = rl.load_model("qwen3-vl-8b").towers
+    patches = (1024 // 16) ** 2
+    step = tower.step(1, patches, patches)
+    ops = {op.name: op for op in step}
+    assert ops["attention"].args["causal"] == 0
+    assert ops["merger_down"].args["m"] == patches / 4  # a token for each 2 x 2 patches
+    assert ops["patch_embedding"].args["m"] == patches
+    matrices = sum(op.count * 2 * op.args["m"] * op.args["n"] * op.args["k"] for op in step if op.kind == "gemm")
+    blocks = 27 * (4 * 1152**2 + 2 * 1152 * 4304)
+    ends = 1152 * 3 * 2 * 16**2 + (1 + 3) * (4608 * 4608 + 4608 * 4096) / 4
+    assert matrices == pytest.approx(2 * patches * (blocks + ends), rel=1e-12)
+    once, twice = (rl.run(tower.step(n, patches, patches), "h100-sxm").time_s for n in (1, 2))
+    assert 0 < once < twice < 2 * once
+
+
+def test_windows_of_qwen2_5_vl_see_64_patches() -> None:
+    (tower,) = rl.load_model("qwen2.5-vl-7b").towers
+    found = {op.name: op for op in tower.step(1, 4096, 4096) if op.kind == "attention"}
+    assert (found["chunked_attention"].count, found["attention"].count) == (28, 4)
+    args = found["chunked_attention"].args
+    assert (args["batch"], args["q_len"], args["kv_len"]) == (64, 64, 64)
+
+
+def test_a_second_of_sound_is_fifty_steps() -> None:
+    (tower,) = rl.load_model("voxtral-mini-3b").towers
+    ops = {op.name: op for op in tower.step(1, 50 * 30, 50 * 30)}
+    assert ops["convolution_1"].args["m"] == 3000  # of a spectrogram of 100 a second, the second one halves them
+    assert ops["projector_down"].args["m"] == 375
