@@ -38,13 +38,13 @@ def run() -> Run:
     [(LLAMA, "h100-sxm", {}), ("deepseek-v3", "h200", {"tp": 8}), ("gpt-oss-120b", "h100-sxm", {"tp": 2})],
 )
 def test_tables_are_within_one_percent_of_the_exact_pass(model: str, chip: str, plan: dict[str, int]) -> None:
-    passes = Passes(rl.estimate(model, chip, check=False, **plan), tokens=256, sequences=16, context=2048, prompt=1024)
+    passes = Passes(rl.estimate(model, chip, check=False, **plan), tokens=2048, sequences=48, context=9000, prompt=8192)
     rng, n = np.random.default_rng(3), 200
-    decoding = rng.integers(0, 17, n)
-    context = np.exp(rng.uniform(math.log(16), math.log(2048), n))
+    decoding = rng.integers(0, 49, n)
+    context = np.exp(rng.uniform(math.log(16), math.log(9000), n))
     prompts = np.where(decoding == 0, 1, rng.integers(0, 3, n))
-    new = np.exp(rng.uniform(0, math.log(120), n)).astype(int)
-    before = rng.choice([0, 0, 100, 900], n)
+    new = np.exp(rng.uniform(0, math.log(900), n)).astype(int)
+    before = rng.choice([0, 0, 512, 7000], n)
     table = passes.tables["time_s"]
     for some in (prompts == 0, prompts > 0):
         d, c, k, q, b = (one[some] for one in (decoding, context, prompts, new, before))
@@ -117,7 +117,7 @@ def test_a_longer_shared_beginning_never_delays_first_tokens() -> None:
 
 def test_a_closed_loop_keeps_its_clients_busy_as_serve_says() -> None:
     traffic = rl.Traffic(concurrency=32, prompt=512, output=rl.lognormal(128, 64), requests=1500)
-    run = rl.simulate(LLAMA, "h100-sxm", traffic, stack="vllm")
+    run = rl.simulate(LLAMA, "h100-sxm", traffic, stack="vllm", host_s=0, lag=0)  # which `serve` knows nothing of
     steady = rl.serve(LLAMA, "h100-sxm", concurrency=32, prompt=512, output=128, output_sd=64, stack="vllm")
     assert isinstance(steady, ServingEstimate)
     assert run.requests_per_s == pytest.approx(steady.requests_per_s, rel=0.05)
