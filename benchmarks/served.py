@@ -5,7 +5,8 @@ inference-sim/sim-to-real-accuracy-validation on GitHub, reshaped), ``llm_pilot_
 and so on. They do not ship: of the first two no licence is stated. The table goes into ``docs/served.md``.
 
 ``--fit`` fits the two constants of a server that no operator has, on the first file's rows that kept up: the host's
-time a request, and the passes for which a request waits. Nothing else is fitted, and no row of another file is looked at.
+time a request, and the passes for which a request waits. Nothing else is fitted, and no row of another file is
+looked at.
 """
 
 from __future__ import annotations

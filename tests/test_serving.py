@@ -445,3 +445,9 @@ def test_only_what_has_tokens_is_asked_about():
         rl.fewest_chips("dlrm-v2", CHIP)
     with pytest.raises(rl.UnknownName, match="fewest_chips is called 'check'"):
         rl.fewest_chips(LARGE, CHIP, check=False)
+
+
+def test_a_server_says_when_more_is_asked_than_runs_at_once() -> None:
+    loads = rl.serve("llama-3.1-8b", "h100-sxm", concurrency=[8, 100_000], stack="vllm")
+    assert loads.saturated.tolist() == [False, True]
+    assert rl.serve("llama-3.1-8b", "h100-sxm", concurrency=8, stack="vllm").saturated is False

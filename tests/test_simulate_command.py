@@ -11,9 +11,8 @@ import pytest
 
 from tests.conftest import Run
 
-FAST = (
-    ["llama-3.1-8b", "--chip", "h100-sxm", "--stack", "vllm", "--max-seqs", "8", "--chunk", "512", "--prompt", "200", "--output", "20", "--requests", "60"]
-)
+FAST = ("llama-3.1-8b", "--chip", "h100-sxm", "--stack", "vllm", "--max-seqs", "8", "--chunk", "512")
+FAST += ("--prompt", "200", "--output", "20", "--requests", "60")
 
 
 def test_one_run_is_a_table(run: Run) -> None:

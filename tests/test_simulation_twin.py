@@ -54,7 +54,7 @@ def _requests(draw: st.DrawFn) -> Requests:
     prompt = rng.integers(1, 150, n).astype(np.int32)
     prefix = rng.integers(0, kinds, n) if kinds else np.full(n, -1)
     none = np.empty(0, np.int64)
-    gaps = rng.exponential(draw(st.sampled_from([1e-4, 5e-3, 5e-2])), n)
+    gaps = rng.exponential(draw(st.sampled_from([1e-4, 5e-3, 5e-2, 0.2])), n)
     return Requests(
         arrival_s=np.empty(0) if closed else np.cumsum(gaps),
         prompt=prompt,

@@ -71,9 +71,9 @@ class Policy:
 
 
 #: The host's time a request (s), and the passes that a request waits beside the one under way: asynchronous scheduling
-#: decides on the next pass while one runs, and hands out tokens while the next runs. Fitted on 20 published runs of vLLM
-#: 0.15.1 on H100 that kept up (``benchmarks/served.py --fit``; inference-sim/training on GitHub, read November 2026),
-#: and taken for the other engines, which schedule alike.
+#: decides on the next pass while one runs, and hands out tokens while the next runs. Fitted on 20 published runs of
+#: vLLM 0.15.1 on H100 that kept up (``benchmarks/served.py --fit``; inference-sim/training on GitHub, read November
+#: 2026), and taken for the other engines, which schedule alike.
 _HOST, _LAG = 2.5e-3, 1.25
 
 #: The engines whose policies are known; a stack's name begins with its engine's.

@@ -195,6 +195,15 @@ class ServingEstimate(TokensPowered, Estimate):
         return self._flow[0] * (self.request.plan.dp * self.request.plan.pp)
 
     @property
+    def saturated(self) -> Truth:
+        """Whether more requests are asked for than run at once: the others wait for memory or for their prefill.
+
+        The figures are then those of a full server, and no wait in its queue is in them: see :func:`roofline.simulate`.
+        """
+        found = self.active < 0.99 * self.request.batch
+        return found if np.ndim(found) else bool(found)
+
+    @property
     def mixed_share(self) -> Numeric:
         """Share of the passes that carry prompt tokens."""
         return self._flow[3]
