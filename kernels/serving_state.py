@@ -152,9 +152,8 @@ def pull(heap: Places, base: int, size: int, req: Places, mask: int, one: int) -
         return
     while 2 * place + 1 < size - 1:
         below = 2 * place + 1
-        if below + 1 < size - 1:
-            if sooner(req, mask, heap[base + below + 1], heap[base + below]):
-                below += 1
+        if below + 1 < size - 1 and sooner(req, mask, heap[base + below + 1], heap[base + below]):
+            below += 1
         under = heap[base + below]
         if sooner(req, mask, moved, under):
             break
