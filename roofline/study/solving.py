@@ -133,13 +133,12 @@ def solve(
     if not NUMBER.holds(target) or not 0 < target < MOST:
         raise BadWorkload(f"solve: expected a positive, finite target for {shown(figure)}, found {shown(target)}")
     loaded, on = as_model(model), as_chip(chip)
+    names = [*options, vary] if isinstance(vary, str) else [*options]
     options = {name: value for name, value in options.items() if name != vary or value is not None}
-    if vary == "concurrency":
-        options.setdefault("concurrency", None)
-    served = "concurrency" in options
-    if served:
+    if "concurrency" in names:
         asked.refuse_unserved("solve", loaded)
-    asked.refuse_misplaced("solve", options, served)
+        options.setdefault("concurrency", None)
+    asked.refuse_misplaced("solve", names, "concurrency" in names)
     base = asked.answer(loaded, on, options)
     figure = variables.figure_named("solve", base, figure)
     one = variables.variable(base, options, vary, low, high, what="solve")

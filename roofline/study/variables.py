@@ -18,7 +18,7 @@ from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.serving.server import ServingEstimate
 from roofline.serving.steady import MOST_SPREAD
-from roofline.study import asked as questions
+from roofline.study.asked import answer
 from roofline.work.sizes import MOST_REPEAT, MOST_SKEW
 
 #: The options that are numbers: of a language model, of a server of one, and of a recommendation model.
@@ -116,7 +116,6 @@ def variable(
     if np.shape(base.time_s):
         raise BadWorkload(f"{what}: expected one point, found arrays: sweep and estimate do arrays")
     known = _known(base)
-    questions.refuse_misplaced(what, [name], known is _SERVER)
     found = _option(base, name, what) if name in known else _figure(base.chip, name, known, what)
     ends = [_end(what, base.chip, found, end, given) for end, given in (("low", low), ("high", high))]
     least, most = (own if end is None else end for own, end in zip((found.low, found.high), ends, strict=True))
@@ -247,7 +246,7 @@ def varied(base: Any, options: Mapping[str, Any], values: Mapping[Variable, Any]
     chip = base.chip.what_if(changes) if changes else base.chip
     if base.request.placement is not None and "devices" not in asked:
         asked["placement"] = base.request.placement
-    return questions.answer(base.model, chip, {**options, **asked})
+    return answer(base.model, chip, {**options, **asked})
 
 
 def _whole(value: Any) -> Any:
