@@ -124,19 +124,24 @@ def remove(req: Places, mask: int, ends: Places, first: int, link: int, one: int
 
 
 @inner
+def sooner(req: Places, mask: int, one: int, other: int) -> bool:
+    """Whether a request ends before another; of those that end in one step the first to come goes first."""
+    key, against = req[row(mask, one) + KEY], req[row(mask, other) + KEY]
+    return key < against or (key == against and one < other)
+
+
+@inner
 def rise(heap: Places, base: int, req: Places, mask: int, place: int, one: int) -> None:
     """Let a request rise from a place until none above ends later."""
-    mine = row(mask, one)
-    key = req[mine + KEY]
     while place > 0:
         above = heap[base + (place - 1) // 2]
-        if req[row(mask, above) + KEY] <= key:
+        if sooner(req, mask, above, one):
             break
         heap[base + place] = above
         req[row(mask, above) + PLACE] = place
         place = (place - 1) // 2
     heap[base + place] = one
-    req[mine + PLACE] = place
+    req[row(mask, one) + PLACE] = place
 
 
 @inner
@@ -145,15 +150,12 @@ def pull(heap: Places, base: int, size: int, req: Places, mask: int, one: int) -
     place, moved = req[row(mask, one) + PLACE], heap[base + size - 1]
     if moved == one:
         return
-    key = req[row(mask, moved) + KEY]
     while 2 * place + 1 < size - 1:
         below = 2 * place + 1
-        if below + 1 < size - 1:
-            left, right = heap[base + below], heap[base + below + 1]
-            if req[row(mask, right) + KEY] < req[row(mask, left) + KEY]:
-                below += 1
+        if below + 1 < size - 1 and sooner(req, mask, heap[base + below + 1], heap[base + below]):
+            below += 1
         under = heap[base + below]
-        if key <= req[row(mask, under) + KEY]:
+        if sooner(req, mask, moved, under):
             break
         heap[base + place] = under
         req[row(mask, under) + PLACE] = place

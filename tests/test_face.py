@@ -145,9 +145,16 @@ OPERATORS: dict[str, dict[str, tuple[Any, set[str]]]] = {
 ROWS = pd.DataFrame({"op": ["gemm"], "dtype": ["bf16"], "m": [64], "n": [4096], "k": [4096], "time_s": [1e-4]})
 
 
+#: Tried in ``test_face_serving.py``.
+WITH_TRAFFIC = {
+    "lognormal", "uniform", "empirical", "load_traffic", "simulate", "capacity", "plot_cdf", "plot_timeline",
+    "plot_percentiles", "plot_tradeoff",
+}  # fmt: skip
+
+
 def test_every_public_function_is_here() -> None:
     functions = {name for name in rl.__all__ if not inspect.isclass(getattr(rl, name))}
-    tried = {name.partition(" ")[0] for name, *_ in CALLS} | set(OPERATORS)
+    tried = {name.partition(" ")[0] for name, *_ in CALLS} | set(OPERATORS) | WITH_TRAFFIC
     assert functions - tried == {"list_chips", "list_models"}  # which take no argument
 
 

@@ -49,6 +49,7 @@ def test_every_data_file_is_packaged() -> None:
         "roofline.chips": ROOT / "chips",
         "roofline.evidence.measured": ROOT / "roofline/evidence/measured",
         "roofline.models": ROOT / "roofline/models",
+        "roofline.serving": ROOT / "roofline/serving",
     }
     packaged = {path for name, globs in data.items() for glob in globs for path in folders[name].glob(glob)}
     present = {
@@ -56,7 +57,7 @@ def test_every_data_file_is_packaged() -> None:
         for folder in (ROOT / "chips", ROOT / "roofline" / "models")
         for path in folder.rglob("*")
         if path.suffix in (".toml", ".json")
-    }
+    } | {path for path in (ROOT / "roofline/serving/traces").iterdir() if path.is_file()}
     assert present <= packaged
 
 

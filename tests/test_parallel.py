@@ -327,9 +327,7 @@ def test_tied_embeddings_are_held_once_a_stage() -> None:
     head = gemma.vocab * gemma.hidden
     towers = 2 * sum(tower.params for tower in gemma.towers)
     assert weight_bytes(gemma, Plan(), "bf16") == 2 * gemma.params + towers
-    assert weight_bytes(gemma, Plan(pp=2), "bf16") == pytest.approx(
-        gemma.params - head + 2 * head + towers, rel=1e-4
-    )
+    assert weight_bytes(gemma, Plan(pp=2), "bf16") == pytest.approx(gemma.params - head + 2 * head + towers, rel=1e-4)
 
 
 def test_activations_of_a_prefill() -> None:

@@ -117,7 +117,7 @@ def test_equals_the_naive_server(policy: Policy, tokens: int, requests: Requests
 
 
 @pytest.mark.parametrize("mixed", [True, False])
-def test_equals_it_compiled(mixed: bool) -> None:
+def test_many_requests_equal_the_naive_server_compiled_and_plain(mixed: bool) -> None:
     rng = np.random.default_rng(7)
     n = 3000  # more than the ring has slots at the start
     prompt = rng.integers(1, 150, n).astype(np.int32)
@@ -128,3 +128,7 @@ def test_equals_it_compiled(mixed: bool) -> None:
     )  # fmt: skip
     policy = Policy(chunk=64, max_seqs=8, block=4, mixed=mixed)
     _compare(policy, 100, requests, 2, "least_loaded", compiled=True)
+    servers = Servers(policy, 100, 2, "least_loaded")
+    compiled, plain = (simulated(servers, LINE, requests, compiled=one) for one in (True, False))
+    np.testing.assert_array_equal(compiled.told, plain.told)
+    np.testing.assert_allclose(compiled.told_at, plain.told_at, rtol=1e-12)

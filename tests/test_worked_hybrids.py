@@ -134,6 +134,9 @@ def test_mixers_side_by_side_keep_what_each_keeps() -> None:
     assert model.kv_bytes(1, 100) == 3 * 50 * 128
     assert both.cache_bytes(100, 2.0, Span(), 4) == 100 * 64  # a key/value head on each of four chips
     assert both.token_bytes(2.0) == 128
+    either = SideBySide((STATES, GATED, ATTENTION))
+    assert either.state_bytes(2) == STATES.state_bytes(2) + 2 * 32 * 2
+    assert either.cache_bytes(100, 2.0, Span(), 4) == 100 * 64
     assert both.live_elements(64) == max(32 * (4 + 2), 584 + 256)
     assert {w.name for w in both.weights(64, 1)} == {w.name for one in (ATTENTION, STATES) for w in one.weights(64, 1)}
     found = ops(model, 2, 10, 10)

@@ -104,7 +104,7 @@ def simulate(
 
     coming: dict[str, Any] = {name: options.pop(name) for name in TRAFFIC if name in options}
     traffic = _recorded(trace, scale, coming, rate) if trace is not None else _traffic(coming, rate, scale)
-    flags = {"reserve": reserve, "prefix_caching": prefix_caching, "mixed": mixed, "slo": _limits(slo)}
+    flags: dict[str, Any] = {"reserve": reserve, "prefix_caching": prefix_caching, "mixed": mixed, "slo": _limits(slo)}
     given = {name: value for name, value in flags.items() if value is not None}
     found = run(model, chip_with(chip, changes, stack), traffic, **options, **given)
     axis = traffic.axis
@@ -152,7 +152,10 @@ def capacity(
     if stack is not None:
         options["stack"] = stack
     found = run(model, list(chips), traffic, slo=_limits(slo) or {}, share=share, objective=objective, **options)
-    rows = found.astype(object).where(found.notna(), None).to_dict("records")
+    rows: list[dict[str, Any]] = [
+        {str(name): value for name, value in row.items()}
+        for row in found.astype(object).where(found.notna(), None).to_dict("records")
+    ]
     if as_json:
         return print_json({"plans": rows, "why": found.attrs["why"]})
     if as_csv:

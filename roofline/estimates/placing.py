@@ -231,6 +231,7 @@ def place(
     DoesNotFit
         When the tables do not fit into these memories.
     BadWorkload, UnknownName
+        Also for more chips than can be compared: some hundreds, fewer where tables are of many kinds.
     """
     one, chip = as_model(model), as_chip(chip)
     if not isinstance(one, Recommender):

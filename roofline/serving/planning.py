@@ -107,7 +107,7 @@ def capacity(
     within = limits(slo)
     if not within:
         raise BadWorkload('capacity: expected limits such as slo={"ttft_s": 0.5}, found none')
-    if objective not in OBJECTIVES:
+    if not isinstance(objective, str) or objective not in OBJECTIVES:
         raise UnknownName("objective", objective if isinstance(objective, str) else shown(objective), OBJECTIVES)
     if not (NUMBER.holds(share) and 0 < share < 1):
         raise BadWorkload(f"capacity: share: expected a share of the requests such as 0.99, found {shown(share)}")

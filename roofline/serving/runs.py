@@ -299,7 +299,7 @@ class Run:
         again = -(-_LONG_RUN // n)
         span = float(np.ptp(drawn.arrival_s)) * n / max(n - 1, 1)
         arrival = (drawn.arrival_s - drawn.arrival_s[0]) / factor
-        rows = {
+        rows: dict[str, Any] = {
             name: np.tile(getattr(drawn, name), again) for name in ("prompt", "output", "prefix_id", "prefix_tokens")
         }
         starts = np.repeat(np.arange(again) * span / factor, n)

@@ -139,7 +139,7 @@ def prepared(model: LanguageModel, chip: Chip, drawn: Sequence[Requests], asked:
     options = dict(asked)
     replicas = whole("simulate: replicas", options.pop("replicas", 1))
     router = options.pop("router", "round_robin")
-    if router not in ROUTERS:
+    if not isinstance(router, str) or router not in ROUTERS:
         raise UnknownName("router", router if isinstance(router, str) else shown(router), ROUTERS)
     room = options.pop("kv_tokens", None)
     wanted = {name: options.pop(name, None) for name in Policy.__dataclass_fields__}

@@ -194,7 +194,7 @@ class Traffic:
             raise BadWorkload(f"Traffic: expected rate (open loop) or concurrency (closed loop), found {found}")
         self.rate: Any = None if rate is None else _rates(rate)
         self.concurrency: Any = None if concurrency is None else _clients(concurrency)
-        self.burstiness = math.inf if burstiness == math.inf else between("burstiness", burstiness, 1e-3, 1e6)
+        self.burstiness = math.inf if _endless(burstiness) else between("burstiness", burstiness, 1e-3, 1e6)
         self.think_s = between("think_s", think_s, 0, _LONGEST)
         self.timeout_s = patience(timeout_s)
         if pairs is not None and not (prompt is None and output is None and shared_prefix == 0):
@@ -399,9 +399,13 @@ def between(name: str, value: Any, least: float, most: float) -> float:
     return float(value)
 
 
+def _endless(value: object) -> bool:
+    return isinstance(value, float) and value == math.inf
+
+
 def patience(timeout_s: Any) -> float:
     """After how many seconds a client gives up; infinite for None."""
-    if timeout_s is None or timeout_s == math.inf:
+    if timeout_s is None or _endless(timeout_s):
         return math.inf
     return between("timeout_s", timeout_s, _SHORTEST, _LONGEST)
 

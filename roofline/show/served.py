@@ -32,7 +32,7 @@ _DRAWN = {"p50": 0.45, "p90": 0.7, "p99": 1.0}
 _LIMIT = "#B00020"
 
 RUN = Kind("a run of simulate", lambda value: hasattr(value, "timeline") and hasattr(value, "figure"))
-LIMIT = optional(Kind("seconds", lambda value: NUMBER.holds(value) and value > 0))
+LIMIT = optional(Kind("seconds", lambda value: NUMBER.holds(value) and 0 < value < 1e9))
 _PAGE = {"title": optional(TEXT), "ax": optional(canvas.AXES)}
 
 
