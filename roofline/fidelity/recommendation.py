@@ -160,7 +160,7 @@ def lookups() -> pd.DataFrame:
 #: Classes of model, and the batch, that the worth of a figure is asked of.
 CLASSES = {
     "meta-retrieval": 4096, "meta-early-stage": 4096, "meta-late-stage": 1024, "meta-hstu-retrieval": 8,
-    "dlrm-v2": 4096, "rm2": 1024,
+    "meta-hstu-ranking": 8, "dlrm-v2": 4096, "rm2": 1024,
 }  # fmt: skip
 
 #: What is changed, in words and as a what-if.
