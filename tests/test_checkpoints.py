@@ -111,6 +111,9 @@ QUANTISERS: list[tuple[Any, str, str, float]] = [
     ({"quant_method": "fp8"}, "fp8", "fp8", 1),
     (FP8_BLOCKS, "fp8", "fp8", 1 + 4 / 128**2),
     ({**FP8_BLOCKS, "scale_fmt": "ue8m0"}, "fp8", "fp8", 1 + 1 / 128**2),
+    # As DeepSeek's, of no method.
+    ({key: value for key, value in FP8_BLOCKS.items() if key != "quant_method"}, "fp8", "fp8", 1 + 4 / 128**2),
+    ({"fmt": "e4m3", "activation_scheme": "static"}, "fp8", "fp8", 1),
     ({"quant_method": "fbgemm_fp8"}, "fp8", "fp8", 1 + 4 / 4096),
     (groups(FLOAT8 | {"strategy": "tensor"}, FLOAT8), "fp8", "fp8", 1),
     (groups(FLOAT8 | {"strategy": "channel"}, FLOAT8), "fp8", "fp8", 1 + 2 / 4096),

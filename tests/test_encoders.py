@@ -162,3 +162,17 @@ def test_what_attends_across_is_refused_in_a_line(kind: str, why: str) -> None:
 def test_a_decoder_fills_no_masks() -> None:
     with pytest.raises(BadModel, match="this family decodes"):
         read(QWEN3, "Qwen3ForMaskedLM")
+
+
+def test_the_encoder_of_t5_alone_is_read_and_both_halves_are_not() -> None:
+    file = {"model_type": "t5", "d_model": 512, "d_ff": 2048, "d_kv": 64, "num_layers": 6, "num_decoder_layers": 6,
+            "num_heads": 8, "vocab_size": 32128, "n_positions": 512, "is_encoder_decoder": True}  # fmt: skip
+    encoder = read(file, "T5EncoderModel")
+    # T5-small in transformers 5.24: the embedding, six layers, a norm behind them, 32 buckets of 8 heads.
+    assert encoder.params == 35_330_816
+    assert (encoder.causal, encoder.decodes, encoder.kv_bytes_per_token()) == (False, False, 0)
+    gated = read(file | {"feed_forward_proj": "gated-gelu"}, "T5EncoderModel")
+    assert gated.params - encoder.params == 6 * 512 * 2048
+    for whole in ("T5ForConditionalGeneration", "BertModel"):
+        with pytest.raises(BadModel, match="encoder and a decoder"):
+            read(file, whole)

@@ -198,6 +198,23 @@ def test_a_draft_head_has_a_vocabulary_of_its_own() -> None:
     assert head.args["n"] == 32000
 
 
+@pytest.mark.parametrize(
+    ("hidden", "inter", "heads", "kv_heads", "published_b"),
+    [(4096, 11008, 32, 32, 0.24), (4096, 14336, 32, 8, 0.25), (8192, 28672, 64, 8, 0.99)],
+)
+def test_a_first_draft_head_borrows_its_vocabulary(
+    hidden: int, inter: int, heads: int, kv_heads: int, published_b: float
+) -> None:
+    # EAGLE's README gives its heads beside 7 B, 8 B and 70 B without the embedding (recalled).
+    sizes = {"hidden_size": hidden, "intermediate_size": inter, "num_attention_heads": heads}
+    file = {**LLAMA, **sizes, "num_key_value_heads": kv_heads, "num_hidden_layers": 1}
+    drafts = [read(file | {"architectures": [name]}) for name in ("LlamaForCausalLMEagle", "EagleLlamaForCausalLM")]
+    vocabulary = drafts[0].vocab * hidden
+    assert round((drafts[0].params - vocabulary) / 1e9, 2) == published_b
+    assert drafts[0].params == drafts[1].params
+    assert any(one.name == "lm_head" for one in drafts[0].step(1, 1, 8))
+
+
 def test_what_is_left_out_is_said() -> None:
     whole = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", "text_config": LLAMA,
              "vision_config": {"hidden_size": 1024}}  # fmt: skip

@@ -82,6 +82,7 @@ FAMILIES: dict[str, Reader] = {
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
     "bert": encoders.bert, "roberta": encoders.roberta, "mpnet": encoders.mpnet, "distilbert": encoders.distilbert,
     "nomic_bert": encoders.nomic_bert, "eurobert": encoders.eurobert, "modernbert": encoders.modernbert,
+    "t5_encoder": encoders.t5_encoder,
 }  # fmt: skip
 
 #: Other model types that are read as one of the families: derivatives of the same layout, and the text parts of
@@ -97,7 +98,7 @@ ALSO = {
     "xlm-roberta": "roberta", "camembert": "roberta", "data2vec-text": "roberta",
     "axk1": "AXK1", "phi4mm": "phi4_multimodal",
     "bailing_moe_v2": "bailing_moe", "minimax_text_01": "minimax", "minimax_m1": "minimax",
-    "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus",
+    "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus", "mt5_encoder": "t5_encoder",
 }  # fmt: skip
 
 #: Families by the name of their class, where this is not the model type in other letters.
@@ -143,9 +144,12 @@ OUT_OF_REACH = {
     "gemma4_unified_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
 }
 
+#: Model types of both halves, and the family that their class makes of the encoder alone.
+ALONE = frozenset({("t5", "t5_encoder"), ("mt5", "t5_encoder")})
+
 #: What a class does, by how its name ends.
 _ROLES = (
-    (re.compile(r"(.*)ForCausalLM(?:Eagle3)$|Eagle3?(.*)ForCausalLM(?:Eagle3?)?$"), "draft"),
+    (re.compile(r"(.*)ForCausalLM(?:Eagle3?)$|Eagle3?(.*)ForCausalLM(?:Eagle3?)?$"), "draft"),
     (re.compile(r"(.*)(?:ForCausalLM|ForConditionalGeneration|LMHeadModel)$"), "generator"),
     (re.compile(r"(.*)ForSequenceClassification$"), "classifier"),
     (re.compile(r"(.*)ForTokenClassification$"), "tagger"),
@@ -194,7 +198,7 @@ def tell(body: Fields, top: Fields) -> Told:
     by_class = CLASSES.get(_plain(name)) or CLASSES.get(_plain(stem)) or _known().get(_plain(stem), "")
     inner, outer = body.text("model_type"), top.text("model_type")
     for one in (outer, inner):
-        if one in OUT_OF_REACH:
+        if one in OUT_OF_REACH and (one, by_class) not in ALONE:
             top.fail("model_type", f"found {shown(one)}, which {OUT_OF_REACH[one]}")
     by_type = _of_type(inner) or ("" if inner and inner != outer and body is not top else _of_type(outer))
     # The type decides where the class is known to hold, or to lend its name to, another family.
@@ -210,7 +214,7 @@ def tell(body: Fields, top: Fields) -> Told:
     if role == "draft":
         if family != "llama":
             top.fail("architectures", f"found {shown(name)}; the draft heads that roofline reads are Llama's")
-        return Told(family, drafts.eagle3, role)
+        return Told(family, drafts.eagle3 if "eagle3" in _plain(name) else drafts.eagle, role)
     return Told(family, FAMILIES[family], role)
 
 

@@ -186,4 +186,6 @@ def _method(config: Fields) -> str:
         return "modelopt"
     if config.get("config_groups") is not None:
         return "compressed-tensors"
+    if config.get("weight_block_size") is not None or config.text("fmt") == "e4m3":
+        return "fp8"
     config.fail("quant_method", f"is missing, expected one of {', '.join(READERS)}")

@@ -27,3 +27,17 @@ def eagle3(c: Fields) -> Parts:
     )
     parts = uniform(c, made, dense(c, c.flag("mlp_bias", False)), besides=besides)
     return parts | {"outputs": outputs, "max_positions": 2048 if depth else 0}
+
+
+def eagle(c: Fields) -> Parts:
+    """EAGLE (Li et al. 2024) beside a Llama: the token's embedding and one state of the target side by side, one layer.
+
+    Its output projection is the target's, which every guess passes; as the embedding's is, it is counted once. The
+    layer has no norm before its attention, and none follows the last (vLLM's ``llama_eagle.py``, November 2026).
+    """
+    hidden = c.integer("hidden_size")
+    made = attention(c, **biases(c))
+    joined = Linear("states_proj", hidden, 2 * hidden, scope="model")
+    layer = dense(c, c.flag("mlp_bias", False))
+    parts = uniform(c, made, layer, besides=(joined,), norms_per_layer=1, final_norm=False)
+    return parts | {"tied": True}  # whatever the file says of its target

@@ -131,3 +131,18 @@ def modernbert(c: Fields) -> Parts:
     head = {role: {"besides": _transform(hidden, "head_transform", biased, each, role == "classifier")}
             for role in ("masked", "classifier", "tagger")}  # fmt: skip
     return model(c, layers, tied=True, norm_weights=each, roles=head, max_positions=8192, **_BERT)
+
+
+def t5_encoder(c: Fields) -> Parts:
+    """The encoder of T5 and mT5 alone (Raffel et al. 2019), as sentence embedders and image generators take it.
+
+    Positions are relative, in buckets that all layers share; the decoder's fields are there and make nothing.
+    """
+    heads = c.integer("num_heads", default=8, limit="heads")
+    made = Attention(heads, heads, c.integer("d_kv", default=64), 0, keeps=False)
+    kind = c.text("feed_forward_proj") or "relu"
+    c.get("num_decoder_layers", "relative_attention_max_distance", "is_gated_act", "dense_act_fn", "d_ff")
+    block = FeedForward(c.integer("d_ff", default=2048), gated=kind.startswith("gated-"))
+    buckets = c.integer("relative_attention_num_buckets", default=32)
+    relative = Few("relative_attention_bias", buckets * heads, scope="model")
+    return uniform(c, made, block, tied=True, besides=(relative,), roles={}, causal=False, max_positions=512)
