@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
 import served_elsewhere
 
 import roofline as rl
