@@ -1,4 +1,4 @@
-"""How well ``simulate`` predicts servers on which nothing was fitted: the parts of ``benchmarks/served.py`` beside vLLM.
+"""How well ``simulate`` predicts servers on which nothing was fitted: the rest of ``benchmarks/served.py``.
 
 Closed loops (``llm_pilot_tgis.csv``: IBM/LLM-performance-prediction on GitHub, CDLA-Permissive-2.0), requests one by
 one (``llmservingsim_vllm_requests.csv``: casys-kaist/LLMServingSim, MIT), and MLPerf Inference v4.1, Server over
@@ -49,7 +49,7 @@ MOST_FAILED = 0.05
 
 
 def closed(folder: Path) -> pd.DataFrame:
-    """Closed loops of 1 to 128 users: predicted over measured, a row each; NaN where it does not fit by our reckoning."""
+    """Closed loops of 1 to 128 users: predicted over measured, a row each; NaN where it does not fit."""
     table = pd.read_csv(folder / "llm_pilot_tgis.csv")
     table = table[table["model"].isin(list(PILOT_MODELS)) & table["gpu"].isin(list(PILOT_CHIPS))]
     rows = []
