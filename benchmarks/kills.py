@@ -21,6 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import zarr
+
 import roofline as rl
 from roofline.study import definition
 
@@ -47,7 +50,30 @@ def bytes_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def kill_sweeps(kills: int, folder: Path, straight: dict[str, str], luck: random.Random) -> tuple[int, int]:
+def differs(path: Path, straight: Path) -> bool:
+    """Whether a store has other bytes than the undisturbed one; which of its chunks, and how far apart, on stderr."""
+    found, expected = bytes_of(path), bytes_of(straight)
+    for name in sorted({*found, *expected}):
+        if found.get(name) != expected.get(name):
+            print(f"other bytes: {name}{_apart(path, straight, name)}", file=sys.stderr)
+    return found != expected
+
+
+def _apart(path: Path, straight: Path, name: str) -> str:
+    """How far the numbers of a variable are apart, and at how many points."""
+    variable = name.split("/")[0]
+    if "/c/" not in name:
+        return ""
+    found, expected = (zarr.open_array(store / variable, mode="r")[...] for store in (path, straight))
+    other = ~((found == expected) | ((found != found) & (expected != expected)))
+    first = next(zip(*np.nonzero(other), strict=True), None)
+    if first is None:
+        return ": the same numbers"
+    furthest = np.max(np.abs(found[other].astype(float) / expected[other] - 1))
+    return f": {other.sum()} points of the variable, by up to {furthest:.3g}; the first at {[int(i) for i in first]}"
+
+
+def kill_sweeps(kills: int, folder: Path, straight: Path, luck: random.Random) -> tuple[int, int]:
     """Kill the process that sweeps, so many times; stores that became whole, and those of them that differ."""
     path, whole, wrong, longest = folder / "killed.zarr", 0, 0, 8.0
     while kills:
@@ -63,13 +89,13 @@ def kill_sweeps(kills: int, folder: Path, straight: dict[str, str], luck: random
         if child.returncode:
             raise SystemExit(f"the sweep failed by itself: {child.returncode}")
         longest = max(2.0, time.monotonic() - start)
-        whole, wrong = whole + 1, wrong + (bytes_of(path) != straight)
+        whole, wrong = whole + 1, wrong + differs(path, straight)
         shutil.rmtree(path)
     sweep(path)  # the last one to its end, undisturbed
-    return whole + 1, wrong + (bytes_of(path) != straight)
+    return whole + 1, wrong + differs(path, straight)
 
 
-def kill_workers(kills: int, folder: Path, straight: dict[str, str], luck: random.Random) -> tuple[int, int]:
+def kill_workers(kills: int, folder: Path, straight: Path, luck: random.Random) -> tuple[int, int]:
     """Kill workers while a sweep runs on them, so many times; stores that became whole, and those that differ."""
     from distributed import Client, LocalCluster
 
@@ -92,7 +118,7 @@ def kill_workers(kills: int, folder: Path, straight: dict[str, str], luck: rando
                     kills -= 1
                     print(f"{kills} to go", end="\r", file=sys.stderr)
             running.join()
-            whole, wrong = whole + 1, wrong + (bytes_of(path) != straight)
+            whole, wrong = whole + 1, wrong + differs(path, straight)
             shutil.rmtree(path)
     return whole, wrong
 
@@ -109,9 +135,9 @@ def main() -> None:
     luck, bad = random.Random(given.seed), 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        sweep(folder / "straight.zarr")
-        straight = bytes_of(folder / "straight.zarr")
-        print(f"undisturbed: {len(straight)} files")
+        straight = folder / "straight.zarr"
+        sweep(straight)
+        print(f"undisturbed: {len(bytes_of(straight))} files", flush=True)
         for what, kill, count in (
             ("the sweep's process", kill_sweeps, given.kills - given.kills // 2),
             ("workers", kill_workers, given.kills // 2),

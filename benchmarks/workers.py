@@ -2,6 +2,11 @@
 
 The same sweep on a cluster of one worker and of two, a thread each, into memory and into a store; and the core time
 that everything but the workers took (the scheduler, this process), which is what a third core would be for.
+
+With two cores and no third, that part comes off the workers: where it was 1.3 to 1.6 core-s of a sweep of 5 to 6 s into
+memory, two workers could be at most about 1.6 times as fast as one. Readings beside other work scatter (in November
+2026, three runs one after the other on two busy cores: 1.27 to 1.36 into memory, 1.36 to 2.10 into a store), and say
+nothing of what a second worker is worth.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from roofline.kernels._jit import inner
 T1, T2, T3 = 0.16171477, 0.57880776, 2.53425018
 W1, W2, W3 = 0.04045171, 0.27846892, 0.68107937
 LOG_T1, LOG_T2, LOG_T3 = log(T1), log(T2), log(T3)
-EVEN, UNEVEN = 0.25, 0.5  # skew up to which rows count as equally popular, and from which ramps are precise
+EVEN, UNEVEN = 0.25, 0.5  # skew up to which rows count as equally popular, and from which ramps alone are taken
+MARKED = 0.8  # skew from which ramps see fewer distinct rows than there are of equally popular ones
 NEWTON_STEPS = 6
 LEAST_SLOPE = 1e-3  # of ln(distinct rows) over ln(draws), below which a table is as good as seen
 FAR = 1e300  # draws that see every row
@@ -149,7 +150,29 @@ def lookups_missed(
     looking back on a batch and on the fresh ones among the others: (1 - repeat) of them; a draw that repeats is found
     as soon as the cache looks back on a batch. How batches repeat is taken from FBGEMM's benchmark of table-batched
     embeddings (pytorch/FBGEMM fbgemm_gpu/tbe/utils/requests.py, "inter-batch indices reuse rate", read November 2026).
+
+    No skewed table misses more than one of equally popular rows; where ramps are so rough that they would (by a
+    hundredth, or twice as much in a cache of nearly all rows), it misses as many.
     """
+    unique, missed = lookups_missed_at(draws, rows, skew, together, repeat, held, kept, pinned_share)
+    if EVEN < skew < MARKED:
+        most, worst = lookups_missed_at(draws, rows, 0.0, together, repeat, held, kept, pinned_share)
+        return min(unique, most), min(missed, worst)
+    return unique, missed
+
+
+@inner
+def lookups_missed_at(
+    draws: float,
+    rows: float,
+    skew: float,
+    together: float,
+    repeat: float,
+    held: float,
+    kept: float,
+    pinned_share: float,
+) -> tuple[float, float]:
+    """:func:`lookups_missed` as the curve of distinct rows has it, however rough."""
     first, last = first_rank(skew), log(rows + 0.5)
     batch = draws / together
     unique = rows_of(min(batch, rows, distinct(batch, rows, skew, first, last)[0]), rows, together)

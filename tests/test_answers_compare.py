@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -371,3 +372,72 @@ def test_pairs_of_everything_have_their_odds(compared: Any) -> None:
         compared.beats("rm1", "artemis", "mtia-v2")
     with pytest.raises(rl.UnknownName, match="figure that was drawn"):
         compared.beats("rm1", "artemis", "mtia-v1", figure="speed")
+
+
+# Servers ------------------------------------------------------------------------------------------------------------
+
+
+def test_language_models_are_served_where_concurrency_is_given() -> None:
+    found = rl.compare(
+        ["h100-sxm", "mi300x"], ["llama-3.1-8b", "dlrm-v2"], draws=16, concurrency=64, chunk=2048,
+        targets={"ttft_s": 0.03}, model_error=False,
+    )  # fmt: skip
+    for row in found.table.itertuples():
+        if row.workload == "dlrm-v2":
+            assert row.throughput == rl.estimate("dlrm-v2", row.chip).samples_per_s
+            continue
+        served = rl.serve("llama-3.1-8b", row.chip, concurrency=64, chunk=2048)
+        assert (row.throughput, row.latency_s, row.ttft_s) == (served.tokens_per_s, served.tpot_s, served.ttft_s)
+        assert row.ttft_s_low <= row.ttft_s <= row.ttft_s_high
+    held = found.targets.set_index("chip")["odds"]
+    drawn = found.draws["llama-3.1-8b", "mi300x"]
+    assert held["mi300x"] == np.mean(drawn["ttft_s"] <= 0.03)
+    with_error = rl.compare("h100-sxm", ("llama-3.1-8b", {"concurrency": 64}), draws=16).draws
+    assert np.std(with_error["llama-3.1-8b", "h100-sxm"]["ttft_s"]) > 0
+
+
+def test_a_full_server_is_full_in_every_draw() -> None:
+    chip = rl.load_chip("h100-sxm")
+    capacity = dataclasses.replace(chip.numbers["memory.hbm.capacity"], low=60e9, high=110e9)
+    doubtful = dataclasses.replace(chip, numbers={**chip.numbers, "memory.hbm.capacity": capacity})
+    found = rl.compare(doubtful, "llama-3.1-8b", draws=16, model_error=False, concurrency=None)
+    served = rl.serve("llama-3.1-8b", doubtful)
+    rates = found.draws["llama-3.1-8b", found.table["chip"][0]]["tokens_per_s"]
+    assert found.table["throughput"][0] == served.tokens_per_s
+    assert rates.max() > 1.005 * served.tokens_per_s  # more requests where there is more room
+    assert rates.min() < 0.98 * served.tokens_per_s
+
+
+def test_the_error_of_a_served_model_hangs_on_its_passes_as_often_as_they_run() -> None:
+    served = rl.serve("llama-3.1-8b", "h100-sxm", concurrency=2, prompt=16, output=4000)
+    assert served.mixed_share < 1e-3
+    decoding = SimpleNamespace(phases=(served.decoding,), chip=served.chip, request=served.request)
+    assert chance.error_weights(served) == pytest.approx(chance.error_weights(decoding), rel=1e-3)
+    busy = rl.serve("llama-3.1-8b", "h100-sxm", concurrency=64, prompt=8192, output=2)
+    assert busy.mixed_share == 1
+    mixed = SimpleNamespace(phases=(busy.mixed,), chip=busy.chip, request=busy.request)
+    found, alone = chance.error_weights(busy), chance.error_weights(mixed)
+    assert all(weight == pytest.approx(alone[kind]) for kind, weight in found.items())
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "message"),
+    [
+        (["dlrm-v2"], {"concurrency": 8}, "dlrm-v2 is a recommendation model, which has no tokens"),
+        ([("dlrm-v2", {"concurrency": 8}), "llama-3.1-8b"], {}, "dlrm-v2 is a recommendation model"),
+        (["llama-3.1-8b"], {"concurrency": 8, "batch": 8}, "expected concurrency, found batch"),
+        ([("llama-3.1-8b", {"batch": 8})], {"concurrency": 8}, "expected concurrency, found batch"),
+        (["llama-3.1-8b", "dlrm-v2"], {"chunk": 512}, "chunk is an option of a server: give concurrency"),
+        (["llama-3.1-8b"], {"concurrency": [1, 2]}, "expected one point a workload, found arrays"),
+    ],
+)
+def test_what_cannot_be_served_side_by_side_is_refused(models: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(rl.BadWorkload, match=message):
+        rl.compare("h100-sxm", models, draws=16, **options)
+
+
+def test_the_command_compares_servers(run: Any) -> None:
+    asked = ("compare", "h100-sxm", "-m", "llama-3.1-8b", "--draws", "16", "--json", "--concurrency", "64")
+    code, out, _ = run(*asked)
+    assert code == 0
+    assert json.loads(out)["table"][0]["ttft_s"] == rl.serve("llama-3.1-8b", "h100-sxm", concurrency=64).ttft_s

@@ -97,6 +97,66 @@ def test_only_what_fits_is_an_answer() -> None:
     assert usable >= held.total_bytes
 
 
+@pytest.mark.parametrize(("figure", "target"), [("ttft_s", 0.05), ("tpot_s", 0.02), ("tokens_per_s", 3000.0)])
+def test_a_server_holds_a_target_up_to_a_concurrency_or_from_one_on(figure: str, target: float) -> None:
+    found = rl.solve(MODEL, "h100-sxm", figure, target, vary="concurrency", prompt=500, prompt_sd=100)
+    each = rl.serve(MODEL, "h100-sxm", concurrency=np.arange(1.0, found.high + 1), prompt=500, prompt_sd=100)
+    assert found.high == rl.serve(MODEL, "h100-sxm", prompt=500, prompt_sd=100).memory.largest_batch
+    results = getattr(each, figure)
+    assert found.value == (
+        1 + np.argmax(results >= target) if figure == "tokens_per_s" else 1 + np.flatnonzero(results <= target)[-1]
+    )
+    assert found.result == results[int(found.value or 0) - 1]
+
+
+@pytest.mark.parametrize("concurrency", [64, None])
+def test_a_figure_of_the_chip_is_solved_for_a_server(concurrency: int | None) -> None:
+    path, asked = "memory.main.bandwidth", {"concurrency": concurrency}
+    now = rl.serve(MODEL, "h100-sxm", concurrency=concurrency).tokens_per_s
+    found = rl.solve(MODEL, "h100-sxm", "tokens_per_s", 1.05 * now, vary=path, **asked)
+    chip = rl.load_chip("h100-sxm")
+    assert found.value is not None
+    assert found.value > chip[path]
+    at = [rl.serve(MODEL, chip.what_if({path: found.value * by}), concurrency=concurrency) for by in (1, 1 - 1e-6)]
+    assert at[0].tokens_per_s == found.result
+    assert at[1].tokens_per_s < 1.05 * now <= at[0].tokens_per_s
+
+
+def test_what_no_concurrency_reaches_has_its_reason() -> None:
+    found = rl.solve(MODEL, "h100-sxm", "tokens_per_s", 1e9, vary="concurrency")
+    assert not found.reached
+    assert "a decoding pass is bound by memory:hbm there; a mixed pass is bound by compute there" in found.why
+    with pytest.raises(rl.DoesNotFit, match="with one request does not fit"):
+        rl.solve("llama-3.1-70b", "h100-sxm", "ttft_s", 1, vary="concurrency", stack="plain")
+    more = rl.solve(
+        "llama-3.1-70b", "h100-sxm", "tokens_per_s", 10, vary="memory.main.capacity", concurrency=1, stack="plain"
+    )
+    assert more.value is not None
+    assert more.value > rl.load_chip("h100-sxm")["memory.main.capacity"]
+
+
+BAD_OF_SERVERS: list[tuple[dict[str, Any], str]] = [
+    ({"model": "dlrm-v2", "vary": "concurrency"}, "dlrm-v2 is a recommendation model, which has no tokens"),
+    ({"vary": "batch", "concurrency": 8}, "expected concurrency, found batch: a server has no fixed batch"),
+    ({"vary": "clock", "concurrency": 8, "batch": 8}, "expected concurrency, found batch"),
+    ({"vary": "clock", "chunk": 512}, "chunk is an option of a server: give concurrency"),
+    ({"vary": "chunk"}, "chunk is an option of a server: give concurrency"),
+    ({"vary": "concurrency", "figure": "latency_s"}, "no figure 'latency_s'; there are tokens_per_s"),
+    ({"vary": "clock", "concurrency": [1, 2]}, "expected one point, found arrays"),
+    ({"vary": "clock", "concurrency": 0}, "concurrency: expected a whole number of at least 1, found 0"),
+    ({"vary": "concurency", "concurrency": 8}, "did you mean 'concurrency'"),
+    ({"vary": "concurrency", "low": 0}, "low: expected concurrency from 1 to"),
+    ({"vary": "concurrency", "low": 2.5}, "low: expected a whole number for concurrency"),
+]
+
+
+@pytest.mark.parametrize(("asked", "message"), BAD_OF_SERVERS)
+def test_what_cannot_be_solved_for_of_a_server_is_refused(asked: dict[str, Any], message: str) -> None:
+    given = {"model": MODEL, "figure": "ttft_s", **asked}
+    with pytest.raises((rl.BadWorkload, rl.UnknownName), match=message):
+        rl.solve(given.pop("model"), "h100-sxm", given.pop("figure"), 0.1, **given)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"figure": "speed"}, "no figure 'speed'; there are ttft_s"),
     ({"target": 0}, "expected a positive, finite target"),
@@ -165,3 +225,15 @@ def test_the_command_solves_and_says_why_not(run: Any) -> None:
         "takeovers", MODEL, "--chip", CHIP, "--dtype", "fp16", "--vary", "batch", "--high", "64", "--csv"
     )
     assert (code, out.splitlines()[0]) == (0, "phase,start,end,bound,present")
+
+
+def test_the_command_solves_for_a_server(run: Any) -> None:
+    asked = ("solve", MODEL, "--chip", "h100-sxm", "--figure", "tpot_s", "--target", "0.02")
+    found = rl.solve(MODEL, "h100-sxm", "tpot_s", 0.02, vary="concurrency")
+    code, out, _ = run(*asked, "--vary", "concurrency")
+    assert code == 0
+    assert out.startswith(f"concurrency = {found.text}: ")
+    code, out, _ = run(*asked, "--vary", "prompt", "--concurrency", "64", "--chunk", "2048", "--reserve")
+    assert code == 0
+    asked_of = {"concurrency": 64, "chunk": 2048, "reserve": True}
+    assert out.startswith(f"prompt = {rl.solve(MODEL, 'h100-sxm', 'tpot_s', 0.02, vary='prompt', **asked_of).text}: ")

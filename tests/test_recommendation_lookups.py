@@ -147,6 +147,22 @@ def test_more_cache_and_more_skew_never_lower_the_hit_rate(name: str, model: str
     assert hits(chip, one, skew + 0.3) >= before - 0.02  # between the two forms of popularity
 
 
+@given(
+    rows=st.sampled_from([2e4, 131_263.0, 1e7]), batch=st.sampled_from([1e2, 8e3, 1e5]),
+    share=st.sampled_from([0.0, 0.01, 0.3, 0.97]), kept=st.sampled_from([0.0, 0.5, 1.0]), skew=st.floats(0.0, 1.2),
+    more=st.floats(1e-3, 0.5),
+)  # fmt: skip
+def test_more_skew_never_raises_misses(
+    rows: float, batch: float, share: float, kept: float, skew: float, more: float
+) -> None:
+    held = rows * share
+    once, more_often = (
+        kernels.lookups_missed(batch, rows, s, 1.0, 0.0, held, held * kept, 0.0) for s in (skew, skew + more)
+    )
+    assert more_often[1] <= once[1] * (1 + 1e-6) + 1e-6
+    assert more_often[0] <= once[0] * (1 + 1e-6)
+
+
 def test_activations_and_weights_come_before_rows() -> None:
     chip, model = rl.load_chip("mtia-2i"), load_model("dlrm-v2")
     assert isinstance(model, Recommender)

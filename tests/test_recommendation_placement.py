@@ -84,6 +84,15 @@ def test_all_on_one_chip_is_not_sharded(name: str) -> None:
     assert rl.estimate(name, "h200", placement=everywhere, **options).time_s == pytest.approx(plain.time_s)
 
 
+def test_a_chip_without_tables_is_sent_nothing() -> None:
+    """One table on two chips, no dense features: the other chip has no indices to read, and computes all the same."""
+    one = model([(10**6, 64, 4.0)])
+    whole = rl.place(one, "h100-sxm", devices=2, batch=BATCH, how="table")
+    estimate = rl.estimate(one, "h100-sxm", devices=2, batch=BATCH, placement=whole)
+    assert estimate.imbalance == pytest.approx(2.0)
+    assert sum(op.name == "input_copy" for op in estimate.step.workload) == 1
+
+
 def test_an_even_split_is_every_table_by_rows_without_its_partial_sums() -> None:
     """It is a bound: the same lookups, an eighth of the numbers sent."""
     options: dict[str, Any] = {"batch": 8192, "devices": 8, "dtype": "bf16"}

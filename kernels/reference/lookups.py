@@ -12,6 +12,7 @@ INDEX_BYTES = 8
 KNEE = np.array([0.16171477, 0.57880776, 2.53425018])
 WEIGHT = np.array([0.04045171, 0.27846892, 0.68107937])
 EVEN, UNEVEN = 0.25, 0.5
+MARKED = 0.8
 NEWTON_STEPS = 6
 LEAST_SLOPE = 1e-3
 FAR = 1e300
@@ -83,7 +84,18 @@ def lookups_missed(draws, rows, skew, together, repeat, held, kept, pinned_share
     Here draws are of lists of `together` rows at random, D(N) different ones among N draws: U = R (1 - exp(-t D / R)),
     and D where U is given is -R / t ln(1 - U / R). With a batch of n draws of which a share `repeat` is that of the
     batch before, N draws hold F = min(N, n) + (1 - repeat) max(0, N - n) fresh ones, and it is D(F(N)).
+
+    Below a skew of MARKED, where ramps may be too rough, misses are no more than those of equally popular rows.
     """
+    sizes = (draws, rows, together, repeat, held, kept, pinned_share)
+    found, of_equal_rows = (lookups_missed_at(*sizes, skew=popularity) for popularity in (skew, 0.0))
+    between = (np.asarray(skew) > EVEN) & (np.asarray(skew) < MARKED)
+    unique, missed = (np.where(between, np.minimum(*both), both[0]) for both in zip(found, of_equal_rows, strict=True))
+    return unique, missed
+
+
+def lookups_missed_at(draws, rows, together, repeat, held, kept, pinned_share, skew):
+    """:func:`lookups_missed` as U has it, however rough."""
     draws, rows, skew, together, repeat, held, kept, pinned_share = np.broadcast_arrays(
         *(np.asarray(x, float) for x in (draws, rows, skew, together, repeat, held, kept, pinned_share))
     )

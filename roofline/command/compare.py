@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline.command.options import WORKLOAD, Csv, Json, Size, asking, chip_with, complete_chip, complete_model, inches
+from roofline.command.options import QUESTION, Csv, Json, Size, asking, chip_with, complete_chip, complete_model, inches
 from roofline.command.output import print_csv, print_json, print_table, wrote
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
-@asking(WORKLOAD)
+@asking(QUESTION)
 def compare(
     chips: Annotated[list[str], typer.Argument(help="Chips, by name or file.", autocompletion=complete_chip)],
     model: Annotated[
@@ -56,6 +56,8 @@ def compare(
     as_csv: Csv = False,
 ) -> None:
     """Chips side by side on language and recommendation models: figures with intervals, and the odds.
+
+    With `--concurrency` the figures of language models are those of a server.
 
     Example: `roofline compare artemis mtia-v1 h100-sxm -m dlrm-v2 -m llama-3.1-8b:batch=8 --target tpot_s=0.1`
     """

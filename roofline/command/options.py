@@ -181,17 +181,35 @@ WORKLOAD = {
     **TERMS,
 }
 
+#: What a server is asked beside what an estimate is.
+LOAD = {
+    "prompt_sd": number(float, "Standard deviation of the prompt (tokens). [server]"),
+    "output_sd": number(float, "Standard deviation of the output (tokens). [server]"),
+    "chunk": number(int, "Prompt tokens that one pass takes. [server; default: 8192]"),
+    "beams": number(int, "Width of a beam search. [server]"),
+}
+
 #: The options of a server.
 SERVER = {
     "concurrency": number(int, "Requests in flight over the whole system. [default: what memory holds]"),
     "prompt": number(int, "Mean prompt (tokens). [default: 1024]"),
     "output": number(int, "Mean output (tokens). [default: 256]"),
-    "prompt_sd": number(float, "Standard deviation of the prompt (tokens)."),
-    "output_sd": number(float, "Standard deviation of the output (tokens)."),
+    **LOAD,
     **{name: option for name, option in TOKENS.items() if name not in ("prompt", "output")},
-    "chunk": number(int, "Prompt tokens that one pass takes. [default: 8192]"),
-    "beams": number(int, "Width of a beam search."),
     **TERMS,
+}
+
+#: The options of an estimate of either kind of model, or of a server.
+QUESTION = {
+    **WORKLOAD,
+    "concurrency": number(int, "Requests in flight, in place of a batch: the figures are a server's. [language]"),
+    **LOAD,
+    "reserve": Annotated[
+        bool | None, typer.Option("--reserve", help="A request starts when its whole output has room. [server]")
+    ],
+    "whole_cache": Annotated[
+        bool | None, typer.Option("--whole-cache", help="Layers with a window keep the whole context. [server]")
+    ],
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from roofline.command.options import WORKLOAD, Chip, Csv, Json, Model, Set, Stack, asking, chip_with
+from roofline.command.options import QUESTION, WORKLOAD, Chip, Csv, Json, Model, Set, Stack, asking, chip_with
 from roofline.command.output import print_csv, print_json, print_table
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def end(text: str | None) -> float | str | None:
         return text
 
 
-@asking(WORKLOAD)
+@asking(QUESTION)
 def solve(
     model: Model,
     chip: Chip,
@@ -51,6 +51,8 @@ def solve(
     as_json: Json = False,
 ) -> None:
     """The value of one figure of the chip, or of one option, that reaches a target; or why none does (exit code 1).
+
+    With `--concurrency`, or `--vary concurrency`, the figures are those of a server.
 
     Example: `roofline solve llama-3.1-8b --chip h100-sxm --figure tpot_s --target 0.006 --vary memory.main.bandwidth`
     """

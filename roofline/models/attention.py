@@ -310,26 +310,12 @@ class LatentAttention(Mixer):
         out = self._before(run, hidden, count) + self._attend(run, hidden, count)
         if self.gated:
             width = self.heads * self.value_dim
-            out.append(self._linear(run, "gate_proj", width, hidden, count, "column"))
+            out.append(run.linear("gate_proj", width, hidden, count, "column"))
             out.append(
                 op.silu_mul(rows=run.tokens, cols=width, dtype=run.wide, name="gate", count=count, shard="column")
             )
-        out.append(self._linear(run, "o_proj", hidden, self.heads * self.value_dim, count, "row"))
+        out.append(run.linear("o_proj", hidden, self.heads * self.value_dim, count, "row"))
         return out
-
-    @staticmethod
-    def _linear(run: Pass, name: str, n: int, k: int, count: int, shard: str = "") -> Op:
-        return op.gemm(
-            m=run.tokens,
-            n=n,
-            k=k,
-            dtype=run.dtype,
-            quantize=run.quantize,
-            weight_dtype=run.weight_dtype,
-            name=name,
-            count=count,
-            shard=shard,
-        )
 
     def _before(self, run: Pass, hidden: int, count: int) -> list[Op]:
         """What makes queries and latents, and stores these."""
@@ -337,17 +323,17 @@ class LatentAttention(Mixer):
         q_width, rank = self.heads * (self.nope_dim + self.rope_dim), self.q_lora_rank
         if rank is None:
             out = [
-                self._linear(run, "q_proj", q_width, hidden, count, "column"),
-                self._linear(run, "kv_a_proj", self.kv_elements, hidden, count),
+                run.linear("q_proj", q_width, hidden, count, "column"),
+                run.linear("kv_a_proj", self.kv_elements, hidden, count),
             ]
         else:
             # Both down-projections read the same input: engines run them as one.
-            out = [self._linear(run, "qkv_a_proj", rank + self.kv_elements, hidden, count)]
+            out = [run.linear("qkv_a_proj", rank + self.kv_elements, hidden, count)]
         out.append(
             op.rms_norm(rows=m, cols=self.kv_lora_rank + (rank or 0), dtype=wide, name="latent_norm", count=count)
         )
         if rank is not None:
-            out.append(self._linear(run, "q_b_proj", q_width, rank, count, "column"))
+            out.append(run.linear("q_b_proj", q_width, rank, count, "column"))
         if self.rotated:
             cols, shard = (self.heads + 1) * self.rope_dim, f"heads {self.heads}+1x1"
             out.append(op.rope(rows=m, cols=cols, dtype=wide, count=count, shard=shard))

@@ -12,7 +12,7 @@ from roofline.base.numeric import Numeric
 from roofline.base.units import DTYPE_BYTES
 from roofline.models.forward import Pass, Weights
 from roofline.models.mixers import Mixer, Span
-from roofline.models.sparse import Indexer, linear, pooled, seen
+from roofline.models.sparse import Indexer, pooled, seen
 from roofline.work import op
 from roofline.work.op import Op
 from roofline.work.splittable import Heads
@@ -117,9 +117,9 @@ class CompressedAttention(Mixer):
         m, wide, count = run.tokens, run.wide, sum(spans.values())
         both = f"heads {self.heads}+1x1"
         out = [
-            linear(run, "qkv_a_proj", self.q_rank + self.dim, hidden, count),
+            run.linear("qkv_a_proj", self.q_rank + self.dim, hidden, count),
             op.rms_norm(rows=m, cols=self.q_rank + self.dim, dtype=wide, name="latent_norm", count=count),
-            linear(run, "q_b_proj", self.heads * self.dim, self.q_rank, count, "column"),
+            run.linear("q_b_proj", self.heads * self.dim, self.q_rank, count, "column"),
             op.rms_norm(rows=m, cols=self.heads * self.dim, dtype=wide, name="q_norm", count=count, shard="column"),
             # Queries and keys are rotated before attention, and what comes of it back again.
             op.rope(rows=m, cols=(self.heads + 1) * self.rope_dim, dtype=wide, count=2 * count, shard=both),
@@ -128,7 +128,7 @@ class CompressedAttention(Mixer):
         if self.ratio:
             made = self._pools * self.dim
             out += [
-                linear(run, "compress_proj", 2 * made, hidden, count),
+                run.linear("compress_proj", 2 * made, hidden, count),
                 pooled(run, "compress", made, self.ratio, count),
             ]
         if self.indexer:
@@ -147,7 +147,7 @@ class CompressedAttention(Mixer):
                 count=count,
                 shard="heads",
             ),
-            linear(run, "o_b_proj", hidden, self.o_groups * self.o_rank, count, "row"),
+            run.linear("o_b_proj", hidden, self.o_groups * self.o_rank, count, "row"),
         ]
         return out
 

@@ -37,22 +37,8 @@ class FactoredAttention(Attention):
         """The block's operators in one pass; `spans` says how many layers see how far."""
         count = sum(spans.values())
         return [
-            self._linear(run, "qkv_a_proj", self.q_rank + self.kv_elements, hidden, count),
+            run.linear("qkv_a_proj", self.q_rank + self.kv_elements, hidden, count),
             op.rms_norm(rows=run.tokens, cols=self.q_rank, dtype=run.wide, name="q_norm", count=count),
-            self._linear(run, "q_b_proj", self.heads * self.head_dim, self.q_rank, count, "column"),
+            run.linear("q_b_proj", self.heads * self.head_dim, self.q_rank, count, "column"),
             *Attention.ops(self, run, hidden, spans)[1:],
         ]
-
-    @staticmethod
-    def _linear(run: Pass, name: str, n: int, k: int, count: int, shard: str = "") -> Op:
-        return op.gemm(
-            m=run.tokens,
-            n=n,
-            k=k,
-            dtype=run.dtype,
-            quantize=run.quantize,
-            weight_dtype=run.weight_dtype,
-            name=name,
-            count=count,
-            shard=shard,
-        )

@@ -91,6 +91,20 @@ class Pass:
         """Tokens attended to by a full-attention layer, the mean over `steps`."""
         return mean_context(self.kv_len, self.steps, self.q_len)
 
+    def linear(self, name: str, n: int, k: int, count: int, shard: str = "") -> op.Op:
+        """A linear layer of `k` inputs and `n` outputs; without `shard` every chip computes it for all its tokens."""
+        return op.gemm(
+            m=self.tokens,
+            n=n,
+            k=k,
+            dtype=self.dtype,
+            quantize=self.quantize,
+            weight_dtype=self.weight_dtype,
+            name=name,
+            count=count,
+            shard=shard,
+        )
+
     @property
     def wide(self) -> str:
         """The dtype that activations travel in."""

@@ -223,7 +223,9 @@ class Recommender:
             lookups += [look.hosted(bag, "kept", share.kept_bytes_of(bag)) for bag in share.kept]
             lookups += [look.hosted(bag, "remote") for bag in share.remote]
         inputs = own * (self.dense_features * HOST_BYTES) + batch * (indices * index_bytes)
-        ops: list[Op] = [op.host_copy(bytes=inputs, name="input_copy")]
+        ops: list[Op] = []
+        if share is None or self.dense_features or indices:  # a chip without tables may have nothing to be sent
+            ops.append(op.host_copy(bytes=inputs, name="input_copy"))
         started: set[str] = set()
         for one in lookups:  # one kernel looks up all tables of a kind, or one each
             launches = float(one.kind not in started) if fused else one.args["tables"]

@@ -77,8 +77,8 @@ class Indexer:
         m, wide = run.tokens, run.wide
         kept = "fp8" if self.narrow else wide
         return [
-            linear(run, "index_q_proj", self.heads * self.dim, self.rank, count),
-            linear(run, "index_k_proj", self._columns, hidden, count),
+            run.linear("index_q_proj", self.heads * self.dim, self.rank, count),
+            run.linear("index_k_proj", self._columns, hidden, count),
             *([pooled(run, "index_pool", self.dim, self.ratio, count)] if self.ratio > 1 else []),
             op.layer_norm(rows=m, cols=self.dim, dtype=wide, name="index_norm", count=count),
             op.rope(rows=m, cols=(self.heads + 1) * self.dim, dtype=wide, name="index_rope", count=count),
@@ -226,21 +226,6 @@ def seen(run: Pass, most: int | None) -> Numeric:
         return run.mean_kv_len if most is None else numeric.minimum(run.mean_kv_len, most)
     within = mean_context(run.kv_len - run.q_len + 1, run.q_len, 1, most)
     return numeric.choose(run.q_len == 1, mean_context(run.kv_len, run.steps, 1, most), within)
-
-
-def linear(run: Pass, name: str, n: int, k: int, count: int, shard: str = "") -> Op:
-    """A linear layer; without `shard` every chip computes it for all its tokens."""
-    return op.gemm(
-        m=run.tokens,
-        n=n,
-        k=k,
-        dtype=run.dtype,
-        quantize=run.quantize,
-        weight_dtype=run.weight_dtype,
-        name=name,
-        count=count,
-        shard=shard,
-    )
 
 
 def pooled(run: Pass, name: str, dim: int, ratio: int, count: int) -> Op:

@@ -208,6 +208,14 @@ class ServingEstimate(TokensPowered, Estimate):
         """Share of the passes that carry prompt tokens."""
         return self._flow[3]
 
+    @property
+    def full(self) -> ServingEstimate:
+        """The same with as many requests as the memory holds, at least one a lane."""
+        lanes = self.request.plan.dp * self.request.plan.pp
+        empty = ServingEstimate(self.model, self.chip, replace(self.request, batch=lanes))
+        most = maximum(empty.memory.largest_batch, lanes)
+        return ServingEstimate(self.model, self.chip, replace(self.request, batch=most))
+
     # The two kinds of pass --------------------------------------------------------------------------------------
 
     def _decode_step(self, sequences: Numeric) -> Workload:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
 
 from roofline.base.errors import BadWorkload, DoesNotFit
 from roofline.base.face import FLAG, takes
-from roofline.base.numeric import NumericLike, anywhere, broadcastable, maximum, not_negative
+from roofline.base.numeric import NumericLike, anywhere, broadcastable, not_negative
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates import memory as memory_module, stacks
 from roofline.estimates.language import PREFILL_TOKENS
@@ -117,9 +116,7 @@ def serve(
     plain: dict[str, Any] = {name: getattr(asked, name) for name in Request.__dataclass_fields__}
     request = ServingRequest(**plain | spread | sizes | policy)
     result = ServingEstimate(loaded, chip, request)
-    if concurrency is None:
-        most = maximum(result.memory.largest_batch, lanes)
-        result = ServingEstimate(loaded, chip, replace(request, batch=most))
+    result = result.full if concurrency is None else result
     if check:
         memory_module.require(result, _refusal, ": at some points not even one request fits")
     return result

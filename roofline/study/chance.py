@@ -15,6 +15,7 @@ import numpy as np
 
 from roofline.estimates.inference import COST, op_spread
 from roofline.hardware import uncertainty
+from roofline.serving.server import ServingEstimate
 
 if TYPE_CHECKING:
     from roofline.hardware.chip import Chip
@@ -85,7 +86,10 @@ def error_weights(est: Any) -> dict[str, float]:
     time, and what engines do besides.
     """
     phases = est.phases
-    times = [1.0, float(est.request.output - 1)] if len(phases) > 1 else [1.0]
+    if isinstance(est, ServingEstimate):
+        times = [1.0 - float(est.mixed_share), float(est.mixed_share)]
+    else:
+        times = [1.0, float(est.request.output - 1)] if len(phases) > 1 else [1.0]
     parts: dict[str, float] = {}
     whole = 0.0
     for phase, often in zip(phases, times, strict=True):

@@ -14,11 +14,10 @@ from roofline.base.errors import BadWorkload, NotKnown, RooflineError, UnknownNa
 from roofline.base.face import FLAG, NUMBER, TEXT, optional, takes
 from roofline.base.numeric import MOST, quantiles
 from roofline.catalog.load import Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
-from roofline.study import chance, variables
+from roofline.study import asked, chance, variables
 from roofline.study.chance import OF_POWER, REPLICATES, SHARED_ERROR
 
 if TYPE_CHECKING:
@@ -163,7 +162,9 @@ def compare(
         Share, from 0 to 1, of the variance of the model's error on a class of operators that chips of one family have
         in common. Variants of one chip on one software stack have all of it in common, chips of two families none.
     **options
-        As for :func:`roofline.estimate`, for every model that knows them. Where no plan is asked for (`tp`, `pp`, `ep`,
+        As for :func:`roofline.estimate`, for every model that knows them. A language model with `concurrency` among
+        its options is served: they are then as for :func:`roofline.serve`, ``concurrency=None`` for as many requests
+        as each chip's memory holds, and all its figures are a server's. Where no plan is asked for (`tp`, `pp`, `ep`,
         `dp`; `devices`), a model that does not fit on one chip is split over the fewest that hold it, a power of two.
 
     Returns
@@ -178,7 +179,8 @@ def compare(
     Raises
     ------
     BadWorkload, UnknownName
-        For what cannot be compared, and options that no model knows.
+        For what cannot be compared, and options that no model knows: those of a server without `concurrency`, a batch
+        that no model takes beside it, and a recommendation model, which has no tokens, with it.
 
     Notes
     -----
@@ -191,8 +193,8 @@ def compare(
 
     _check(draws, seed, level, by, shared_error, targets)
     on = _chips(chips)
-    asked = _workloads(models, options)
-    cases = {(workload, chip.name): _case(model, chip, own) for workload, (model, own) in asked.items() for chip in on}
+    workloads = _workloads(models, options)
+    cases = {(name, chip.name): _case(model, chip, own) for name, (model, own) in workloads.items() for chip in on}
     known = {name for est in cases.values() for name in (*est.FIGURES, *est.EXTRA)}
     if figure is not None and figure not in known:
         raise UnknownName("figure of the models compared", figure, known)
@@ -204,8 +206,9 @@ def compare(
     count = REPLICATES * -(-draws // REPLICATES)
     uniform = chance.draw(names, count, seed)
 
-    def draw(est: Any, own: Mapping[str, float]) -> dict[str, np.ndarray]:
+    def draw(est: Any, own: Mapping[str, float], full: bool) -> dict[str, np.ndarray]:
         on_chance = type(est)(est.model, uncertainty.settled(est.chip, uniform, scenarios=scenarios), est.request)
+        on_chance = on_chance.full if full else on_chance
         errors, of_power = (
             np.exp(chance.error_scores(est.chip, parts, uniform, shared_error))
             if model_error and parts
@@ -216,10 +219,11 @@ def compare(
         found = {**found, **_power_and_money(on_chance, found, of_power), "fits": on_chance.fits}
         return {name: np.broadcast_to(values, (count,)) for name, values in found.items()}
 
-    drawn = {key: draw(est, weights[key]) for key, est in cases.items()}
+    drawn = {key: draw(est, weights[key], workloads[key[0]][1].get("concurrency", 0) is None)
+             for key, est in cases.items()}  # fmt: skip
     rows = [_row(key, est, drawn[key], level) for key, est in cases.items()]
     odds = [_odds(workload, one.name, two.name, drawn, figure, by)
-            for workload in asked for one, two in itertools.permutations(on, 2)]  # fmt: skip
+            for workload in workloads for one, two in itertools.permutations(on, 2)]  # fmt: skip
     held = [row for key in cases for row in _held(key, drawn[key], targets or {})]
     return Comparison(
         table=pd.DataFrame(rows).dropna(axis="columns", how="all"),
@@ -275,9 +279,14 @@ def _workloads(given: Any, options: dict[str, Any]) -> dict[str, tuple[Model, di
         if not isinstance(own, Mapping):
             raise BadWorkload(f"compare: expected a model, or a pair of one and its options, found {shown(one)}")
         loaded = as_model(model)
-        known = variables.options_of(loaded)
+        if "concurrency" in own:
+            asked.refuse_unserved("compare", loaded)
+        known = _known(loaded, options, own)
         pairs.append((loaded, {**{n: v for n, v in options.items() if n in known}, **own}))
-    every = {name for model, _ in pairs for name in variables.options_of(model)}
+    every = {name for model, own in pairs for name in _known(model, options, own)}
+    if "concurrency" in options and "concurrency" not in every:
+        asked.refuse_unserved("compare", pairs[0][0])
+    asked.refuse_misplaced("compare", [name for name in options if name not in every], "concurrency" in options)
     for name in options:
         if name not in every:
             raise UnknownName("option of the models compared", name, every)
@@ -285,6 +294,11 @@ def _workloads(given: Any, options: dict[str, Any]) -> dict[str, tuple[Model, di
     labels = [_label(model, own, names.count(model.name) > 1) for model, own in pairs]
     _refuse_twice("workload", labels)
     return dict(zip(labels, pairs, strict=True))
+
+
+def _known(model: Model, options: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
+    """The options of a workload: those of a server, where one is asked for."""
+    return asked.options_of(model, "concurrency" in options or "concurrency" in own)
 
 
 def _label(model: Model, own: Mapping[str, Any], twice: bool) -> str:
@@ -300,7 +314,7 @@ def _refuse_twice(what: str, names: list[str]) -> None:
 
 def _case(model: Model, chip: Chip, options: dict[str, Any]) -> Any:
     """The estimate of a workload on a chip: as planned, else on the fewest chips that hold it."""
-    est = estimate(model, chip, check=False, **options)
+    est = asked.answer(model, chip, options)
     if np.shape(est.time_s):
         raise BadWorkload("compare: expected one point a workload, found arrays: sweep and estimate do arrays")
     widths = variables.PLAN if isinstance(model, LanguageModel) else ("devices",)
@@ -309,7 +323,7 @@ def _case(model: Model, chip: Chip, options: dict[str, Any]) -> Any:
     count = 2
     while count <= _MOST_CHIPS:
         try:
-            wider = estimate(model, chip, check=False, **{**options, widths[0]: count})
+            wider = asked.answer(model, chip, {**options, widths[0]: count})
         except RooflineError:
             break  # no link, or no such split
         if wider.fits:

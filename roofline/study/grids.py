@@ -13,9 +13,8 @@ from roofline.base.units import text
 from roofline.catalog.load import Model, as_chip, as_model
 from roofline.estimates.request import LANGUAGE, RECOMMENDATION, flag, refuse_unknown
 from roofline.hardware.chip import Chip
-from roofline.models.recommender import Recommender
 from roofline.serving.steady import SERVING
-from roofline.study import axes as axes_module, datasets
+from roofline.study import asked, axes as axes_module, datasets
 from roofline.study.axes import Axis
 from roofline.study.clusters import checked, on_cluster
 from roofline.study.definition import Cut, Grid, figures_of, size_of
@@ -249,12 +248,9 @@ def _try(changes: dict[str, Any], found: Sequence[Axis], chips: Sequence[Chip]) 
 
 def _known(models: Sequence[Model], serving: bool) -> tuple[str, ...]:
     """The options that any of the models knows."""
-    for model in models:
-        if serving and isinstance(model, Recommender):
-            raise BadWorkload(f"sweep: {model.name} is a recommendation model, which has no tokens; a server's "
-                              "steady state, asked for by concurrency, is that of language models")  # fmt: skip
-    known = axes_module.options_of(models, SERVING if serving else LANGUAGE, RECOMMENDATION)
-    return known
+    for model in models if serving else ():
+        asked.refuse_unserved("sweep", model)
+    return axes_module.options_of(models, SERVING if serving else LANGUAGE, RECOMMENDATION)
 
 
 def _is_figure(name: str, known: Sequence[str], chips: Sequence[Chip]) -> bool:
@@ -266,10 +262,7 @@ def _refuse(options: dict[str, Any], known: tuple[str, ...], models: Sequence[Mo
     for name, instead in _NO_OPTIONS.items():
         if name in options:
             raise BadWorkload(f"sweep: {name} is no option, found {name}={shown(options[name])}: {instead}")
-    for name in options:
-        if name in SERVING and name not in known and "concurrency" not in options:
-            raise BadWorkload(f"sweep: {name} is an option of a server: give concurrency, or concurrency=None for as "
-                              "many requests as the memory holds")  # fmt: skip
+    asked.refuse_misplaced("sweep", options, "concurrency" in options)
     refuse_unknown(options, known, " or ".join(model.name for model in models))
 
 

@@ -14,9 +14,8 @@ from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import FLAG, NUMBER, TEXT, takes
 from roofline.base.numeric import MOST
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
-from roofline.study import variables
+from roofline.study import asked, variables
 from roofline.study.variables import Variable
 
 #: Values of the first scan: a few hundred for each factor of ten where a what-if sets the limits.
@@ -95,7 +94,8 @@ def solve(
     Parameters
     ----------
     model, chip, **options
-        As for :func:`roofline.estimate`; a single point.
+        As for :func:`roofline.estimate`; a single point. With `concurrency` among them, or varied, the question is one
+        of a server, and they are as for :func:`roofline.serve`; ``concurrency=None`` is as many as the memory holds.
     figure : str
         A headline figure, such as ``"tpot_s"``.
     target : float
@@ -103,7 +103,7 @@ def solve(
     vary : str
         A figure of the chip by its path (``"memory.main.bandwidth"``; what follows it in a what-if follows here), or an
         option that is a number: `batch`, `prompt`, `output`, `prefix`, `tp`, `pp`, `ep`, `dp`, `devices`, `skew`,
-        `usable_memory`.
+        `usable_memory`; of a server `concurrency` in place of `batch`, and `chunk`.
     low, high : float or str, optional
         The range to search. Default: what a what-if allows of a figure; what model and memory allow of an option.
     check : bool
@@ -116,7 +116,8 @@ def solve(
     Raises
     ------
     BadWorkload
-        For an unknown figure, a target that is none, arrays, and limits that the variable cannot have.
+        For an unknown figure, a target that is none, arrays, and limits that the variable cannot have; for options of a
+        server without `concurrency`, a batch with it, and a recommendation model, which has no tokens.
     UnknownName
         For what is neither a figure of the chip nor an option.
     DoesNotFit
@@ -132,17 +133,23 @@ def solve(
     if not NUMBER.holds(target) or not 0 < target < MOST:
         raise BadWorkload(f"solve: expected a positive, finite target for {shown(figure)}, found {shown(target)}")
     loaded, on = as_model(model), as_chip(chip)
+    names = [*options, vary] if isinstance(vary, str) else [*options]
     options = {name: value for name, value in options.items() if name != vary or value is not None}
-    base = estimate(loaded, on, check=False, **options)
+    if "concurrency" in names:
+        asked.refuse_unserved("solve", loaded)
+        options.setdefault("concurrency", None)
+    asked.refuse_misplaced("solve", names, "concurrency" in names)
+    base = asked.answer(loaded, on, options)
     figure = variables.figure_named("solve", base, figure)
     one = variables.variable(base, options, vary, low, high, what="solve")
     if check and not base.fits and not _moves_memory(one):
-        estimate(loaded, on, **options)  # raises, and says what would fit
+        asked.answer(loaded, on, options, check=True)  # raises, and says what would fit
     return _Search(base, options, one, figure, float(target), check).answer()
 
 
 def _moves_memory(one: Variable) -> bool:
-    return not one.of_chip or one.name.endswith(".capacity")
+    """Whether the memory that is needed, or there is, goes with it; a server's requests wait until there is room."""
+    return one.name.endswith(".capacity") if one.of_chip else one.name != "concurrency"
 
 
 class _Search:

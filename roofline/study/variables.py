@@ -12,21 +12,25 @@ import numpy as np
 from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.face import NUMBER
-from roofline.catalog.load import Model
-from roofline.estimates.estimate import estimate
 from roofline.estimates.inference import Phase
-from roofline.estimates.request import LANGUAGE, RECOMMENDATION
 from roofline.hardware import ranges
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.serving.server import ServingEstimate
+from roofline.serving.steady import MOST_SPREAD
+from roofline.study.asked import answer
 from roofline.work.sizes import MOST_REPEAT, MOST_SKEW
 
-#: The options that are numbers: of a language model, and of a recommendation model.
+#: The options that are numbers: of a language model, of a server of one, and of a recommendation model.
 _LANGUAGE = ("batch", "prompt", "output", "prefix", "tp", "pp", "ep", "dp", "usable_memory")
+_SERVER = ("concurrency", *_LANGUAGE[1:], "chunk")
 _RECOMMENDATION = ("batch", "devices", "skew", "repeat", "usable_memory")
 
 #: How a model is split over chips: few of the whole numbers divide it.
 PLAN = ("tp", "pp", "ep", "dp")
+
+#: How many are answered at a time.
+_IN_FLIGHT = ("batch", "concurrency")
 
 #: Options that are no whole numbers.
 _SHARES = ("skew", "repeat", "usable_memory")
@@ -111,7 +115,7 @@ def variable(
         )
     if np.shape(base.time_s):
         raise BadWorkload(f"{what}: expected one point, found arrays: sweep and estimate do arrays")
-    known = _LANGUAGE if isinstance(base.model, LanguageModel) else _RECOMMENDATION
+    known = _known(base)
     found = _option(base, name, what) if name in known else _figure(base.chip, name, known, what)
     ends = [_end(what, base.chip, found, end, given) for end, given in (("low", low), ("high", high))]
     least, most = (own if end is None else end for own, end in zip((found.low, found.high), ends, strict=True))
@@ -122,22 +126,31 @@ def variable(
     return Variable(found.name, found.present, least, most, found.whole, found.unit, found.of_chip)
 
 
+def _known(base: Any) -> tuple[str, ...]:
+    if isinstance(base, ServingEstimate):
+        return _SERVER
+    return _LANGUAGE if isinstance(base.model, LanguageModel) else _RECOMMENDATION
+
+
 def _option(base: Any, name: str, what: str) -> Variable:
     r = base.request
-    given = getattr(r.plan if name in PLAN else r, name)
+    given = getattr(r.plan if name in PLAN else r, "batch" if name == "concurrency" else name)
     if given is None:
         raise BadWorkload(
             f"{what}: each table of {base.model.name} has a {name} of its own; give {name}= to begin with"
         )
     present = float(given)
     least, most = 1.0, float(_MOST_CHIPS)
-    if name == "batch":
+    if name in _IN_FLIGHT:
         least = float(max(r.plan.dp, r.devices))
         most = float(min(base.memory.largest_batch, _MOST_BATCH)) or _MOST_BATCH
     elif name == "prompt":
-        least, most = r.prefix + 1.0, float(base.model.max_positions - r.output)
+        least = max(r.prefix + 1.0, _least_mean(r, "prompt_sd"))
+        most = float(base.model.max_positions - r.output)
     elif name == "output":
-        most = float(base.model.max_positions - r.prompt)
+        least, most = max(1.0, _least_mean(r, "output_sd")), float(base.model.max_positions - r.prompt)
+    elif name == "chunk":
+        most = float(max(base.model.max_positions, r.chunk))
     elif name == "prefix":
         least, most = 0.0, r.prompt - 1.0
     elif name == "devices":
@@ -149,6 +162,11 @@ def _option(base: Any, name: str, what: str) -> Variable:
     elif name == "usable_memory":
         least, most = 1e-3, 1.0
     return Variable(name, present, least, max(most, least), name not in _SHARES, "", of_chip=False)
+
+
+def _least_mean(request: Any, spread: str) -> float:
+    """The shortest mean that lengths with the spread of a server's may have."""
+    return float(math.ceil(getattr(request, spread, 0.0) / MOST_SPREAD))
 
 
 def _figure(chip: Chip, name: str, options: tuple[str, ...], what: str) -> Variable:
@@ -207,7 +225,7 @@ def _end(what: str, chip: Chip, found: Variable, end: str, given: Any) -> float 
             raise BadWorkload(f"{what}: {end}: expected a positive {found.unit or 'number'} for {found.name}, found 0")
         return value
     if not NUMBER.holds(given) or not found.low <= given <= max(
-        found.high, _MOST_BATCH if found.name == "batch" else 0
+        found.high, _MOST_BATCH if found.name in _IN_FLIGHT else 0
     ):
         raise BadWorkload(
             f"{what}: {end}: expected {found.name} from {found.text(found.low)} to {found.text(found.high)}, "
@@ -228,7 +246,7 @@ def varied(base: Any, options: Mapping[str, Any], values: Mapping[Variable, Any]
     chip = base.chip.what_if(changes) if changes else base.chip
     if base.request.placement is not None and "devices" not in asked:
         asked["placement"] = base.request.placement
-    return estimate(base.model, chip, check=False, **{**options, **asked})
+    return answer(base.model, chip, {**options, **asked})
 
 
 def _whole(value: Any) -> Any:
@@ -247,11 +265,6 @@ def possible(base: Any, options: Mapping[str, Any], of: Variable, values: np.nda
             continue
         fine.append(value)
     return np.array(fine)
-
-
-def options_of(model: Model) -> tuple[str, ...]:
-    """The options that an estimate of the model knows."""
-    return tuple(LANGUAGE if isinstance(model, LanguageModel) else RECOMMENDATION)
 
 
 def figure_named(what: str, est: Any, name: str | None) -> str:
@@ -293,4 +306,6 @@ def less_is_better(figure: str) -> bool:
 
 def phases(est: Any) -> dict[str, Phase]:
     """The phases of an estimate by name."""
+    if isinstance(est, ServingEstimate):
+        return {"a decoding pass": est.decoding, "a mixed pass": est.mixed}
     return dict(zip(est.PHASES if isinstance(est.model, LanguageModel) else ("batch",), est.phases, strict=True))
