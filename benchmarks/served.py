@@ -1,8 +1,9 @@
-"""How well ``simulate`` predicts published runs of servers: ``python benchmarks/served.py DIR [--fit]``.
+"""How well ``simulate`` predicts published runs of servers: ``python benchmarks/served.py DIR [--part PART] [--fit]``.
 
 DIR holds ``blis_training_vllm_h100.csv`` and ``blis_trainval_vllm.csv`` (inference-sim/training and
 inference-sim/sim-to-real-accuracy-validation on GitHub, reshaped), ``llm_pilot_tgis.csv`` (IBM, CDLA-Permissive-2.0)
-and so on. They do not ship: of the first two no licence is stated. The table goes into ``docs/served.md``.
+and so on. They do not ship: of the first two no licence is stated. The table goes into ``docs/served.md``. Parts other
+than ``open`` are in ``served_elsewhere.py``.
 
 ``--fit`` fits the two constants of a server that no operator has, on the first file's rows that kept up: the host's
 time a request, and the passes for which a request waits. Nothing else is fitted, and no row of another file is
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import served_elsewhere
 
 import roofline as rl
 
@@ -133,25 +135,64 @@ def fitted(table: pd.DataFrame) -> tuple[float, float]:
     return best[1], best[2]
 
 
+def open_loops(folder: Path, policy: dict[str, float]) -> None:
+    """vLLM on H100 at a rate: each row, and the middle errors of those that kept up."""
+    for name, table in (("fitted on", training(folder)), ("others", others(folder))):
+        frame = scored(table, **policy)
+        print(name, frame.round(3).to_string(), sep="\n")
+        signed = frame[frame["failed"] == 0].filter(like="_ratio") - 1
+        print(pd.DataFrame({"middle error": signed.abs().median(), "middle": signed.median()}).round(3).to_string())
+
+
+def closed_loops(folder: Path) -> None:
+    """LLM-Pilot: each row, and the middle errors over all, by chip and by users."""
+    frame = served_elsewhere.closed(folder)
+    print(frame.round(3).to_string())
+    kept = frame[frame["kept"]]
+    fits = kept[kept["ttft_mean"].notna()]
+    print(f"{len(frame)} rows, {len(frame) - len(kept)} with failures, {len(kept) - len(fits)} do not fit")
+    names = [f"{m}_{s}" for m in ("ttft", "tpot", "e2e") for s in served_elsewhere.STATISTICS]
+    signed = fits[names] - 1
+    print(pd.DataFrame({"middle error": signed.abs().median(), "middle": signed.median()}).round(3).to_string())
+    for by in ("gpu", "users", "model", "tp"):
+        groups = signed.groupby(fits[by])[["ttft_mean", "tpot_mean"]]
+        print(pd.concat([groups.median(), groups.agg(lambda v: v.abs().median())], axis=1).round(2).to_string())
+
+
+def ranked(folder: Path) -> None:
+    """MLPerf, Server over Offline: the middle error of the ratio by model."""
+    frame = served_elsewhere.mlperf(folder)
+    print(f"{len(frame)} pairs, {int(frame['predicted'].isna().sum())} not described")
+    frame = frame.dropna(subset=["predicted"])
+    frame["error"], frame["of one"] = (frame["ratio"] - 1).abs(), (1 / frame["measured"] - 1).abs()
+    columns = ["measured", "predicted", "ratio", "error", "of one"]
+    for by in (["model"], ["model", "chip"]):
+        groups = frame.groupby(by)[columns]
+        print(groups.median().join(groups.size().rename("pairs")).round(3).to_string())
+    language = frame[frame["model"] != "dlrm-v2"]
+    print("language models together:", language[columns].median().round(3).to_dict(), len(language))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", choices=("open", "closed", "single", "mlperf"), default="open")
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--host", type=float, default=None)
     parser.add_argument("--lag", type=float, default=None)
     asked = parser.parse_args()
-    pd.set_option("display.width", 250, "display.max_columns", 30, "display.max_rows", 200)
-    first = training(asked.folder)
+    pd.set_option("display.width", 250, "display.max_columns", 30, "display.max_rows", 300)
     if asked.fit:
-        print(fitted(first))
-        return
-    policy = {name: value for name, value in (("host_s", asked.host), ("lag", asked.lag)) if value is not None}
-    for name, table in (("fitted on", first), ("others", others(asked.folder))):
-        frame = scored(table, **policy)
-        print(name, frame.round(3).to_string(), sep="\n")
-        fine = frame[frame["failed"] == 0]
-        signed = fine.filter(like="_ratio") - 1
-        print(pd.DataFrame({"middle error": signed.abs().median(), "middle": signed.median()}).round(3).to_string())
+        print(fitted(training(asked.folder)))
+    elif asked.part == "closed":
+        closed_loops(asked.folder)
+    elif asked.part == "single":
+        print(served_elsewhere.single(asked.folder).round(3).to_string())
+    elif asked.part == "mlperf":
+        ranked(asked.folder)
+    else:
+        policy = {name: value for name, value in (("host_s", asked.host), ("lag", asked.lag)) if value is not None}
+        open_loops(asked.folder, policy)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,13 @@ def test_goodput_counts_requests_within_the_limits(run: Run) -> None:
     assert 0.8 <= limited.slo_attainment < 0.92
 
 
+def test_data_parallel_ranks_of_a_dense_model_are_replicas() -> None:
+    ranks, replicas = _run(requests=60, dp=2), _run(requests=60, replicas=2)
+    assert ranks.devices == replicas.devices == 2
+    assert ranks.kv_tokens == replicas.kv_tokens
+    np.testing.assert_array_equal(ranks.outcome.told_at, replicas.outcome.told_at)
+
+
 def test_one_replica_is_itself_under_every_router() -> None:
     runs = [_run(requests=100, router=router) for router in ("round_robin", "least_loaded", "prefix_aware")]
     for other in runs[1:]:

@@ -146,7 +146,8 @@ def prepared(model: LanguageModel, chip: Chip, drawn: Sequence[Requests], asked:
     chip, notes = stacks.chosen(model, chip, options)
     policy = policy_of(chip, wanted)
     prompt, output = (max(1, round(float(one.mean()))) for one in (drawn[0].prompt, drawn[0].output))
-    request = language_request(model, chip, {**options, "prompt": prompt, "output": output, "batch": 1}, notes)
+    one_each = whole("simulate: dp", options.get("dp", 1))  # sequences: each data-parallel rank has at least one
+    request = language_request(model, chip, {**options, "prompt": prompt, "output": output, "batch": one_each}, notes)
     plan: Any = request.plan  # of whole numbers, as is seen to here
     for name in ("tp", "pp", "ep", "dp"):
         if np.ndim(getattr(plan, name)):
