@@ -66,7 +66,8 @@ LANGUAGE = {
 }  # fmt: skip
 RECOMMENDATION = {
     "batch": (10, SIZE), "devices": (1, SIZE), "dtype": ("int8", MAYBE), "table_dtype": (None, MAYBE),
-    "skew": (0, ok(None)), "compiled": (False, FLAG), "placement": ("even", ok(None)), "usable_memory": (0.9, MAYBE),
+    "skew": (0, ok(None)), "compiled": (False, FLAG), "fused": (True, FLAG), "placement": ("even", ok(None)),
+    "usable_memory": (0.9, MAYBE),
 }  # fmt: skip
 SWEPT = {name: value for name, value in RECOMMENDATION.items() if name != "placement"}  # which is no axis
 SERVING = {

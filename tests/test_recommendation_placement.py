@@ -266,3 +266,16 @@ def test_chips_beyond_number_are_split_over_evenly(devices: int) -> None:
         rl.place("dlrm-v2", "a100", devices=devices)
     with pytest.raises(rl.BadWorkload, match=message):
         rl.estimate("dlrm-v2", "a100", placement="auto", **asked)
+
+
+def test_tables_may_be_looked_up_one_by_one() -> None:
+    """A kernel a table instead of one for all: as many starts more as there are tables but one."""
+    whole, each = (rl.estimate("dlrm-v2", "h100-sxm", batch=2048, fused=fused) for fused in (True, False))
+    chip = whole.chip
+    launch = chip.parameter("launch_s", ("embedding_bag",), "bf16").value + chip["latency.memory"]  # for its rows
+    lookups = [est.step.ops.query("kind == 'embedding_bag'")["time_s"].sum() for est in (whole, each)]
+    tables = whole.model.tables[0].tables
+    assert lookups[1] - lookups[0] == pytest.approx((tables - 1) * launch, rel=1e-9)
+    assert len(each.step.ops) > len(whole.step.ops)  # nonlinearities are kernels of their own
+    with pytest.raises(rl.BadWorkload, match="compiled=False beside fused=False"):
+        rl.estimate("dlrm-v2", "h100-sxm", compiled=True, fused=False)

@@ -172,6 +172,10 @@ WORKLOAD = {
     "compiled": Annotated[
         bool | None, typer.Option("--compiled", help="The dense part as one engine, as TensorRT. [recommendation]")
     ],
+    "fused": Annotated[
+        bool | None,
+        typer.Option("--fused/--one-by-one", help="One kernel for all tables, or one each. [recommendation; fused]"),
+    ],
     "placement": Annotated[
         str | None, typer.Option("--placement", help="Of the tables: auto or even. [recommendation; default: auto]")
     ],

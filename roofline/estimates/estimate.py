@@ -73,10 +73,11 @@ def estimate(
         model gives none), `repeat` (share of a batch's lookups that repeat those of the batch before; default each
         table's own, 0 where the model gives none), `scale_bytes` (of the scale and the bias beside each row; default 4
         for int8 and int4 tables, as FBGEMM stores them, else 0), `compiled` (the dense part as one engine, activations
-        in `dtype` and indices of 32 bits, as TensorRT builds it; False), `placement` (of the tables: ``"auto"``, what
-        :func:`roofline.place` finds, the default of a single point; ``"even"``, 1/devices of every table and lookup on
-        each chip, a bound, which arrays and grids take by default; or a placement), `host` (the serving process, such
-        as ``"triton-tensorflow"``; see :mod:`roofline.estimates.hosts`).
+        in `dtype` and indices of 32 bits, as TensorRT builds it; False), `fused` (one kernel looks up all tables, and
+        nonlinearities run with their products; False: one by one, as eager frameworks do; True), `placement` (of the
+        tables: ``"auto"``, what :func:`roofline.place` finds, the default of a single point; ``"even"``, 1/devices of
+        every table and lookup on each chip, a bound, which arrays and grids take by default; or a placement), `host`
+        (the serving process, such as ``"triton-tensorflow"``; see :mod:`roofline.estimates.hosts`).
         For both: `stack` (the software, by the name of one of the chip's stacks; ``"plain"`` for the chip's own
         figures; default for a language model the one that the chip's descriptor names as best known, which ``notes``
         say, unless the chip was put on one), `usable_memory` (share of the capacity that the model may fill; the

@@ -68,7 +68,7 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         r = self.request
         ops = self.model.step(
             r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew, repeat=r.repeat,
-            scale_bytes=r.scale_bytes, index_bytes=4 if r.compiled else 8, share=share,
+            scale_bytes=r.scale_bytes, index_bytes=4 if r.compiled else 8, fused=r.fused, share=share,
         )  # fmt: skip
         ops = compiled(ops) if r.compiled else ops
         held = residence(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip)

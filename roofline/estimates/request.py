@@ -55,6 +55,7 @@ class RecommendationOptions(TermOptions, total=False):
     repeat: NumericLike
     scale_bytes: NumericLike
     compiled: bool
+    fused: bool
     placement: Any
     host: str | None
     stack: str | None
@@ -107,6 +108,7 @@ class Request:
     repeat: Numeric | None = None
     scale_bytes: Numeric | None = None
     compiled: bool = False
+    fused: bool = True
     placement: Any = None
     unasked: bool = False
     host: HostProcess | None = None
@@ -258,6 +260,9 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
     dtype = _dtype(options, "dtype") or dtype_name(chip.widest_matrix)
     chip.peak(dtype)
     rules.check(rules.RECOMMENDATION_RULES, None, chip, sizes)
+    compiled, fused = flag("compiled", options.get("compiled", False)), flag("fused", options.get("fused", True))
+    if compiled and not fused:
+        raise BadWorkload(f"{name}: an engine compiled whole is fused; expected compiled=False beside fused=False")
     return Request(
         batch=sizes["batch"],
         dtype=dtype,
@@ -266,7 +271,8 @@ def recommendation_request(name: str, chip: Chip, options: Mapping[str, Any]) ->
         skew=own["skew"],
         repeat=own["repeat"],
         scale_bytes=own["scale_bytes"],
-        compiled=flag("compiled", options.get("compiled", False)),
+        compiled=compiled,
+        fused=fused,
         host=process(options.get("host")),
         usable_memory=usable,
         terms=terms,

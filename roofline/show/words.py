@@ -233,7 +233,7 @@ class _Serving(_Tokens):
 class _Recommendation(Words):
     """A recommendation model that scores batches."""
 
-    asked_for = ("batch", "devices", "dtype", "table_dtype", "skew", "repeat", "compiled")
+    asked_for = ("batch", "devices", "dtype", "table_dtype", "skew", "repeat", "compiled", "fused")
 
     def chips(self) -> int:
         return int(self.request.devices)
@@ -246,7 +246,7 @@ class _Recommendation(Words):
         tables = [f"{r.table_dtype} tables"] if r.table_dtype and r.table_dtype != r.dtype else []
         skew = [f"skew {r.skew:g}"] if r.skew else []
         skew += [f"repeat {r.repeat:g}"] if r.repeat else []
-        whole = ["dense part compiled whole"] * bool(r.compiled)
+        whole = ["dense part compiled whole"] * bool(r.compiled) + ["kernels one by one"] * (not r.fused)
         return [f"batch {r.batch:,}", r.dtype, *tables, *skew, *whole, *self._usable()]
 
     def phases(self) -> list[tuple[str, Phase]]:
@@ -254,7 +254,9 @@ class _Recommendation(Words):
 
     def use(self) -> str:
         est = self.est
-        return f"Sparse part {est.sparse_share:.0%} of the time. MFU {est.mfu:.1%}, MBU {est.mbu:.1%}."
+        busiest = est.imbalance
+        uneven = f" Lookups of the busiest chip take {busiest:.2f} times the mean." if busiest > 1.005 else ""
+        return f"Sparse part {est.sparse_share:.0%} of the time.{uneven} MFU {est.mfu:.1%}, MBU {est.mbu:.1%}."
 
 
 _KINDS: tuple[tuple[type, type[Words]], ...] = (

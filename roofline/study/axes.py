@@ -24,7 +24,7 @@ from roofline.models.recommender import Recommender
 
 #: Options that no array can hold, and what each value may be: each of them is a slab of its own.
 DTYPES = ("dtype", "weight_dtype", "kv_dtype", "table_dtype")
-FLAGS = ("compiled", "reserve", "whole_cache")
+FLAGS = ("compiled", "fused", "reserve", "whole_cache")
 CHOICES = ("placement", "host")
 WORDS = (*DTYPES, *FLAGS, *CHOICES)
 

@@ -148,8 +148,8 @@ def _options(est: Any) -> dict[str, Any]:
         kept |= {"prompt": r.prompt, "output": r.output, "prefix": r.prefix}
         kept |= {name: getattr(r.plan, name) for name in variables.PLAN}
         return kept | {"weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
-    kept |= {"devices": r.devices, "skew": r.skew, "compiled": r.compiled, "table_dtype": r.table_dtype}
-    kept |= {"repeat": r.repeat, "scale_bytes": r.scale_bytes}
+    kept |= {"devices": r.devices, "skew": r.skew, "compiled": r.compiled, "fused": r.fused}
+    kept |= {"table_dtype": r.table_dtype, "repeat": r.repeat, "scale_bytes": r.scale_bytes}
     # A placement is of so many chips and such rows: for others the tables are placed anew.
     return kept | ({} if r.placement is None else {"placement": "auto"})
 
