@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from roofline.base.cpus import available
-from roofline.serving.percentiles import Percentiles
-from roofline.serving.runs import FIGURES, PARTS, SEEN, Run
+from roofline.serving.percentiles import STATISTICS, Percentiles
+from roofline.serving.runs import FIGURES, SEEN, Run
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,10 +34,10 @@ def dataset(name: str, values: np.ndarray, runs: Sequence[Run]) -> xr.Dataset:
     out["saturated"] = (name, np.array([run.saturated for run in runs]))
     out["bound"] = (name, np.array([run.bound for run in runs]))
     for one in SEEN:
-        rows = [[_or_nan(getattr(run, one), part) for part in PARTS] for run in runs]
+        rows = [[_or_nan(getattr(run, one), part) for part in STATISTICS] for run in runs]
         out[one] = ((name, "statistic"), np.array(rows), {"units": "s"})
     units = {"units": "1/s"} if name == "rate" else {}
-    return xr.Dataset(out, {name: (name, values, units), "statistic": list(PARTS)}, {"runs": list(runs)})
+    return xr.Dataset(out, {name: (name, values, units), "statistic": list(STATISTICS)}, {"runs": list(runs)})
 
 
 def together(runs: Sequence[Run]) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, NotKnown, shown
+from roofline.base.errors import BadWorkload, NotKnown, UnknownName, shown
 from roofline.base.face import NUMBER
 from roofline.base.units import text
 
@@ -27,6 +27,9 @@ PARTS, FEWEST_PARTS = 20, 4
 
 #: What is shown of a distribution: its name, and the quantile that it is.
 SHOWN = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+#: What there is of what requests saw.
+STATISTICS = ("mean", *SHOWN)
 
 
 class Percentiles:
@@ -218,3 +221,37 @@ def _quantile(values: np.ndarray, weights: np.ndarray | None, share: float) -> f
         return float(low + (values[math.ceil(place)] - low) * (place - int(place)))
     below = np.cumsum(weights)
     return float(values[min(int(np.searchsorted(below, share * below[-1])), len(values) - 1)])
+
+
+def figure_of(run: Any, name: str, figures: Sequence[str], seen: Sequence[str]) -> float:
+    """A figure of a run by its name: one of `figures`, or a part of what requests saw, such as ``"ttft_s.p99"``.
+
+    Raises
+    ------
+    UnknownName
+    """
+    names = (*figures, *(f"{one}.{part}" for one in seen for part in STATISTICS))
+    if name not in names:
+        raise UnknownName("figure of a run", name, names)
+    first, _, part = name.partition(".")
+    found = getattr(run, first)
+    return float(getattr(found, part) if part else found)
+
+
+def limits(slo: Any, known: Sequence[str], example: str) -> dict[str, float]:
+    """The limits of an SLO (s), by which of the `known` times they limit; `example` is one for the error.
+
+    Raises
+    ------
+    BadWorkload, UnknownName
+    """
+    if slo is None:
+        return {}
+    if not isinstance(slo, Mapping):
+        raise BadWorkload(f"slo: expected limits by name, such as {example}, found {shown(slo)}")
+    for name, limit in slo.items():
+        if name not in known:
+            raise UnknownName("limit of an SLO", str(name), known)
+        if not (NUMBER.holds(limit) and 0 < limit < 1e9):
+            raise BadWorkload(f"slo: {name}: expected seconds above 0, found {shown(limit)}")
+    return {str(name): float(limit) for name, limit in slo.items()}

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, UnknownName, shown
+from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER
 from roofline.estimates.request import RecommendationOptions, refuse_unknown
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
+from roofline.serving import percentiles
 from roofline.serving.batching import WORKERS, Service, estimated, policy_of
-from roofline.serving.query_runs import FIGURES, PARTS, SEEN, QueryRun, QueryServer
+from roofline.serving.query_runs import FIGURES, SEEN, QueryRun, QueryServer
 from roofline.serving.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -97,22 +98,8 @@ def server_of(model: Recommender, chip: Chip, options: Mapping[str, Any]) -> tup
 
 
 def limits(slo: Any) -> dict[str, float]:
-    """Limits by name, checked.
-
-    Raises
-    ------
-    BadWorkload, UnknownName
-    """
-    if slo is None:
-        return {}
-    if not isinstance(slo, Mapping):
-        raise BadWorkload(f"simulate: slo: expected limits by name, such as {{'latency_s': 0.06}}, found {shown(slo)}")
-    for name, limit in slo.items():
-        if name not in SEEN:
-            raise UnknownName("limit of queries", str(name), SEEN)
-        if not (NUMBER.holds(limit) and 0 < limit < 1e9):
-            raise BadWorkload(f"simulate: slo: {name}: expected seconds above 0, found {shown(limit)}")
-    return {str(name): float(limit) for name, limit in slo.items()}
+    """The limits of an SLO (s), by what they limit; see :func:`roofline.serving.percentiles.limits`."""
+    return percentiles.limits(slo, SEEN, '{"latency_s": 0.06}')
 
 
 def dataset(name: str, values: np.ndarray, runs: Sequence[QueryRun]) -> xr.Dataset:
@@ -128,10 +115,15 @@ def dataset(name: str, values: np.ndarray, runs: Sequence[QueryRun]) -> xr.Datas
     out["saturated"] = (name, np.array([run.saturated for run in runs]))
     out["bound"] = (name, np.array([run.bound for run in runs]))
     for one in SEEN:
-        rows = [[getattr(getattr(run, one), part) if run.answered else np.nan for part in PARTS] for run in runs]
+        rows = [
+            [getattr(getattr(run, one), part) if run.answered else np.nan for part in percentiles.STATISTICS]
+            for run in runs
+        ]
         out[one] = ((name, "statistic"), np.array(rows), {"units": "s"})
     units = {"units": "1/s"} if name == "rate" else {}
-    return xr.Dataset(out, {name: (name, values, units), "statistic": list(PARTS)}, {"runs": list(runs)})
+    return xr.Dataset(
+        out, {name: (name, values, units), "statistic": list(percentiles.STATISTICS)}, {"runs": list(runs)}
+    )
 
 
 # The largest rate ----------------------------------------------------------------------------------------------------

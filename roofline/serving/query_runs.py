@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from roofline.base.errors import UnknownName
 from roofline.base.face import NUMBER
 from roofline.base.numeric import Label
 from roofline.base.units import text
@@ -18,7 +17,7 @@ from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.hardware.chip import Chip
 from roofline.models.recommender import Recommender
 from roofline.serving.batching import Played, Policy, Service, backlogged_rate, play
-from roofline.serving.percentiles import Percentiles
+from roofline.serving.percentiles import STATISTICS, Percentiles, figure_of
 from roofline.serving.traffic import Requests, Traffic
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ FIGURES = {
     "duration_s": "s",
 }
 SEEN = ("latency_s", "queue_s")
-PARTS = ("mean", "p50", "p90", "p99")
 
 
 class QueryServer(NamedTuple):
@@ -264,12 +262,7 @@ class QueryRun:
         ------
         UnknownName
         """
-        names = (*FIGURES, *(f"{one}.{part}" for one in SEEN for part in PARTS))
-        if name not in names:
-            raise UnknownName("figure of a run", name, names)
-        first, _, part = name.partition(".")
-        found = getattr(self, first)
-        return float(getattr(found, part) if part else found)
+        return figure_of(self, name, tuple(FIGURES), tuple(SEEN))
 
     def interval(self, level: float = 0.9, figure: str = "latency_s.p99", seeds: int = 1) -> tuple[float, float]:
         """Where a figure lies, as far as the model's error and the luck of arrivals go.
@@ -305,7 +298,7 @@ class QueryRun:
         out |= {name: getattr(self, name) for name in FIGURES}
         for name in SEEN:
             found = getattr(self, name)
-            out |= {f"{part}_{name}": getattr(found, part) if found.count else None for part in PARTS}
+            out |= {f"{part}_{name}": getattr(found, part) if found.count else None for part in STATISTICS}
         return {**out, "saturated": self.saturated, "bound": self.bound, "devices": self.server.devices}
 
     def __repr__(self) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import NotKnown, UnknownName
+from roofline.base.errors import NotKnown
 from roofline.base.units import text
 from roofline.kernels import serving_state as at_
 from roofline.serving.loop import Outcome, simulated
 from roofline.serving.passes import Table
-from roofline.serving.percentiles import Percentiles
+from roofline.serving.percentiles import STATISTICS, Percentiles, figure_of
 from roofline.serving.settings import Setting, fitting
 from roofline.serving.traffic import Requests, Traffic
 
@@ -392,12 +392,7 @@ class Run:
         ------
         UnknownName
         """
-        names = (*FIGURES, *(f"{one}.{part}" for one in SEEN for part in PARTS))
-        if name not in names:
-            raise UnknownName("figure of a run", name, names)
-        first, _, part = name.partition(".")
-        found = getattr(self, first)
-        return float(getattr(found, part) if part else found)
+        return figure_of(self, name, tuple(FIGURES), tuple(SEEN))
 
     def interval(self, level: float = 0.9, figure: str = "ttft_s.mean", seeds: int = 1) -> tuple[float, float]:
         """Where a figure lies, as far as the model's error and the luck of arrivals go.
@@ -437,7 +432,7 @@ class Run:
         }
         for name in SEEN:
             found = getattr(self, name)
-            for part in PARTS:
+            for part in STATISTICS:
                 stat = {"p50": "median"}.get(part, part)
                 key = f"{stat}_{name.removesuffix('_s')}_ms"
                 out[key.replace("e2e", "e2el")] = 1e3 * getattr(found, part) if found.count else None
@@ -478,4 +473,3 @@ FIGURES = {
     "duration_s": "s",
 }
 SEEN = ("ttft_s", "tpot_s", "itl_s", "e2e_s")
-PARTS = ("mean", "p50", "p90", "p99")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, DoesNotFit, UnknownName, shown
-from roofline.base.face import NUMBER
+from roofline.base.errors import DoesNotFit
 from roofline.estimates.language import LanguageEstimate
+from roofline.serving import percentiles
 from roofline.serving.loop import Servers
 from roofline.serving.passes import Passes
 from roofline.serving.server import ServingEstimate
@@ -62,19 +61,5 @@ def fitting(setting: Setting, requests: Requests) -> None:
 
 
 def limits(slo: Any) -> dict[str, float]:
-    """The limits of an SLO (s), by what they limit.
-
-    Raises
-    ------
-    BadWorkload, UnknownName
-    """
-    if slo is None:
-        return {}
-    if not isinstance(slo, Mapping):
-        raise BadWorkload(f'slo: expected limits such as {{"ttft_s": 0.5}}, found {shown(slo)}')
-    for name, limit in slo.items():
-        if name not in LIMITS:
-            raise UnknownName("limit of an SLO", str(name), LIMITS)
-        if not (NUMBER.holds(limit) and 0 < limit < 1e9):
-            raise BadWorkload(f"slo: {name}: expected seconds above 0, found {shown(limit)}")
-    return {name: float(limit) for name, limit in slo.items()}
+    """The limits of an SLO (s), by what they limit; see :func:`roofline.serving.percentiles.limits`."""
+    return percentiles.limits(slo, LIMITS, '{"ttft_s": 0.5}')
