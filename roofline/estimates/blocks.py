@@ -27,7 +27,7 @@ from roofline.estimates.grids import Part
 from roofline.estimates.programs import Program
 from roofline.kernels import _jit, _loops, sums
 
-#: Points from which on more than one thread is worth starting; below, whoever asks may run threads of its own.
+#: Points of a large grid: more than one thread is worth starting; below, whoever asks may run threads of its own.
 MANY = 2**18
 
 #: Points in a row along which only columns vary, from which on a block is made of such points alone; points along an
@@ -316,7 +316,7 @@ class _Group:
         self._known: dict[int, int] = {}
         size = math.prod(shape)
         # Whoever asks for a large grid has the loops of those that vary along one of its axes compiled, too: for good.
-        seen = whole if size >= SIDE else size
+        seen = whole if size >= SIDE and whole >= MANY else size
         plans = [self._plan(job, size, seen) for job in jobs]
         self.plans = [plan for plan in plans if not plan.adds_itself]
         self.compiled = _jit.worth_compiling(sums.add, "step", size)  # in numpy it is fast, too
