@@ -87,6 +87,7 @@ def test_most_requests_are_done_again() -> None:
 
 def test_what_is_asked_once_goes_the_long_way() -> None:
     model, chip, _ = kinds()[0]
+    chip = chip.what_if({"memory.main.bandwidth": "x1.0101"})  # which no other test has asked
     one = rl.estimate(model, chip, batch=3, tp=2, usable_memory=0.8)
     assert one._known == {}
     for batch in range(1, replays.FIRST):
