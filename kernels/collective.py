@@ -77,14 +77,16 @@ def way(
     peer_latency: float,
     peer_domain: float,
     peer_bisection: float,
-) -> tuple[float, float, float, float]:
+) -> tuple[float, float, float, float, float]:
     """Bandwidth, latency, domain and bisection of what joins `devices` of one server: links, or the bus past those.
 
-    A ring that leaves a bridged pair runs at the rate of the bus all round, so that the bridges no longer matter.
+    A ring that leaves a bridged pair runs at the rate of the bus all round, so that the bridges no longer matter. The
+    last is 1.0 for the bus: a card has one port to it, through which it reaches the network, too.
     """
     if link_domain < devices and link_domain < peer_domain:
-        return peer_bandwidth, peer_latency, peer_domain, peer_bisection
-    return link_bandwidth, link_latency, link_domain, link_bisection
+        return peer_bandwidth, peer_latency, peer_domain, peer_bisection, 1.0
+    one_port = 0.0
+    return link_bandwidth, link_latency, link_domain, link_bisection, one_port
 
 
 @inner
@@ -114,6 +116,7 @@ def exchange(
     local: float,
     domains: float,
     scattered: float,
+    one_port: float,
     link_bandwidth: float,
     link_rate: float,
     network_bandwidth: float,
@@ -136,6 +139,8 @@ def exchange(
         `local` devices lie in each of the `domains`.
     scattered : float
         1.0: every part has a device of its own.
+    one_port : float
+        1.0: what goes across domains passes a device's port to the links, too.
     link_bandwidth, network_bandwidth, memory_bandwidth
         Of the datasheet, B/s.
     link_rate, network_rate, memory_rate
@@ -153,7 +158,7 @@ def exchange(
     inside = bytes - shard
     across = (bytes if scattered > 0.0 else shard) * (domains - 1.0) / domains
 
-    link_s = max(inside / link_rate, crossing_s)
+    link_s = max((inside + one_port * across) / link_rate, crossing_s)
     across_s = across / network_rate
     network_s = pipelined(max(link_s, across_s), chunk_s)
     # The copy is never slower than a detour over the wire.
@@ -175,7 +180,7 @@ def exchange(
         # No need to pass on what comes from other domains: sent straight to its device it spares the links. A device in
         # the largest of the domains has at least this many parts for others in its own.
         least = bytes * max(1.0 / domains - 1.0 / devices, 0.0)
-    wires_s = max(least / link_bandwidth, across / network_bandwidth)
+    wires_s = max((least + one_port * across) / link_bandwidth, across / network_bandwidth)
     sent, lower_s = phases * (inside + across), phases * max(wires_s, passing / memory_bandwidth)
     hidden_s, passing_s = phases * min(link_s, across_s), phases * passing / memory_rate
     network_s, copied, copy_s = phases * network_s, phases * 2.0 * copied, phases * copy_s
@@ -239,7 +244,7 @@ def all_reduce(
     """
     phases, scattered, crossing_s = 2.0, 0.0, 0.0
     one_shot = shot_share > 0.0 and 1.0 < devices <= link_domain
-    link_bandwidth, link_latency, link_domain, link_bisection = way(
+    link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
         devices, link_bandwidth, link_latency, link_domain, link_bisection,
         peer_bandwidth, peer_latency, peer_domain, peer_bisection,
     )  # fmt: skip
@@ -250,8 +255,8 @@ def all_reduce(
     memory_rate = memory_bandwidth * copy_fraction
     overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
     cost = exchange(
-        phases, bytes, devices, local, domains, scattered, link_bandwidth, link_rate, network_bandwidth, network_rate,
-        switch_rate, crossing_s, memory_bandwidth, memory_rate, overhead_s, chunk_s,
+        phases, bytes, devices, local, domains, scattered, one_port, link_bandwidth, link_rate, network_bandwidth,
+        network_rate, switch_rate, crossing_s, memory_bandwidth, memory_rate, overhead_s, chunk_s,
     )  # fmt: skip
     if one_shot:
         peers = devices - 1.0
@@ -289,7 +294,7 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
         copy_fraction: float,
     ) -> Quantities:
         phases, switch_rate = 1.0, 0.0
-        link_bandwidth, link_latency, link_domain, link_bisection = way(
+        link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
             devices, link_bandwidth, link_latency, link_domain, link_bisection,
             peer_bandwidth, peer_latency, peer_domain, peer_bisection,
         )  # fmt: skip
@@ -303,7 +308,7 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
         memory_rate = memory_bandwidth * copy_fraction
         overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
         return exchange(
-            phases, bytes, devices, local, domains, scattered, link_bandwidth, link_rate, network_bandwidth,
+            phases, bytes, devices, local, domains, scattered, one_port, link_bandwidth, link_rate, network_bandwidth,
             network_rate, switch_rate, crossing_s, memory_bandwidth, memory_rate, overhead_s, chunk_s,
         )  # fmt: skip
 
@@ -354,7 +359,7 @@ def send(
         return nothing()
     passing_s = lower_s = bytes / memory_bandwidth
     link_s = latency_s = across_s = 0.0
-    link_bandwidth, link_latency, link_domain, link_bisection = way(
+    link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(  # noqa: RUF059  called as it is returned
         devices, link_bandwidth, link_latency, link_domain, link_bisection,
         peer_bandwidth, peer_latency, peer_domain, peer_bisection,
     )  # fmt: skip

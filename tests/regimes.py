@@ -98,15 +98,7 @@ _MANY = sizes(8192, 65536)
 _FEW = sizes(1, 8)
 _SWITCH: dict[str, Any] = {"suits": lambda chip: bool(chip.flags.get("links.scale_up.switch_reduction"))}
 _LINKED: dict[str, Any] = {"suits": lambda chip: "link_bandwidth" in chip.machine}
-
-
-def _has_a_domain(chip: Chip) -> bool:
-    """Whether peers are so much nearer than chips over the network that half of a buffer takes longer there."""
-    slowest = min(chip.machine.get("link_bandwidth", 0.0), chip.machine.get("peer_bandwidth", 0.0))
-    return chip.get("links.scale_up.domain", 1) > 1 and 2 * chip.machine["network_bandwidth"] <= slowest
-
-
-_DOMAIN: dict[str, Any] = {"suits": _has_a_domain}
+_DOMAIN: dict[str, Any] = {"suits": lambda chip: chip.get("links.scale_up.domain", 1) > 1}
 
 REGIMES: dict[str, Regime] = {
     "gemm": Regime(op.gemm, ARGUMENTS[op.gemm]),

@@ -34,9 +34,12 @@ def shape(devices, link_domain):
 
 
 def way(devices, links, bus):
-    """Bandwidth, latency, domain, bisection: of the links, or of the server's bus for more than their domain holds."""
+    """Bandwidth, latency, domain, bisection: of the links, or of the server's bus for more than their domain holds.
+
+    Last whether it is the bus, whose one port to a card carries what goes to and comes from the network, too.
+    """
     past = (np.asarray(links[2]) < devices) & (np.asarray(links[2]) < bus[2])
-    return tuple(np.where(past, theirs, own) for own, theirs in zip(links, bus, strict=True))
+    return *(np.where(past, theirs, own) for own, theirs in zip(links, bus, strict=True)), past
 
 
 def ring_bandwidth(local, link_domain, link_bandwidth, link_bisection):
@@ -72,7 +75,7 @@ def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s
 def exchange(
     phases, across_buffer, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
     switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-    switch_fraction, network_fraction, chunk_s, copy_fraction, scattered=False,
+    switch_fraction, network_fraction, chunk_s, copy_fraction, one_port, scattered=False,
 ):  # fmt: skip
     """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains.
 
@@ -92,7 +95,8 @@ def exchange(
     copied = bytes / np.where(linked, local, domains)
     wire = np.where(linked, link_fraction * ring_rate, network_fraction * network_bandwidth)
     copy_s = copied / np.maximum(wire, copy_fraction * memory_bandwidth / 2)
-    ring_link_s = np.maximum(inside / (link_fraction * ring_rate), crossing_s)
+    ported = inside + np.where(one_port, across, 0.0)
+    ring_link_s = np.maximum(ported / (link_fraction * ring_rate), crossing_s)
     ring_s = pipelined(np.maximum(ring_link_s, across_s), chunk_s)
 
     # In the switch: one buffer over all phases, and no copy.
@@ -106,6 +110,7 @@ def exchange(
     hops_s = steps(local) * (link_latency + hop_s) + steps(domains) * (network_latency + hop_s)
     # Parts that go to a device each need not be passed on: the links carry what stays in a domain, l - 1 of n parts.
     needed = np.where(scattered, bytes * np.maximum(1 / domains - 1 / devices, 0), inside)
+    needed = needed + np.where(one_port, across, 0.0)
     ideal_s = np.maximum(needed / link_bandwidth, across / network_bandwidth)
     return cost(
         devices,
@@ -127,7 +132,7 @@ def all_reduce(
 ):  # fmt: skip
     """The sum of all buffers on each device: ring or switch for the bandwidth, one shot for the latency."""
     linked = devices <= np.asarray(link_domain)
-    link_bandwidth, link_latency, link_domain, link_bisection = way(
+    link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
         devices,
         (link_bandwidth, link_latency, link_domain, link_bisection),
         (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
@@ -136,7 +141,7 @@ def all_reduce(
     ring = exchange(
         2, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
         switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-        switch_fraction, network_fraction, chunk_s, copy_fraction,
+        switch_fraction, network_fraction, chunk_s, copy_fraction, one_port,
     )  # fmt: skip
     peers = devices - 1
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -172,7 +177,7 @@ def all_gather(
     copy_fraction,
 ):
     """Every device's shard on each device."""
-    link_bandwidth, link_latency, link_domain, link_bisection = way(
+    link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
         devices,
         (link_bandwidth, link_latency, link_domain, link_bisection),
         (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
@@ -181,7 +186,7 @@ def all_gather(
     return exchange(
         1, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
         network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
-        chunk_s, copy_fraction,
+        chunk_s, copy_fraction, one_port,
     )  # fmt: skip
 
 
@@ -252,7 +257,7 @@ def all_to_all(
     copy_fraction,
 ):
     """A part of each buffer to every device; what arrives from another domain is passed on inside."""
-    link_bandwidth, link_latency, link_domain, link_bisection = way(
+    link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
         devices,
         (link_bandwidth, link_latency, link_domain, link_bisection),
         (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
@@ -261,7 +266,7 @@ def all_to_all(
     return exchange(
         1, bytes, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
         network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
-        chunk_s, copy_fraction, scattered=True,
+        chunk_s, copy_fraction, one_port, scattered=True,
     )  # fmt: skip
 
 
@@ -286,7 +291,7 @@ def send(
     chunk_s,
 ):
     """The whole buffer to one peer: over the links of the domain, and over the network if the group is larger."""
-    link_bandwidth, link_latency, link_domain, link_bisection = way(
+    link_bandwidth, link_latency, link_domain, link_bisection, _ = way(
         devices,
         (link_bandwidth, link_latency, link_domain, link_bisection),
         (peer_bandwidth, peer_latency, peer_domain, peer_bisection),
