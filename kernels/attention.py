@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from roofline.kernels._jit import inner, kernel
+from roofline.kernels.attention_work import SOFTMAX_FLOPS, attended, work
 from roofline.kernels.quantities import Quantities
 from roofline.kernels.rounding import rounded_up
 
@@ -17,72 +18,10 @@ TILE = 128.0  # query rows, and keys, of one tile: the side of today's matrix en
 NARROW = 96.0  # head dimension up to which libraries may take larger tiles: the registers allow it
 DECODE_ROWS = 64.0  # queries that share a KV head up to which they are computed as in decode
 DIM_STEP = 32.0  # head dimensions are padded to a multiple of this in the matrix engine
-SOFTMAX_FLOPS = 5.0  # a score: scale and subtract the maximum (2), exponential, maximum, sum
 BURST_BYTES = 512.0  # least that one token's K and V of one head cost to fetch, in bytes
 SHARED_ROWS = 512.0  # query rows in flight together that share one fetch of a K and V tile
 PARTIAL_BYTES = 8.0  # a partial result of a split: fp32, written once and read once
 WRITERS = 512.0  # threads, a number each, of the block that writes one token's keys, and values, to the KV cache
-KEPT = 0.75  # a real cache keeps a tensor up to this share of its capacity, and nothing of one as large as itself
-
-
-@inner
-def attended(queries: float, keys: float, window: float) -> float:
-    """Pairs under a causal mask: the sum of min(position, window) over the last `queries` of `keys` positions."""
-    first = max(keys - queries, 0.0)
-    short, skipped = min(keys, window), min(first, window)
-    triangle = 0.5 * (short * (short + 1.0) - skipped * (skipped + 1.0))
-    return triangle + window * (max(keys - window, 0.0) - max(first - window, 0.0))
-
-
-@inner
-def work(
-    batch: float,
-    heads: float,
-    kv_heads: float,
-    key_dim: float,
-    value_dim: float,
-    kv_dim: float,
-    q_len: float,
-    kv_len: float,
-    causal: float,
-    window: float,
-    width: float,
-    kv_width: float,
-    reuse: float,
-    tensors: float,
-    cache_capacity: float,
-) -> tuple[float, float, float, float, float, float, float, float]:
-    """What `attention_cost` has to compute and move, however it is scheduled.
-
-    Queries and output were just in the cache and spill beyond it; the KV cache is cold unless it is reused and fits.
-
-    Returns
-    -------
-    span, keys : float
-        Keys that a query sees at most, and that any of the queries sees.
-    flops, softmax_flops : float
-    kv_bytes, io_bytes : float
-        Keys and values, and queries and output, once.
-    memory_bytes, ideal_bytes : float
-        Expected of main memory, and the least that it has to give.
-    """
-    span = min(kv_len, window) if window > 0.0 else kv_len
-    keys = min(kv_len, span + q_len - 1.0)
-    pairs = attended(q_len, kv_len, span) if causal > 0.0 else q_len * span
-    scores = batch * heads * pairs
-    flops = 2.0 * (key_dim + value_dim) * scores
-    softmax_flops = SOFTMAX_FLOPS * scores
-
-    sequences = batch * tensors  # that have tensors, whole
-    kv_bytes = sequences * kv_heads * keys * kv_dim * kv_width
-    io_bytes = sequences * heads * q_len * (key_dim + value_dim) * width
-    spilled = max(io_bytes - cache_capacity, 0.0)
-    missed = max(kv_bytes - max(cache_capacity - io_bytes, 0.0), 0.0)
-    ideal_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
-    excess = (kv_bytes + io_bytes - KEPT * cache_capacity) * (1.0 / max((1.0 - KEPT) * cache_capacity, 1.0))
-    missed = kv_bytes * min(max(excess, 0.0), 1.0)
-    memory_bytes = spilled + kv_bytes - reuse * (kv_bytes - missed)
-    return span, keys, flops, softmax_flops, kv_bytes, io_bytes, memory_bytes, ideal_bytes
 
 
 @inner
@@ -141,7 +80,7 @@ def decode(
     compute_s, cache_s, overhead_s, cache_bytes : float
         Busy times of the fastest one, what nothing hides, and the bytes that pass the cache.
     """
-    rows = max(group, min(group * q_len, DECODE_ROWS))
+    rows = max(group, min(group * q_len, min(DECODE_ROWS, fetch_rows)))
     row_blocks, fetches = rounded_up(rows / decode_rows), rounded_up(rows / fetch_rows)
     blocks = batch * kv_heads * row_blocks
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
@@ -195,11 +134,13 @@ def prefill(
     core_count: float,
     block_s: float,
     decode_split_s: float,
+    pack_heads: float,
+    cut_prompts: float,
 ) -> tuple[float, float, float, float, float, float]:
     """The fastest way to run many queries: one block per tile of query rows, over the tiles of keys that they see.
 
     A tile holds rows of one head, or of all heads that share a KV head (packed). Blocks stay whole, or have their keys
-    cut. Parameters and results are those of :func:`decode`.
+    cut; both as far as the library does such things. Parameters and results are those of :func:`decode`.
     """
     kv_tiles = math.ceil(keys / tile)
     longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
@@ -208,7 +149,7 @@ def prefill(
     time_s = upper_s = math.inf
     compute_s = cache_s = overhead_s = cache_bytes = 0.0
     for packed in (False, True):
-        if packed and group == 1.0:
+        if packed and (group == 1.0 or pack_heads < 0.5):
             break
         block_rows = group * q_len if packed else q_len
         row_tiles = rounded_up(block_rows / tile)
@@ -224,7 +165,7 @@ def prefill(
         fixed = start_s + waves * block_s + loads * (min(block_rows, tile) * row_s)
         # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
         whole = tile_s * max(longest, even + longest * (1.0 - min(1.0 / share, 1.0)))
-        cut = tile_s * (even + 1.0)
+        cut = tile_s * (even + 1.0) if cut_prompts > 0.5 else whole
         for busy, extra_s in ((whole, 0.0), (cut, decode_split_s)):
             option = fixed + extra_s + max(busy, stream, memory_s)
             upper_s = min(upper_s, fixed + extra_s + busy + stream + memory_s)
@@ -235,9 +176,12 @@ def prefill(
 
 
 @inner
-def many(q_len: float, group: float) -> bool:
-    """Whether queries are so many that tiles of them meet tiles of keys, as in prefill."""
-    return q_len > 1.0 and group * q_len > DECODE_ROWS
+def many(q_len: float, group: float, fetch_rows: float) -> bool:
+    """Whether queries are so many that tiles of them meet tiles of keys, as in prefill.
+
+    A decode kernel whose rows each fetch keys and values for themselves is asked for one; prefill's takes more.
+    """
+    return q_len > 1.0 and group * q_len > min(DECODE_ROWS, fetch_rows)
 
 
 @inner
@@ -280,6 +224,8 @@ def attention_cost(
     decode_vector_fraction: float,
     decode_fill_s: float,
     decode_split_s: float,
+    pack_heads: float,
+    cut_prompts: float,
     prefilled: float,
 ) -> Quantities:
     """Cost of attention that stores `kv_dim` numbers per token and KV head, in prefill tiles of `tile` rows and keys.
@@ -316,13 +262,14 @@ def attention_cost(
         row_s, memory_s, pair_s, decode_rows, fetch_rows, port_cores, cache_rate, core_rate, core_count, block_s,
         decode_fill_s, decode_split_s,
     )  # fmt: skip
-    if prefilled > 0.0 and many(q_len, group):
+    if prefilled > 0.0 and many(q_len, group, fetch_rows):
         decode_time, decode_upper = time_s, upper_s
         pair_s = 2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
         pair_s += SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
         time_s, upper_s, compute_s, cache_s, overhead_s, cache_bytes = prefill(
             batch, heads, kv_heads, group, q_len, span, keys, causal, kv_dim, kv_width, kv_bytes, io_bytes, start_s,
-            row_s, memory_s, pair_s, tile, port_cores, cache_rate, core_count, block_s, decode_split_s,
+            row_s, memory_s, pair_s, tile, port_cores, cache_rate, core_count, block_s, decode_split_s, pack_heads,
+            cut_prompts,
         )  # fmt: skip
         # More query rows are never faster than one tile of them in decode's form.
         overhead_s += max(decode_time - time_s, 0.0)
@@ -411,6 +358,8 @@ def attention(
     decode_rows: float,
     fetch_rows: float,
     port_cores: float,
+    pack_heads: float,
+    cut_prompts: float,
 ) -> Quantities:
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
@@ -472,6 +421,10 @@ def attention(
     port_cores : float
         Width of a core's port to the cache, in cores' shares of the cache's bandwidth: 1 where it is no wider than that
         share. With twice as many cores on the same cache each has half the share, and its port is twice that.
+    pack_heads : float
+        1.0 if a tile of prefill may hold rows of several query heads that share a KV head, 0.0 if each has its own.
+    cut_prompts : float
+        1.0 if prefill may cut a prompt's keys over idle cores, as decode does, 0.0 if its blocks stay whole.
 
     Returns
     -------
@@ -496,5 +449,6 @@ def attention(
         tensors, tile, decode_rows, fetch_rows, port_cores, matrix_flops, vector_flops, memory_bandwidth,
         cache_bandwidth, cache_capacity, core_count, launch_s, convert_s, sequence_s, block_s, memory_fraction,
         cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
-        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, prefilled,
+        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, pack_heads, cut_prompts,
+        prefilled,
     )  # fmt: skip

@@ -22,9 +22,21 @@ ROW = _loops.ROW
 M, BATCH = 0, ROW
 COST = _loops.COST * ROW
 (
-    FLOPS, VECTOR_FLOPS, BYTES, MEMORY_BYTES, CACHE_BYTES, NETWORK_BYTES,
-    LOWER, TIME, UPPER, COMPUTE, MEMORY, CACHE, NETWORK, OVERHEAD,
-) = [COST + i * ROW for i in range(14)]  # fmt: skip
+    FLOPS,
+    VECTOR_FLOPS,
+    BYTES,
+    MEMORY_BYTES,
+    CACHE_BYTES,
+    NETWORK_BYTES,
+    LOWER,
+    TIME,
+    UPPER,
+    COMPUTE,
+    MEMORY,
+    CACHE,
+    NETWORK,
+    OVERHEAD,
+) = [COST + i * ROW for i in range(14)]
 TEMP = _loops.TEMP * ROW
 ONCE, WRITE, WAIT, BEFORE, ROW_TILES, FILLED, CORE_ROWS = [TEMP + i * ROW for i in range(7)]
 A_BYTES, C_BYTES, QUANTIZED = [TEMP + i * ROW for i in range(7, 10)]
@@ -134,6 +146,7 @@ def prepare(
     pack_passes: float,
     quantize_s: float,
     quantize_fraction: float,
+    quantize_row_s: float,
 ) -> None:
     """What does not depend on the tiling."""
     wide()
@@ -153,8 +166,9 @@ def prepare(
 
         elements = batch * m * k
         flops = 2.0 * elements * n
-        quantize_bytes = 3.0 * quantize * elements
+        quantize_bytes = (2.0 + width) * quantize * elements
         quantize_busy_s = quantize_bytes * max(cache_byte_s, lost * memory_byte_s) * (1.0 / quantize_fraction)
+        quantize_busy_s = max(quantize_busy_s, quantize * batch * m * quantize_row_s)
         pack_s = pack_passes * (a_bytes + weight_bytes) * memory_byte_s if m > 1.0 else 0.0
         scratch[BEFORE + p] = starts_s + quantize_busy_s + pack_s
         scratch[QUANTIZED + p] = quantize_busy_s
@@ -171,7 +185,7 @@ def prepare(
 
 
 @inner
-def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: float) -> None:
+def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: float, width: float) -> None:
     """The cost at each point, from its best tiling and what does not depend on that."""
     wide()
     for p in range(first, last):
@@ -182,7 +196,7 @@ def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: flo
             work,
             scratch[BYTES + p],
             scratch[MEMORY_BYTES + p],
-            operands + scratch[C_BYTES + p] + 1.5 * work,  # quantising: 2 FLOP an element, and 3 bytes
+            operands + scratch[C_BYTES + p] + (1.0 + 0.5 * width) * work,  # quantising: 2 FLOP and 2 + width bytes each
             0.0,
             lower_s,
             max(before_s + scratch[TIME + p], lower_s),
@@ -234,6 +248,7 @@ def gemm_block(
     row_step: float,
     quantize_s: float,
     quantize_fraction: float,
+    quantize_row_s: float,
 ) -> None:
     """`gemm` for columns of `m` and `batch`."""
     wide()
@@ -246,10 +261,32 @@ def gemm_block(
     for first in range(0, size, PIECE):
         last = min(first + PIECE, size)
         prepare(
-            scratch, first, last, n, k, width, weight_width, out_width, quantize, warm_weights, matrix_flops,
-            memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_share, launch_s, memory_fraction,
-            fetch_share, resident_fraction, write_rate, pack_passes, quantize_s, quantize_fraction,
-        )  # fmt: skip
+            scratch,
+            first,
+            last,
+            n,
+            k,
+            width,
+            weight_width,
+            out_width,
+            quantize,
+            warm_weights,
+            matrix_flops,
+            memory_bandwidth,
+            memory_latency,
+            cache_bandwidth,
+            cache_capacity,
+            core_share,
+            launch_s,
+            memory_fraction,
+            fetch_share,
+            resident_fraction,
+            write_rate,
+            pack_passes,
+            quantize_s,
+            quantize_fraction,
+            quantize_row_s,
+        )
         rows = tile_min
         while rows == tile_min or (rows <= tile_max and larger(scratch, rows, first, last)):
             for p in range(first, last):
@@ -267,18 +304,40 @@ def gemm_block(
                 if idle == 0:
                     for p in range(first, last):
                         tiles, compute, cache, hidden, fixed = tiling(
-                            scratch, p, col_tiles, row_s, tile_s, loop_s, core_count, core_share, prologue_s,
-                            epilogue_share, throttle_share, throttle_s, tail_share,
-                        )  # fmt: skip
+                            scratch,
+                            p,
+                            col_tiles,
+                            row_s,
+                            tile_s,
+                            loop_s,
+                            core_count,
+                            core_share,
+                            prologue_s,
+                            epilogue_share,
+                            throttle_share,
+                            throttle_s,
+                            tail_share,
+                        )
                         total = fixed + (compute if compute > hidden else hidden)
                         serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
                         keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 else:
                     for p in range(first, last):
                         tiles, compute, cache, hidden, fixed = tiling(
-                            scratch, p, col_tiles, row_s, tile_s, loop_s, core_count, core_share, prologue_s,
-                            epilogue_share, throttle_share, throttle_s, tail_share,
-                        )  # fmt: skip
+                            scratch,
+                            p,
+                            col_tiles,
+                            row_s,
+                            tile_s,
+                            loop_s,
+                            core_count,
+                            core_share,
+                            prologue_s,
+                            epilogue_share,
+                            throttle_share,
+                            throttle_s,
+                            tail_share,
+                        )
                         total = fixed + (compute if compute > hidden else hidden)
                         serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
                         reduce_s = tiles * tile_reduce_s
@@ -296,4 +355,4 @@ def gemm_block(
                         keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 cols *= 2.0
             rows *= 2.0
-        conclude(scratch, first, last, summed, launch_s + quantize * quantize_s)
+        conclude(scratch, first, last, summed, launch_s + quantize * quantize_s, width)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from roofline import kernels
-from roofline.kernels import attention, collective, gemm, moe, rounding
+from roofline.kernels import attention, attention_work, collective, gemm, moe, rounding
 from roofline.kernels._jit import _INNER
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_the_fastest_tiling_is_the_one_of_an_enumeration(m: int, n: int) -> None
 def test_attended_pairs_are_those_of_a_mask(queries: int, before: int, window: int) -> None:
     keys = queries + before
     counted = sum(min(position, window) for position in range(before + 1, keys + 1))
-    assert attention.attended(float(queries), float(keys), float(window)) == counted
+    assert attention_work.attended(float(queries), float(keys), float(window)) == counted
 
 
 HEADS = {"heads": 8.0, "kv_heads": 2.0, "key_dim": 64.0, "value_dim": 32.0, "kv_dim": 96.0}
@@ -151,12 +151,12 @@ PLAIN = {"window": 0.0, "width": 2.0, "kv_width": 1.0, "tensors": 1.0}
 def test_what_attention_computes_and_moves() -> None:
     """3 sequences, 4 new of 10 tokens: 34 pairs a head; 3 x 2 x 10 x 96 B of keys and values, 3 x 8 x 4 x 192 else."""
     kv, io = 5760, 18432
-    work = attention.work(
+    work = attention_work.work(
         batch=3.0, q_len=4.0, kv_len=10.0, causal=1.0, reuse=0.0, cache_capacity=1e6, **HEADS, **PLAIN
     )
     pairs = 3 * 8 * (7 + 8 + 9 + 10)
     assert work == (10, 10, 2 * 96 * pairs, 5 * pairs, kv, io, kv, kv)
-    warm = attention.work(
+    warm = attention_work.work(
         batch=3.0, q_len=4.0, kv_len=10.0, causal=0.0, reuse=1.0, cache_capacity=20_000.0, **HEADS, **PLAIN
     )
     evicted = min(1.0, (kv + io - 15_000) / 5_000)
@@ -197,8 +197,9 @@ def test_decode_takes_whole_waves_of_blocks(batch: int, waves: int) -> None:
 def test_prefill_packs_heads_that_share_their_keys_where_that_saves_tiles() -> None:
     """Eight heads of 16 rows are eight tiles of 128 by themselves, and one together."""
     rows = {"q_len": 16.0, "span": 128.0, "keys": 128.0, "causal": 0.0, "pair_s": 1e-9, "tile": 128.0}
-    packed, *_ = attention.prefill(batch=1.0, heads=8.0, group=8.0, **rows, **SCHEDULE)
-    alone, *_ = attention.prefill(batch=1.0, heads=8.0, group=1.0, **rows, **SCHEDULE)
+    has = {"pack_heads": 1.0, "cut_prompts": 1.0}
+    packed, *_ = attention.prefill(batch=1.0, heads=8.0, group=8.0, **rows, **has, **SCHEDULE)
+    alone, *_ = attention.prefill(batch=1.0, heads=8.0, group=1.0, **rows, **has, **SCHEDULE)
     tile_s = 128 * 128 * 4 * 1e-9
     assert packed == pytest.approx(1 + tile_s)
     assert alone == pytest.approx(1 + 2.5 * tile_s)  # two each, and half of one while the last block ends
@@ -235,7 +236,7 @@ def test_a_grouped_product_takes_the_longer_of_its_tiles_and_its_weights() -> No
     """Four experts of 96 rows are two tiles of 64 each, over 128 columns on two cores."""
     one = {"rows": 96.0, "active": 4.0, "ragged": 0.0, "k": 64.0, "n": 128.0, "width": 2.0, "tuned": 1.0,
            "core_flops": 1e12, "core_bytes": 1e30, "core_count": 2.0, "prologue_s": 0.0, "padding": 0.0,
-           "overflow": 0.0, "tile_min": 64.0, "tile_max": 64.0}  # fmt: skip
+           "overflow": 0.0, "port_cores": 1.0, "tile_min": 64.0, "tile_max": 64.0}  # fmt: skip
     tile_s = 2 * 64 * 64 * 64 / 1e12  # two tiles of 64 columns, a core each
     least, matrix = moe.grouped_s(weight_s=0.0, **one)
     assert least == matrix == pytest.approx(4 * 2 * tile_s)

@@ -114,8 +114,9 @@ def test_shared_experts_are_a_block_of_their_own() -> None:
     assert aside(engine(**PASS, expert_buffers=1), OSS).working_bytes == 1000 * (2 * 2880 + 2 * 64 * (64 + 8)) * 2
 
 
-@pytest.mark.parametrize(("tp", "ep", "filled"), [(1, 1, 3072 / 2880), (4, 1, 768 / 720), (8, 1, 512 / 360),
-                                                  (8, 8, 3072 / 2880)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tp", "ep", "filled"), [(1, 1, 3072 / 2880), (4, 1, 768 / 720), (8, 1, 512 / 360), (8, 8, 3072 / 2880)]
+)
 def test_fp4_experts_fill_up_to_a_multiple(tp: int, ep: int, filled: float) -> None:
     """36 layers of 128 experts, three matrices of 2,880 x 2,880 and their biases; a scale for 32 numbers of 4 bits."""
     chip = engine(fp4_multiple=256)
@@ -170,3 +171,10 @@ def test_tokens_in_groups_of_equal_layers() -> None:
     assert tokens(windowed(4, 5), 1e6, grouped) == 640  # a quarter more is no longer nearly as many
     assert tokens(windowed(4, 8), 1e6, grouped) == 640  # 122 pages of four layers, three groups: 40
     assert tokens(LLAMA, 1e9, grouped) == 7616  # of one kind: as it is
+
+
+def test_a_table_of_positions_has_a_row_for_each_and_a_number_for_each_that_is_rotated() -> None:
+    """Llama 4 Scout: ten million rows of 128 numbers; DeepSeek-V3 rotates 64 of a head, OPT none."""
+    one = engine(context=1e9, rotary_width=2)
+    for name, size in (("llama-4-scout", 10_485_760 * 128 * 2), ("deepseek-v3", 163_840 * 64 * 2), ("opt-1.3b", None)):
+        assert aside(one, rl.load_model(name)).terms.get("rotary table") == size

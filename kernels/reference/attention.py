@@ -44,13 +44,47 @@ def best(schedules, memory_s):
 
 
 def attention_cost(
-    batch, heads, kv_heads, key_dim, value_dim, kv_dim, q_len, kv_len, causal, window, width, kv_width, reuse, tensors,
-    tile, decode_rows, fetch_rows, port_cores,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, convert_s, sequence_s, block_s, memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-    decode_fill_s, decode_split_s,
-):  # fmt: skip
+    batch,
+    heads,
+    kv_heads,
+    key_dim,
+    value_dim,
+    kv_dim,
+    q_len,
+    kv_len,
+    causal,
+    window,
+    width,
+    kv_width,
+    reuse,
+    tensors,
+    tile,
+    decode_rows,
+    fetch_rows,
+    port_cores,
+    matrix_flops,
+    vector_flops,
+    memory_bandwidth,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    launch_s,
+    convert_s,
+    sequence_s,
+    block_s,
+    memory_fraction,
+    cache_fraction,
+    edge_fraction,
+    fresh_fraction,
+    prefill_compute_fraction,
+    prefill_vector_fraction,
+    decode_compute_fraction,
+    decode_vector_fraction,
+    decode_fill_s,
+    decode_split_s,
+    pack_heads=1,
+    cut_prompts=1,
+):
     """Cost of attention that stores `kv_dim` numbers per token and KV head, as arrays that broadcast.
 
     Work. A pair of query and key that attend costs 2 key_dim (the score) + 2 value_dim (its share of the output) FLOP
@@ -66,10 +100,12 @@ def attention_cost(
     work, the stream of K and V through the cache, and memory. The phases differ in what a block is:
 
     - decode: the queries that share a KV head of one sequence, padded to `decode_rows`, over all its keys;
-    - prefill: `tile` query rows of a head (or of the heads that share a KV head, if that packs better) over the tiles
-      of keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest.
+    - prefill: `tile` query rows of a head (or of the heads that share a KV head, if that packs better and the library
+      has it: `pack_heads`) over the tiles of keys that they see. The cores end together but for the longest block:
+      Graham's bound, even share + longest.
 
-    In both the keys may be cut over the cores instead, which evens the shares out and pays for combining the parts.
+    In both the keys may be cut over the cores instead, which evens the shares out and pays for combining the parts; in
+    prefill where the library has it (`cut_prompts`).
     """
     group = heads / kv_heads
     span = np.where(window > 0, np.minimum(kv_len, window), kv_len)
@@ -106,7 +142,8 @@ def attention_cost(
     pair_flops = 2 * DIM_STEP * (np.ceil(key_dim / DIM_STEP) + np.ceil(value_dim / DIM_STEP))
 
     # Decode.
-    queries = np.maximum(group, np.minimum(group * q_len, DECODE_ROWS))
+    few = np.minimum(DECODE_ROWS, fetch_rows)  # rows that decode's kernel is asked for at most
+    queries = np.maximum(group, np.minimum(group * q_len, few))
     row_blocks, fetches = np.ceil(queries / decode_rows), np.ceil(queries / fetch_rows)
     rows = np.minimum(group * q_len, decode_rows)
     blocks = batch * kv_heads * row_blocks
@@ -149,9 +186,9 @@ def attention_cost(
     seen = np.where(causal > 0, attended(q_tiles, np.maximum(kv_tiles, q_tiles), longest), q_tiles * longest)
     group_tiles = np.ceil(group * q_len / tile)
     schedules = []
-    for block_rows, blocks, work in (
-        (q_len, batch * heads * q_tiles, batch * heads * seen),
-        (group * q_len, batch * kv_heads * group_tiles, batch * kv_heads * group_tiles * longest),
+    for block_rows, blocks, work, has in (
+        (q_len, batch * heads * q_tiles, batch * heads * seen, 1),
+        (group * q_len, batch * kv_heads * group_tiles, batch * kv_heads * group_tiles * longest, pack_heads),
     ):
         even = work / core_count
         traffic = np.maximum(kv_bytes, work * tile**2 / SHARED_ROWS * kv_dim * kv_width) + io_bytes
@@ -159,13 +196,15 @@ def attention_cost(
         waves = np.ceil(blocks / core_count)
         loads = np.maximum(blocks / core_count, waves / port_cores)
         fixed = start_s + waves * block_s + loads * np.minimum(block_rows, tile) * row_s
+        fixed = np.where(np.greater(has, 0), fixed, np.inf)
         uneven = longest * (1 - np.minimum(core_count / blocks, 1))
         whole = tile_s * np.maximum(longest, even + uneven)
-        schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, tile_s * (even + 1), stream, traffic)]
+        cut = np.where(cut_prompts > 0, tile_s * (even + 1), np.inf)
+        schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, cut, stream, traffic)]
     prefill = best(schedules, memory_s)
 
     # Few rows take decode's form; more rows are never faster than as many as that form takes.
-    is_decode = (q_len <= 1) | (group * q_len <= DECODE_ROWS)
+    is_decode = (q_len <= 1) | (group * q_len <= few)
     waiting = np.maximum(decode[0] - prefill[0], 0)
     prefill[0], prefill[1], prefill[5] = prefill[0] + waiting, prefill[1] + waiting, np.maximum(prefill[5], decode[5])
     time, overhead_s, compute_s, cache_s, cache_bytes, upper = (
@@ -195,14 +234,50 @@ def attention_cost(
 
 
 def attention(
-    batch, heads, kv_heads, head_dim, value_dim, q_len, kv_len, causal, window, width, kv_width, reuse, scattered,
+    batch,
+    heads,
+    kv_heads,
+    head_dim,
+    value_dim,
+    q_len,
+    kv_len,
+    causal,
+    window,
+    width,
+    kv_width,
+    reuse,
+    scattered,
     tensors,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, scatter_s, scatter_element_s, token_write_s, convert_s, sequence_s, block_s,
-    memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-    prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-    decode_fill_s, decode_split_s, narrow_tile, decode_rows, fetch_rows, port_cores,
-):  # fmt: skip
+    matrix_flops,
+    vector_flops,
+    memory_bandwidth,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    launch_s,
+    scatter_s,
+    scatter_element_s,
+    token_write_s,
+    convert_s,
+    sequence_s,
+    block_s,
+    memory_fraction,
+    cache_fraction,
+    edge_fraction,
+    fresh_fraction,
+    prefill_compute_fraction,
+    prefill_vector_fraction,
+    decode_compute_fraction,
+    decode_vector_fraction,
+    decode_fill_s,
+    decode_split_s,
+    narrow_tile,
+    decode_rows,
+    fetch_rows,
+    port_cores,
+    pack_heads,
+    cut_prompts,
+):
     """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`.
 
     The tensors are those of batch x `tensors` sequences, the pairs those of batch.
@@ -214,12 +289,44 @@ def attention(
     # A block of threads to each new token; smaller blocks, where keys have fewer numbers, run more at a time.
     write_s = write_s + causal * new_tokens * np.minimum(1, kv_heads * head_dim / WRITERS) * token_write_s
     return attention_cost(
-        batch, heads, kv_heads, head_dim, values, head_dim + values, q_len, kv_len, causal, window,
-        width, kv_width, reuse, tensors, np.where(head_dim <= NARROW, narrow_tile, TILE), decode_rows,
-        fetch_rows, port_cores,
-        matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-        launch_s + write_s, convert_s, sequence_s, block_s,
-        memory_fraction, cache_fraction, edge_fraction, fresh_fraction,
-        prefill_compute_fraction, prefill_vector_fraction, decode_compute_fraction, decode_vector_fraction,
-        decode_fill_s, decode_split_s,
-    )  # fmt: skip
+        batch,
+        heads,
+        kv_heads,
+        head_dim,
+        values,
+        head_dim + values,
+        q_len,
+        kv_len,
+        causal,
+        window,
+        width,
+        kv_width,
+        reuse,
+        tensors,
+        np.where(head_dim <= NARROW, narrow_tile, TILE),
+        decode_rows,
+        fetch_rows,
+        port_cores,
+        matrix_flops,
+        vector_flops,
+        memory_bandwidth,
+        cache_bandwidth,
+        cache_capacity,
+        core_count,
+        launch_s + write_s,
+        convert_s,
+        sequence_s,
+        block_s,
+        memory_fraction,
+        cache_fraction,
+        edge_fraction,
+        fresh_fraction,
+        prefill_compute_fraction,
+        prefill_vector_fraction,
+        decode_compute_fraction,
+        decode_vector_fraction,
+        decode_fill_s,
+        decode_split_s,
+        pack_heads,
+        cut_prompts,
+    )

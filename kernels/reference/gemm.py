@@ -14,12 +14,43 @@ def lost_share(size, room):
 
 
 def gemm(
-    m, n, k, batch, width, weight_width, out_width, quantize, warm_weights,
-    matrix_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count,
-    launch_s, compute_fraction, memory_fraction, fetch_share, write_fraction, resident_fraction, operand_share,
-    prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, split_s, pack_passes, tail_share,
-    tile_min, tile_max, row_step, quantize_s, quantize_fraction,
-):  # fmt: skip
+    m,
+    n,
+    k,
+    batch,
+    width,
+    weight_width,
+    out_width,
+    quantize,
+    warm_weights,
+    matrix_flops,
+    memory_bandwidth,
+    memory_latency,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    launch_s,
+    compute_fraction,
+    memory_fraction,
+    fetch_share,
+    write_fraction,
+    resident_fraction,
+    operand_share,
+    prologue_s,
+    k_step_s,
+    epilogue_share,
+    throttle_share,
+    throttle_s,
+    split_s,
+    pack_passes,
+    tail_share,
+    tile_min,
+    tile_max,
+    row_step,
+    quantize_s,
+    quantize_fraction,
+    quantize_row_s,
+):
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times, as arrays that broadcast.
 
     Names, units and the 14 results are those of the kernel. For a tile of r x c outputs, K = k padded to whole steps:
@@ -106,8 +137,9 @@ def gemm(
         both = np.concatenate([np.broadcast_to(x, time.shape) for x in (unsplit, with_split)])
         return np.take_along_axis(both, fastest, axis=0)[0]
 
-    quantize_bytes = 3 * quantize * batch * m * k
+    quantize_bytes = (2 + width) * quantize * batch * m * k
     quantize_busy = quantize_bytes * np.maximum(1 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
+    quantize_busy = np.maximum(quantize_busy, quantize * batch * m * quantize_row_s)
     pack = np.where(np.greater(m, 1), pack_passes * (a + b) / memory_bandwidth, 0)
     launch = launch_s + quantize * quantize_s
     zero = np.zeros(shape)

@@ -94,8 +94,17 @@ class Explanation:
         """The changes, one a row: change, kind, result, gain, chips, and what bounds each phase after it."""
         import pandas as pd
 
-        rows = [{"change": c.change, "kind": c.kind, "result": c.result, "gain": c.gain, "chips": c.chips,
-                 **{f"{name} bound": bound for name, bound in c.bounds.items()}} for c in self.changes]  # fmt: skip
+        rows = [
+            {
+                "change": c.change,
+                "kind": c.kind,
+                "result": c.result,
+                "gain": c.gain,
+                "chips": c.chips,
+                **{f"{name} bound": bound for name, bound in c.bounds.items()},
+            }
+            for c in self.changes
+        ]
         columns = ["change", "kind", "result", "gain", "chips"]
         return pd.DataFrame(rows, columns=columns + [f"{name} bound" for name in variables.phases(self.est)])
 
@@ -126,6 +135,13 @@ def explain(est: Any, figure: str | None = None) -> Explanation:
     ------
     BadWorkload
         For what is no estimate of one point, and an unknown figure.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=16)
+    >>> str(rl.explain(est)).startswith("Prefill is bound by compute")
+    True
     """
     if not isinstance(est, LanguageEstimate | RecommendationEstimate):
         raise BadWorkload(f"explain: expected what roofline.estimate returns, found {shown(est)}")
@@ -186,8 +202,10 @@ def _of_plan(est: Any, figure: str) -> Iterator[Change]:
         ways = [{name: width * 2} for name, width in plan.items()]
         ways += [
             {one: plan[one] * 2, other: plan[other] // 2}
-            for one in plan for other in plan if one != other and plan[other] % 2 == 0
-        ]  # fmt: skip
+            for one in plan
+            for other in plan
+            if one != other and plan[other] % 2 == 0
+        ]
     for way in ways:
         text = ", ".join(f"{name}={value}" for name, value in way.items())
         yield from _other(est, figure, "plan", text, asked | way)

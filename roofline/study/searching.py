@@ -13,9 +13,9 @@ import numpy as np
 from roofline.base.errors import BadWorkload, RooflineError, UnknownName, shown
 from roofline.base.face import FLAG, NUMBER, TEXT, optional, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
-from roofline.study import variables
+from roofline.serving.server import ServingEstimate
+from roofline.study import asked, variables
 from roofline.study.variables import Variable
 
 if TYPE_CHECKING:
@@ -108,8 +108,10 @@ def search(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     vary : mapping of str to (low, high)
         Figures of the chip by their paths, and options that are numbers (`batch`, `prompt` ...), as for
         :func:`roofline.solve`, each with its range: SI numbers, or for a figure text as in a what-if ("x0.5").
@@ -127,6 +129,9 @@ def search(
         The same seed finds the same.
     population, generations : int
         Points of a generation, and how many there are at most.
+    **options
+        As for :func:`roofline.estimate`; a single point. With `concurrency` among them, or varied, the question is one
+        of a server, and they are as for :func:`roofline.serve`: that a single request fits is then enough.
 
     Returns
     -------
@@ -143,11 +148,20 @@ def search(
     Differential evolution (Storn and Price 1997; ``scipy.optimize.differential_evolution``), each generation one array
     estimate. Ranges are searched by ratio where they do not reach 0. A point that breaks limits is worse than any that
     does not, and the worse the more it breaks them (Deb 2000). A search finds no proof that nothing is better.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> best = rl.search("llama-3.1-8b", "h100-sxm", vary={"batch": (1, 64)}, subject_to={"tpot_s": (None, 0.01)})
+    >>> best.found
+    True
     """
     if maximise is not None and minimise is not None:
         raise BadWorkload("search: expected maximise= or minimise=, found both; put a limit on one of them")
     _check(vary, subject_to, seed, population, generations)
-    base = estimate(as_model(model), as_chip(chip), check=False, **options)
+    loaded = as_model(model)
+    options = asked.settled("search", loaded, options, [name for name in vary if isinstance(name, str)])
+    base = asked.answer(loaded, as_chip(chip), options)
     figure = variables.figure_named("search", base, maximise if minimise is None else minimise)
     several = [_variable(base, options, name, ends) for name, ends in vary.items()]
     _refuse_twice(several)
@@ -161,8 +175,10 @@ def _check(vary: Any, subject_to: Any, seed: Any, population: Any, generations: 
     if subject_to is not None and not isinstance(subject_to, Mapping):
         raise BadWorkload(f"search: subject_to: expected {{figure: (least, most)}}, found {shown(subject_to)}")
     for name, value, least, most in (
-        ("seed", seed, 0, 2**63), ("population", population, 8, 2**16), ("generations", generations, 1, 10**6),
-    ):  # fmt: skip
+        ("seed", seed, 0, 2**63),
+        ("population", population, 8, 2**16),
+        ("generations", generations, 1, 10**6),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise BadWorkload(f"search: {name}: expected a whole number from {least} to {most}, found {shown(value)}")
 
@@ -237,9 +253,15 @@ def _measure(base: Any, name: str, function: Any) -> Callable[[Any], Any]:
 
 class _Search:
     def __init__(
-        self, base: Any, options: dict[str, Any], several: list[Variable], figure: str, large: bool,
-        limits: list[_Limit], check: bool,
-    ) -> None:  # fmt: skip
+        self,
+        base: Any,
+        options: dict[str, Any],
+        several: list[Variable],
+        figure: str,
+        large: bool,
+        limits: list[_Limit],
+        check: bool,
+    ) -> None:
         self.base, self.options, self.several, self.figure = base, options, several, figure
         self.large, self.limits, self.check, self.estimates = large, limits, check, 0
 
@@ -265,9 +287,17 @@ class _Search:
             start = np.random.default_rng(seed).random((population, len(free)))
             low, high = (np.array([ends[i][side] for i in free]) for side in (0, 1))
             done = differential_evolution(
-                worse, Bounds(low, high), init=low + start * (high - low), maxiter=generations, tol=1e-8,
-                atol=1e-12, vectorized=True, updating="deferred", polish=False, seed=np.random.default_rng(seed + 1),
-            )  # fmt: skip
+                worse,
+                Bounds(low, high),
+                init=low + start * (high - low),
+                maxiter=generations,
+                tol=1e-8,
+                atol=1e-12,
+                vectorized=True,
+                updating="deferred",
+                polish=False,
+                seed=np.random.default_rng(seed + 1),
+            )
             best = done.x
         return self._design({one: float(v[0]) for one, v in self.values(whole(best[:, None])).items()})
 
@@ -298,7 +328,8 @@ class _Search:
         for limit in self.limits:
             broken = broken + np.maximum(-limit.slack(np.asarray(limit.value(est), dtype=float)), 0.0)
         if self.check:
-            held = est._memory(est.request.batch)
+            served = isinstance(est, ServingEstimate)  # whose requests wait until there is room
+            held = est.least_memory if served else est._memory(est.request.batch)
             broken = broken + np.where(held.fits, 0.0, np.maximum(held.total_bytes / held.usable_bytes - 1, 1e-12))
         ranked: np.ndarray = np.where(broken > 0, _BROKEN + broken, worth)
         return ranked
@@ -323,17 +354,21 @@ class _Search:
         binding = [row[0] for row in rows if row[-1]] + [
             f"{row[0]} (at its {row[-1]} end)" for row in variable if row[-1]
         ]
-        why = f"nothing within the limits was found: {'; '.join(broken)} at best" if broken else (
-            f"what binds: {', '.join(binding)}" if binding else "no limit binds"
-        )  # fmt: skip
+        why = (
+            f"nothing within the limits was found: {'; '.join(broken)} at best"
+            if broken
+            else (f"what binds: {', '.join(binding)}" if binding else "no limit binds")
+        )
         return Design(
             figure=self.figure,
             values={} if broken else {one.name: value for one, value in values.items()},
-            result=None if broken else float(getattr(est, self.figure)), found=not broken, why=why,
+            result=None if broken else float(getattr(est, self.figure)),
+            found=not broken,
+            why=why,
             table=pd.DataFrame(variable, columns=["variable", "value", "text", "present", "low", "high", "at_end"]),
             limits=pd.DataFrame(rows, columns=["limit", "value", "least", "most", "slack", "binds"]),
             estimates=self.estimates,
-        )  # fmt: skip
+        )
 
 
 def _end(value: float) -> float | None:

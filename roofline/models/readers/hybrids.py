@@ -102,7 +102,9 @@ def qwen3_next(c: Fields) -> Parts:
     only = c.integers("mlp_only_layers", LIMITS["layers"]) or []
     is_routed = [i not in only and (i + 1) % step == 0 for i in range(depth)]
     c.get("intermediate_size")
-    return _qwen(c, blocks(is_routed, _qwen_moe(c, 10), lambda: dense(c)))
+    made = _qwen(c, blocks(is_routed, _qwen_moe(c, 10), lambda: dense(c)))
+    # Its checkpoints have a head of multi-token prediction, which their files do not speak of.
+    return made | {"mtp": made["layers"][-1:]}
 
 
 def qwen3_5(c: Fields) -> Parts:
@@ -207,9 +209,16 @@ def kimi_linear(c: Fields) -> Parts:
     inter = c.integer("moe_intermediate_size", default=1024)
     always = shared(c, ("num_shared_experts", "n_shared_experts"), inter, 1)
     moe = routed(
-        c, "num_experts", inter, topk=8, count=256, shared=always, router_bias=True, latent=narrow,
+        c,
+        "num_experts",
+        inter,
+        topk=8,
+        count=256,
+        shared=always,
+        router_bias=True,
+        latent=narrow,
         latent_norm=bool(narrow) and c.flag("latent_moe_use_norm", False),
-    )  # fmt: skip
+    )
     each = blocks(sparse_after(c, depth, 1), moe, lambda: dense(c))
     delta = _kimi_delta(hidden, heads, dim, taps, decays, 0 if full_rank else dim, dim)
     c.get("intermediate_size", "use_grouped_topk")
