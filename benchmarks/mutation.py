@@ -32,8 +32,21 @@ from typing import Any
 import pytest
 
 #: What the tests import and no mutant changes: imported once, before any fork.
-LIBRARIES = ("numpy", "numba", "pandas", "xarray", "pydantic", "scipy.optimize", "scipy.stats", "pint", "hypothesis",
-             "hypothesis.extra.numpy", "typer", "rich", "matplotlib.figure")  # fmt: skip
+LIBRARIES = (
+    "numpy",
+    "numba",
+    "pandas",
+    "xarray",
+    "pydantic",
+    "scipy.optimize",
+    "scipy.stats",
+    "pint",
+    "hypothesis",
+    "hypothesis.extra.numpy",
+    "typer",
+    "rich",
+    "matplotlib.figure",
+)
 
 #: A test that takes this many times as long as without a mutant, and these seconds more, has noticed it.
 PATIENCE, GRACE_S = 10, 20

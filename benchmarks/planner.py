@@ -29,15 +29,24 @@ def torchrec_plan(case: dict) -> dict:
 
     n = case["devices"]
     tables = [
-        EmbeddingBagConfig(name=t["name"], embedding_dim=t["dim"], num_embeddings=t["rows"], feature_names=[t["name"]],
-                           data_type=__import__("torchrec").modules.embedding_configs.DataType.FP16)
+        EmbeddingBagConfig(
+            name=t["name"],
+            embedding_dim=t["dim"],
+            num_embeddings=t["rows"],
+            feature_names=[t["name"]],
+            data_type=__import__("torchrec").modules.embedding_configs.DataType.FP16,
+        )
         for t in case["tables"]
-    ]  # fmt: skip
+    ]
     collection = EmbeddingBagCollection(device=torch.device("meta"), tables=tables)
     topology = Topology(
-        world_size=n, compute_device="cuda", hbm_cap=int(case["hbm"]), local_world_size=n,
-        hbm_mem_bw=case["hbm_bw"] / 1000, intra_host_bw=case["link_bw"] / 1000,
-    )  # fmt: skip  # bytes per ms
+        world_size=n,
+        compute_device="cuda",
+        hbm_cap=int(case["hbm"]),
+        local_world_size=n,
+        hbm_mem_bw=case["hbm_bw"] / 1000,
+        intra_host_bw=case["link_bw"] / 1000,
+    )  # bytes per ms
     constraints = {t["name"]: ParameterConstraints(pooling_factors=[max(t["pooling"], 0.01)]) for t in case["tables"]}
     planner = EmbeddingShardingPlanner(topology=topology, batch_size=case["batch"] // n, constraints=constraints)
     start = time.perf_counter()
@@ -60,8 +69,15 @@ pooling and batch, and weighs by its own model, for training: there a copy on ev
 so that it copies small tables alone and keeps the others whole. In inference a copy costs memory and nothing else.
 """
 
-HOW = {"table_wise": "table", "row_wise": "row", "column_wise": "column", "data_parallel": "replicated",
-       "table_row_wise": "row", "table_column_wise": "column", "grid_shard": "row"}  # fmt: skip
+HOW = {
+    "table_wise": "table",
+    "row_wise": "row",
+    "column_wise": "column",
+    "data_parallel": "replicated",
+    "table_row_wise": "row",
+    "table_column_wise": "column",
+    "grid_shard": "row",
+}
 
 
 def compare(interpreter: str) -> None:
@@ -80,17 +96,27 @@ def compare(interpreter: str) -> None:
         took = time.perf_counter() - start
         names = {(s.group, s.index): f"t{s.group}_{s.index}" for s in ours.shards}
         tables = [
-            {"name": label, "rows": model.tables[g].rows[i], "dim": model.tables[g].dim,
-             "pooling": model.tables[g].pooling[i] / model.tables[g].samples}
+            {
+                "name": label,
+                "rows": model.tables[g].rows[i],
+                "dim": model.tables[g].dim,
+                "pooling": model.tables[g].pooling[i] / model.tables[g].samples,
+            }
             for (g, i), label in sorted(names.items())
-        ]  # fmt: skip
+        ]
         case = {"devices": devices, "batch": batch, "tables": tables,
                 "hbm": 0.9 * chip.level(chip.main_level, "capacity") - model.dense_bytes("fp16"),
                 "hbm_bw": chip["memory.main.bandwidth"], "link_bw": chip["links.scale_up.bandwidth"]}  # fmt: skip
         command = [interpreter, __file__, "--plan"]
         answer = subprocess.run(command, input=json.dumps(case), capture_output=True, text=True)
-        lines = [("roofline", took, ours), ("greedy whole tables", 0.0, rl.place(
-            model, chip, devices=devices, batch=batch, dtype="fp16", how="table"))]  # fmt: skip
+        lines = [
+            ("roofline", took, ours),
+            (
+                "greedy whole tables",
+                0.0,
+                rl.place(model, chip, devices=devices, batch=batch, dtype="fp16", how="table"),
+            ),
+        ]
         if answer.returncode == 0:
             theirs = json.loads(answer.stdout.strip().splitlines()[-1])
             shards = []

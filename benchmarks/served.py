@@ -95,9 +95,16 @@ def predicted(row: Any, **policy: Any) -> Any:
         timeout_s=TIMEOUT,
     )
     return rl.simulate(
-        row.model, "h100-sxm", traffic, tp=int(row.tp), dtype=row.dtype, stack="vllm_0_11", max_seqs=128, chunk=2048,
+        row.model,
+        "h100-sxm",
+        traffic,
+        tp=int(row.tp),
+        dtype=row.dtype,
+        stack="vllm_0_11",
+        max_seqs=128,
+        chunk=2048,
         **policy,
-    )  # fmt: skip
+    )
 
 
 def scored(table: pd.DataFrame, **policy: Any) -> pd.DataFrame:
@@ -111,13 +118,21 @@ def scored(table: pd.DataFrame, **policy: Any) -> pd.DataFrame:
         ratios = {f"{name}_ratio": value / getattr(row, name) for name, value in found.items()}
         rows.append(
             {
-                "model": row.model, "workload": row.workload, "rate": row.rate, "failed": row.failed, **ratios,
-                "tpot_mean_ratio": run.tpot_s.mean / measured, "served_ratio": run.requests_per_s / row.served,
-                "gave_up": run.gave_up / len(run.requests), "saturated": run.saturated, "pass_ms": run.tpot_s.p50 * 1e3,
+                "model": row.model,
+                "workload": row.workload,
+                "rate": row.rate,
+                "failed": row.failed,
+                **ratios,
+                "tpot_mean_ratio": run.tpot_s.mean / measured,
+                "served_ratio": run.requests_per_s / row.served,
+                "gave_up": run.gave_up / len(run.requests),
+                "saturated": run.saturated,
+                "pass_ms": run.tpot_s.p50 * 1e3,
                 "saturates_at": run.saturation_rate if row.failed else math.nan,
-                "ttft_ms": found["ttft_mean"] * 1e3, "measured_ttft_ms": row.ttft_mean * 1e3,
+                "ttft_ms": found["ttft_mean"] * 1e3,
+                "measured_ttft_ms": row.ttft_mean * 1e3,
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 

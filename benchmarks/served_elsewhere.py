@@ -187,9 +187,16 @@ def queries_ratio(chip: str) -> float:
     _, batch, compiled, _ = MLPERF["gh200-144" if chip == "gh200" else chip]
     traffic = rl.Traffic(rate=1000, pairs=rl.uniform(100, 440), requests=SAMPLES)
     best = rl.capacity(
-        "dlrm-v2", chip, traffic, slo={"latency_s": 0.06}, max_batch=batch, dtype="int8", skew=SKEW, compiled=compiled,
+        "dlrm-v2",
+        chip,
+        traffic,
+        slo={"latency_s": 0.06},
+        max_batch=batch,
+        dtype="int8",
+        skew=SKEW,
+        compiled=compiled,
         scale_bytes=0,
-    ).iloc[0]  # fmt: skip
+    ).iloc[0]
     return float(best["rate"] / best["saturation_rate"])
 
 

@@ -33,8 +33,9 @@ BLIS = 340
 
 
 def traffic(requests: int, rate: Any = 20.0) -> rl.Traffic:
-    return rl.Traffic(rate=rate, prompt=rl.lognormal(1155, 1000, 8000), output=rl.lognormal(211, 160, 1500),
-                      requests=requests)  # fmt: skip
+    return rl.Traffic(
+        rate=rate, prompt=rl.lognormal(1155, 1000, 8000), output=rl.lognormal(211, 160, 1500), requests=requests
+    )
 
 
 def cpu_s(function: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:

@@ -137,8 +137,20 @@ class Loop:
         self._call(ctypes.byref(nothing), ctypes.byref(nothing), *arguments)
 
 
-def call(address: int, scratch: Any, first: int, numbers: Any, number: int, values: Any, value: int, places: Any,
-         place: int, often: float, times_place: int, size: int) -> None:  # fmt: skip
+def call(
+    address: int,
+    scratch: Any,
+    first: int,
+    numbers: Any,
+    number: int,
+    values: Any,
+    value: int,
+    places: Any,
+    place: int,
+    often: float,
+    times_place: int,
+    size: int,
+) -> None:
     """Call the loop at an address from a compiled one: with the scratch from a point on, and its part of each table."""
     raise NotImplementedError("compiled loops alone call others by their address")
 
@@ -162,9 +174,20 @@ def in_llvm() -> dict[Callable[..., Any], Any]:
 
     @intrinsic
     def calls(
-        context: Any, address: Any, scratch: Any, first: Any, numbers: Any, number: Any, values: Any, value: Any,
-        places: Any, place: Any, times: Any, times_place: Any, size: Any,
-    ) -> Any:  # fmt: skip
+        context: Any,
+        address: Any,
+        scratch: Any,
+        first: Any,
+        numbers: Any,
+        number: Any,
+        values: Any,
+        value: Any,
+        places: Any,
+        place: Any,
+        times: Any,
+        times_place: Any,
+        size: Any,
+    ) -> Any:
         given = address, scratch, first, numbers, number, values, value, places, place, times, times_place, size
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -111,9 +111,15 @@ def comes(how: Places, arrival: Scratch, clients: Scratch, query: int, last: flo
 
 @inner
 def gather(
-    how: Places, limits: Scratch, arrival: Scratch, pairs: Scratch, clients: Scratch, head: int, part: int,
+    how: Places,
+    limits: Scratch,
+    arrival: Scratch,
+    pairs: Scratch,
+    clients: Scratch,
+    head: int,
+    part: int,
     soonest: float,
-) -> None:  # fmt: skip
+) -> None:
     """Who is in the batch that begins with a part of a query, how large it is, and when it leaves."""
     last = max(soonest, arrival[head] + limits[WINDOW])
     limits[LEAVES], size, query, i = last, 0.0, head, part
@@ -135,10 +141,22 @@ def gather(
 
 
 def serve_queries(
-    how: Places, limits: Scratch, arrival: Scratch, pairs: Scratch, sizes: Scratch, latency: Scratch, pace: Scratch,
-    factor: Scratch, free: Scratch, clients: Scratch, started: Scratch, done: Scratch, left: Scratch, answered: Scratch,
+    how: Places,
+    limits: Scratch,
+    arrival: Scratch,
+    pairs: Scratch,
+    sizes: Scratch,
+    latency: Scratch,
+    pace: Scratch,
+    factor: Scratch,
+    free: Scratch,
+    clients: Scratch,
+    started: Scratch,
+    done: Scratch,
+    left: Scratch,
+    answered: Scratch,
     filled: Scratch,
-) -> None:  # fmt: skip
+) -> None:
     """Serve all queries.
 
     Parameters

@@ -245,9 +245,16 @@ def all_reduce(
     phases, scattered, crossing_s = 2.0, 0.0, 0.0
     one_shot = shot_share > 0.0 and 1.0 < devices <= link_domain
     link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
-        devices, link_bandwidth, link_latency, link_domain, link_bisection,
-        peer_bandwidth, peer_latency, peer_domain, peer_bisection,
-    )  # fmt: skip
+        devices,
+        link_bandwidth,
+        link_latency,
+        link_domain,
+        link_bisection,
+        peer_bandwidth,
+        peer_latency,
+        peer_domain,
+        peer_bisection,
+    )
     local, domains = domains_of(devices, link_domain)
     link_rate = narrowest(local, link_domain, link_bandwidth, link_bisection) * link_fraction
     network_rate = network_bandwidth * network_fraction
@@ -255,9 +262,24 @@ def all_reduce(
     memory_rate = memory_bandwidth * copy_fraction
     overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
     cost = exchange(
-        phases, bytes, devices, local, domains, scattered, one_port, link_bandwidth, link_rate, network_bandwidth,
-        network_rate, switch_rate, crossing_s, memory_bandwidth, memory_rate, overhead_s, chunk_s,
-    )  # fmt: skip
+        phases,
+        bytes,
+        devices,
+        local,
+        domains,
+        scattered,
+        one_port,
+        link_bandwidth,
+        link_rate,
+        network_bandwidth,
+        network_rate,
+        switch_rate,
+        crossing_s,
+        memory_bandwidth,
+        memory_rate,
+        overhead_s,
+        chunk_s,
+    )
     if one_shot:
         peers = devices - 1.0
         sent, lower_s, overhead_s = peers * bytes, cost.lower_s, launch_s + link_latency + peers * peer_s
@@ -295,9 +317,16 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
     ) -> Quantities:
         phases, switch_rate = 1.0, 0.0
         link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
-            devices, link_bandwidth, link_latency, link_domain, link_bisection,
-            peer_bandwidth, peer_latency, peer_domain, peer_bisection,
-        )  # fmt: skip
+            devices,
+            link_bandwidth,
+            link_latency,
+            link_domain,
+            link_bisection,
+            peer_bandwidth,
+            peer_latency,
+            peer_domain,
+            peer_bisection,
+        )
         local, domains = domains_of(devices, link_domain)
         link_rate, crossing_s = link_bandwidth * link_fraction, 0.0
         if scattered > 0.0:
@@ -308,9 +337,24 @@ def _one_phase(name: str, scattered: float, doc: str) -> Callable[..., Quantitie
         memory_rate = memory_bandwidth * copy_fraction
         overhead_s = launch_s + latency(phases, local, domains, link_latency + hop_s, network_latency + hop_s)
         return exchange(
-            phases, bytes, devices, local, domains, scattered, one_port, link_bandwidth, link_rate, network_bandwidth,
-            network_rate, switch_rate, crossing_s, memory_bandwidth, memory_rate, overhead_s, chunk_s,
-        )  # fmt: skip
+            phases,
+            bytes,
+            devices,
+            local,
+            domains,
+            scattered,
+            one_port,
+            link_bandwidth,
+            link_rate,
+            network_bandwidth,
+            network_rate,
+            switch_rate,
+            crossing_s,
+            memory_bandwidth,
+            memory_rate,
+            overhead_s,
+            chunk_s,
+        )
 
     collective.__name__ = collective.__qualname__ = name
     collective.__doc__ = f"{doc}\n\n    The other arguments are those of `all_reduce`.\n    "
@@ -360,9 +404,16 @@ def send(
     passing_s = lower_s = bytes / memory_bandwidth
     link_s = latency_s = across_s = 0.0
     link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(  # noqa: RUF059  called as it is returned
-        devices, link_bandwidth, link_latency, link_domain, link_bisection,
-        peer_bandwidth, peer_latency, peer_domain, peer_bisection,
-    )  # fmt: skip
+        devices,
+        link_bandwidth,
+        link_latency,
+        link_domain,
+        link_bisection,
+        peer_bandwidth,
+        peer_latency,
+        peer_domain,
+        peer_bisection,
+    )
     if link_domain > 1.0:
         lower_s = max(lower_s, bytes / link_bandwidth)
         local = min(devices, link_domain)

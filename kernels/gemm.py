@@ -327,10 +327,30 @@ def gemm(
     core_flops = matrix_flops * compute_fraction / core_count
     operand_rate = cache_bandwidth * operand_share
     tiled_s, serial_s, compute_s, cache_s, prologues_s, operand_bytes = best_tiling(
-        m, n, k, batch, width, weight_width, once_s, write_s, memory_s, core_flops, core_count, operand_rate,
-        write_rate, prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, split_s, tail_share,
-        tile_min, tile_max, row_step,
-    )  # fmt: skip
+        m,
+        n,
+        k,
+        batch,
+        width,
+        weight_width,
+        once_s,
+        write_s,
+        memory_s,
+        core_flops,
+        core_count,
+        operand_rate,
+        write_rate,
+        prologue_s,
+        k_step_s,
+        epilogue_share,
+        throttle_share,
+        throttle_s,
+        split_s,
+        tail_share,
+        tile_min,
+        tile_max,
+        row_step,
+    )
 
     # The quantising kernel reads 2 bytes and writes 1 per element of A.
     elements = batch * m * k

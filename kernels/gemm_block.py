@@ -22,9 +22,21 @@ ROW = _loops.ROW
 M, BATCH = 0, ROW
 COST = _loops.COST * ROW
 (
-    FLOPS, VECTOR_FLOPS, BYTES, MEMORY_BYTES, CACHE_BYTES, NETWORK_BYTES,
-    LOWER, TIME, UPPER, COMPUTE, MEMORY, CACHE, NETWORK, OVERHEAD,
-) = [COST + i * ROW for i in range(14)]  # fmt: skip
+    FLOPS,
+    VECTOR_FLOPS,
+    BYTES,
+    MEMORY_BYTES,
+    CACHE_BYTES,
+    NETWORK_BYTES,
+    LOWER,
+    TIME,
+    UPPER,
+    COMPUTE,
+    MEMORY,
+    CACHE,
+    NETWORK,
+    OVERHEAD,
+) = [COST + i * ROW for i in range(14)]
 TEMP = _loops.TEMP * ROW
 ONCE, WRITE, WAIT, BEFORE, ROW_TILES, FILLED, CORE_ROWS = [TEMP + i * ROW for i in range(7)]
 A_BYTES, C_BYTES, QUANTIZED = [TEMP + i * ROW for i in range(7, 10)]
@@ -246,10 +258,31 @@ def gemm_block(
     for first in range(0, size, PIECE):
         last = min(first + PIECE, size)
         prepare(
-            scratch, first, last, n, k, width, weight_width, out_width, quantize, warm_weights, matrix_flops,
-            memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_share, launch_s, memory_fraction,
-            fetch_share, resident_fraction, write_rate, pack_passes, quantize_s, quantize_fraction,
-        )  # fmt: skip
+            scratch,
+            first,
+            last,
+            n,
+            k,
+            width,
+            weight_width,
+            out_width,
+            quantize,
+            warm_weights,
+            matrix_flops,
+            memory_bandwidth,
+            memory_latency,
+            cache_bandwidth,
+            cache_capacity,
+            core_share,
+            launch_s,
+            memory_fraction,
+            fetch_share,
+            resident_fraction,
+            write_rate,
+            pack_passes,
+            quantize_s,
+            quantize_fraction,
+        )
         rows = tile_min
         while rows == tile_min or (rows <= tile_max and larger(scratch, rows, first, last)):
             for p in range(first, last):
@@ -267,18 +300,40 @@ def gemm_block(
                 if idle == 0:
                     for p in range(first, last):
                         tiles, compute, cache, hidden, fixed = tiling(
-                            scratch, p, col_tiles, row_s, tile_s, loop_s, core_count, core_share, prologue_s,
-                            epilogue_share, throttle_share, throttle_s, tail_share,
-                        )  # fmt: skip
+                            scratch,
+                            p,
+                            col_tiles,
+                            row_s,
+                            tile_s,
+                            loop_s,
+                            core_count,
+                            core_share,
+                            prologue_s,
+                            epilogue_share,
+                            throttle_share,
+                            throttle_s,
+                            tail_share,
+                        )
                         total = fixed + (compute if compute > hidden else hidden)
                         serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
                         keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 else:
                     for p in range(first, last):
                         tiles, compute, cache, hidden, fixed = tiling(
-                            scratch, p, col_tiles, row_s, tile_s, loop_s, core_count, core_share, prologue_s,
-                            epilogue_share, throttle_share, throttle_s, tail_share,
-                        )  # fmt: skip
+                            scratch,
+                            p,
+                            col_tiles,
+                            row_s,
+                            tile_s,
+                            loop_s,
+                            core_count,
+                            core_share,
+                            prologue_s,
+                            epilogue_share,
+                            throttle_share,
+                            throttle_s,
+                            tail_share,
+                        )
                         total = fixed + (compute if compute > hidden else hidden)
                         serial, operands = fixed + compute + cache + scratch[WAIT + p], tiles * tile_bytes
                         reduce_s = tiles * tile_reduce_s

@@ -120,10 +120,29 @@ def host_lookup(
     """
     link_bandwidth, link_latency = host_bandwidth, host_latency
     return fetched_from(
-        batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
-        row_s, launches, link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+        batch,
+        tables,
+        rows,
+        dim,
+        pooling,
+        skew,
+        together,
+        repeat,
+        width,
+        scale_bytes,
+        out_width,
+        gathers,
+        kept_bytes,
+        row_s,
+        launches,
+        link_bandwidth,
+        link_latency,
+        memory_bandwidth,
+        launch_s,
+        host_fraction,
+        memory_fraction,
         transaction_bytes,
-    )  # fmt: skip
+    )
 
 
 @kernel("batch")
@@ -165,10 +184,29 @@ def remote_lookup(
     """
     link_bandwidth, link_latency = network_bandwidth, network_latency
     return fetched_from(
-        batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
-        row_s, launches, link_bandwidth, link_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+        batch,
+        tables,
+        rows,
+        dim,
+        pooling,
+        skew,
+        together,
+        repeat,
+        width,
+        scale_bytes,
+        out_width,
+        gathers,
+        kept_bytes,
+        row_s,
+        launches,
+        link_bandwidth,
+        link_latency,
+        memory_bandwidth,
+        launch_s,
+        host_fraction,
+        memory_fraction,
         transaction_bytes,
-    )  # fmt: skip
+    )
 
 
 @kernel("fixed_s")

@@ -340,14 +340,42 @@ def moe(
     # The products up to the experts' width and back down differ in sizes alone.
     k, n, weight_s = hidden, up, up_weights * cold / memory_rate / active
     up_s, up_compute = grouped_s(
-        rows, active, ragged, k, n, weight_s, width, tuned, core_flops, core_bytes, core_count, prologue_s, padding,
-        overflow, tile_min, tile_max,
-    )  # fmt: skip
+        rows,
+        active,
+        ragged,
+        k,
+        n,
+        weight_s,
+        width,
+        tuned,
+        core_flops,
+        core_bytes,
+        core_count,
+        prologue_s,
+        padding,
+        overflow,
+        tile_min,
+        tile_max,
+    )
     k, n, weight_s = down, hidden, down_weights * cold / memory_rate / active
     down_s, down_compute = grouped_s(
-        rows, active, ragged, k, n, weight_s, width, tuned, core_flops, core_bytes, core_count, prologue_s, padding,
-        overflow, tile_min, tile_max,
-    )  # fmt: skip
+        rows,
+        active,
+        ragged,
+        k,
+        n,
+        weight_s,
+        width,
+        tuned,
+        core_flops,
+        core_bytes,
+        core_count,
+        prologue_s,
+        padding,
+        overflow,
+        tile_min,
+        tile_max,
+    )
     up_memory = (up_weights * cold + up_rows * lost) / memory_rate
     down_memory = (down_weights * cold + down_rows * lost) / memory_rate
     up_cache = (up_weights + up_rows) / cache_bandwidth

@@ -62,9 +62,7 @@ def add_up(
             address, times_place = steps[step + ADDRESS], steps[step + TIMES_PLACE]
             number, value, place = steps[step + NUMBERS], steps[step + VALUES], steps[step + PLACES]
             often, size = times[i], length
-            call(
-                address, scratch, first, numbers, number, values, value, places, place, often, times_place, size
-            )  # fmt: skip
+            call(address, scratch, first, numbers, number, values, value, places, place, often, times_place, size)
 
 
 @inner

@@ -180,10 +180,34 @@ def recurrence(
     upper_s = min(single_upper, many_upper)
     if single_time <= many_time:
         return Quantities(
-            0.0, single_vector, total, single_memory, single_cache, 0.0,
-            lower_s, single_time, upper_s, single_s, single_memory_s, single_cache_s, 0.0, launch_s,
-        )  # fmt: skip
+            0.0,
+            single_vector,
+            total,
+            single_memory,
+            single_cache,
+            0.0,
+            lower_s,
+            single_time,
+            upper_s,
+            single_s,
+            single_memory_s,
+            single_cache_s,
+            0.0,
+            launch_s,
+        )
     return Quantities(
-        flops, vector, total, many_memory, many_cache, 0.0,
-        lower_s, many_time, upper_s, many_s, many_memory_s, many_cache_s, 0.0, many_launch,
-    )  # fmt: skip
+        flops,
+        vector,
+        total,
+        many_memory,
+        many_cache,
+        0.0,
+        lower_s,
+        many_time,
+        upper_s,
+        many_s,
+        many_memory_s,
+        many_cache_s,
+        0.0,
+        many_launch,
+    )

@@ -70,7 +70,7 @@ from roofline.kernels.serving_state import (
     Scratch,
     append,
     row,
-)  # fmt: skip
+)
 
 # Who is sent where.
 ROUND_ROBIN, LEAST_LOADED, PREFIX_AWARE = range(3)
@@ -113,9 +113,18 @@ def routed(run: Places, how: Places, rep: Places, seg: Places, one: int) -> int:
 
 @inner
 def arrive(
-    run: Places, how: Places, waits: Scratch, come: Places, req: Places, at: Scratch, rep: Places, clock: Scratch,
-    seg: Places, base: int, now: float,
-) -> None:  # fmt: skip
+    run: Places,
+    how: Places,
+    waits: Scratch,
+    come: Places,
+    req: Places,
+    at: Scratch,
+    rep: Places,
+    clock: Scratch,
+    seg: Places,
+    base: int,
+    now: float,
+) -> None:
     """The next request comes and is sent to a replica, where it waits until its host has looked at it."""
     one, mask = run[NEXT], run[MASK]
     its, when, new = row(mask, one), (one & mask) * TIMES, (one - base) * 4
@@ -164,10 +173,28 @@ def first_to_wake(how: Places, clock: Scratch) -> int:
 
 
 def advance(
-    run: Places, how: Places, waits: Scratch, table: Scratch, shape: Places, arrival: Scratch, come: Places, base: int,
-    req: Places, at: Scratch, rep: Places, clock: Scratch, heap: Places, seg: Places, told: Places, told_at: Scratch,
-    later: Scratch, gaps: Scratch, seen: Scratch, more: int, until: float,
-) -> None:  # fmt: skip
+    run: Places,
+    how: Places,
+    waits: Scratch,
+    table: Scratch,
+    shape: Places,
+    arrival: Scratch,
+    come: Places,
+    base: int,
+    req: Places,
+    at: Scratch,
+    rep: Places,
+    clock: Scratch,
+    heap: Places,
+    seg: Places,
+    told: Places,
+    told_at: Scratch,
+    later: Scratch,
+    gaps: Scratch,
+    seen: Scratch,
+    more: int,
+    until: float,
+) -> None:
     """Go on from event to event; see the module's text.
 
     Parameters

@@ -105,9 +105,21 @@ def index_scores(
     time_s = launch_s + max(compute_s, memory_s, cache_s)
     upper_s = launch_s + compute_s + memory_s + cache_s
     return Quantities(
-        flops, vector, total, memory_bytes, total, 0.0,
-        lower_s, time_s, upper_s, compute_s, memory_s, cache_s, 0.0, launch_s,
-    )  # fmt: skip
+        flops,
+        vector,
+        total,
+        memory_bytes,
+        total,
+        0.0,
+        lower_s,
+        time_s,
+        upper_s,
+        compute_s,
+        memory_s,
+        cache_s,
+        0.0,
+        launch_s,
+    )
 
 
 @kernel("batch", "q_len", "kv_len")
@@ -204,6 +216,18 @@ def sparse_attention(
     time_s = launch_s + max(compute_s, memory_s, cache_s)
     upper_s = launch_s + compute_s + memory_s + cache_s
     return Quantities(
-        flops, vector, total, memory_bytes, cache_bytes, 0.0,
-        lower_s, time_s, upper_s, compute_s, memory_s, cache_s, 0.0, launch_s,
-    )  # fmt: skip
+        flops,
+        vector,
+        total,
+        memory_bytes,
+        cache_bytes,
+        0.0,
+        lower_s,
+        time_s,
+        upper_s,
+        compute_s,
+        memory_s,
+        cache_s,
+        0.0,
+        launch_s,
+    )

@@ -83,9 +83,15 @@ class Setting(NamedTuple):
         """The estimate of one model; where no batch is given, of the largest that fits."""
         made = model(name)
         ask = partial(
-            rl.estimate, made, self.chip, tp=self.tp, ep=self.tp if made.experts else 1, prompt=self.prompt,
-            output=self.output, dtype="bf16",
-        )  # fmt: skip
+            rl.estimate,
+            made,
+            self.chip,
+            tp=self.tp,
+            ep=self.tp if made.experts else 1,
+            prompt=self.prompt,
+            output=self.output,
+            dtype="bf16",
+        )
         batch = self.batch or int(ask(batch=1).memory.largest_batch)
         return ask(batch=batch)
 

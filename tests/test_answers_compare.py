@@ -379,9 +379,14 @@ def test_pairs_of_everything_have_their_odds(compared: Any) -> None:
 
 def test_language_models_are_served_where_concurrency_is_given() -> None:
     found = rl.compare(
-        ["h100-sxm", "mi300x"], ["llama-3.1-8b", "dlrm-v2"], draws=16, concurrency=64, chunk=2048,
-        targets={"ttft_s": 0.03}, model_error=False,
-    )  # fmt: skip
+        ["h100-sxm", "mi300x"],
+        ["llama-3.1-8b", "dlrm-v2"],
+        draws=16,
+        concurrency=64,
+        chunk=2048,
+        targets={"ttft_s": 0.03},
+        model_error=False,
+    )
     for row in found.table.itertuples():
         if row.workload == "dlrm-v2":
             assert row.throughput == rl.estimate("dlrm-v2", row.chip).samples_per_s

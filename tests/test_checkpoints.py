@@ -31,9 +31,13 @@ def built_in(name: str, **changes: Any) -> dict[str, Any]:
 
 LLAMA = built_in("llama-3.1-8b")
 KIMI: dict[str, Any] = built_in(
-    "deepseek-v3", model_type="kimi_k2", vocab_size=163840, num_attention_heads=64, n_routed_experts=384,
+    "deepseek-v3",
+    model_type="kimi_k2",
+    vocab_size=163840,
+    num_attention_heads=64,
+    n_routed_experts=384,
     first_k_dense_replace=1,
-)  # fmt: skip
+)
 
 
 def read(config: dict[str, Any], quantization: Any = None, beside: Any = None) -> LanguageModel:
@@ -56,10 +60,9 @@ SHARED_LEFT = [f"language_model.model.layers.{n}.mlp.shared_experts*" for n in r
 NVFP4_LEAVING: dict[str, Any] = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
 
 # What DeepSeek-V3's files hold besides: a layer that predicts a further token, with an embedding and a head of its own.
-MTP = (
-    (256 * 3 * 7168 * 2048 + 3 * 7168 * 2048 + 187_107_328) * (1 + 4 / 128**2)
-    + (2 * 7168 * 7168 + 2 * 129280 * 7168 + 256 * 7168) * 2
-)  # fmt: skip
+MTP = (256 * 3 * 7168 * 2048 + 3 * 7168 * 2048 + 187_107_328) * (1 + 4 / 128**2) + (
+    2 * 7168 * 7168 + 2 * 129280 * 7168 + 256 * 7168
+) * 2
 
 #: Bytes of all tensors as their index says, or as files are listed: read in November 2026, but where marked recalled.
 PUBLISHED: list[tuple[str, dict[str, Any], Any, float, float]] = [
@@ -84,8 +87,9 @@ PUBLISHED: list[tuple[str, dict[str, Any], Any, float, float]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("config", "quantization", "size", "near"), [row[1:] for row in PUBLISHED],
-                         ids=[row[0] for row in PUBLISHED])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "quantization", "size", "near"), [row[1:] for row in PUBLISHED], ids=[row[0] for row in PUBLISHED]
+)
 def test_checkpoints_weigh_what_is_published(
     config: dict[str, Any], quantization: Any, size: float, near: float
 ) -> None:
@@ -278,12 +282,16 @@ def test_parts_of_a_model_may_differ() -> None:
 def test_layers_of_mixed_precision_are_told_one_by_one() -> None:
     """As nvidia/MiniMax-M3-NVFP4: experts in NVFP4, attention in MXFP8; as Nemotron 3.5: a quantised head, W4A16."""
     config = built_in("mixtral-8x7b")
-    layers = {
-        f"model.layers.{n}.block_sparse_moe.experts.{e}.w{i}": {"quant_algo": "NVFP4", "group_size": 16}
-        for n in range(31) for e in range(8) for i in (1, 2, 3)
-    } | {
-        f"model.layers.{n}.self_attn.{p}_proj": {"quant_algo": "MXFP8"} for n in range(32) for p in "qkv"
-    } | {"lm_head": {"quant_algo": "W4A16_NVFP4", "group_size": 16}}  # fmt: skip
+    layers = (
+        {
+            f"model.layers.{n}.block_sparse_moe.experts.{e}.w{i}": {"quant_algo": "NVFP4", "group_size": 16}
+            for n in range(31)
+            for e in range(8)
+            for i in (1, 2, 3)
+        }
+        | {f"model.layers.{n}.self_attn.{p}_proj": {"quant_algo": "MXFP8"} for n in range(32) for p in "qkv"}
+        | {"lm_head": {"quant_algo": "W4A16_NVFP4", "group_size": 16}}
+    )
     model = read(config, None, {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers})
     assert model.checkpoint.mix("moe", "expert") == ((NVFP4, 31 / 32), (LEFT, 1 / 32))
     found = widths(model)
@@ -399,8 +407,11 @@ def test_a_plan_that_parts_weights_with_a_common_scale_is_refused() -> None:
     """Qwen3-235B-A22B-FP8 on 8 chips: 1536 / 8 = 192 (vllm-project/vllm#17569, sgl-project/sglang#3345)."""
     qwen = read(built_in("qwen3-235b-a22b"), FP8_BLOCKS)
     assert all(plan.suits(qwen) for plan in (Plan(tp=4), Plan(tp=8, ep=8), Plan(tp=8, ep=2)))
-    with pytest.raises(rl.BadWorkload, match=r"tp=8 cuts the experts of .*, 1536 wide, into shares of 192, no multiple "
-                       r"of the 128 weights that share a scale; nearest that does: tp=4 or ep=2$"):  # fmt: skip
+    with pytest.raises(
+        rl.BadWorkload,
+        match=r"tp=8 cuts the experts of .*, 1536 wide, into shares of 192, no multiple "
+        r"of the 128 weights that share a scale; nearest that does: tp=4 or ep=2$",
+    ):
         Plan(tp=8).check(qwen)
     assert Plan(tp=8).suits(read(built_in("qwen3-235b-a22b")))
     # DeepSeek-V3: its experts of 2,048 on 16, its dense layers of 18,432 too, neither on 32 (vllm-project/vllm#12256).

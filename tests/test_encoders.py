@@ -24,8 +24,10 @@ MODERN = {
     "num_attention_heads": 12, "vocab_size": 50368, "max_position_embeddings": 8192,
 }  # fmt: skip
 MPNET = {key: value for key, value in BERT.items() if key != "type_vocab_size"} | {
-    "model_type": "mpnet", "vocab_size": 30527, "relative_attention_num_buckets": 32,
-}  # fmt: skip
+    "model_type": "mpnet",
+    "vocab_size": 30527,
+    "relative_attention_num_buckets": 32,
+}
 NOMIC = BERT | {"model_type": "nomic_bert", "vocab_size": 30528, "max_position_embeddings": 2048}
 EURO = MODERN | {"model_type": "eurobert", "intermediate_size": 3072, "num_hidden_layers": 12, "vocab_size": 128256}
 QWEN3 = {
@@ -165,8 +167,18 @@ def test_a_decoder_fills_no_masks() -> None:
 
 
 def test_the_encoder_of_t5_alone_is_read_and_both_halves_are_not() -> None:
-    file = {"model_type": "t5", "d_model": 512, "d_ff": 2048, "d_kv": 64, "num_layers": 6, "num_decoder_layers": 6,
-            "num_heads": 8, "vocab_size": 32128, "n_positions": 512, "is_encoder_decoder": True}  # fmt: skip
+    file = {
+        "model_type": "t5",
+        "d_model": 512,
+        "d_ff": 2048,
+        "d_kv": 64,
+        "num_layers": 6,
+        "num_decoder_layers": 6,
+        "num_heads": 8,
+        "vocab_size": 32128,
+        "n_positions": 512,
+        "is_encoder_decoder": True,
+    }
     encoder = read(file, "T5EncoderModel")
     # T5-small in transformers 5.24: the embedding, six layers, a norm behind them, 32 buckets of 8 heads.
     assert encoder.params == 35_330_816

@@ -189,12 +189,21 @@ TITLES = ok(None, "", "x", "\0")
 _PHASE = pd.DataFrame({"op": ["gemm", "norm"], "time_s": [2e-4, 1e-4], "share": [0.6, 0.4], "bound": ["compute"] * 2})
 _MOVES = pd.DataFrame({"elasticity": [1.0]}, index=["clock"])
 _INDICES = pd.DataFrame({name: [0.5] for name in ("first", "first_error", "total", "total_error")}, index=["clock"])
-_ODDS = {"workload": ["rm1"] * 2, "chip": ["a", "b"], "other": ["b", "a"], "odds": [0.7, 0.3], "by": 1.0, "error": 0.1,
-         "figure": "samples_per_s_per_chip"}  # fmt: skip
+_ODDS = {
+    "workload": ["rm1"] * 2,
+    "chip": ["a", "b"],
+    "other": ["b", "a"],
+    "odds": [0.7, 0.3],
+    "by": 1.0,
+    "error": 0.1,
+    "figure": "samples_per_s_per_chip",
+}
 _COMPARED = Comparison(
     pd.DataFrame({"workload": "rm1", "chip": ["a", "b"], "fits": 1.0, "unit": "samples/s", "per_chip": [1.0, 2.0]}),
-    pd.DataFrame(_ODDS), pd.DataFrame(), {},
-)  # fmt: skip
+    pd.DataFrame(_ODDS),
+    pd.DataFrame(),
+    {},
+)
 _RANKED = rl.estimate("rm1", CHIP, dtype="int8")
 
 CALLS: list[tuple[str, Callable[..., Any], dict[str, tuple[Any, set[str]]]]] = [

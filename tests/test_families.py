@@ -52,8 +52,11 @@ def test_every_weight_is_finite_and_every_operator_is_costed() -> None:
     for family, known in DEFAULTS.items():
         model = read(known["config"])
         assert all(w.elements > 0 and w.count > 0 for w in model.weights), family
-        products = sum(one.args["m"] * one.args["n"] * one.args["k"] * one.count * one.args.get("batch", 1)
-                       for one in model.step(1, 1, 64) if one.kind == "gemm")  # fmt: skip
+        products = sum(
+            one.args["m"] * one.args["n"] * one.args["k"] * one.count * one.args.get("batch", 1)
+            for one in model.step(1, 1, 64)
+            if one.kind == "gemm"
+        )
         # Zamba's layers run the same blocks again and again.
         runs = 1.6 if family.startswith("zamba") else 1.2
         assert 0 < products <= runs * model.active_params, family
@@ -216,8 +219,12 @@ def test_a_first_draft_head_borrows_its_vocabulary(
 
 
 def test_what_is_left_out_is_said() -> None:
-    whole = {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", "text_config": LLAMA,
-             "vision_config": {"hidden_size": 1024}}  # fmt: skip
+    whole = {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "model_type": "llava",
+        "text_config": LLAMA,
+        "vision_config": {"hidden_size": 1024},
+    }
     model = read(whole)
     assert model.params == read(LLAMA).params
     why, what = model.left_out

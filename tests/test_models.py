@@ -178,9 +178,21 @@ def test_windows_bound_the_cache() -> None:
 def test_a_dense_step_is_a_handful_of_operators() -> None:
     step = MODELS["llama-3.1-70b"].step(16, 1, 1024)
     assert [op.name for op in step] == [
-        "token_embedding", "norm", "qkv_proj", "rope", "kv_write", "attention", "o_proj", "residual_add",
-        "gate_up_proj", "silu_mul", "down_proj", "final_norm", "lm_head", "sampling",
-    ]  # fmt: skip
+        "token_embedding",
+        "norm",
+        "qkv_proj",
+        "rope",
+        "kv_write",
+        "attention",
+        "o_proj",
+        "residual_add",
+        "gate_up_proj",
+        "silu_mul",
+        "down_proj",
+        "final_norm",
+        "lm_head",
+        "sampling",
+    ]
     assert named(step, "qkv_proj").args["n"] == (64 + 2 * 8) * 128
     assert named(step, "norm").count == 160
     for one in step:

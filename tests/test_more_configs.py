@@ -140,8 +140,9 @@ def test_latent_attention_where_a_file_says_nothing() -> None:
     assert parts(read("deepseek_v2", **keys, q_lora_rank=None))[0].q_lora_rank is None
     plain = read("deepseek_v3", **keys)
     assert {group.feed_forward: group.count for group in plain.layers} == {
-        DENSE: 3, Experts(6, 2, 70, FeedForward(70), router_bias=True): 5
-    }  # fmt: skip
+        DENSE: 3,
+        Experts(6, 2, 70, FeedForward(70), router_bias=True): 5,
+    }
     assert plain.max_positions == 4096
     third = read("deepseek_v3", **keys, n_shared_experts=2, first_k_dense_replace=3, moe_layer_freq=2)
     blocks = {group.feed_forward: group.count for group in third.layers}

@@ -156,8 +156,9 @@ def test_a_step_of_decoding_sees_the_mean_of_its_contexts() -> None:
 
 #: Ranks of 24 and 16; heads of 8 + 4 and values of 6.
 LATENT = LatentAttention(heads=4, q_lora_rank=24, kv_lora_rank=16, rope_dim=4, nope_dim=8, value_dim=6)
-COMPRESSED = LanguageModel("compressed", hidden=32, vocab=100, max_positions=10_000,
-                           layers=(Layers(3, LATENT, FeedForward(48), Span()),))  # fmt: skip
+COMPRESSED = LanguageModel(
+    "compressed", hidden=32, vocab=100, max_positions=10_000, layers=(Layers(3, LATENT, FeedForward(48), Span()),)
+)
 FULL = replace(COMPRESSED, layers=(replace(COMPRESSED.layers[0], mixer=replace(LATENT, q_lora_rank=None)),))
 
 

@@ -22,17 +22,32 @@ def products(model: Any) -> dict[str, tuple[int, int, int, int]]:
 
 def test_wukong_layers() -> None:
     """A rank of 2, 3 vectors of the machine and 2 weighted sums: five of eight, from three and then from five."""
-    block = {"type": "wukong", "input": "embedding", "layers": 2, "rank": 2, "fm_vectors": 3, "linear_vectors": 2,
-             "hidden": [10]}  # fmt: skip
+    block = {
+        "type": "wukong",
+        "input": "embedding",
+        "layers": 2,
+        "rank": 2,
+        "fm_vectors": 3,
+        "linear_vectors": 2,
+        "hidden": [10],
+    }
     model = described(block, dense=0)
     w = "wukong"
     assert dense_part(model) == {
-        f"{w}.0.project": (3, 2, 8, 1), f"{w}.0.fm_norm": (6, 1, 1, 8), f"{w}.0.mlp.0": (6, 10, 1, 1),
-        f"{w}.0.mlp.1": (10, 24, 1, 1), f"{w}.0.linear": (3, 2, 8, 1), f"{w}.0.skip": (3, 5, 8, 1),
-        f"{w}.0.norm": (8, 5, 2, 9), f"{w}.1.project": (5, 2, 8, 1), f"{w}.1.fm_norm": (10, 1, 1, 8),
-        f"{w}.1.mlp.0": (10, 10, 1, 1), f"{w}.1.mlp.1": (10, 24, 1, 1), f"{w}.1.linear": (5, 2, 8, 1),
+        f"{w}.0.project": (3, 2, 8, 1),
+        f"{w}.0.fm_norm": (6, 1, 1, 8),
+        f"{w}.0.mlp.0": (6, 10, 1, 1),
+        f"{w}.0.mlp.1": (10, 24, 1, 1),
+        f"{w}.0.linear": (3, 2, 8, 1),
+        f"{w}.0.skip": (3, 5, 8, 1),
+        f"{w}.0.norm": (8, 5, 2, 9),
+        f"{w}.1.project": (5, 2, 8, 1),
+        f"{w}.1.fm_norm": (10, 1, 1, 8),
+        f"{w}.1.mlp.0": (10, 10, 1, 1),
+        f"{w}.1.mlp.1": (10, 24, 1, 1),
+        f"{w}.1.linear": (5, 2, 8, 1),
         f"{w}.1.norm": (8, 5, 2, 9),
-    }  # fmt: skip
+    }
     assert products(model) == {f"{w}.0.fm": (3, 2, 8, 1), f"{w}.1.fm": (5, 2, 8, 1)}
     first = 3 * 2 + 2 * 6 + 7 * 10 + 11 * 24 + 3 * 2 + 3 * 5 + 2 * 8
     second = 5 * 2 + 2 * 10 + 11 * 10 + 11 * 24 + 5 * 2 + 2 * 8
@@ -44,19 +59,32 @@ def test_wukong_layers() -> None:
 
 def test_an_ensemble_of_interactions() -> None:
     """Four modules make two vectors of three; the norm reads their four results and the skip."""
-    block: dict[str, Any] = {"type": "dhen", "input": "embedding", "layers": 1, "vectors": 2, "heads": 2, "hidden": [4],
-                             "modules": ["linear", "dot", "attention", "cross"]}  # fmt: skip
+    block: dict[str, Any] = {
+        "type": "dhen",
+        "input": "embedding",
+        "layers": 1,
+        "vectors": 2,
+        "heads": 2,
+        "hidden": [4],
+        "modules": ["linear", "dot", "attention", "cross"],
+    }
     model = described(block, dense=0)
     d = "dhen.0"
     assert dense_part(model) == {
         f"{d}.linear": (3, 2, 8, 1),
-        f"{d}.dot.mlp.0": (3, 4, 1, 1), f"{d}.dot.mlp.1": (4, 16, 1, 1),
-        f"{d}.attention.qkv": (8, 24, 3, 1), f"{d}.attention.softmax": (3, 6, 1, 5),
-        f"{d}.attention.out": (8, 8, 3, 1), f"{d}.attention.sums": (3, 2, 8, 1),
-        f"{d}.cross.down": (24, 4, 1, 1), f"{d}.cross.up": (4, 24, 1, 1), f"{d}.cross.combine": (24, 1, 3, 2),
+        f"{d}.dot.mlp.0": (3, 4, 1, 1),
+        f"{d}.dot.mlp.1": (4, 16, 1, 1),
+        f"{d}.attention.qkv": (8, 24, 3, 1),
+        f"{d}.attention.softmax": (3, 6, 1, 5),
+        f"{d}.attention.out": (8, 8, 3, 1),
+        f"{d}.attention.sums": (3, 2, 8, 1),
+        f"{d}.cross.down": (24, 4, 1, 1),
+        f"{d}.cross.up": (4, 24, 1, 1),
+        f"{d}.cross.combine": (24, 1, 3, 2),
         f"{d}.cross.sums": (3, 2, 8, 1),
-        f"{d}.skip": (3, 2, 8, 1), f"{d}.norm": (8, 2, 5, 12),
-    }  # fmt: skip
+        f"{d}.skip": (3, 2, 8, 1),
+        f"{d}.norm": (8, 2, 5, 12),
+    }
     assert products(model) == {f"{d}.attention.scores": (3, 3, 8, 1), f"{d}.attention.values": (3, 8, 3, 1)}
     assert [s.pairs for s in model.steps if isinstance(s, Gram)] == [3]
     dot, attention, cross = 4 * 4 + 5 * 16, 9 * 24 + 9 * 8 + 6, 24 * 4 + 5 * 24 + 6
@@ -78,8 +106,9 @@ def test_ensembles_that_cannot_be(change: dict[str, Any], words: str) -> None:
     block = {"type": "dhen", "input": "embedding", "layers": 1, "vectors": 2, "hidden": [4], **change}
     with pytest.raises(rl.BadModel, match=words):
         described(block, dense=0)
-    described({"type": "dhen", "input": "embedding", "layers": 1, "vectors": 2, "modules": ["linear"], "heads": 3},
-              dense=0)  # fmt: skip
+    described(
+        {"type": "dhen", "input": "embedding", "layers": 1, "vectors": 2, "modules": ["linear"], "heads": 3}, dense=0
+    )
 
 
 def test_pairs_of_one_vector_are_none() -> None:
@@ -96,9 +125,15 @@ def test_a_transformer_over_features(pool: bool, outputs: int) -> None:
     s = "self_attention"
     mean = {f"{s}.mean": (8, 3, 1, 1)} if pool else {}
     assert dense_part(model) == {
-        f"{s}.norm": (8, 3, 1, 8), f"{s}.qkv": (8, 24, 3, 1), f"{s}.softmax": (3, 6, 1, 5), f"{s}.out": (8, 8, 3, 1),
-        f"{s}.ffn_norm": (8, 3, 2, 9), f"{s}.up": (8, 20, 3, 1), f"{s}.down": (20, 8, 3, 1), **mean,
-    }  # fmt: skip
+        f"{s}.norm": (8, 3, 1, 8),
+        f"{s}.qkv": (8, 24, 3, 1),
+        f"{s}.softmax": (3, 6, 1, 5),
+        f"{s}.out": (8, 8, 3, 1),
+        f"{s}.ffn_norm": (8, 3, 2, 9),
+        f"{s}.up": (8, 20, 3, 1),
+        f"{s}.down": (20, 8, 3, 1),
+        **mean,
+    }
     assert products(model) == {f"{s}.scores": (3, 3, 8, 2), f"{s}.values": (3, 8, 3, 2)}
     assert model.flops_per_sample == 2 * 2 * (3 * 8 * 24 + 2 * 3 * 3 * 8 + 3 * 8 * 8 + 2 * 3 * 8 * 20)
     assert model.dense_params == 2 * (16 + 9 * 24 + 9 * 8 + 16 + 9 * 20 + 21 * 8)

@@ -147,8 +147,9 @@ def test_a_stack_that_is_named_is_taken_and_told() -> None:
     assert stacks.chosen(DENSE, chip, {"stack": "plain"})[1] == ()
     laid, told = stacks.chosen(DENSE, chip, {"stack": "held"})
     assert laid["serving.fraction"] == 0.8
-    assert told == ("software: held, of which only the memory that it sets aside is known; operators take the chip's "
-                    "own figures",)  # fmt: skip
+    assert told == (
+        "software: held, of which only the memory that it sets aside is known; operators take the chip's own figures",
+    )
     assert stacks.chosen(DENSE, chip, {"stack": "timed+held"})[1] == ()
     found, told = stacks.chosen(DENSE, chip, {})
     assert found.stack == "timed"

@@ -22,8 +22,13 @@ HSTU = {
 
 
 def model(*blocks: dict[str, Any], tables: list[dict[str, Any]] | None = None, **more: Any) -> Recommender:
-    raw = {"title": "Blocks", "source": "here", "block": list(blocks),
-           "tables": tables or [{"count": 10, "rows": 1000, "dim": 16}], **more}  # fmt: skip
+    raw = {
+        "title": "Blocks",
+        "source": "here",
+        "block": list(blocks),
+        "tables": tables or [{"count": 10, "rows": 1000, "dim": 16}],
+        **more,
+    }
     return description.read(raw, "blocks")
 
 
@@ -45,10 +50,24 @@ def test_dhen_sums_what_its_modules_make() -> None:
     dot = 45 * 16 + 45 * 7 + 7 * 96
     attention = 10 * 16 * 48 + 2 * 10 * 10 * 16 + 10 * 16 * 16 + linear
     cross = 2 * 160 * 7 + linear
-    for modules, macs in ((["linear"], linear), (["dot"], dot), (["attention"], attention), (["cross"], cross),
-                          (["linear", "dot", "attention", "cross"], linear + dot + attention + cross)):  # fmt: skip
-        one = model({"type": "dhen", "input": "embedding", "layers": 1, "vectors": 6, "modules": modules, "heads": 4,
-                     "hidden": [7]})  # fmt: skip
+    for modules, macs in (
+        (["linear"], linear),
+        (["dot"], dot),
+        (["attention"], attention),
+        (["cross"], cross),
+        (["linear", "dot", "attention", "cross"], linear + dot + attention + cross),
+    ):
+        one = model(
+            {
+                "type": "dhen",
+                "input": "embedding",
+                "layers": 1,
+                "vectors": 6,
+                "modules": modules,
+                "heads": 4,
+                "hidden": [7],
+            }
+        )
         assert one.flops_per_sample == 2 * (macs + skip), modules
 
 
@@ -89,8 +108,10 @@ def test_jagged_histories_cost_their_mean_square() -> None:
 def test_the_part_of_the_user_runs_once_for_all_candidates() -> None:
     user = {"name": "user", "count": 5, "rows": 1000, "dim": 16, "pooling": 20, "once": True}
     item = {"name": "item", "count": 5, "rows": 1000, "dim": 16}
-    blocks = [{"type": "mlp", "name": "tower", "input": "user", "layers": [80, 64], "once": True},
-              {"type": "mlp", "name": "top", "input": ["tower", "item"], "layers": [144, 1]}]  # fmt: skip
+    blocks = [
+        {"type": "mlp", "name": "tower", "input": "user", "layers": [80, 64], "once": True},
+        {"type": "mlp", "name": "top", "input": ["tower", "item"], "layers": [144, 1]},
+    ]
     one = model(*blocks, tables=[user, item], pairs_per_request=50)
     assert one.lookups == 5 * 20 / 50 + 5
     assert one.flops_per_sample == 2 * (80 * 64 / 50 + 144)

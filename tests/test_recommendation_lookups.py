@@ -21,8 +21,14 @@ from roofline.models.recommender import Recommender
 from tests.strategies import CHIPS
 
 MODELS = [name for name, kind in rl.list_models()["kind"].items() if kind == "recommendation"]
-LARGER = ("memory.main.bandwidth", "memory.cache.capacity", "memory.cache.bandwidth", "memory.main.channels",
-          "cores.count", "clock")  # fmt: skip
+LARGER = (
+    "memory.main.bandwidth",
+    "memory.cache.capacity",
+    "memory.cache.bandwidth",
+    "memory.main.channels",
+    "cores.count",
+    "clock",
+)
 FAST = dict.fromkeys(LARGER, ("x2", "x16"))
 SLOW = dict.fromkeys(("memory.main.latency", "memory.cache.latency", "latency.memory", "latency.cache"), ("x0.5",))
 CLOSE = 1 + 2e-3  # a sum of many roundings, and Newton's last step
@@ -37,10 +43,12 @@ def has(chip: Chip, path: str) -> bool:
 
 
 @given(
-    model=st.sampled_from(MODELS), name=st.sampled_from(CHIPS), batch=st.sampled_from([1, 64, 2048, 65536]),
-    skew=st.sampled_from([0.0, 0.4, 0.9, 1.1, 1.6]), change=st.sampled_from([(p, v) for p, vs in (FAST | SLOW).items()
-                                                                            for v in vs]),
-)  # fmt: skip
+    model=st.sampled_from(MODELS),
+    name=st.sampled_from(CHIPS),
+    batch=st.sampled_from([1, 64, 2048, 65536]),
+    skew=st.sampled_from([0.0, 0.4, 0.9, 1.1, 1.6]),
+    change=st.sampled_from([(p, v) for p, vs in (FAST | SLOW).items() for v in vs]),
+)
 @settings(max_examples=60, deadline=None)
 def test_no_better_figure_slows_a_model(
     model: str, name: str, batch: int, skew: float, change: tuple[str, str]
@@ -57,8 +65,19 @@ def test_no_better_figure_slows_a_model(
 
 
 def bag(**changes: Any) -> Any:
-    return rl.embedding_bag(**{"batch": 2048, "tables": 8, "rows": 10**7, "dim": 64, "pooling": 10, "dtype": "fp16",
-                               "skew": 0.9, "warm": True, **changes})  # fmt: skip
+    return rl.embedding_bag(
+        **{
+            "batch": 2048,
+            "tables": 8,
+            "rows": 10**7,
+            "dim": 64,
+            "pooling": 10,
+            "dtype": "fp16",
+            "skew": 0.9,
+            "warm": True,
+            **changes,
+        }
+    )
 
 
 #: What names a bound of lookups: figures that are then worth something, and those that are not.
@@ -103,10 +122,14 @@ def test_what_used_to_move_nothing_moves() -> None:
     chip = rl.load_chip("mtia-v1")
     plain = rl.estimate("dlrm-v2", chip, batch=1024, dtype="int8").samples_per_s
     for change, least in (
-        ({"memory.sram.capacity": "256 GB"}, 1.15), ({"memory.sram.capacity": "x2"}, 1.01),
-        ({"memory.dram.bandwidth": "100 TB/s"}, 1.005), ({"memory.dram.latency": "0.5 us"}, 1.2),
-        ({"memory.sram.latency": "x0.5"}, 1.003), ({"cores.count": 128}, 1.3), ({"memory.dram.channels": 32}, 1.0),
-    ):  # fmt: skip
+        ({"memory.sram.capacity": "256 GB"}, 1.15),
+        ({"memory.sram.capacity": "x2"}, 1.01),
+        ({"memory.dram.bandwidth": "100 TB/s"}, 1.005),
+        ({"memory.dram.latency": "0.5 us"}, 1.2),
+        ({"memory.sram.latency": "x0.5"}, 1.003),
+        ({"cores.count": 128}, 1.3),
+        ({"memory.dram.channels": 32}, 1.0),
+    ):
         assert rl.estimate("dlrm-v2", chip.what_if(change), batch=1024, dtype="int8").samples_per_s > least * plain
     hbm, lpddr = (rl.estimate("rm2", c, batch=256, dtype="int8").samples_per_s for c in ("artemis-hbm", "artemis"))
     assert hbm > 1.0005 * lpddr
@@ -135,8 +158,12 @@ def hits(chip: Chip, model: Recommender, skew: float) -> float:
     return 1 - found / looked_up
 
 
-@given(name=st.sampled_from(["mtia-v1", "mtia-2i", "artemis", "epyc-9654", "h200"]), model=st.sampled_from(MODELS),
-       skew=st.floats(0.0, 1.5), more=st.sampled_from([1.3, 4.0, 50.0]))  # fmt: skip
+@given(
+    name=st.sampled_from(["mtia-v1", "mtia-2i", "artemis", "epyc-9654", "h200"]),
+    model=st.sampled_from(MODELS),
+    skew=st.floats(0.0, 1.5),
+    more=st.sampled_from([1.3, 4.0, 50.0]),
+)
 @settings(max_examples=25, deadline=None)
 def test_more_cache_and_more_skew_never_lower_the_hit_rate(name: str, model: str, skew: float, more: float) -> None:
     chip, one = rl.load_chip(name), load_model(model)
@@ -148,10 +175,13 @@ def test_more_cache_and_more_skew_never_lower_the_hit_rate(name: str, model: str
 
 
 @given(
-    rows=st.sampled_from([2e4, 131_263.0, 1e7]), batch=st.sampled_from([1e2, 8e3, 1e5]),
-    share=st.sampled_from([0.0, 0.01, 0.3, 0.97]), kept=st.sampled_from([0.0, 0.5, 1.0]), skew=st.floats(0.0, 1.2),
+    rows=st.sampled_from([2e4, 131_263.0, 1e7]),
+    batch=st.sampled_from([1e2, 8e3, 1e5]),
+    share=st.sampled_from([0.0, 0.01, 0.3, 0.97]),
+    kept=st.sampled_from([0.0, 0.5, 1.0]),
+    skew=st.floats(0.0, 1.2),
     more=st.floats(1e-3, 0.5),
-)  # fmt: skip
+)
 def test_more_skew_never_raises_misses(
     rows: float, batch: float, share: float, kept: float, skew: float, more: float
 ) -> None:
@@ -213,9 +243,15 @@ def test_a_cache_is_full_of_what_was_last_used_however_its_parts_vary() -> None:
 
 
 SHARES = st.builds(
-    residences._Share, st.floats(1, 100), st.floats(1, 1e9), st.sampled_from([64.0, 128.0, 512.0]), st.floats(1, 1e6),
-    st.floats(0, 2), st.sampled_from([1.0, 8.0]), st.sampled_from([0.0, 0.5, 0.99]),
-)  # fmt: skip
+    residences._Share,
+    st.floats(1, 100),
+    st.floats(1, 1e9),
+    st.sampled_from([64.0, 128.0, 512.0]),
+    st.floats(1, 1e6),
+    st.floats(0, 2),
+    st.sampled_from([1.0, 8.0]),
+    st.sampled_from([0.0, 0.5, 0.99]),
+)
 
 
 @given(
@@ -265,8 +301,12 @@ def test_what_batches_repeat_is_worth_something_where_the_cache_looks_back_on_on
     assert ranked("meta-lc2", small, batch=4096, repeat=0.9).samples_per_s == pytest.approx(
         ranked("meta-lc2", small, batch=4096).samples_per_s
     )
-    raw = {"title": "t", "source": "s", "tables": [{"rows": 10**7, "dim": 64, "pooling": 9, "count": 50}],
-           "block": [{"type": "mlp", "input": ["embedding"], "layers": [3200, 8]}]}  # fmt: skip
+    raw = {
+        "title": "t",
+        "source": "s",
+        "tables": [{"rows": 10**7, "dim": 64, "pooling": 9, "count": 50}],
+        "block": [{"type": "mlp", "input": ["embedding"], "layers": [3200, 8]}],
+    }
     own = description.read({**raw, "tables": [{**raw["tables"][0], "repeat": 0.6}]}, "own")  # type: ignore[dict-item]
     asked = rl.estimate(description.read(raw, "own"), chip, batch=batch, repeat=0.6)
     assert rl.estimate(own, chip, batch=batch).time_s == asked.time_s

@@ -32,9 +32,14 @@ def model(tables: list[tuple[int, int, float]]) -> Recommender:
 
 
 TABLES = st.lists(
-    st.tuples(st.sampled_from([50, 10**4, 10**6, 10**7]), st.sampled_from([16, 32, 64, 128]),
-              st.sampled_from([1.0, 4.0, 30.0, 100.0])), min_size=1, max_size=12,
-)  # fmt: skip
+    st.tuples(
+        st.sampled_from([50, 10**4, 10**6, 10**7]),
+        st.sampled_from([16, 32, 64, 128]),
+        st.sampled_from([1.0, 4.0, 30.0, 100.0]),
+    ),
+    min_size=1,
+    max_size=12,
+)
 
 
 @given(tables=TABLES, devices=st.sampled_from([1, 2, 3, 8]), chip=st.sampled_from(["h100-sxm", "mtia-300", "a100"]))
@@ -57,10 +62,12 @@ def test_few_tables_are_placed_as_well_as_by_trying_all(tables: list[tuple[int, 
     def ways(i: int) -> list[tuple[Shard, ...]]:
         columns = tuple(Shard(i, 0, "column", "memory", d, 0.5) for d in range(devices))
         return [
-            (Shard(i, 0, "table", "memory", 0),), (Shard(i, 0, "table", "memory", 1),),
-            (Shard(i, 0, "row", "memory", ALL),), (Shard(i, 0, "replicated", "memory", ALL),),
+            (Shard(i, 0, "table", "memory", 0),),
+            (Shard(i, 0, "table", "memory", 1),),
+            (Shard(i, 0, "row", "memory", ALL),),
+            (Shard(i, 0, "replicated", "memory", ALL),),
             *([columns] if tables[i][1] >= 32 else []),
-        ]  # fmt: skip
+        ]
 
     least = min(
         loads(Placement(one, devices, tuple(itertools.chain(*plan)), "fp16"), chip, batch=BATCH).max()
@@ -147,8 +154,16 @@ def test_tables_that_do_not_fit_go_to_the_host_and_the_link_carries_them() -> No
 def test_a_placement_is_read_changed_and_refused() -> None:
     plan = rl.place("rm1", "h100-sxm", devices=2)
     assert list(plan.frame.columns) == [
-        "table", "rows", "dim", "pooling", "how", "tier", "device", "columns", "bytes",
-    ]  # fmt: skip
+        "table",
+        "rows",
+        "dim",
+        "pooling",
+        "how",
+        "tier",
+        "device",
+        "columns",
+        "bytes",
+    ]
     moved = plan.moved("embedding[3]", device=1).moved("embedding[0]", how="row")
     frame = moved.frame.set_index("table")
     assert (frame.loc["embedding[3]", "device"], frame.loc["embedding[0]", "how"]) == (1, "row")

@@ -60,9 +60,12 @@ def kinds() -> list[tuple[Any, Any, dict[str, Any]]]:
 
 @settings(max_examples=60)
 @given(
-    st.integers(0, len(KINDS) - 1), st.integers(2, 3000), st.integers(1, 20_000), st.integers(1, 3000),
+    st.integers(0, len(KINDS) - 1),
+    st.integers(2, 3000),
+    st.integers(1, 20_000),
+    st.integers(1, 3000),
     st.floats(0, 0.99),
-)  # fmt: skip
+)
 @pytest.mark.usefixtures("at_once")
 def test_done_again_equals_the_long_way(which: int, batch: int, prompt: int, output: int, cached: float) -> None:
     model, chip, options = kinds()[which]

@@ -122,10 +122,15 @@ def test_many_requests_equal_the_naive_server_compiled_and_plain(mixed: bool) ->
     n = 3000  # more than the ring has slots at the start
     prompt = rng.integers(1, 150, n).astype(np.int32)
     requests = Requests(
-        np.cumsum(rng.exponential(1e-4, n)), prompt, rng.integers(1, 8, n).astype(np.int32), np.empty(0, np.int32),
-        rng.integers(-1, 4, n).astype(np.int32), np.minimum(prompt, 40).astype(np.int32), np.empty(0, np.int64),
+        np.cumsum(rng.exponential(1e-4, n)),
+        prompt,
+        rng.integers(1, 8, n).astype(np.int32),
+        np.empty(0, np.int32),
+        rng.integers(-1, 4, n).astype(np.int32),
+        np.minimum(prompt, 40).astype(np.int32),
         np.empty(0, np.int64),
-    )  # fmt: skip
+        np.empty(0, np.int64),
+    )
     policy = Policy(chunk=64, max_seqs=8, block=4, mixed=mixed)
     _compare(policy, 100, requests, 2, "least_loaded", compiled=True)
     servers = Servers(policy, 100, 2, "least_loaded")

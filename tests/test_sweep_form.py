@@ -22,8 +22,11 @@ MODEL, CHIP = "llama-3.1-8b", "h100-sxm"
 
 
 def test_axes_and_figures_carry_units_and_names() -> None:
-    axes: dict[str, Any] = {"memory.main.bandwidth": ["2 TB/s", 4e12], "clock": ["x0.9", "*1.1"],
-                            "overheads.step": ["x2", "3 us"]}  # fmt: skip
+    axes: dict[str, Any] = {
+        "memory.main.bandwidth": ["2 TB/s", 4e12],
+        "clock": ["x0.9", "*1.1"],
+        "overheads.step": ["x2", "3 us"],
+    }
     data = rl.sweep(MODEL, CHIP, prompt=[100, 200], **axes)
     assert list(data.dims) == ["prompt", *axes]
     assert data["prompt"].attrs == {"units": "tokens", "long_name": "prompt"}
@@ -48,8 +51,10 @@ def test_bounds_and_reasons_are_codes_with_their_words() -> None:
         assert attrs["flag_values"].tolist() == list(range(len(attrs["flag_meanings"].split(" "))))
     texts = data.roofline.why_text()
     assert set(texts.sel(model="rm1").values.ravel()) == {""}
-    expected = [["", "prompt and output exceed the positions that the model was made for"],
-                ["the plan does not split the model evenly"] * 2]  # fmt: skip
+    expected = [
+        ["", "prompt and output exceed the positions that the model was made for"],
+        ["the plan does not split the model evenly"] * 2,
+    ]
     assert texts.sel(model=MODEL, chip=CHIP).values.tolist() == expected
     hole = data.sel(model=MODEL, tp=3, chip=CHIP)
     assert not hole["possible"].any()

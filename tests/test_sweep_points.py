@@ -91,8 +91,12 @@ def test_a_sweep_equals_its_points(asked: Any, random: Any, most: int) -> None:
             return
     assert list(data.dims) == ["model", "chip", *given_axes, *(["draw"] if draws else [])]
     for at in random.sample(every, min(6, len(every))):
-        point = data.isel({d: models.index(at[d]) if d == "model" else chips.index(at[d]) if d == "chip" else at[d]
-                           for d in map(str, data.dims)})  # fmt: skip
+        point = data.isel(
+            {
+                d: models.index(at[d]) if d == "model" else chips.index(at[d]) if d == "chip" else at[d]
+                for d in map(str, data.dims)
+            }
+        )
         est = _possible(at, axes, given_axes, draws, chips)
         assert bool(point["possible"]) == (est is not None)
         assert (point.roofline.why_text().item() == "") == (est is not None)

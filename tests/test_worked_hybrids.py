@@ -102,8 +102,17 @@ def test_only_what_was_there_before_is_read(q_len: int, kv_len: int, resumed: in
 
 
 def test_norms_and_gates_are_as_the_model_has_them() -> None:
-    run = Pass(batch=3, q_len=5, kv_len=5, steps=1, causal=True, dtype="bf16", weight_dtype="bf16",
-               unquantised_dtype="bf16", kv_dtype="bf16")  # fmt: skip
+    run = Pass(
+        batch=3,
+        q_len=5,
+        kv_len=5,
+        steps=1,
+        causal=True,
+        dtype="bf16",
+        weight_dtype="bf16",
+        unquantised_dtype="bf16",
+        kv_dtype="bf16",
+    )
 
     def after(normed: bool, gated: bool) -> dict[str, tuple[Any, Any]]:
         mixer = Recurrent("r", 8, 2, 16, 32, STATES.inputs, STATES.output, normed=normed, gated=gated)
@@ -181,13 +190,21 @@ def test_experts_in_a_latent() -> None:
     block = Experts(8, 2, 48, shared=FeedForward(96, gated=False), gated=False, latent=32, latent_norm=True)
     weights = {w.name: w.elements for w in block.weights(64, 1)}
     assert weights == {
-        "router": 8 * 64, "moe": 8 * 2 * 32 * 48, "latent_down_proj": 2048, "latent_up_proj": 2048, "latent_norm": 32,
-        "shared_up_proj": 64 * 96, "shared_down_proj": 96 * 64,
-    }  # fmt: skip
+        "router": 8 * 64,
+        "moe": 8 * 2 * 32 * 48,
+        "latent_down_proj": 2048,
+        "latent_up_proj": 2048,
+        "latent_norm": 32,
+        "shared_up_proj": 64 * 96,
+        "shared_down_proj": 96 * 64,
+    }
     found = ops(hybrid(Layers(1, ATTENTION, block, Span())), 2, 3, 3)
     assert [found[name].args[side] for name in ("latent_down_proj", "latent_up_proj") for side in "nk"] == [
-        32, 64, 64, 32,
-    ]  # fmt: skip
+        32,
+        64,
+        64,
+        32,
+    ]
     assert found["latent_norm"].args["cols"] == 32
     assert rl.cost(found["moe"], plain()).flops == 2 * 6 * 2 * 2 * 32 * 48
     assert found["shared_down_proj"].shard == "row"  # whole sums of its own: the experts' are narrower

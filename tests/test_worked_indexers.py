@@ -23,9 +23,16 @@ GROUPED = SparseAttention(heads=8, kv_heads=4, head_dim=16, rope_dim=16, indexer
 
 def run(q_len: Any = 10, kv_len: Any = 10, **change: Any) -> Pass:
     usual = Pass(
-        batch=2, q_len=q_len, kv_len=kv_len, steps=1, causal=True, dtype="bf16", weight_dtype="bf16",
-        unquantised_dtype="bf16", kv_dtype="bf16",
-    )  # fmt: skip
+        batch=2,
+        q_len=q_len,
+        kv_len=kv_len,
+        steps=1,
+        causal=True,
+        dtype="bf16",
+        weight_dtype="bf16",
+        unquantised_dtype="bf16",
+        kv_dtype="bf16",
+    )
     return replace(usual, **change)
 
 
@@ -57,8 +64,9 @@ def test_what_an_indexer_has_learned() -> None:
 
 def test_every_key_is_scored_and_the_best_are_chosen() -> None:
     found = named(INDEXER.ops(run(), 64, 3))
-    assert {name: (found[name]["m"], found[name]["n"], found[name]["k"]) for name in ("index_q_proj", "index_k_proj")} \
-        == {"index_q_proj": (20, 32, 24), "index_k_proj": (20, 12, 64)}  # fmt: skip
+    assert {
+        name: (found[name]["m"], found[name]["n"], found[name]["k"]) for name in ("index_q_proj", "index_k_proj")
+    } == {"index_q_proj": (20, 32, 24), "index_k_proj": (20, 12, 64)}
     assert [found[name]["cols"] for name in ("index_norm", "index_rope", "index_write")] == [8, 5 * 8, 8]
     assert (found["index_write"]["width"], found["index_write"]["out_width"]) == (2, 1)
     scores = found["index_scores"]
@@ -151,9 +159,17 @@ def test_what_a_query_sees_at_most() -> None:
 
 #: A window of 16 tokens; older ones four to an entry of 32 numbers, of which an indexer chooses five.
 ENTRIES = CompressedAttention(
-    heads=8, dim=32, rope_dim=8, q_rank=24, o_groups=2, o_rank=10, window=16, ratio=4,
-    indexer=replace(INDEXER, ratio=4), chosen=5,
-)  # fmt: skip
+    heads=8,
+    dim=32,
+    rope_dim=8,
+    q_rank=24,
+    o_groups=2,
+    o_rank=10,
+    window=16,
+    ratio=4,
+    indexer=replace(INDEXER, ratio=4),
+    chosen=5,
+)
 ALL = replace(ENTRIES, indexer=None)
 WINDOW = replace(ALL, ratio=0)
 
@@ -181,8 +197,14 @@ def test_what_compressed_attention_keeps() -> None:
 
 def test_what_compressed_attention_has_learned() -> None:
     """An entry is a sum of four tokens by learned gates; where entries are chosen each overlaps the one before."""
-    plain = {"qkv_a_proj": 56 * 64, "latent_norm": 56, "q_b_proj": 24 * 256, "o_a_proj": 256 * 10,
-             "o_b_proj": 20 * 64, "sinks": 8}  # fmt: skip
+    plain = {
+        "qkv_a_proj": 56 * 64,
+        "latent_norm": 56,
+        "q_b_proj": 24 * 256,
+        "o_a_proj": 256 * 10,
+        "o_b_proj": 20 * 64,
+        "sinks": 8,
+    }
     assert weights(WINDOW) == plain
     assert weights(ALL) == {**plain, "compress_proj": 2 * 32 * 64, "compress": 4 * 32 + 32}
     chosen = {"compress_proj": 2 * 64 * 64, "compress": 4 * 64 + 32, **weights(replace(INDEXER, ratio=4))}

@@ -28,14 +28,25 @@ def test_one_token_reads_and_writes_the_state() -> None:
     op = rl.recurrence(batch=2, heads=4, groups=2, key_dim=16, value_dim=64, q_len=1)
     state, through = 2 * 4096 * 4 * 2, 2 * (64 + 516) * 2
     worked(
-        op, flops=0, vector_flops=2 * 4096 * 5, bytes=state + through, memory_bytes=state, cache_bytes=state + through,
-        compute_s=4.096 * NS, memory_s=65.536 * NS, cache_s=6.7856 * NS, time_s=65.536 * NS, lower_s=65.536 * NS,
+        op,
+        flops=0,
+        vector_flops=2 * 4096 * 5,
+        bytes=state + through,
+        memory_bytes=state,
+        cache_bytes=state + through,
+        compute_s=4.096 * NS,
+        memory_s=65.536 * NS,
+        cache_s=6.7856 * NS,
+        time_s=65.536 * NS,
+        lower_s=65.536 * NS,
         upper_s=(4.096 + 65.536 + 6.7856) * NS,
-    )  # fmt: skip
+    )
     fresh = rl.recurrence(batch=2, heads=4, groups=2, key_dim=16, value_dim=64, q_len=1, resumed=0)
     worked(fresh, memory_bytes=state / 2)
-    worked(rl.recurrence(batch=2, heads=4, groups=2, key_dim=16, value_dim=64, q_len=1, delta=True),
-           vector_flops=2 * 4096 * 7)  # fmt: skip
+    worked(
+        rl.recurrence(batch=2, heads=4, groups=2, key_dim=16, value_dim=64, q_len=1, delta=True),
+        vector_flops=2 * 4096 * 7,
+    )
 
 
 def test_chunks_are_products_of_matrices() -> None:
@@ -50,10 +61,16 @@ def test_chunks_are_products_of_matrices() -> None:
     flops, busy = 1024 * (262_144 + 1280 * 64.5), 1024 * (262_144 + 1280 * 128)
     vector = 1024 * 8 * (4 * 64.5 + 2 * 64)
     worked(
-        op, flops=flops, vector_flops=vector, bytes=state + through, memory_bytes=state,
-        cache_bytes=state + through + 8 * 4 * state, compute_s=busy / 100e12 + vector / 10e12,
-        time_s=4.36207616 * US + 0.3162112 * US, lower_s=3.52976896 * US,
-    )  # fmt: skip
+        op,
+        flops=flops,
+        vector_flops=vector,
+        bytes=state + through,
+        memory_bytes=state,
+        cache_bytes=state + through + 8 * 4 * state,
+        compute_s=busy / 100e12 + vector / 10e12,
+        time_s=4.36207616 * US + 0.3162112 * US,
+        lower_s=3.52976896 * US,
+    )
 
 
 def test_chunks_of_the_delta_rule() -> None:
@@ -70,9 +87,13 @@ def test_chunks_of_the_delta_rule() -> None:
     vector = 64 * 4 * (4 * 16.5 + 2 * 64 * 64 / 32)
     between = 2 * 4 * 64 * 64 * 2 * 2 + 2 * 64 * 4 * (64 + 2 * 64) * 2
     worked(
-        op, flops=64 * (98_304 + 2560 * 16.5 + inverse), vector_flops=vector, memory_bytes=state,
-        cache_bytes=state + through + between, time_s=busy / 100e12 + vector / 10e12,
-    )  # fmt: skip
+        op,
+        flops=64 * (98_304 + 2560 * 16.5 + inverse),
+        vector_flops=vector,
+        memory_bytes=state,
+        cache_bytes=state + through + between,
+        time_s=busy / 100e12 + vector / 10e12,
+    )
 
 
 def test_a_chunk_of_few_tokens_fills_the_engine_up() -> None:
@@ -82,9 +103,11 @@ def test_a_chunk_of_few_tokens_fills_the_engine_up() -> None:
     tokens, across = 64 * 64, 2 * 64 * 2 * 64 * 64
     vector = tokens * 64 * (4 * 4.5 + 2 * 64 * 64 / 8)
     worked(
-        op, chip, flops=tokens * (across + 64 * 256 * 4.5),
+        op,
+        chip,
+        flops=tokens * (across + 64 * 256 * 4.5),
         compute_s=tokens * (across + 64 * 256 * 16) / 100e12 + vector / 10e12,
-    )  # fmt: skip
+    )
 
 
 def test_a_scan_has_no_products() -> None:
@@ -118,8 +141,9 @@ def test_what_passes_comes_from_memory_where_it_does_not_fit() -> None:
     )
     state = 4 * 16 * 56 * 4
     worked(op, bytes=state + 120e6, memory_bytes=state + 60e6, cache_bytes=state + 120e6)
-    long = rl.recurrence(batch=1, heads=4, groups=1, key_dim=1, value_dim=60, gate_dim=0, q_len=10**6, matrix=False,
-                         resumed=0)  # fmt: skip
+    long = rl.recurrence(
+        batch=1, heads=4, groups=1, key_dim=1, value_dim=60, gate_dim=0, q_len=10**6, matrix=False, resumed=0
+    )
     worked(long, lower_s=(4 * 60 * 4 + 964e6 - 100e6) / 1e12)
     # Chunks: their states too, 16 bytes a number in all.
     chunked = rl.recurrence(
@@ -164,12 +188,21 @@ def test_scores_of_every_key() -> None:
     pairs, keys = 2 * 3994, 2 * 1000 * 132
     passing = 2 * 4 * 32 * 128 + pairs * 4
     worked(
-        op, flops=2 * 32 * 128 * pairs, vector_flops=3 * 32 * pairs, bytes=keys + passing, memory_bytes=keys,
-        cache_bytes=keys + passing, compute_s=2 * 32 * 128 * pairs / (200e12 * 0.3125), memory_s=keys / 1e12,
-        lower_s=2 * 32 * 128 * pairs / 200e12, time_s=2 * 32 * 128 * pairs / (200e12 * 0.3125),
-    )  # fmt: skip
-    worked(rl.index_scores(batch=2, index_heads=32, index_dim=128, q_len=4, kv_len=1000, causal=False),
-           flops=2 * 32 * 128 * 2 * 4000)  # fmt: skip
+        op,
+        flops=2 * 32 * 128 * pairs,
+        vector_flops=3 * 32 * pairs,
+        bytes=keys + passing,
+        memory_bytes=keys,
+        cache_bytes=keys + passing,
+        compute_s=2 * 32 * 128 * pairs / (200e12 * 0.3125),
+        memory_s=keys / 1e12,
+        lower_s=2 * 32 * 128 * pairs / 200e12,
+        time_s=2 * 32 * 128 * pairs / (200e12 * 0.3125),
+    )
+    worked(
+        rl.index_scores(batch=2, index_heads=32, index_dim=128, q_len=4, kv_len=1000, causal=False),
+        flops=2 * 32 * 128 * 2 * 4000,
+    )
 
 
 def test_few_rows_of_scores_fill_the_engine_up() -> None:
@@ -201,10 +234,16 @@ def test_attention_to_the_chosen() -> None:
     pairs, through, indices = 2 * 4 * 64, 2 * 4 * 16 * 80 * 2, 2 * 4 * 64 * 4
     compute = 4 * (2 * 80 * 16 * pairs / 100e12 + 5 * 16 * pairs / 10e12) / 0.08
     worked(
-        op, flops=2 * 80 * 16 * pairs, vector_flops=5 * 16 * pairs, bytes=2 * 64 * 100 + through,
-        memory_bytes=pairs * 100, cache_bytes=pairs * 100 + through + indices, compute_s=compute, time_s=compute,
+        op,
+        flops=2 * 80 * 16 * pairs,
+        vector_flops=5 * 16 * pairs,
+        bytes=2 * 64 * 100 + through,
+        memory_bytes=pairs * 100,
+        cache_bytes=pairs * 100 + through + indices,
+        compute_s=compute,
+        time_s=compute,
         lower_s=2 * 80 * 16 * pairs / 100e12,
-    )  # fmt: skip
+    )
 
 
 def test_queries_share_what_they_choose() -> None:
@@ -221,8 +260,10 @@ def test_queries_share_what_they_choose() -> None:
     two = rl.sparse_attention(batch=2, q_len=20_000, kv_len=600_000, chosen=100, **sizes)
     worked(two, memory_bytes=2 * 60e6)
     # Under a mask the first of 1,000 queries have fewer to choose from: 1 + ... + 99, and 901 times 100.
-    worked(rl.sparse_attention(batch=1, q_len=1000, kv_len=1000, chosen=100, **{**sizes, "causal": True}),
-           flops=2 * 2 * (99 * 100 / 2 + 901 * 100))  # fmt: skip
+    worked(
+        rl.sparse_attention(batch=1, q_len=1000, kv_len=1000, chosen=100, **{**sizes, "causal": True}),
+        flops=2 * 2 * (99 * 100 / 2 + 901 * 100),
+    )
 
 
 def test_a_prompt_and_a_token_have_rates_of_their_own() -> None:

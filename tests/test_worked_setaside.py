@@ -114,8 +114,9 @@ def test_shared_experts_are_a_block_of_their_own() -> None:
     assert aside(engine(**PASS, expert_buffers=1), OSS).working_bytes == 1000 * (2 * 2880 + 2 * 64 * (64 + 8)) * 2
 
 
-@pytest.mark.parametrize(("tp", "ep", "filled"), [(1, 1, 3072 / 2880), (4, 1, 768 / 720), (8, 1, 512 / 360),
-                                                  (8, 8, 3072 / 2880)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tp", "ep", "filled"), [(1, 1, 3072 / 2880), (4, 1, 768 / 720), (8, 1, 512 / 360), (8, 8, 3072 / 2880)]
+)
 def test_fp4_experts_fill_up_to_a_multiple(tp: int, ep: int, filled: float) -> None:
     """36 layers of 128 experts, three matrices of 2,880 x 2,880 and their biases; a scale for 32 numbers of 4 bits."""
     chip = engine(fp4_multiple=256)

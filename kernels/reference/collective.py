@@ -73,10 +73,29 @@ def cost(devices, sent, lower_s, overhead_s, network_s, hidden_s, copied, copy_s
 
 
 def exchange(
-    phases, across_buffer, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
-    switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-    switch_fraction, network_fraction, chunk_s, copy_fraction, one_port, scattered=False,
-):  # fmt: skip
+    phases,
+    across_buffer,
+    passing,
+    bytes,
+    devices,
+    link_bandwidth,
+    link_latency,
+    link_domain,
+    link_bisection,
+    switch_reduction,
+    network_bandwidth,
+    network_latency,
+    memory_bandwidth,
+    launch_s,
+    hop_s,
+    link_fraction,
+    switch_fraction,
+    network_fraction,
+    chunk_s,
+    copy_fraction,
+    one_port,
+    scattered=False,
+):
     """`phases` times: the buffer but one shard inside the domain, then `across_buffer` but one share across domains.
 
     Main memory is read or written for `passing` bytes a phase. `scattered`: every part has a device of its own.
@@ -126,10 +145,30 @@ def exchange(
 
 
 def all_reduce(
-    bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, switch_reduction, peer_bandwidth,
-    peer_latency, peer_domain, peer_bisection, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s,
-    link_fraction, switch_fraction, network_fraction, chunk_s, copy_fraction, shot_share, peer_s,
-):  # fmt: skip
+    bytes,
+    devices,
+    link_bandwidth,
+    link_latency,
+    link_domain,
+    link_bisection,
+    switch_reduction,
+    peer_bandwidth,
+    peer_latency,
+    peer_domain,
+    peer_bisection,
+    network_bandwidth,
+    network_latency,
+    memory_bandwidth,
+    launch_s,
+    hop_s,
+    link_fraction,
+    switch_fraction,
+    network_fraction,
+    chunk_s,
+    copy_fraction,
+    shot_share,
+    peer_s,
+):
     """The sum of all buffers on each device: ring or switch for the bandwidth, one shot for the latency."""
     linked = devices <= np.asarray(link_domain)
     link_bandwidth, link_latency, link_domain, link_bisection, one_port = way(
@@ -139,10 +178,28 @@ def all_reduce(
     )
     local, _ = shape(devices, link_domain)
     ring = exchange(
-        2, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection,
-        switch_reduction, network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction,
-        switch_fraction, network_fraction, chunk_s, copy_fraction, one_port,
-    )  # fmt: skip
+        2,
+        bytes / local,
+        bytes,
+        bytes,
+        devices,
+        link_bandwidth,
+        link_latency,
+        link_domain,
+        link_bisection,
+        switch_reduction,
+        network_bandwidth,
+        network_latency,
+        memory_bandwidth,
+        launch_s,
+        hop_s,
+        link_fraction,
+        switch_fraction,
+        network_fraction,
+        chunk_s,
+        copy_fraction,
+        one_port,
+    )
     peers = devices - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         crossed = crossing(devices * bytes, devices, link_domain)
@@ -184,10 +241,28 @@ def all_gather(
     )
     local, _ = shape(devices, link_domain)
     return exchange(
-        1, bytes / local, bytes, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
-        chunk_s, copy_fraction, one_port,
-    )  # fmt: skip
+        1,
+        bytes / local,
+        bytes,
+        bytes,
+        devices,
+        link_bandwidth,
+        link_latency,
+        link_domain,
+        link_bisection,
+        0.0,
+        network_bandwidth,
+        network_latency,
+        memory_bandwidth,
+        launch_s,
+        hop_s,
+        link_fraction,
+        1.0,
+        network_fraction,
+        chunk_s,
+        copy_fraction,
+        one_port,
+    )
 
 
 def reduce_scatter(
@@ -264,10 +339,29 @@ def all_to_all(
     )
     passing = 2 * bytes * (1 - 1 / devices)  # the own part stays where it is
     return exchange(
-        1, bytes, passing, bytes, devices, link_bandwidth, link_latency, link_domain, link_bisection, 0.0,
-        network_bandwidth, network_latency, memory_bandwidth, launch_s, hop_s, link_fraction, 1.0, network_fraction,
-        chunk_s, copy_fraction, one_port, scattered=True,
-    )  # fmt: skip
+        1,
+        bytes,
+        passing,
+        bytes,
+        devices,
+        link_bandwidth,
+        link_latency,
+        link_domain,
+        link_bisection,
+        0.0,
+        network_bandwidth,
+        network_latency,
+        memory_bandwidth,
+        launch_s,
+        hop_s,
+        link_fraction,
+        1.0,
+        network_fraction,
+        chunk_s,
+        copy_fraction,
+        one_port,
+        scattered=True,
+    )
 
 
 def send(

@@ -6,10 +6,31 @@ import numpy as np
 
 
 def elementwise(
-    rows, cols, reads, writes, width, out_width, flops_per_element, passes, cold_reads, reuse, merged,
-    vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count, clock,
-    launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, row_cores, row_cycles,
-):  # fmt: skip
+    rows,
+    cols,
+    reads,
+    writes,
+    width,
+    out_width,
+    flops_per_element,
+    passes,
+    cold_reads,
+    reuse,
+    merged,
+    vector_flops,
+    memory_bandwidth,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    clock,
+    launch_s,
+    memory_fraction,
+    cache_fraction,
+    compute_fraction,
+    cache_share,
+    row_cores,
+    row_cycles,
+):
     """Cost of streaming `reads` tensors in and `writes` out, as arrays that broadcast.
 
     The roofline model of Williams, Waterman and Patterson (2009) with two memory levels. What makes a stream slower

@@ -8,13 +8,46 @@ from roofline.kernels.reference.lookups import INDEX_BYTES, lookups_missed
 
 
 def embedding_bag(
-    batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, reuse, room_share,
-    warm_share, launches, vector_flops, memory_bandwidth, memory_latency, memory_channels, cache_bandwidth,
-    cache_latency, cache_capacity, core_count, clock,
-    launch_s, memory_fraction, cache_fraction, compute_fraction, cache_share, pinned_share, inflight_bytes,
-    inflight_rows, channel_row_s, transaction_bytes, issue_cycles, bag_cycles, page_walk_cycles, tlb_reach_bytes,
+    batch,
+    tables,
+    rows,
+    dim,
+    pooling,
+    skew,
+    together,
+    repeat,
+    width,
+    scale_bytes,
+    out_width,
+    reuse,
+    room_share,
+    warm_share,
+    launches,
+    vector_flops,
+    memory_bandwidth,
+    memory_latency,
+    memory_channels,
+    cache_bandwidth,
+    cache_latency,
+    cache_capacity,
+    core_count,
+    clock,
+    launch_s,
+    memory_fraction,
+    cache_fraction,
+    compute_fraction,
+    cache_share,
+    pinned_share,
+    inflight_bytes,
+    inflight_rows,
+    channel_row_s,
+    transaction_bytes,
+    issue_cycles,
+    bag_cycles,
+    page_walk_cycles,
+    tlb_reach_bytes,
     overlap_share,
-):  # fmt: skip
+):
     """Cost of `tables` pooled lookups, as arrays that broadcast.
 
     Traffic: every missed row from main memory, padded to whole transactions; every row, index and result through the
@@ -69,7 +102,19 @@ def embedding_bag(
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(
-            zero, work, tables * unique * row + stream, memory_bytes, cache_bytes, zero,
-            lower, time, np.maximum(time, overhead_s + whole), compute_s, memory_s, cache_s, zero, overhead_s,
+            zero,
+            work,
+            tables * unique * row + stream,
+            memory_bytes,
+            cache_bytes,
+            zero,
+            lower,
+            time,
+            np.maximum(time, overhead_s + whole),
+            compute_s,
+            memory_s,
+            cache_s,
+            zero,
+            overhead_s,
         )
-    )  # fmt: skip
+    )

@@ -14,12 +14,42 @@ def lost_share(size, room):
 
 
 def gemm(
-    m, n, k, batch, width, weight_width, out_width, quantize, warm_weights,
-    matrix_flops, memory_bandwidth, memory_latency, cache_bandwidth, cache_capacity, core_count,
-    launch_s, compute_fraction, memory_fraction, fetch_share, write_fraction, resident_fraction, operand_share,
-    prologue_s, k_step_s, epilogue_share, throttle_share, throttle_s, split_s, pack_passes, tail_share,
-    tile_min, tile_max, row_step, quantize_s, quantize_fraction,
-):  # fmt: skip
+    m,
+    n,
+    k,
+    batch,
+    width,
+    weight_width,
+    out_width,
+    quantize,
+    warm_weights,
+    matrix_flops,
+    memory_bandwidth,
+    memory_latency,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    launch_s,
+    compute_fraction,
+    memory_fraction,
+    fetch_share,
+    write_fraction,
+    resident_fraction,
+    operand_share,
+    prologue_s,
+    k_step_s,
+    epilogue_share,
+    throttle_share,
+    throttle_s,
+    split_s,
+    pack_passes,
+    tail_share,
+    tile_min,
+    tile_max,
+    row_step,
+    quantize_s,
+    quantize_fraction,
+):
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times, as arrays that broadcast.
 
     Names, units and the 14 results are those of the kernel. For a tile of r x c outputs, K = k padded to whole steps:

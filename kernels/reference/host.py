@@ -8,10 +8,29 @@ from roofline.kernels.reference.lookups import lookups_missed
 
 
 def host_lookup(
-    batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
-    row_s, launches, host_bandwidth, host_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+    batch,
+    tables,
+    rows,
+    dim,
+    pooling,
+    skew,
+    together,
+    repeat,
+    width,
+    scale_bytes,
+    out_width,
+    gathers,
+    kept_bytes,
+    row_s,
+    launches,
+    host_bandwidth,
+    host_latency,
+    memory_bandwidth,
+    launch_s,
+    host_fraction,
+    memory_fraction,
     transaction_bytes,
-):  # fmt: skip
+):
     """Pooled lookups in tables of the host: it gathers, then vectors cross the link; or rows do that are not kept here.
 
     Rows that the chip keeps are found as in a cache of the last used ones, batch after batch. Finding a row, the link
@@ -34,23 +53,73 @@ def host_lookup(
     work = np.where(by_row, tables * draws * dim, 0.0)
     return tuple(
         np.broadcast_arrays(
-            zero, work, tables * unique * row + vectors, here, here, sent, lower, time, time, zero, memory_s, zero,
-            network_s, overhead_s,
+            zero,
+            work,
+            tables * unique * row + vectors,
+            here,
+            here,
+            sent,
+            lower,
+            time,
+            time,
+            zero,
+            memory_s,
+            zero,
+            network_s,
+            overhead_s,
         )
-    )  # fmt: skip
+    )
 
 
 def remote_lookup(
-    batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
-    row_s, launches, network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction, memory_fraction,
+    batch,
+    tables,
+    rows,
+    dim,
+    pooling,
+    skew,
+    together,
+    repeat,
+    width,
+    scale_bytes,
+    out_width,
+    gathers,
+    kept_bytes,
+    row_s,
+    launches,
+    network_bandwidth,
+    network_latency,
+    memory_bandwidth,
+    launch_s,
+    host_fraction,
+    memory_fraction,
     transaction_bytes,
-):  # fmt: skip
+):
     """The same over the network."""
     return host_lookup(
-        batch, tables, rows, dim, pooling, skew, together, repeat, width, scale_bytes, out_width, gathers, kept_bytes,
-        row_s, launches, network_bandwidth, network_latency, memory_bandwidth, launch_s, host_fraction,
-        memory_fraction, transaction_bytes,
-    )  # fmt: skip
+        batch,
+        tables,
+        rows,
+        dim,
+        pooling,
+        skew,
+        together,
+        repeat,
+        width,
+        scale_bytes,
+        out_width,
+        gathers,
+        kept_bytes,
+        row_s,
+        launches,
+        network_bandwidth,
+        network_latency,
+        memory_bandwidth,
+        launch_s,
+        host_fraction,
+        memory_fraction,
+        transaction_bytes,
+    )
 
 
 def serving(fixed_s):

@@ -10,12 +10,36 @@ PAIR_FLOPS, LEAST_ROWS, VALUE_COLUMNS, INTERLEAVED, STATE_PASSES = 4, 16, 64, 4,
 
 
 def recurrence(
-    batch, heads, groups, key_dim, value_dim, gate_dim, q_len, chunk, matrix, delta, update_flops, resumed, width,
+    batch,
+    heads,
+    groups,
+    key_dim,
+    value_dim,
+    gate_dim,
+    q_len,
+    chunk,
+    matrix,
+    delta,
+    update_flops,
+    resumed,
+    width,
     state_width,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, chunked_s, token_s, chunk_s, compute_fraction, vector_fraction, memory_fraction, cache_fraction,
+    matrix_flops,
+    vector_flops,
+    memory_bandwidth,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    launch_s,
+    chunked_s,
+    token_s,
+    chunk_s,
+    compute_fraction,
+    vector_fraction,
+    memory_fraction,
+    cache_fraction,
     resident_fraction,
-):  # fmt: skip
+):
     """Cost of a recurrence S' = decay(S) + k v, y = q S, with N x P numbers of state a head.
 
     Token by token all of it is vector work: `update_flops` a number of the state and token (5 for a decay, an outer
@@ -88,7 +112,19 @@ def recurrence(
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(
-            flops, vector, total, memory_bytes, cache_bytes, zero,
-            lower, time, upper, compute_s, memory_s, cache_s, zero, overhead_s,
+            flops,
+            vector,
+            total,
+            memory_bytes,
+            cache_bytes,
+            zero,
+            lower,
+            time,
+            upper,
+            compute_s,
+            memory_s,
+            cache_s,
+            zero,
+            overhead_s,
         )
-    )  # fmt: skip
+    )

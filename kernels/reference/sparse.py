@@ -22,17 +22,47 @@ def times(flops, vector, total, memory_bytes, cache_bytes, least_bytes, compute_
     zero = np.zeros_like(time)
     return tuple(
         np.broadcast_arrays(
-            flops, vector, total, memory_bytes, cache_bytes, zero,
-            lower, time, upper, compute_s, memory_s, cache_s, zero, launch_s,
+            flops,
+            vector,
+            total,
+            memory_bytes,
+            cache_bytes,
+            zero,
+            lower,
+            time,
+            upper,
+            compute_s,
+            memory_s,
+            cache_s,
+            zero,
+            launch_s,
         )
-    )  # fmt: skip
+    )
 
 
 def index_scores(
-    batch, index_heads, index_dim, key_bytes, q_len, kv_len, block, causal, width,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, compute_fraction, vector_fraction, memory_fraction, cache_fraction, resident_fraction,
-):  # fmt: skip
+    batch,
+    index_heads,
+    index_dim,
+    key_bytes,
+    q_len,
+    kv_len,
+    block,
+    causal,
+    width,
+    matrix_flops,
+    vector_flops,
+    memory_bandwidth,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    launch_s,
+    compute_fraction,
+    vector_fraction,
+    memory_fraction,
+    cache_fraction,
+    resident_fraction,
+):
     """Scores of a lightning indexer: sum over H heads of w relu(q k), D numbers a product, one key for all heads.
 
     A pair costs 2 H D FLOP on the matrix engine and 3 H on the vector engine; a key is `key_bytes`, read once. The
@@ -51,19 +81,45 @@ def index_scores(
     matrix_s = engine_flops / (compute_fraction * matrix_flops)
     compute_s = np.maximum(matrix_s, vector / (vector_fraction * vector_flops)) / idle
     return times(
-        flops, vector, keys + passing,
-        keys + passing * lost_share(passing, resident_fraction * cache_capacity), keys + passing,
-        keys + np.maximum(passing - cache_capacity, 0), compute_s, launch_s,
+        flops,
+        vector,
+        keys + passing,
+        keys + passing * lost_share(passing, resident_fraction * cache_capacity),
+        keys + passing,
+        keys + np.maximum(passing - cache_capacity, 0),
+        compute_s,
+        launch_s,
         (matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, memory_fraction, cache_fraction),
-    )  # fmt: skip
+    )
 
 
 def sparse_attention(
-    batch, heads, kv_heads, key_dim, value_dim, token_bytes, q_len, kv_len, chosen, causal, width,
-    matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, cache_capacity, core_count,
-    launch_s, prefill_compute_fraction, decode_compute_fraction, vector_fraction, memory_fraction, cache_fraction,
-    resident_fraction, decode_rows,
-):  # fmt: skip
+    batch,
+    heads,
+    kv_heads,
+    key_dim,
+    value_dim,
+    token_bytes,
+    q_len,
+    kv_len,
+    chosen,
+    causal,
+    width,
+    matrix_flops,
+    vector_flops,
+    memory_bandwidth,
+    cache_bandwidth,
+    cache_capacity,
+    core_count,
+    launch_s,
+    prefill_compute_fraction,
+    decode_compute_fraction,
+    vector_fraction,
+    memory_fraction,
+    cache_fraction,
+    resident_fraction,
+    decode_rows,
+):
     """Attention of each query over tokens of its own choice: as a window of so many tokens, scattered.
 
     Pairs are those of a causal window of `chosen` tokens; each costs 2 (key_dim + value_dim) FLOP a head and a softmax.
@@ -91,7 +147,13 @@ def sparse_attention(
     passing = io_bytes + indices
     memory_bytes = distinct + (gathered - distinct) * lost_share(a_sequence, room) + passing * lost_share(passing, room)
     return times(
-        flops, vector, fewest + io_bytes, memory_bytes, gathered + passing,
-        fewest + np.maximum(io_bytes - cache_capacity, 0), compute_s, launch_s,
+        flops,
+        vector,
+        fewest + io_bytes,
+        memory_bytes,
+        gathered + passing,
+        fewest + np.maximum(io_bytes - cache_capacity, 0),
+        compute_s,
+        launch_s,
         (matrix_flops, vector_flops, memory_bandwidth, cache_bandwidth, memory_fraction, cache_fraction),
-    )  # fmt: skip
+    )

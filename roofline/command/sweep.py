@@ -204,10 +204,12 @@ def _with_units(data: xr.Dataset, frame: pd.DataFrame) -> pd.DataFrame:
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as plain data; a hole in the grid is None."""
     return [
-        {name: None if isinstance(value, float) and math.isnan(value) else value
-         for name, value in zip(frame.columns, row, strict=True)}
+        {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in zip(frame.columns, row, strict=True)
+        }
         for row in frame.to_numpy(object)
-    ]  # fmt: skip
+    ]
 
 
 def _table(frame: pd.DataFrame, points: int = 0) -> Table:

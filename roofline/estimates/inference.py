@@ -33,7 +33,7 @@ from roofline.estimates.costing import (
     op_spread,
     places,
     spread_of,
-)  # fmt: skip
+)
 from roofline.work.op import Op
 from roofline.work.workload import Workload
 

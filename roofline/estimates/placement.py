@@ -126,11 +126,17 @@ class Placement:
             group = self.model.tables[one.group]
             records.append(
                 {
-                    "table": self._name(one), "rows": group.rows[one.index], "dim": group.dim,
-                    "pooling": group.pooling[one.index] * max(1, group.sequence), "how": one.how, "tier": one.tier,
-                    "device": one.device, "columns": one.columns, "bytes": self.bytes_of(one),
+                    "table": self._name(one),
+                    "rows": group.rows[one.index],
+                    "dim": group.dim,
+                    "pooling": group.pooling[one.index] * max(1, group.sequence),
+                    "how": one.how,
+                    "tier": one.tier,
+                    "device": one.device,
+                    "columns": one.columns,
+                    "bytes": self.bytes_of(one),
                 }
-            )  # fmt: skip
+            )
         return pd.DataFrame.from_records(records)
 
     @classmethod
@@ -145,9 +151,15 @@ class Placement:
                 raise UnknownName(f"table of {model.name}", str(record["table"]), known)
             group, index = known[record["table"]]
             shards.append(
-                Shard(group, index, str(record["how"]), str(record["tier"]), int(record["device"]),
-                      float(record["columns"]))
-            )  # fmt: skip
+                Shard(
+                    group,
+                    index,
+                    str(record["how"]),
+                    str(record["tier"]),
+                    int(record["device"]),
+                    float(record["columns"]),
+                )
+            )
         return cls(model, devices, tuple(shards), table_dtype, kept_bytes)
 
     def moved(self, table: str, *, how: str = "table", tier: str = "memory", device: int = 0) -> Placement:
@@ -201,10 +213,15 @@ class Placement:
             sent += 0.0 if own else max(1, group.sequence) * group.dim * one.columns / group.samples
         by_tier = {tier: gathered(self._groups([one for one in here if one.tier == tier])) for tier in TIERS}
         return Share(
-            bags=by_tier["memory"], pinned=by_tier["sram"], hosted=by_tier["host"], kept=by_tier["kept"],
-            remote=by_tier["remote"], kept_bytes=self.kept_bytes, indices=indices,
+            bags=by_tier["memory"],
+            pinned=by_tier["sram"],
+            hosted=by_tier["host"],
+            kept=by_tier["kept"],
+            remote=by_tier["remote"],
+            kept_bytes=self.kept_bytes,
+            indices=indices,
             sent=sent if self.devices > 1 else 0.0,
-        )  # fmt: skip
+        )
 
     def _groups(self, shards: Sequence[Shard]) -> tuple[TableGroup, ...]:
         """The parts that a chip has, as groups of tables: fewer rows and lookups, or columns, or samples."""

@@ -90,9 +90,14 @@ class Costs:
         """Bytes of the scratchpad that a part of a table takes, whole."""
         group = self.model.tables[table[0]]
         one = op.embedding_bag(
-            batch=1, tables=1, rows=group.rows[table[1]], dim=group.dim, pooling=1, dtype=self.rows.dtype,
+            batch=1,
+            tables=1,
+            rows=group.rows[table[1]],
+            dim=group.dim,
+            pooling=1,
+            dtype=self.rows.dtype,
             scale_bytes=self.rows.scale_bytes,
-        )  # fmt: skip
+        )
         return float(room_of(one, self.chip)[0]) / part_of
 
     def shape(self, table: tuple[int, int]) -> tuple[Any, ...]:

@@ -162,8 +162,9 @@ class _Search:
 
     def all_of(self, how: str) -> list[int] | None:
         """Every table in that way and in main memory; None where one cannot be."""
-        plan = [next((c for c, one in enumerate(own) if (one.how, one.tier) == (how, "memory")), -1)
-                for own in self.choices]  # fmt: skip
+        plan = [
+            next((c for c, one in enumerate(own) if (one.how, one.tier) == (how, "memory")), -1) for own in self.choices
+        ]
         return None if -1 in plan else plan
 
 
@@ -278,8 +279,10 @@ def place(
         raise DoesNotFit(
             f"the tables of {one.name} in {table_dtype} do not fit {devices} x {chip.name} this way: they need "
             f"{text(needs, 'B')}, and {text(has, 'B')} are usable",
-            needs, has, [f"devices={2 * devices}", "tiers=('memory', 'host')"],
-        )  # fmt: skip
+            needs,
+            has,
+            [f"devices={2 * devices}", "tiers=('memory', 'host')"],
+        )
     return Placement(one, devices, tuple(_shards(costs.tables, choices, plan)), table_dtype, kept, beside)
 
 
@@ -384,10 +387,17 @@ def _planned(model: Recommender, chip: Chip, request: Request, table_dtype: str)
         for value in (request.skew, request.repeat, request.scale_bytes)
     )
     plan: Placement = place(
-        model, chip, devices=int(request.devices), batch=int(np.median(request.batch)), dtype=request.dtype,
-        table_dtype=table_dtype, skew=skew, repeat=repeat, scale_bytes=beside,
+        model,
+        chip,
+        devices=int(request.devices),
+        batch=int(np.median(request.batch)),
+        dtype=request.dtype,
+        table_dtype=table_dtype,
+        skew=skew,
+        repeat=repeat,
+        scale_bytes=beside,
         usable_memory=float(np.median(request.usable_memory)),
-    )  # fmt: skip
+    )
     return plan
 
 

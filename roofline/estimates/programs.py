@@ -30,14 +30,14 @@ class Program:
         Row of the scratch that an array is copied to.
     """
 
-    def __init__(
-        self, plans: Sequence[Any], shape: tuple[int, ...], apart: int, place: Callable[[Any], int]
-    ) -> None:  # fmt: skip
+    def __init__(self, plans: Sequence[Any], shape: tuple[int, ...], apart: int, place: Callable[[Any], int]) -> None:
         self._loop = _jit.step(programs.run)
         self._shape, self._apart = shape, apart
         self._numbers = _joined([plan.numbers for plan in plans], float)
-        values, places = (_joined([getattr(plan, name) for plan in plans], kind)
-                          for name, kind in (("values", float), ("places", np.int64)))  # fmt: skip
+        values, places = (
+            _joined([getattr(plan, name) for plan in plans], kind)
+            for name, kind in (("values", float), ("places", np.int64))
+        )
         times = np.array([plan.times for plan in plans], dtype=float)
         steps = np.zeros((len(plans), STEP), dtype=np.int64)
         pairs: list[tuple[int, int]] = []
@@ -59,9 +59,15 @@ class Program:
         """All sums over all parts, [sum, *shape]; `columns` are the rows of the scratch and what comes to each."""
         out = np.empty((_SUMS, *self._shape))
         self._run(
-            scratch, sides(parts), (0, len(parts)), columns, 0, programs.KEEP,
-            whole=math.prod(self._shape), lower=out.ctypes.data,
-        )  # fmt: skip
+            scratch,
+            sides(parts),
+            (0, len(parts)),
+            columns,
+            0,
+            programs.KEEP,
+            whole=math.prod(self._shape),
+            lower=out.ctypes.data,
+        )
         return out
 
     def finish(
@@ -92,9 +98,7 @@ class Program:
         """
         begins = [(_loops.SUMS + row, values[row]) for values in start for row in range(_SUMS)]
         first = int(parts[: some[0], 1].prod(axis=1).sum())
-        self._run(
-            scratch, parts, some, [*begins, *columns], int(bool(start)), programs.FINISH, first=first, **ending
-        )  # fmt: skip
+        self._run(scratch, parts, some, [*begins, *columns], int(bool(start)), programs.FINISH, first=first, **ending)
 
     def _run(
         self,
@@ -124,9 +128,27 @@ class Program:
             about[STRIDES + axes - len(steps) :] = np.array(steps, dtype=np.int64) // array.itemsize
             seen.add(row)
         self._loop(
-            scratch, numbers.ctypes.data, *self._program, said.ctypes.data, len(columns), parts.ctypes.data, *some,
-            axes, self._apart, begun, end, whole, scale, scale_place, merged, lower, time, upper, codes, first,
-        )  # fmt: skip
+            scratch,
+            numbers.ctypes.data,
+            *self._program,
+            said.ctypes.data,
+            len(columns),
+            parts.ctypes.data,
+            *some,
+            axes,
+            self._apart,
+            begun,
+            end,
+            whole,
+            scale,
+            scale_place,
+            merged,
+            lower,
+            time,
+            upper,
+            codes,
+            first,
+        )
 
 
 def sides(parts: Sequence[Part]) -> np.ndarray:

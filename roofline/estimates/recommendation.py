@@ -67,9 +67,17 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         """A batch on a chip that has a share of the tables."""
         r = self.request
         ops = self.model.step(
-            r.batch, r.dtype, table_dtype=r.table_dtype, devices=r.devices, skew=r.skew, repeat=r.repeat,
-            scale_bytes=r.scale_bytes, index_bytes=4 if r.compiled else 8, fused=r.fused, share=share,
-        )  # fmt: skip
+            r.batch,
+            r.dtype,
+            table_dtype=r.table_dtype,
+            devices=r.devices,
+            skew=r.skew,
+            repeat=r.repeat,
+            scale_bytes=r.scale_bytes,
+            index_bytes=4 if r.compiled else 8,
+            fused=r.fused,
+            share=share,
+        )
         ops = compiled(ops) if r.compiled else ops
         held = residence(ops, self.model.dense_params * DTYPE_BYTES[r.dtype], self.chip)
         ops = shared(resident(ops, held.weights_share), self.chip, held)
@@ -82,9 +90,13 @@ class RecommendationEstimate(SamplesPowered, Estimate):
         hosted = any(one.kind == "host_lookup" for one in ops)
         vectors = ceil_div(r.batch, r.devices)
         handed = copy(
-            rows=vectors, cols=max(1, round(self.model.embedding_width)), dtype=wide(r.table_dtype or r.dtype),
-            name="handoff", count=process.handoffs, scope="model",
-        )  # fmt: skip
+            rows=vectors,
+            cols=max(1, round(self.model.embedding_width)),
+            dtype=wide(r.table_dtype or r.dtype),
+            name="handoff",
+            count=process.handoffs,
+            scope="model",
+        )
         own = serving(seconds=process.fixed_s + hosted * process.hosted_s, name=process.name)
         rows = ops.map(lambda one: one.with_args(row_s=process.row_s) if one.kind == "host_lookup" else one)
         return workload(own, handed, rows)

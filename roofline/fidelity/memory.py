@@ -31,9 +31,18 @@ def predict(row: dict[str, Any]) -> LanguageEstimate:
     """The estimate of a row, of one short request: what an engine sets aside does not depend on it."""
     types = {name: row[name] for name in _DTYPES if isinstance(row[name], str) and row[name]}
     est: LanguageEstimate = estimate(
-        row["model"], load_chip(row["chip"]), check=False, stack=row["stack"], batch=1, prompt=64, output=8,
-        tp=int(row["tp"]), pp=int(row["pp"]), usable_memory=float(row["usable_memory"]), **types,
-    )  # fmt: skip
+        row["model"],
+        load_chip(row["chip"]),
+        check=False,
+        stack=row["stack"],
+        batch=1,
+        prompt=64,
+        output=8,
+        tp=int(row["tp"]),
+        pp=int(row["pp"]),
+        usable_memory=float(row["usable_memory"]),
+        **types,
+    )
     return est
 
 

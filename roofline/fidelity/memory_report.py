@@ -44,7 +44,14 @@ def _row(row: dict[str, Any]) -> list[str]:
 
     predicted = size(row["predicted"]) if row["starts"] else "does not start"
     return [
-        row["model"], row["chip"], f"{row['tp']:.0f}", f"{row['pp']:.0f}", row["stack"], row["set"],
-        size(row["logged"]) if starts else "does not start", predicted,
-        f"{row['ratio']:.3f}" if starts else "", row["note"] if isinstance(row["note"], str) else "",
-    ]  # fmt: skip
+        row["model"],
+        row["chip"],
+        f"{row['tp']:.0f}",
+        f"{row['pp']:.0f}",
+        row["stack"],
+        row["set"],
+        size(row["logged"]) if starts else "does not start",
+        predicted,
+        f"{row['ratio']:.3f}" if starts else "",
+        row["note"] if isinstance(row["note"], str) else "",
+    ]

@@ -43,8 +43,19 @@ def page() -> str:
     """The page's text."""
     found = records()
     rows = [_row(one["model"], one) for one in found]
-    columns = ["model", ">counted", ">transformers", ">published", ">active", ">published active", ">towers",
-               ">KV bytes a token", ">state bytes", ">weights GB", "source of what is published"]  # fmt: skip
+    columns = [
+        "model",
+        ">counted",
+        ">transformers",
+        ">published",
+        ">active",
+        ">published active",
+        ">towers",
+        ">KV bytes a token",
+        ">state bytes",
+        ">weights GB",
+        "source of what is published",
+    ]
     return _HEAD + markdown([Table(f"{len(found)} models", columns, rows)])
 
 

@@ -24,8 +24,22 @@ if TYPE_CHECKING:
     from roofline.hardware.chip import Chip
 
 _TEXT = ("stack", "model", "dtype", "weight_dtype", "kv_dtype", "policy", "set_on", "note")
-_NUMBERS = ("rate", "tp", "dp", "ep", "prompt", "prompt_sd", "output", "output_sd", "concurrency", "chunk", "beams",
-            "batch", "skew", "cap_w")  # fmt: skip
+_NUMBERS = (
+    "rate",
+    "tp",
+    "dp",
+    "ep",
+    "prompt",
+    "prompt_sd",
+    "output",
+    "output_sd",
+    "concurrency",
+    "chunk",
+    "beams",
+    "batch",
+    "skew",
+    "cap_w",
+)
 
 
 def published() -> pd.DataFrame:

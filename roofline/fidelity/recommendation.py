@@ -84,9 +84,15 @@ def mlperf() -> pd.DataFrame:
         est = ranked(chip)
         predicted = float(est.pipelined_samples_per_s) / PAIRS
         rows.append(
-            {"chip": chip, "by": by, "published": published, "predicted": predicted, "ratio": predicted / published,
-             "bound": est.pipelined_bound}
-        )  # fmt: skip
+            {
+                "chip": chip,
+                "by": by,
+                "published": published,
+                "predicted": predicted,
+                "ratio": predicted / published,
+                "bound": est.pipelined_bound,
+            }
+        )
     return pd.DataFrame.from_records(rows)
 
 
@@ -130,9 +136,17 @@ def triton() -> pd.DataFrame:
         predicted = []
         for batch in rows["batch"]:
             est: Any = estimate(
-                model, chip, batch=int(batch), dtype=dtype, table_dtype="fp32", skew=SKEW, compiled=True, check=False,
-                placement=plan, host=str(backend),
-            )  # fmt: skip
+                model,
+                chip,
+                batch=int(batch),
+                dtype=dtype,
+                table_dtype="fp32",
+                skew=SKEW,
+                compiled=True,
+                check=False,
+                placement=plan,
+                host=str(backend),
+            )
             copies = sum(r["time_s"] for r in est.step.records if r["kind"] == "host_copy")
             predicted.append(est.latency_s - copies)
         parts.append(rows.assign(predicted_s=np.array(predicted)))
@@ -151,9 +165,15 @@ def lookups() -> pd.DataFrame:
     for what, sizes, measured, source, set_on in LOOKUPS:
         predicted = float(cost(op.embedding_bag(**sizes, out_dtype="fp32"), "h100-sxm").time_s)
         rows.append(
-            {"what": what, "measured_s": measured, "predicted_s": predicted, "ratio": predicted / measured,
-             "set_on": set_on, "source": source}
-        )  # fmt: skip
+            {
+                "what": what,
+                "measured_s": measured,
+                "predicted_s": predicted,
+                "ratio": predicted / measured,
+                "set_on": set_on,
+                "source": source,
+            }
+        )
     return pd.DataFrame.from_records(rows)
 
 

@@ -126,10 +126,17 @@ def _within(ratio: float) -> str:
 
 def _mlperf() -> str:
     lines = [
-        [r["chip"], r["by"], f"{r['published']:,.0f}", f"{r['predicted']:,.0f}", f"{r['ratio']:.2f}", r["bound"],
-         _within(r["ratio"])]
+        [
+            r["chip"],
+            r["by"],
+            f"{r['published']:,.0f}",
+            f"{r['predicted']:,.0f}",
+            f"{r['ratio']:.2f}",
+            r["bound"],
+            _within(r["ratio"]),
+        ]
         for r in recommendation.mlperf().to_dict("records")
-    ]  # fmt: skip
+    ]
     return _rows(["chip", "submission", "published", "predicted", "ratio", "bound", "within 20 % (12 %)"], lines)
 
 
@@ -180,10 +187,16 @@ def _lookups() -> str:
 def _mtia() -> str:
     table = mtia.ratios()
     lines = [
-        [r["chip"], r["what"], _range(r), _value(r["predicted"], r["unit"]), "hit" if r["hit"] else "miss",
-         "set on" if r["set_on"] else ""]
+        [
+            r["chip"],
+            r["what"],
+            _range(r),
+            _value(r["predicted"], r["unit"]),
+            "hit" if r["hit"] else "miss",
+            "set on" if r["set_on"] else "",
+        ]
         for r in table.to_dict("records")
-    ]  # fmt: skip
+    ]
     free = table[~table["set_on"]]
     said = f"\nOf {len(free)} figures that none was set on, {int(free['hit'].sum())} are hit. Of the misses:\n\n"
     missed = table[~table["hit"]]
@@ -228,10 +241,21 @@ def page() -> str:
     table = recommendation.triton()
     return "".join(
         [
-            _HEAD, _MLPERF, _mlperf(), _WHY, _why(), _TRITON, _triton(table), _TRITON_BY, _triton_by(table), _LOOKUPS,
-            _lookups(), _MTIA, _mtia(),
+            _HEAD,
+            _MLPERF,
+            _mlperf(),
+            _WHY,
+            _why(),
+            _TRITON,
+            _triton(table),
+            _TRITON_BY,
+            _triton_by(table),
+            _LOOKUPS,
+            _lookups(),
+            _MTIA,
+            _mtia(),
         ]
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -204,10 +204,19 @@ def _groups(described: Sequence[Tables], samples: float) -> tuple[TableGroup, ..
         popularity = tuple((of_rows, of_lookups) for of_rows, of_lookups in tables.popularity)
         groups.append(
             TableGroup(
-                name, tuple(rows), dim, tuple(pooling), tables.sequence or 0, own, tables.together, tables.skew,
-                popularity, samples if tables.once else 1.0, tables.repeat,
+                name,
+                tuple(rows),
+                dim,
+                tuple(pooling),
+                tables.sequence or 0,
+                own,
+                tables.together,
+                tables.skew,
+                popularity,
+                samples if tables.once else 1.0,
+                tables.repeat,
             )
-        )  # fmt: skip
+        )
     return tuple(groups)
 
 

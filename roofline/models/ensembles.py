@@ -90,9 +90,16 @@ class Dhen(BlockBase):
             if count != self.vectors:
                 steps.append(self._sums(f"{name}.skip", count, dim))
             steps.append(
-                Pointwise(f"{name}.norm", "layer_norm", dim, rows=self.vectors, reads=len(self.modules) + 1,
-                          flops=8 + len(self.modules), weights=2 * dim)
-            )  # fmt: skip
+                Pointwise(
+                    f"{name}.norm",
+                    "layer_norm",
+                    dim,
+                    rows=self.vectors,
+                    reads=len(self.modules) + 1,
+                    flops=8 + len(self.modules),
+                    weights=2 * dim,
+                )
+            )
             count = self.vectors
         return Feature(self.label, ((count, dim),)), steps
 

@@ -150,8 +150,11 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
         found: Parts = {"outputs": count, "tied": False, "lm_head_bias": encodes, "decodes": False, "scores": scores}
     elif role == "masked":
         if not encodes:
-            top.fail("architectures", f"found {shown(top.get('architectures'))}, but this family decodes; expected "
-                     "a class that ends in ForCausalLM or Model")  # fmt: skip
+            top.fail(
+                "architectures",
+                f"found {shown(top.get('architectures'))}, but this family decodes; expected "
+                "a class that ends in ForCausalLM or Model",
+            )
         found = {"tied": tied, "lm_head_bias": True, "decodes": False, "scores": "all"}
     elif role == "embedder" or encodes:
         role, found = "embedder", {"outputs": 0, "tied": True, "lm_head_bias": False, "decodes": False}

@@ -177,8 +177,18 @@ class Product:
 
     def ops(self, batch: Numeric, dtype: str, fused: bool) -> tuple[Op, ...]:
         # As the interaction of all pairs: 8-bit engines leave it in 16 bits.
-        return (op.gemm(m=self.m, n=self.n, k=self.k, batch=batch, dtype=op.wide(dtype), name=self.name,
-                        count=self.copies, scope="model"),)  # fmt: skip
+        return (
+            op.gemm(
+                m=self.m,
+                n=self.n,
+                k=self.k,
+                batch=batch,
+                dtype=op.wide(dtype),
+                name=self.name,
+                count=self.copies,
+                scope="model",
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,8 +191,10 @@ def _room(served: ServingEstimate, asked: Any, longest: int) -> float:
             f"simulate: {served.model.name} with one request does not fit on {served.request.plan.devices} x "
             f"{served.chip.name}: each chip needs {text(float(memory.total_bytes), 'B')} and has "
             f"{text(float(memory.usable_bytes), 'B')} usable",
-            float(memory.total_bytes), float(memory.usable_bytes), [],
-        )  # fmt: skip
+            float(memory.total_bytes),
+            float(memory.usable_bytes),
+            [],
+        )
     tokens = float(served.kv_tokens)
     if tokens > 0:
         return tokens

@@ -269,8 +269,14 @@ def plot_tradeoff(
     for user, chip, values, across, colour in seen:
         for i in {0, len(values) // 2, len(values) - 1}:
             unit = "/s" if across == "rate" else " clients"
-            canvas.write(page, f"{values[i]:g}{unit}", (user[i], chip[i]), (5 * scale, 4 * scale), canvas.dark(colour),
-                         fontsize=7 * scale)  # fmt: skip
+            canvas.write(
+                page,
+                f"{values[i]:g}{unit}",
+                (user[i], chip[i]),
+                (5 * scale, 4 * scale),
+                canvas.dark(colour),
+                fontsize=7 * scale,
+            )
     return page
 
 

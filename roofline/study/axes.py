@@ -258,8 +258,9 @@ def _quantity(path: str, value: Any, dimension: str) -> tuple[float, bool]:
             raise BadWorkload(f"sweep: {path}: {wanted}") from None
         return found, factor
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise BadWorkload(f"sweep: {path}: {units.expected(dimension)}, or a factor such as 'x1.1', "
-                          f"found {shown(value)}")  # fmt: skip
+        raise BadWorkload(
+            f"sweep: {path}: {units.expected(dimension)}, or a factor such as 'x1.1', found {shown(value)}"
+        )
     return float(value), False
 
 

@@ -219,11 +219,15 @@ def compare(
         found = {**found, **_power_and_money(on_chance, found, of_power), "fits": on_chance.fits}
         return {name: np.broadcast_to(values, (count,)) for name, values in found.items()}
 
-    drawn = {key: draw(est, weights[key], workloads[key[0]][1].get("concurrency", 0) is None)
-             for key, est in cases.items()}  # fmt: skip
+    drawn = {
+        key: draw(est, weights[key], workloads[key[0]][1].get("concurrency", 0) is None) for key, est in cases.items()
+    }
     rows = [_row(key, est, drawn[key], level) for key, est in cases.items()]
-    odds = [_odds(workload, one.name, two.name, drawn, figure, by)
-            for workload in workloads for one, two in itertools.permutations(on, 2)]  # fmt: skip
+    odds = [
+        _odds(workload, one.name, two.name, drawn, figure, by)
+        for workload in workloads
+        for one, two in itertools.permutations(on, 2)
+    ]
     held = [row for key in cases for row in _held(key, drawn[key], targets or {})]
     return Comparison(
         table=pd.DataFrame(rows).dropna(axis="columns", how="all"),
@@ -407,6 +411,7 @@ def _held(key: tuple[str, str], drawn: Mapping[str, np.ndarray], targets: Mappin
         if name in drawn:
             reached: Callable[[Any, Any], Any] = np.less_equal if variables.less_is_better(name) else np.greater_equal
             share, error = chance.probability(reached(drawn[name], target) & drawn["fits"].astype(bool))
-            rows.append({"workload": key[0], "chip": key[1], "figure": name, "target": target, "odds": share,
-                         "error": error})  # fmt: skip
+            rows.append(
+                {"workload": key[0], "chip": key[1], "figure": name, "target": target, "odds": share, "error": error}
+            )
     return rows

@@ -34,8 +34,15 @@ Slab = tuple[slice, ...]
 _INNER = ("batch", "concurrency", "prompt", "output", "prefix", "skew", "repeat", "usable_memory")
 
 #: Units of what an estimate knows beside its headline figures.
-_MORE = {"lower_s": "s", "upper_s": "s", "mfu": "1", "mbu": "1", "active": "requests", "time_s": "s",
-         "kv_tokens": "tokens"}  # fmt: skip
+_MORE = {
+    "lower_s": "s",
+    "upper_s": "s",
+    "mfu": "1",
+    "mbu": "1",
+    "active": "requests",
+    "time_s": "s",
+    "kv_tokens": "tokens",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,8 +94,17 @@ class Explanation:
         """The changes, one a row: change, kind, result, gain, chips, and what bounds each phase after it."""
         import pandas as pd
 
-        rows = [{"change": c.change, "kind": c.kind, "result": c.result, "gain": c.gain, "chips": c.chips,
-                 **{f"{name} bound": bound for name, bound in c.bounds.items()}} for c in self.changes]  # fmt: skip
+        rows = [
+            {
+                "change": c.change,
+                "kind": c.kind,
+                "result": c.result,
+                "gain": c.gain,
+                "chips": c.chips,
+                **{f"{name} bound": bound for name, bound in c.bounds.items()},
+            }
+            for c in self.changes
+        ]
         columns = ["change", "kind", "result", "gain", "chips"]
         return pd.DataFrame(rows, columns=columns + [f"{name} bound" for name in variables.phases(self.est)])
 
@@ -186,8 +195,10 @@ def _of_plan(est: Any, figure: str) -> Iterator[Change]:
         ways = [{name: width * 2} for name, width in plan.items()]
         ways += [
             {one: plan[one] * 2, other: plan[other] // 2}
-            for one in plan for other in plan if one != other and plan[other] % 2 == 0
-        ]  # fmt: skip
+            for one in plan
+            for other in plan
+            if one != other and plan[other] % 2 == 0
+        ]
     for way in ways:
         text = ", ".join(f"{name}={value}" for name, value in way.items())
         yield from _other(est, figure, "plan", text, asked | way)

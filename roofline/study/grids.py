@@ -223,9 +223,17 @@ def question(
     elif flag("model_error", model_error):
         raise BadWorkload("sweep: model_error=True draws an error of the model: expected draws beside it, as draws=256")
     return Grid(
-        model_axis.values, chip_axis.values, tuple(found), fixed, changes, int(draws), int(seed), serving,
-        figures_of(model_axis.values, serving, figures), flag("model_error", model_error),
-    )  # fmt: skip
+        model_axis.values,
+        chip_axis.values,
+        tuple(found),
+        fixed,
+        changes,
+        int(draws),
+        int(seed),
+        serving,
+        figures_of(model_axis.values, serving, figures),
+        flag("model_error", model_error),
+    )
 
 
 def _try(changes: dict[str, Any], found: Sequence[Axis], chips: Sequence[Chip]) -> None:

@@ -161,8 +161,10 @@ def _check(vary: Any, subject_to: Any, seed: Any, population: Any, generations: 
     if subject_to is not None and not isinstance(subject_to, Mapping):
         raise BadWorkload(f"search: subject_to: expected {{figure: (least, most)}}, found {shown(subject_to)}")
     for name, value, least, most in (
-        ("seed", seed, 0, 2**63), ("population", population, 8, 2**16), ("generations", generations, 1, 10**6),
-    ):  # fmt: skip
+        ("seed", seed, 0, 2**63),
+        ("population", population, 8, 2**16),
+        ("generations", generations, 1, 10**6),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise BadWorkload(f"search: {name}: expected a whole number from {least} to {most}, found {shown(value)}")
 
@@ -237,9 +239,15 @@ def _measure(base: Any, name: str, function: Any) -> Callable[[Any], Any]:
 
 class _Search:
     def __init__(
-        self, base: Any, options: dict[str, Any], several: list[Variable], figure: str, large: bool,
-        limits: list[_Limit], check: bool,
-    ) -> None:  # fmt: skip
+        self,
+        base: Any,
+        options: dict[str, Any],
+        several: list[Variable],
+        figure: str,
+        large: bool,
+        limits: list[_Limit],
+        check: bool,
+    ) -> None:
         self.base, self.options, self.several, self.figure = base, options, several, figure
         self.large, self.limits, self.check, self.estimates = large, limits, check, 0
 
@@ -265,9 +273,17 @@ class _Search:
             start = np.random.default_rng(seed).random((population, len(free)))
             low, high = (np.array([ends[i][side] for i in free]) for side in (0, 1))
             done = differential_evolution(
-                worse, Bounds(low, high), init=low + start * (high - low), maxiter=generations, tol=1e-8,
-                atol=1e-12, vectorized=True, updating="deferred", polish=False, seed=np.random.default_rng(seed + 1),
-            )  # fmt: skip
+                worse,
+                Bounds(low, high),
+                init=low + start * (high - low),
+                maxiter=generations,
+                tol=1e-8,
+                atol=1e-12,
+                vectorized=True,
+                updating="deferred",
+                polish=False,
+                seed=np.random.default_rng(seed + 1),
+            )
             best = done.x
         return self._design({one: float(v[0]) for one, v in self.values(whole(best[:, None])).items()})
 
@@ -323,17 +339,21 @@ class _Search:
         binding = [row[0] for row in rows if row[-1]] + [
             f"{row[0]} (at its {row[-1]} end)" for row in variable if row[-1]
         ]
-        why = f"nothing within the limits was found: {'; '.join(broken)} at best" if broken else (
-            f"what binds: {', '.join(binding)}" if binding else "no limit binds"
-        )  # fmt: skip
+        why = (
+            f"nothing within the limits was found: {'; '.join(broken)} at best"
+            if broken
+            else (f"what binds: {', '.join(binding)}" if binding else "no limit binds")
+        )
         return Design(
             figure=self.figure,
             values={} if broken else {one.name: value for one, value in values.items()},
-            result=None if broken else float(getattr(est, self.figure)), found=not broken, why=why,
+            result=None if broken else float(getattr(est, self.figure)),
+            found=not broken,
+            why=why,
             table=pd.DataFrame(variable, columns=["variable", "value", "text", "present", "low", "high", "at_end"]),
             limits=pd.DataFrame(rows, columns=["limit", "value", "least", "most", "slack", "binds"]),
             estimates=self.estimates,
-        )  # fmt: skip
+        )
 
 
 def _end(value: float) -> float | None:

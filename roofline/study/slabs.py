@@ -118,8 +118,11 @@ class Slabs:
 
     def _sizes(self, slab: Slab) -> dict[str, Any]:
         """The numeric options in the slab, each an array along its own axis, or a number."""
-        return {axis.name: self._along(axis.values[slab[i]], i)
-                for i, axis in enumerate(self.grid.axes) if axis.kind == "size"}  # fmt: skip
+        return {
+            axis.name: self._along(axis.values[slab[i]], i)
+            for i, axis in enumerate(self.grid.axes)
+            if axis.kind == "size"
+        }
 
     def _chip(self, model: Any, chip: Chip, options: dict[str, Any], slab: Slab, strict: bool) -> Chip | str:
         """The chip in the slab: drawn, on its stack, with its figures changed; or the word for what it lacks.
@@ -220,8 +223,11 @@ class Slabs:
         why: Any = 0
         for rule in reversed(own):
             broken = rule.broken(model, chip, asked)
-            why = np.where(broken, _CODES[rule.word], why) if isinstance(broken, np.ndarray) else (
-                _CODES[rule.word] if broken else why)  # fmt: skip
+            why = (
+                np.where(broken, _CODES[rule.word], why)
+                if isinstance(broken, np.ndarray)
+                else (_CODES[rule.word] if broken else why)
+            )
         return why
 
     # Figures ----------------------------------------------------------------------------------------------------
@@ -348,10 +354,12 @@ def _drawn(chip: Chip, side: slice) -> Chip:
 def _changed(chip: Chip, change: Callable[[np.ndarray], Any]) -> Chip:
     """The chip with every figure that is an array changed."""
     numbers, defaults = (
-        {path: dataclasses.replace(n, value=change(n.value)) if isinstance(n.value, np.ndarray) else n
-         for path, n in figures.items()}
+        {
+            path: dataclasses.replace(n, value=change(n.value)) if isinstance(n.value, np.ndarray) else n
+            for path, n in figures.items()
+        }
         for figures in (chip.numbers, chip.defaults)
-    )  # fmt: skip
+    )
     return dataclasses.replace(chip, numbers=numbers, defaults=defaults)
 
 

@@ -284,13 +284,21 @@ class _Search:
     ) -> Solution:
         best = self._best(results, fits) if fits.any() else None
         return Solution(
-            model=self.base.model.name, chip=self.base.chip.name, figure=self.figure, target=self.target,
-            vary=self.one.name, value=value, text="" if value is None else self.one.text(value, 6),
-            result=None if value is None else self.single(value)[0], reached=value is not None, why=why,
+            model=self.base.model.name,
+            chip=self.base.chip.name,
+            figure=self.figure,
+            target=self.target,
+            vary=self.one.name,
+            value=value,
+            text="" if value is None else self.one.text(value, 6),
+            result=None if value is None else self.single(value)[0],
+            reached=value is not None,
+            why=why,
             best=None if best is None else float(results[best]),
             best_value=None if best is None else float(values[best]),
-            low=float(values[0]), high=float(values[-1]),
-        )  # fmt: skip
+            low=float(values[0]),
+            high=float(values[-1]),
+        )
 
 
 def _scale(one: float, other: float) -> tuple[Callable[[float], float], Callable[[float], float]]:

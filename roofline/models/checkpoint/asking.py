@@ -10,8 +10,16 @@ from roofline.models.checkpoint.stored import LEFT, Stored, grouped, per_channel
 from roofline.models.fields import Fields
 
 #: Keys under which quantisers list the modules that they leave alone.
-EXCEPTIONS = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules", "llm_int8_skip_modules",
-              "exclude", "skip_modules", "modules_to_not_quantize")  # fmt: skip
+EXCEPTIONS = (
+    "modules_to_not_convert",
+    "ignore",
+    "ignored_layers",
+    "exclude_modules",
+    "llm_int8_skip_modules",
+    "exclude",
+    "skip_modules",
+    "modules_to_not_quantize",
+)
 
 
 def names_in(config: Fields, key: str) -> list[str]:

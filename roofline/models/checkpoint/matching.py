@@ -123,9 +123,7 @@ class _Names:
 
     @property
     def everything(self) -> set[str]:
-        return {
-            *self.exact, *(f"{b}*" for b in self.beginnings), *self.wildcards, *(p.pattern for p in self.patterns)
-        }  # fmt: skip
+        return {*self.exact, *(f"{b}*" for b in self.beginnings), *self.wildcards, *(p.pattern for p in self.patterns)}
 
     def hold(self, module: str) -> bool:
         """Whether they hold a module: by its name, a run of its parts between dots, its beginning, or a pattern."""

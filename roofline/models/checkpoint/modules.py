@@ -14,10 +14,17 @@ from roofline.models.checkpoint.matching import ANY
 PLACES = tuple(
     place + ANY
     for place in (
-        "model.layers.", "model.language_model.layers.", "language_model.model.layers.", "backbone.layers.", "layers.",
-        "transformer.h.", "transformer.blocks.", "gpt_neox.layers.", "model.decoder.layers.",
+        "model.layers.",
+        "model.language_model.layers.",
+        "language_model.model.layers.",
+        "backbone.layers.",
+        "layers.",
+        "transformer.h.",
+        "transformer.blocks.",
+        "gpt_neox.layers.",
+        "model.decoder.layers.",
     )
-)  # fmt: skip
+)
 
 #: Where in a layer its token mixers lie, its feed-forward, and its shared experts.
 _MIXERS = ("self_attn", "attn", "self_attention", "attention", "mixer", "linear_attn", "mamba", "conv")
@@ -83,8 +90,17 @@ ALWAYS_LEFT = {
 HEADS = ("lm_head", "language_model.lm_head", "model.lm_head", "head", "output", "embed_out")
 
 #: Parts of a model beside the layers that it runs for every token: further prediction heads, towers.
-BESIDE = ("mtp", "vision_tower", "vision_model", "visual", "audio_tower", "multi_modal_projector", "mm_projector",
-          "embed_vision", "patch_merge_mlp")  # fmt: skip
+BESIDE = (
+    "mtp",
+    "vision_tower",
+    "vision_model",
+    "visual",
+    "audio_tower",
+    "multi_modal_projector",
+    "mm_projector",
+    "embed_vision",
+    "patch_merge_mlp",
+)
 
 
 def places(heads: set[str]) -> tuple[str, ...]:

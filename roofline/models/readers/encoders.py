@@ -128,8 +128,10 @@ def modernbert(c: Fields) -> Parts:
     each = 2 if norm else 1
     layers: list[Layer] = [(made, dense(c, mlp_bias), Span(2 * side + 1 if here else None)) for here in is_local]
     biased = c.flag("classifier_bias", False)
-    head = {role: {"besides": _transform(hidden, "head_transform", biased, each, role == "classifier")}
-            for role in ("masked", "classifier", "tagger")}  # fmt: skip
+    head = {
+        role: {"besides": _transform(hidden, "head_transform", biased, each, role == "classifier")}
+        for role in ("masked", "classifier", "tagger")
+    }
     return model(c, layers, tied=True, norm_weights=each, roles=head, max_positions=8192, **_BERT)
 
 

@@ -207,9 +207,16 @@ def kimi_linear(c: Fields) -> Parts:
     inter = c.integer("moe_intermediate_size", default=1024)
     always = shared(c, ("num_shared_experts", "n_shared_experts"), inter, 1)
     moe = routed(
-        c, "num_experts", inter, topk=8, count=256, shared=always, router_bias=True, latent=narrow,
+        c,
+        "num_experts",
+        inter,
+        topk=8,
+        count=256,
+        shared=always,
+        router_bias=True,
+        latent=narrow,
         latent_norm=bool(narrow) and c.flag("latent_moe_use_norm", False),
-    )  # fmt: skip
+    )
     each = blocks(sparse_after(c, depth, 1), moe, lambda: dense(c))
     delta = _kimi_delta(hidden, heads, dim, taps, decays, 0 if full_rank else dim, dim)
     c.get("intermediate_size", "use_grouped_topk")

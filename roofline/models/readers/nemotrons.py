@@ -46,9 +46,16 @@ def nemotron_h(c: Fields) -> Parts:
         always = FeedForward(width, gated=False, bias=bias) if many else None
         latent_size = c.integer("moe_latent_size", default=0, low=0)
         moe = routed(
-            c, "n_routed_experts", c.integer("moe_intermediate_size", default=7688), topk=2, count=8, shared=always,
-            router_bias=True, gated=False, latent=latent_size,
-        )  # fmt: skip
+            c,
+            "n_routed_experts",
+            c.integer("moe_intermediate_size", default=7688),
+            topk=2,
+            count=8,
+            shared=always,
+            router_bias=True,
+            gated=False,
+            latent=latent_size,
+        )
         made["moe"] = (None, moe, Span())
     return model(c, [made[kind] for kind in kinds], max_positions=4096)
 

@@ -29,9 +29,18 @@ _EVERY = Span()
 def _tower(name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any) -> LanguageModel:
     """An encoder without a vocabulary, whose tokens are all seen by each other."""
     return LanguageModel(
-        name=name, hidden=hidden, vocab=0, layers=tuple(layers), besides=tuple(besides), outputs=0, tied=True,
-        decodes=False, causal=False, max_positions=1 << 20, **options,
-    )  # fmt: skip
+        name=name,
+        hidden=hidden,
+        vocab=0,
+        layers=tuple(layers),
+        besides=tuple(besides),
+        outputs=0,
+        tied=True,
+        decodes=False,
+        causal=False,
+        max_positions=1 << 20,
+        **options,
+    )
 
 
 def _heads(c: Fields, heads: int, hidden: int, **options: Any) -> Attention:
