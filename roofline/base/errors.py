@@ -8,18 +8,17 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
-from typing import Any
 
 
 class RooflineError(Exception):
     """Base of every error that roofline raises on purpose."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # By its message and attributes: an error comes back from another process as it was.
         return _restored, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[RooflineError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RooflineError:
+def _restored(kind: type[RooflineError], args: tuple[object, ...], attributes: dict[str, object]) -> RooflineError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)

@@ -283,7 +283,7 @@ def records(result: Validation) -> list[dict[str, Any]]:
     return [{str(k): plain(v) for k, v in row.items()} for row in result.table.to_dict("records")]
 
 
-def as_json(result: Validation) -> dict[str, Any]:
+def as_json(result: Validation) -> dict[str, object]:
     """The whole validation as plain data."""
     return {
         "source": result.source,
@@ -374,6 +374,6 @@ def parameters_table(result: Calibration) -> Table:
     return table
 
 
-def bad_rows(bad: pd.Series[str]) -> list[dict[str, Any]]:
+def bad_rows(bad: pd.Series[str]) -> list[dict[str, object]]:
     """The rows that were not used, for a file: row (1 is the first below the header) and reason."""
     return [{"row": row, "reason": reason} for row, reason in bad.items()]

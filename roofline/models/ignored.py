@@ -7,7 +7,6 @@ near they come to another field's name. Of the rest, one that speaks of size is 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 _NAMES = """
     _attn_implementation _attn_implementation_autoset _commit_hash _experts_implementation _flash_attn_2_enabled
@@ -76,7 +75,7 @@ def changes_nothing(key: str) -> bool:
     return key in HARMLESS
 
 
-def speaks_of_size(key: str, value: Any) -> bool:
+def speaks_of_size(key: str, value: object) -> bool:
     """Whether a field that nobody read may say how large a model is: by its name, and by a value that is not none."""
     if not value or key in HARMLESS or _HARMLESS_ENDS.fullmatch(key) or not _SIZE.search(key):
         return False

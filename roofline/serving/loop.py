@@ -92,7 +92,7 @@ class _Arrays:
     later: np.ndarray
     gaps: np.ndarray
     seen: np.ndarray
-    plain: dict[str, list[Any]] = field(default_factory=dict)
+    plain: dict[str, list[object]] = field(default_factory=dict)
 
     NAMES = (
         ("run", "how", "waits", "table", "shape", "arrival", "come"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -60,6 +59,6 @@ def fitting(setting: Setting, requests: Requests) -> None:
         )
 
 
-def limits(slo: Any) -> dict[str, float]:
+def limits(slo: object) -> dict[str, float]:
     """The limits of an SLO (s), by what they limit; see :func:`roofline.serving.percentiles.limits`."""
     return percentiles.limits(slo, LIMITS, '{"ttft_s": 0.5}')

@@ -22,7 +22,7 @@ from roofline.models.readers.parts import HIDDEN
 
 Reader = Callable[[Fields, Fields, int], LanguageModel]
 
-_LAYER_NORM: dict[str, Any] = {"norm": "layer_norm", "norm_weights": 2}
+_LAYER_NORM: dict[str, object] = {"norm": "layer_norm", "norm_weights": 2}
 _EVERY = Span()
 
 
