@@ -11,6 +11,7 @@ the chip) are one number, and what they alone make is computed once. So axes alo
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from roofline.base import cpus
+from roofline.base import cpus, freed
 from roofline.estimates import grids, plainly, programs
 from roofline.estimates.grids import Part
 from roofline.estimates.programs import Program
@@ -212,16 +213,16 @@ class _Grid:
     """Operators over a grid: those that vary along all of its axes, and what all others begin with."""
 
     def __init__(self, jobs: Sequence[Job], scale: Any, extras: int, errors: bool = False) -> None:
+        freed.keep()
         shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
         self.axes = _Axes(jobs, shape)
         self.shape, self.scale = self.axes.shape, self.axes.of(scale)
         groups: dict[tuple[int, ...], list[Job]] = {}
         for job in (self.axes.moved(job) for job in jobs):
             groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
-        size = math.prod(self.shape)
-        self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, size, errors=errors)
-        apart = [_Group(own, lesser, extras, self.axes, size, errors=errors) for lesser, own in groups.items()]
-        self.start = grids.together([group.kept() for group in apart])
+        made = functools.partial(_Group, extras=extras, axes=self.axes, whole=math.prod(self.shape), errors=errors)
+        self.whole = made(groups.pop(self.shape, []), self.shape)
+        self.start = grids.together([made(own, lesser).kept() for lesser, own in groups.items()])
 
     def scale_on(self, part: Part) -> Any:
         """What times are multiplied by on a part."""
