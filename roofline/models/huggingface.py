@@ -89,6 +89,9 @@ def read(
     body = _text_part(top)
     told = tell(body, top)
     made = told.reader(body)
+    if made.get("encoder") and told.role != "generator":
+        found = shown(top.get("architectures"))
+        top.fail("architectures", f"found {found}; of an encoder with a decoder roofline reads the class that generates")
     layers: list[Layer] = made.pop("layers")
     made |= _head(told.role, body, top, made)
     usable = made.pop("usable", None)
@@ -96,6 +99,9 @@ def read(
         made["causal"] = False
     hidden = body.integer(*HIDDEN, default=made.pop("hidden", None))
     towers, not_read = _towers(top, hidden)
+    checkpoint = checkpoint_of(body, top, layers, hidden, beside)
+    if made.get("encoder"):
+        made["encoder"] = replace(made["encoder"], checkpoint=checkpoint)
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
     about.number("published_active_b", default=0.0, low=0.0, high=1e6)
     about.get("published_source", "transformers_params", "transformers_tower_params")
@@ -108,7 +114,7 @@ def read(
         or body.integer(
             "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
         ),
-        checkpoint=checkpoint_of(body, top, layers, hidden, beside),
+        checkpoint=checkpoint,
         title=about.text("title", name),
         source=about.text("source", file),
         aliases=_strings(about, "aliases"),
