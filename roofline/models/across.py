@@ -117,8 +117,10 @@ class CrossAttention(Mixer):
         rows, shard = run.batch * run.source, f"heads 0+2x{kv_heads}"
         norm: list[Op] = []
         if self.across.qk_norm:
-            keys = {"rows": rows, "cols": pairs // 2, "dtype": run.wide, "shard": f"heads 0+1x{kv_heads}"}
-            norm.append(op.rms_norm(name="cross_k_norm", count=count, **keys))
+            keys = f"heads 0+1x{kv_heads}"
+            norm.append(
+                op.rms_norm(rows=rows, cols=pairs // 2, dtype=run.wide, name="cross_k_norm", count=count, shard=keys)
+            )
         return [
             op.gemm(
                 m=rows,

@@ -91,7 +91,7 @@ def read(
     made = told.reader(body)
     if made.get("encoder") and told.role != "generator":
         found = shown(top.get("architectures"))
-        top.fail("architectures", f"found {found}; of an encoder with a decoder roofline reads the class that generates")
+        top.fail("architectures", f"found {found}, expected the class that generates, of an encoder with a decoder")
     layers: list[Layer] = made.pop("layers")
     made |= _head(told.role, body, top, made)
     usable = made.pop("usable", None)

@@ -182,7 +182,8 @@ class LanguageModel(Weighed):
             for mixer, spans in self._mixers.items()
             if isinstance(mixer, CrossAttention)
         )
-        return numeric.as_numeric(batch) * numeric.as_numeric(source) * one
+        batch, source = numeric.as_numeric(batch), numeric.as_numeric(source)
+        return batch * source * one
 
     @cached_property
     def attends_across(self) -> bool:
@@ -271,12 +272,14 @@ class LanguageModel(Weighed):
         run = self._run(sizes, causal, dtype, weight_dtype, kv_dtype)
         m, hidden, wide, embedded = run.tokens, self.hidden, run.wide, self.embedded or self.hidden
         norm = op.rms_norm if self.norm == "rms_norm" else op.layer_norm
-        ops: list[Op] = [
-            op.token_embedding(
-                rows=m, cols=embedded, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
-            ),
-            norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count),
-        ]
+        ops: list[Op] = []
+        if self.vocab:
+            ops.append(
+                op.token_embedding(
+                    rows=m, cols=embedded, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
+                )
+            )
+        ops.append(norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count))
         for mixer, spans in self._mixers.items():
             ops += mixer.ops(run, hidden, spans)
         ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=self._halves))

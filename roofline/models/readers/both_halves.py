@@ -163,7 +163,8 @@ def _bart(
     rows = c.integer("max_position_embeddings", default=positions, limit="positions")
     c.get("encoder_layerdrop", "decoder_layerdrop", "static_position_embeddings", "extra_pos_embeddings", "use_prompt")
     c.get("prompt_length", "prompt_mid_dim", "num_hidden_layers", "force_bos_token_to_be_generated", "add_bias_logits")
-    c.get("normalize_before", "normalize_embedding", "add_final_layer_norm", "encoder_layers", "cross_attention_hidden_size")
+    c.get("normalize_before", "normalize_embedding", "add_final_layer_norm", "encoder_layers")
+    c.get("cross_attention_hidden_size")
 
     def half(name: str) -> tuple[int, Attention, FeedForward]:
         heads = c.integer(f"{name}_attention_heads", default=16, limit="heads")
