@@ -22,6 +22,7 @@ from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
 from roofline.models.layers import Layers
 from roofline.models.llm import LanguageModel
+from roofline.models.readers import further
 from roofline.models.readers.parts import HIDDEN
 from roofline.models.readers.towers import READERS
 
@@ -35,9 +36,6 @@ _TOWERS = {
     "audio_encoder_config": "audio tower", "talker_config": "speech decoder", "depth_decoder_config": "speech decoder",
     "token2wav_config": "vocoder", "speech_config": "audio tower", "patch_size": "projection of image patches",
 }  # fmt: skip
-
-#: How families call the layers of multi-token prediction.
-_FURTHER_TOKENS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers", "num_mtp_layers", "use_mtp")
 
 
 def load(path: str | Path) -> LanguageModel:
@@ -102,6 +100,12 @@ def read(
     checkpoint = checkpoint_of(body, top, layers, hidden, beside)
     if made.get("encoder"):
         made["encoder"] = replace(made["encoder"], checkpoint=checkpoint)
+    vocab = body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab")
+    positions = usable or body.integer(
+        "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
+    )
+    behind: list[Layer] | None = made.pop("mtp", None) or ([layers[-1]] if further.counted(body)[1] else None)
+    head = further.head(name, hidden, vocab, behind, made, checkpoint, positions) if behind else None
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
     about.number("published_active_b", default=0.0, low=0.0, high=1e6)
     about.get("published_source", "transformers_params", "transformers_tower_params")
@@ -109,18 +113,16 @@ def read(
         name=name,
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
         hidden=hidden,
-        vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
-        max_positions=usable
-        or body.integer(
-            "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
-        ),
+        vocab=vocab,
+        max_positions=positions,
         checkpoint=checkpoint,
         title=about.text("title", name),
         source=about.text("source", file),
         aliases=_strings(about, "aliases"),
         published_params_b=published or None,
         towers=tuple(towers),
-        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers}, _further(layers[-1], hidden))),
+        mtp=head,
+        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers}, head)),
         **made,
     )
     about.finish("what roofline adds")
@@ -185,29 +187,19 @@ def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
     return found, why
 
 
-def _further(last: Layer, hidden: int) -> str:
-    """About how many parameters a layer of a further token has: as `last`, behind a projection of two states."""
-    mixer, block, _ = last
-    weights = [*(mixer.weights(hidden, 1) if mixer else ()), *(block.weights(hidden, 1) if block else ())]
-    return f"about {(sum(w.elements for w in weights) + 2 * hidden**2 + 5 * hidden) / 1e9:.3g} billion"
-
-
-def _left_out(body: Fields, top: Fields, read: set[str], about: str) -> Iterator[str]:
+def _left_out(body: Fields, top: Fields, read: set[str], head: LanguageModel | None) -> Iterator[str]:
     """What the file describes and the model does not count, a line each."""
     for key, what in _TOWERS.items():
         for fields in dict.fromkeys((top, body)):
             if fields.get(key) and key not in read:
                 yield f"{what} ({fields.inside}{key}): its parameters, memory and time are not counted"
-    body.get(*_FURTHER_TOKENS, "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types")
-    body.get("mtp_mlp_layer_types")
-    for key in _FURTHER_TOKENS:
-        count = body.get(key)
-        if isinstance(count, int) and count:
-            yield (
-                f"layers that predict further tokens ({body.inside}{key} = {count}): not counted, as engines load them "
-                f"only to speculate; {about} parameters each, where they are as the last layer"
-            )
-            break
+    key, count = further.counted(body)
+    if head is not None:
+        said = f" ({body.inside}{key} = {count})" if count else ""
+        yield (
+            f"layers that predict further tokens{said}: not counted, as engines load them only to speculate; one, with "
+            f"{head.params / 1e9:.3g} billion parameters, is the model's .mtp"
+        )
 
 
 def _strings(fields: Fields, key: str) -> tuple[str, ...]:

@@ -54,6 +54,9 @@ class LanguageModel(Weighed):
         Rows of the output projection: a draft head's vocabulary, a classifier's labels, 0: none. Default: `vocab`.
     embedded : int, optional
         Width of the token embedding and of what the output projection takes. Default: `hidden`.
+    ends_elsewhere : bool
+        Whether token embedding and output projection are those of another model, which reads them anyway (a head of
+        multi-token prediction): they take time and no memory, and are none of :attr:`params`.
     decodes : bool
         Whether it makes tokens one by one; a model that embeds or classifies answers in one pass.
     causal : bool
@@ -72,7 +75,7 @@ class LanguageModel(Weighed):
         Of a tower: how large an image, or how long a piece of sound, makes how many of its tokens.
     mtp : LanguageModel, optional
         The layer of multi-token prediction, as a draft model beside this one: one guess is ``mtp.step(batch, 1, n)``.
-        Embedding and output projection are this model's, which it reads and an engine does not store again.
+        Embedding and output projection are this model's, which it reads and does not store.
     left_out : tuple of str
         What the checkpoint has and this model does not count, a line each: a vision tower.
     checkpoint : Checkpoint
@@ -101,6 +104,7 @@ class LanguageModel(Weighed):
     lm_head_bias: bool = False
     outputs: int | None = None
     embedded: int | None = None
+    ends_elsewhere: bool = False
     decodes: bool = True
     causal: bool = True
     scores: str = "last"

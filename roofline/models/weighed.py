@@ -40,6 +40,7 @@ class Weighed:
     lm_head_bias: bool
     outputs: int | None
     embedded: int | None
+    ends_elsewhere: bool
     causal: bool
     besides: tuple[Beside, ...]
     towers: tuple[Weighed, ...]
@@ -125,7 +126,9 @@ class Weighed:
     @cached_property
     def _decoder_weights(self) -> tuple[Weights, ...]:
         embedded = self.embedded or self.hidden
-        out = [Weights("token_embedding", self.vocab * embedded, shard="vocab", scope="model", storage="wide")]
+        out = []
+        if not self.ends_elsewhere:
+            out.append(Weights("token_embedding", self.vocab * embedded, shard="vocab", scope="model", storage="wide"))
         for mixer, spans in self._mixers.items():
             out += mixer.weights(self.hidden, sum(spans.values()))
         for feed_forward, count in self._feed_forwards.items():
@@ -137,7 +140,7 @@ class Weighed:
             out.append(Weights("final_norm", of_norm * self.hidden, scope="model", storage="wide"))
         out += [weights for beside in self.besides for weights in beside.weights()]
         head = (0 if self.tied else self.scored * embedded) + self.lm_head_bias * self.scored
-        if head:
+        if head and not self.ends_elsewhere:
             out.append(Weights("lm_head", head, shard="vocab", scope="model", storage="wide"))
         return tuple(out)
 
