@@ -16,6 +16,7 @@ from typing import Any
 
 from roofline.base.errors import BadModel, shown
 from roofline.base.units import text
+from roofline.models.besides import Linear
 from roofline.models.checkpoint import files
 from roofline.models.checkpoint.reading import checkpoint_of
 from roofline.models.families import Layer, Parts, tell
@@ -91,11 +92,12 @@ def read(
         found = shown(top.get("architectures"))
         top.fail("architectures", f"found {found}, expected the class that generates, of an encoder with a decoder")
     layers: list[Layer] = made.pop("layers")
-    made |= _head(told.role, body, top, made)
-    usable = made.pop("usable", None)
-    if body.get("use_bidirectional_attention") is True and not made.get("decodes", True):
-        made["causal"] = False
     hidden = body.integer(*HIDDEN, default=made.pop("hidden", None))
+    made |= _head(told.role, body, top, made, hidden)
+    usable = made.pop("usable", None)
+    both_ways = body.get("use_bidirectional_attention") is True or "Bidirectional" in str(top.get("architectures"))
+    if both_ways and not made.get("decodes", True):
+        made["causal"] = False
     towers, not_read = _towers(top, hidden)
     checkpoint = checkpoint_of(body, top, layers, hidden, beside)
     if made.get("encoder"):
@@ -140,12 +142,14 @@ def _text_part(top: Fields) -> Fields:
     return found
 
 
-def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
+def _head(role: str, body: Fields, top: Fields, made: Parts, hidden: int) -> Parts:
     """What stands at the model's end: the vocabulary, a few labels, or nothing.
 
     An encoder's reader says under ``roles`` what its classes have there besides; without a class it embeds.
     """
     roles: dict[str, Parts] | None = made.pop("roles", None)
+    if roles is not None and role == "generator" and top.get("architectures"):
+        role = "masked"  # an encoder's class with the vocabulary at its end, whatever it is called
     # A multi-modal file's own word on tied embeddings counts before its text part's.
     tied = made["tied"] if body is top else top.flag("tie_word_embeddings", made["tied"])
     encodes = roles is not None
@@ -156,6 +160,13 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
         )
         scores = "all" if role == "tagger" else "last"
         found: Parts = {"outputs": count, "tied": False, "lm_head_bias": encodes, "decodes": False, "scores": scores}
+    elif role in ("reward", "process reward"):
+        outputs, scores = (1, "last") if role == "reward" else (2, "all")
+        found = {"outputs": outputs, "tied": False, "lm_head_bias": False, "decodes": False, "scores": scores}
+        if body.text("model_type").startswith("qwen2"):  # two layers with biases, and a ReLU in between
+            wide = Linear("score_hidden", hidden, hidden, bias=True, scope="model", pooled=scores == "last")
+            found |= {"lm_head_bias": True, "besides": (*made.get("besides", ()), wide)}
+        return found
     elif role == "masked":
         if not encodes:
             top.fail(

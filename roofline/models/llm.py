@@ -157,7 +157,7 @@ class LanguageModel(Weighed):
         Llama-3.1-8B in bf16: 2 (keys and values) x 32 layers x 8 heads x 128 x 2 B = 131,072 B.
         """
         width = dtype_bytes(kv_dtype)
-        return sum(g.count * g.mixer.token_bytes(width) for g in self.layers if g.mixer is not None)
+        return sum(g.runs * g.mixer.token_bytes(width) for g in self.layers if g.mixer is not None)
 
     def kv_bytes(self, batch: Numeric, context: Numeric, kv_dtype: str = "bf16", tp: Numeric = 1) -> Numeric:
         """Bytes of KV cache of `batch` sequences of `context` tokens; layers with a window hold at most the window.
@@ -167,14 +167,14 @@ class LanguageModel(Weighed):
         batch, context, width = numeric.as_numeric(batch), numeric.as_numeric(context), dtype_bytes(kv_dtype)
         one: Numeric = sum(
             count * mixer.cache_bytes(context, width, span, tp)
-            for mixer, spans in self._mixers.items()
+            for mixer, spans in self._mixers_run.items()
             for span, count in spans.items()
         )
         return batch * one
 
     def state_bytes(self, batch: Numeric, tp: Numeric = 1) -> Numeric:
         """Bytes of recurrent state of `batch` sequences, however long they are; with `tp`, on one of as many chips."""
-        one: Numeric = sum(sum(spans.values()) * mixer.state_bytes(tp) for mixer, spans in self._mixers.items())
+        one: Numeric = sum(sum(spans.values()) * mixer.state_bytes(tp) for mixer, spans in self._mixers_run.items())
         batch = numeric.as_numeric(batch)
         return batch * one
 
@@ -283,11 +283,11 @@ class LanguageModel(Weighed):
                     rows=m, cols=embedded, dtype=run.unquantised_dtype, out_dtype=wide, shard="vocab", scope="model"
                 )
             )
-        ops.append(norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_count))
-        for mixer, spans in self._mixers.items():
+        ops.append(norm(rows=m, cols=hidden, dtype=wide, name="norm", count=self._norm_counts[1]))
+        for mixer, spans in self._mixers_run.items():
             ops += mixer.ops(run, hidden, spans)
         ops.append(op.residual_add(rows=m, cols=hidden, dtype=wide, count=self._halves))
-        ops += [one for block, count in self._feed_forwards.items() for one in block.ops(run, hidden, count)]
+        ops += [one for block, (_, count) in self._feed_forwards.items() for one in block.ops(run, hidden, count)]
         ops += [one for beside in self.besides for one in beside.ops(run)]
         if self.final_norm:
             ops.append(norm(rows=m, cols=hidden, dtype=wide, name="final_norm", scope="model"))
@@ -331,8 +331,8 @@ class LanguageModel(Weighed):
     @cached_property
     def _halves(self) -> int:
         """Blocks of all layers, each with a residual addition behind it."""
-        both = (g.count for g in self.layers if isinstance(g.mixer, CrossAttention) and g.mixer.own)
-        return sum(both) + sum(group.count * len(group.blocks) for group in self.layers)
+        both = (g.runs for g in self.layers if isinstance(g.mixer, CrossAttention) and g.mixer.own)
+        return sum(both) + sum(group.runs * len(group.blocks) for group in self.layers)
 
     def _as_stored(self, ops: list[Op], run: Pass, weight_dtype: str | None) -> Workload:
         """Operators with weights as the checkpoint stores them, where nobody asked for another dtype."""

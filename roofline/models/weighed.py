@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 
@@ -82,28 +81,30 @@ class Weighed:
 
     @cached_property
     def _mixers(self) -> dict[Mixer, dict[Span, int]]:
-        """Each kind of mixer, and how many layers see how far with it."""
-        kinds: dict[Mixer, dict[Span, int]] = {}
+        """Each kind of mixer, and how many layers that are stored see how far with it."""
+        return _mixing([(group.mixer, group.span, group.count) for group in self.layers])
+
+    @cached_property
+    def _mixers_run(self) -> dict[Mixer, dict[Span, int]]:
+        """The same of layers that a token goes through, which may meet it more than once."""
+        return _mixing([(group.mixer, group.span, group.runs) for group in self.layers])
+
+    @cached_property
+    def _feed_forwards(self) -> dict[FeedForward | Experts, tuple[int, int]]:
+        """Each kind of feed-forward block: in how many layers it is stored, and how often a token goes through it."""
+        kinds: dict[FeedForward | Experts, tuple[int, int]] = {}
         for group in self.layers:
-            if group.mixer is not None:
-                spans = kinds.setdefault(group.mixer, {})
-                spans[group.span] = spans.get(group.span, 0) + group.count
+            if group.feed_forward is not None:
+                stored, runs = kinds.get(group.feed_forward, (0, 0))
+                kinds[group.feed_forward] = stored + group.count, runs + group.runs
         return kinds
 
     @cached_property
-    def _feed_forwards(self) -> dict[FeedForward | Experts, int]:
-        """Each kind of feed-forward block, and how many layers have it."""
-        kinds: Counter[FeedForward | Experts] = Counter()
-        for group in self.layers:
-            if group.feed_forward is not None:
-                kinds[group.feed_forward] += group.count
-        return dict(kinds)
-
-    @cached_property
-    def _norm_count(self) -> int:
-        """Norms of all layers."""
+    def _norm_counts(self) -> tuple[int, int]:
+        """Norms of all layers: how many are stored, and how many a token goes through."""
         half = max(1, self.norms_per_layer // 2)
-        return sum(g.count * (self.norms_per_layer if len(g.blocks) == 2 else half) for g in self.layers)
+        each = [(g, self.norms_per_layer if len(g.blocks) == 2 else half) for g in self.layers]
+        return sum(g.count * norms for g, norms in each), sum(g.runs * norms for g, norms in each)
 
     # -- Parameters and memory -----------------------------------------------------------------------------------
 
@@ -131,11 +132,11 @@ class Weighed:
             out.append(Weights("token_embedding", self.vocab * embedded, shard="vocab", scope="model", storage="wide"))
         for mixer, spans in self._mixers.items():
             out += mixer.weights(self.hidden, sum(spans.values()))
-        for feed_forward, count in self._feed_forwards.items():
+        for feed_forward, (count, _) in self._feed_forwards.items():
             out += feed_forward.weights(self.hidden, count)
         of_norm = self.norm_weights if self.norm_weights is not None else 2 if self.norm == "layer_norm" else 1
         if of_norm:
-            out.append(Weights("norm", of_norm * self.hidden, self._norm_count, storage="wide"))
+            out.append(Weights("norm", of_norm * self.hidden, self._norm_counts[0], storage="wide"))
         if of_norm and self.final_norm:
             out.append(Weights("final_norm", of_norm * self.hidden, scope="model", storage="wide"))
         out += [weights for beside in self.besides for weights in beside.weights()]
@@ -247,3 +248,12 @@ class Weighed:
         """The dtype of what is kept in at least 16 bits, in no less than the arithmetic has."""
         wide = op.wide(dtype)
         return asked if asked and dtype_bytes(asked) > dtype_bytes(wide) else wide
+
+
+def _mixing(layers: list[tuple[Mixer | None, Span, int]]) -> dict[Mixer, dict[Span, int]]:
+    kinds: dict[Mixer, dict[Span, int]] = {}
+    for mixer, span, count in layers:
+        if mixer is not None:
+            spans = kinds.setdefault(mixer, {})
+            spans[span] = spans.get(span, 0) + count
+    return kinds

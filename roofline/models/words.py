@@ -16,7 +16,8 @@ def mixed(layers: Sequence[Layers]) -> dict[str, str]:
     for group in layers:
         if group.mixer is None:
             continue
-        kinds[group.mixer.about] += group.count
+        again = f", each run {group.passes} times" if group.passes > 1 else ""
+        kinds[group.mixer.about + again] += group.count
         if group.mixer.token_bytes(1.0):
             spans["all" if group.span.window is None else f"{group.span.window:,}"] += group.count
     only = len(kinds) == 1
