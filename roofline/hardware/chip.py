@@ -44,6 +44,18 @@ class Chip(Machine):
         How what is not known may turn out, by name, each with its probability; the figures above are one of these ways.
     unfit : mapping of str to str
         Figures of stacks that cannot follow a what-if of the plain ones, and why: the chip cannot be put on these.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> h100 = rl.load_chip("h100-sxm")
+    >>> isinstance(h100, rl.Chip)
+    True
+    >>> faster = h100.what_if({"memory.hbm.bandwidth": "4.8 TB/s"})
+    >>> faster.name
+    'h100-sxm[memory.hbm.bandwidth=4.8TB/s]'
+    >>> h100.on_stack("vllm").stack
+    'vllm'
     """
 
     title: str

@@ -157,7 +157,7 @@ class Traffic:
     pairs : number or distribution
         User-item pairs of a query, for a recommendation model; then without `prompt`, `output` and `shared_prefix`.
     requests : number
-        Requests in all (10,000), or
+        Requests in all (10,000); or in its place
     duration_s : number
         Seconds during which they come, in an open loop.
     timeout_s : number, optional
@@ -170,7 +170,8 @@ class Traffic:
 
     Examples
     --------
-    >>> Traffic(rate=8, prompt=1155, output=211, requests=600)
+    >>> import roofline as rl
+    >>> rl.Traffic(rate=8, prompt=1155, output=211, requests=600)
     <Traffic: 600 requests at 8/s, prompt 1155, output 211>
     """
 
