@@ -1,7 +1,7 @@
 """Pages of the reference that are made, not written: the command, the descriptor, the parameters of families.
 
-Written into ``docs/reference/generated/`` when a build begins, from what the program itself goes by: the command's help,
-the schema that a chip's file is checked against, the kernels' docstrings and the families' files.
+Written into ``docs/reference/generated/`` when a build begins, from what the program itself goes by: the command's
+help, the schema that a chip's file is checked against, the kernels' docstrings and the families' files.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def said_type(annotation: Any) -> str:
         return "text"
     if isinstance(annotation, type) and issubclass(annotation, schema.Figure):
         unit, example = units.DIMENSIONS[annotation.dimension]
-        return f'a figure: {annotation.dimension}, such as `"{example}"`' if unit else f"a figure: {annotation.dimension}"
+        return f"a figure: {annotation.dimension}" + (f', such as `"{example}"`' if unit else "")
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(annotation, "a table of figures")
@@ -160,7 +160,8 @@ def unit_of(name: str) -> str:
     if name.endswith("_cycles"):
         return "cycles"
     dimension = schema.parameter_schema(name).dimension
-    return units.DIMENSIONS[dimension][0] or ("share" if dimension == "fraction" or name.endswith("_share") else "number")
+    a_share = dimension == "fraction" or name.endswith("_share")
+    return units.DIMENSIONS[dimension][0] or ("share" if a_share else "number")
 
 
 def meaning(kind: str, name: str, of_kernel: dict[str, str]) -> str:
@@ -210,7 +211,7 @@ def parameters_page() -> str:
     kinds = list(dict.fromkeys(kind for family in families.values() for kind in family["efficiency"]))
     every = kernels.by_name()
     parts = [
-        "# The parameters of families\n\nWhat a chip inherits where it has no figure of its own, by class of operators: "
+        "# The parameters of families\n\nWhat a chip inherits where it has no figure of its own; by class of operators "
         "`[efficiency.CLASS]` in its file or in `chips/families/`. Meanings are those of the kernels' docstrings, "
         "ranges those that files are checked against, values those of the families' files. The source of each value "
         "stands beside it in the file: `roofline chips NAME --all --sources` lists them for a chip.\n\n"
@@ -220,7 +221,7 @@ def parameters_page() -> str:
     parts += [of_table(name, families) for name in ("latency", "channels", "overheads", "power", "server", "serving")]
     for kind in kinds:
         own = {name: family["efficiency"].get(kind, {}) for name, family in families.items()}
-        names = list(dict.fromkeys(name for figures in own.values() for name in figures if name not in ("source", "kind")))
+        names = dict.fromkeys(name for figures in own.values() for name in figures if name not in ("source", "kind"))
         kernel = kind if kind in every else "elementwise"
         of_kernel = explained(kernel)
         rows = []

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 class Chip(Machine):
     """A chip description. Nothing of it can be changed: :meth:`what_if` makes changed copies.
 
-    Attributes
+    Parameters
     ----------
     name, title, vendor, family, status, note : str
         `family` is one of gpu, tpu, npu, cpu, dataflow; `status` shipping, announced, estimated or retired. The name
         of a variant says what it is: ``h100-sxm[memory.hbm.bandwidth=4.8TB/s]``.
     year : int
+        Of availability, or of the estimate.
     aliases : tuple of str
+        Other names that load it.
     numbers, defaults, flags : mapping
         Its figures, those of its family, and what is no number: see :class:`~roofline.hardware.machine.Machine`.
     calibration : mapping
@@ -85,6 +87,11 @@ class Chip(Machine):
             a cache's bandwidth, each through a port as wide as before. An efficiency parameter changes on every
             software stack that has one: before :meth:`on_stack` or after it, the result is the same.
 
+        Returns
+        -------
+        Chip
+            A changed copy, whose name says what was changed.
+
         Raises
         ------
         UnknownName
@@ -127,6 +134,16 @@ class Chip(Machine):
     def scenario(self, name: str) -> Chip:
         """The same chip as it is in one of the ways that what is not known may turn out.
 
+        Parameters
+        ----------
+        name : str
+            One of :attr:`scenarios`.
+
+        Returns
+        -------
+        Chip
+            A changed copy.
+
         Raises
         ------
         UnknownName
@@ -153,6 +170,11 @@ class Chip(Machine):
 
         It no longer says what was inherited, so the spreads stand in it as wide as :meth:`spreads` takes them. The name
         of a variant is written in letters that a descriptor's may have.
+
+        Returns
+        -------
+        str
+            The text of a file.
 
         Raises
         ------
@@ -204,6 +226,11 @@ class Chip(Machine):
             One of :attr:`stacks`, or several joined by ``+``; or an engine's version, ``"vllm_0_14"``, which is the
             engine as it has been from then on as far as that is known: ``"vllm+vllm_0_11"``. ``"plain"``, or nothing:
             the chip's own figures, also where :func:`roofline.estimate` would take the chip's best-known stack.
+
+        Returns
+        -------
+        Chip
+            A changed copy.
 
         Raises
         ------

@@ -87,8 +87,8 @@ def embedding_bag(
     Examples
     --------
     >>> import roofline as rl
-    >>> bags = rl.embedding_bag(batch=4096, tables=26, rows=1_000_000, dim=128, pooling=20, dtype="fp16", skew=[0, 1.05])
-    >>> seconds = rl.cost(bags, "h100-sxm").time_s
+    >>> shape = {"batch": 4096, "tables": 26, "rows": 1_000_000, "dim": 128, "pooling": 20}
+    >>> seconds = rl.cost(rl.embedding_bag(**shape, dtype="fp16", skew=[0, 1.05]), "h100-sxm").time_s
     >>> bool(seconds[1] < seconds[0])  # what is asked for often is found in the cache
     True
     """

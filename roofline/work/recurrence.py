@@ -136,6 +136,8 @@ def causal_conv(
         Sequences that the tokens are of.
     taps : number or array
         Tokens that the filter spans.
+    dtype : str
+        Of the arithmetic, and of the state.
     **options
         Keywords of :func:`~roofline.work.elementwise.elementwise`.
 
