@@ -24,21 +24,23 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinxcontrib.programoutput",
+    "blocks_that_run",
     "reference_pages",
 ]
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 
-# Pages with code: executed once in a build, kept for the next; an error in one is an error of the build. -------------
+# Pages with code: executed once in a build, kept for the next; an error in one is an error of the build. --
 nb_execution_mode = "cache"
-nb_execution_raise_on_error = True
+nb_execution_show_tb = True  # a cell that fails is a warning, which the build makes an error of
 nb_execution_timeout = 240
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# What commands print is as wide as a page, and plain.
+# What commands print is as wide as a page, and plain; `roofline` is the one beside this Python.
 os.environ.update(COLUMNS="100", NO_COLOR="1", OPENBLAS_NUM_THREADS="1")
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 programoutput_prompt_template = "$ {command}\n{output}"
 
 # The reference, from the docstrings. ----------------------------------------------------------------------------------

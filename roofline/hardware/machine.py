@@ -204,7 +204,7 @@ class Machine:
         Parameters
         ----------
         name : str
-            Of a memory level; ``"main"`` and ``"cache"`` are understood on every chip.
+            Of a memory level, such as ``"hbm"``.
         what : str
             ``"capacity"``, ``"bandwidth"`` or ``"latency"``.
 
