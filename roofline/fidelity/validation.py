@@ -119,11 +119,21 @@ def validate(
     Returns
     -------
     Validation
+        ``table``, the errors by class, dtype and regime of time, and ``rows``.
 
     Raises
     ------
     BadData
         When the measurements cannot be read or none can be used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import roofline as rl
+    >>> rows = pd.DataFrame({"op": "gemm", "dtype": "bf16", "m": [64, 4096], "n": 4096, "k": 4096})
+    >>> rows["time_s"] = 1.25 * rl.cost(rl.gemm(m=[64, 4096], n=4096, k=4096), "h100-sxm").time_s  # a quarter slower
+    >>> rl.validate(rows, "h100-sxm").table["mape"].round(2).tolist()
+    [0.2, 0.2, 0.2]
     """
     say = progress or (lambda text: None)
     own = data is not None

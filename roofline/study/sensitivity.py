@@ -45,13 +45,17 @@ def sensitivity(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     figure : str, optional
         Headline figure, or one of power and money; default: `tokens_per_s` or `samples_per_s`.
     step : float
         Relative change of each chip figure, up or down. Whole numbers change to the next one, and what can go no
         further (a share of 1) goes the other way; the elasticity is that of the change made.
+    **options
+        As for :func:`roofline.estimate`.
 
     Returns
     -------
@@ -64,6 +68,13 @@ def sensitivity(
     ------
     BadWorkload
         For arrays, an unknown figure, and a step that is none.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> table = rl.sensitivity("llama-3.1-8b", "mtia-2i", figure="tpot_s", dtype="fp16")
+    >>> bool(table.loc["memory.dram.bandwidth", "elasticity"] < 0)  # more of it takes less time
+    True
     """
     import pandas as pd
 
