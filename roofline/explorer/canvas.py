@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource, CustomJSTickFormatter, HoverTool
 from bokeh.plotting import figure
 
@@ -30,8 +31,9 @@ _PERCENT = 'return Math.round(tick * 100) + " %"'
 #: Of text in a picture.
 SMALL = "11px"
 
-#: The page's own fonts.
+#: The page's own fonts, and as a glyph takes them.
 FONT = "system-ui, sans-serif"
+GLYPH_FONT = value(FONT)
 
 
 def source(*columns: str) -> ColumnDataSource:

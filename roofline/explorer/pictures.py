@@ -11,7 +11,7 @@ from bokeh.plotting import figure
 
 from roofline.base import units
 from roofline.explorer.answering import LETTERS, Answer, Column
-from roofline.explorer.canvas import FONT, SMALL, THEMES, new, paint, percent, plain, prefixed, put, source
+from roofline.explorer.canvas import GLYPH_FONT, SMALL, THEMES, new, paint, percent, plain, prefixed, put, source
 from roofline.show import bars, frames
 from roofline.show.canvas import COLOURS
 from roofline.show.outline import Outline, outline
@@ -63,7 +63,7 @@ class Roofline:
             "x", "y", size="size", source=self.points, color="colour", alpha="alpha", marker="marker", line_color=None
         )
         self.labels = self.plot.text(
-            "x", "y", "text", source=self.names, text_color="colour", text_font=FONT, text_font_size=SMALL,
+            "x", "y", "text", source=self.names, text_color="colour", text_font=GLYPH_FONT, text_font_size=SMALL,
             text_align="right", text_baseline="bottom", y_offset=-3,
         )  # fmt: skip
         hover.renderers = [marks]
@@ -203,7 +203,7 @@ class _Bars:
             y="row", left="left", right="right", height=0.72, source=self.segments, color="colour", line_color=None
         )
         self.plot.text(
-            "x", "row", "text", source=self.texts, text_align="center", text_baseline="middle", text_font=FONT,
+            "x", "row", "text", source=self.texts, text_align="center", text_baseline="middle", text_font=GLYPH_FONT,
             text_font_size=SMALL, text_color="#111111",
         )  # fmt: skip
         self.plot.ygrid.grid_line_alpha = 0
