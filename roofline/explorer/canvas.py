@@ -98,6 +98,23 @@ def paint(plot: figure, dark: bool) -> None:
         axis.major_tick_line_color = colours["soft"]
     for grid in plot.grid:
         grid.grid_line_color = colours["grid"]
+    for legend in plot.legend:
+        legend.label_text_color = colours["ink"]
+        legend.background_fill_color = colours["rim"]
+
+
+def span(plot: figure, axis: str, low: float, high: float) -> None:
+    """The ends of an axis, those that its button for the whole picture goes back to, too."""
+    getattr(plot, f"{axis}_range").update(start=low, end=high, reset_start=low, reset_end=high)
+
+
+def around(values: Sequence[float], log: bool) -> tuple[float, float]:
+    """Ends of an axis with some room beside the values."""
+    least, most = (min(values), max(values)) if len(values) else (1.0, 10.0)
+    if log:
+        room = max(most / least, 1.5) ** 0.04
+        return least / room, most * room
+    return least - 0.04 * (most - least), most + 0.04 * (most - least or 1.0)
 
 
 def plain(text: str) -> str:

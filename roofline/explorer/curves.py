@@ -9,7 +9,7 @@ from bokeh.models import FactorRange, Span
 
 from roofline.base import units
 from roofline.explorer.answering import LETTERS, Answer
-from roofline.explorer.canvas import THEMES, new, paint, plain, prefixed, put, source
+from roofline.explorer.canvas import THEMES, around, new, paint, plain, prefixed, put, source, span
 from roofline.explorer.lines import Line
 from roofline.explorer.studies import Frontier
 from roofline.show import report
@@ -40,10 +40,9 @@ class Along:
         self.plot = self.log
 
     def _plot(self, scale: Any, tooltips: list[tuple[str, str]]) -> Any:
-        plot, hover = new(360, tooltips, x_axis_type=scale)
+        plot, hover = new(360, tooltips, x_axis_type=scale, x_range=(1, 10), y_range=(0, 1))
         plot.xaxis.formatter = prefixed()
         plot.yaxis.formatter = prefixed()
-        plot.y_range.start = 0
         plot.patches("xs", "ys", source=self.bands, color="colour", alpha=0.16, line_color=None)
         plot.multi_line(
             "xs", "ys", source=self.lines, color="colour", line_dash="dash", alpha="alpha", line_width=2.2
@@ -93,9 +92,13 @@ class Along:
                 here.append({"x": one.here[0], "y": one.here[1], "colour": colour})
         for target, found in ((self.lines, rows), (self.bands, bands), (self.points, points), (self.here, here)):
             put(target, found)
+        across = [float(v) for one in lines for v in one.x]
+        top = max((float(np.max(one.high)) for one in lines if len(one.high)), default=1.0)
         name = next((one.unit for one in lines if one.unit), "")
         for plot in (self.log, self.linear):
             plot.visible = plot is self.plot
+            span(plot, "x", *around(across, log=plot is self.log))
+            span(plot, "y", 0, 1.05 * top)
             plot.xaxis.axis_label = plain(f"{x} ({name})" if name else x)
             plot.yaxis.axis_label = plain(f"{report.LABELS.get(y, y)} ({unit})")
             paint(plot, dark)
@@ -126,8 +129,9 @@ class Tornado:
     def __init__(self) -> None:
         self.bars = source("path", "left", "right", "colour", "text", "value", "changed")
         self.plot, hover = new(
-            430, [("figure", "@path"), ("now", "@value"), ("1 % of it moves the result by", "@text")], y_range=FactorRange()
-        )
+            430, [("figure", "@path"), ("now", "@value"), ("1 % of it moves the result by", "@text")],
+            x_range=(-1, 1), y_range=FactorRange(),
+        )  # fmt: skip
         drawn = self.plot.hbar(
             y="path", left="left", right="right", height=0.68, source=self.bars, color="colour", line_color=None
         )
@@ -156,6 +160,8 @@ class Tornado:
         self.plot.y_range.factors = [row["path"] for row in rows][::-1]  # type: ignore[attr-defined]
         self.plot.height = 92 + 24 * max(3, len(rows))
         self.plot.xaxis.axis_label = plain(f"percent of {figure} for a percent of the figure")
+        ends = [0.0, *(row[side] for row in rows for side in ("left", "right"))]
+        span(self.plot, "x", *around(ends, log=False))
         self.zero.line_color = THEMES[dark]["soft"]
         put(self.bars, rows)
         paint(self.plot, dark)
@@ -169,7 +175,8 @@ class Trade:
         self.all = source("x", "y", "colour", "chip", "plan", "latency", "rate")
         self.best = source("x", "y", "colour", "chip", "plan", "latency", "rate")
         self.lines = source("xs", "ys", "colour")
-        self.plot, hover = new(360, tooltips, x_axis_type="log", y_axis_type="log")
+        self.plot, hover = new(360, tooltips, x_axis_type="log", y_axis_type="log", x_range=(1, 10), y_range=(1, 10))
+        self.plot.visible = False
         self.plot.xaxis.formatter = self.plot.yaxis.formatter = prefixed()
         self.plot.multi_line("xs", "ys", source=self.lines, color="colour", line_width=2)
         drawn = [
@@ -188,7 +195,10 @@ class Trade:
             lines.append({"xs": one.best[one.x].tolist(), "ys": one.best[one.y].tolist(), "colour": COLOURS[i]})
         for target, rows in ((self.all, every), (self.best, best), (self.lines, lines)):
             put(target, rows)
+        self.plot.visible = bool(found)
         if found:
+            span(self.plot, "x", *around([row["x"] for row in every], log=True))
+            span(self.plot, "y", *around([row["y"] for row in every], log=True))
             x, y = found[0][1].x, found[0][1].y
             self.plot.xaxis.axis_label = plain(f"{report.LABELS.get(x, x)} (s)")
             self.plot.yaxis.axis_label = plain(f"{report.LABELS.get(y, y)} (1/s)")

@@ -26,14 +26,14 @@ from roofline.show.words import words
 _COMPARED = (
     "clock", "cores.count", "memory.main.bandwidth", "memory.main.capacity", "memory.cache.bandwidth",
     "memory.cache.capacity", "links.scale_up.bandwidth", "links.scale_up.domain", "links.host.bandwidth",
-    "overheads.launch", "power.tdp", "price.hour",
+    "power.tdp", "price.hour",
 )  # fmt: skip
 
 #: Shards of a placement that the page lists; the CSV has all.
 _MOST_SHARDS = 60
 
 #: Rows of the comparison at most.
-_MOST_ROWS = 24
+_MOST_ROWS = 14
 
 
 # The form ---------------------------------------------------------------------------------------------------------
@@ -152,8 +152,14 @@ def _figure(column: Column, name: str, interval: Interval | None) -> dict[str, A
     if unit is None or name in est.unknown:
         return {"text": "", "value": None, "interval": ""}
     value = float(getattr(est, name))
-    between = "" if interval is None else f"{quantity(interval[0], unit)} to {quantity(interval[1], unit)}"
+    between = "" if interval is None else _between(*(quantity(end, unit) for end in interval))
     return {"text": quantity(value, unit), "value": value, "interval": between}
+
+
+def _between(low: str, high: str) -> str:
+    """Two quantities as one range, the unit once where it is the same."""
+    number, _, unit = low.partition(" ")
+    return f"{number if unit and unit == high.partition(' ')[2] else low} to {high}"
 
 
 def _with_ratios(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -193,7 +199,8 @@ def differences(answer: Answer, table: Sequence[str] = ()) -> Table | None:
     dtypes = [f"engines.matrix.{name}" for name in _dtypes(having)]
     found = Table("What differs", ["figure", *(f">{LETTERS[i]} {one.label}" for i, one in having)])
     seen = set()
-    for path in (*changed, *dtypes, *_COMPARED, *table):
+    of_engines = [path for path in table if not path.startswith("engines.")]  # of the dtype in use alone
+    for path in (*changed, *dtypes, *_COMPARED, *of_engines):
         texts, key = [], []
         for _, one in having:
             chip = one.est.chip if one.est is not None else one.chip

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from bokeh.models import ColumnDataSource, FactorRange, HoverTool, Range1d
-from bokeh.plotting import figure
+from bokeh.models import ColumnDataSource, FactorRange, HoverTool
 
 from roofline.base import units
 from roofline.explorer.answering import LETTERS, Answer, Column
-from roofline.explorer.canvas import GLYPH_FONT, SMALL, THEMES, new, paint, percent, plain, prefixed, put, source
+from roofline.explorer.canvas import FONT, GLYPH_FONT, SMALL, THEMES, new, paint, percent, plain, prefixed, put, source, span
 from roofline.show import bars, frames
 from roofline.show.canvas import COLOURS
 from roofline.show.outline import Outline, outline
@@ -25,8 +24,8 @@ _MARKERS = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle", "v": 
 #: Operators below this share of a phase are one segment.
 _SMALLEST = 0.02
 
-#: Shares of a bar that have room for a name, and for a number.
-_NAMED, _NUMBERED = 0.13, 0.045
+#: CSS pixels of a bar as narrow as it gets beside its picture, of a letter, and around a text.
+_WIDE, _LETTER, _ROOM = 290, 6.2, 8
 
 #: Heights in CSS pixels: of a picture, of a bar, and of what stands around bars.
 _HEIGHT, _BAR, _AROUND = 430, 46, 92
@@ -49,7 +48,7 @@ class Roofline:
         self.lines = source("xs", "ys", "colour", "width", "dash", "name", "chip", "value")
         self.names = source("x", "y", "text", "colour")
         self.points = source(
-            "x", "y", "size", "colour", "alpha", "marker", "op", "chip", "phase", "time", "share", "count", "bound",
+            "x", "y", "size", "colour", "alpha", "marker", "series", "op", "chip", "phase", "time", "share", "count", "bound",
             "intensity", "attained", "flops", "bytes",
         )  # fmt: skip
         self.plot, hover = new(_HEIGHT, tooltips, x_axis_type="log", y_axis_type="log", x_range=(0.3, 1e4), y_range=(1e9, 1e16))
@@ -60,8 +59,12 @@ class Roofline:
             "xs", "ys", source=self.lines, color="colour", line_width="width", line_dash="dash"
         )
         marks = self.plot.scatter(
-            "x", "y", size="size", source=self.points, color="colour", alpha="alpha", marker="marker", line_color=None
+            "x", "y", size="size", source=self.points, color="colour", alpha="alpha", marker="marker", line_color=None,
+            legend_field="series",
         )
+        self.plot.legend.location = "bottom_right"
+        self.plot.legend.update(border_line_alpha=0, background_fill_alpha=0.6, label_text_font=FONT)
+        self.plot.legend.update(label_text_font_size=SMALL, spacing=0, padding=2, glyph_height=14, glyph_width=14)  # fmt: skip
         self.labels = self.plot.text(
             "x", "y", "text", source=self.names, text_color="colour", text_font=GLYPH_FONT, text_font_size=SMALL,
             text_align="right", text_baseline="bottom", y_offset=-3,
@@ -75,7 +78,7 @@ class Roofline:
         """Draw the chips of an answer with their operators."""
         chips = [(i, c) for i, c in enumerate(answer.columns) if c.chip is not None]
         alone, ink = len(chips) == 1, THEMES[dark]["ink"]
-        drawn = [(i, column, outline(_chip(column), None, None, alone)) for i, column in chips]
+        drawn = [(i, column, _outline(column, alone)) for i, column in chips]
         points = [row for i, column in chips if column.fits for row in _points(i, column, alone)]
         ends = _ends(drawn, points)
         lines, names = [], []
@@ -92,21 +95,20 @@ class Roofline:
         put(self.points, points)
         heights = [v for row in lines for v in row["ys"]] + [row["y"] / 2 for row in points]
         if heights:
-            _span(self.plot, "x", *ends)
-            _span(self.plot, "y", min(heights), 3 * max(heights))
+            span(self.plot, "x", *ends)
+            span(self.plot, "y", min(heights), 3 * max(heights))
         paint(self.plot, dark)
-
-
-def _span(plot: figure, axis: str, low: float, high: float) -> None:
-    """The ends of an axis, those that its button for the whole picture goes back to, too."""
-    found = getattr(plot, f"{axis}_range")
-    assert isinstance(found, Range1d)
-    found.update(start=low, end=high, reset_start=low, reset_end=high)
 
 
 def _chip(column: Column) -> Any:
     """The chip as it was estimated: on its stack."""
     return column.est.chip if column.est is not None else column.chip
+
+
+def _outline(column: Column, alone: bool) -> Outline:
+    """The lines of a chip: of one that stands alone the usual ones; among others the rate of what is asked."""
+    asked = None if alone or column.est is None else [str(column.est.request.dtype)]
+    return outline(_chip(column), asked, None, alone)
 
 
 def _ends(drawn: list[tuple[int, Column, Outline]], points: list[dict[str, Any]]) -> tuple[float, float]:
@@ -154,7 +156,7 @@ def _apart(names: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The names of ceilings, each at a place of its own: those that would lie on another are left to the pointer."""
     kept: list[dict[str, Any]] = []
     for row in sorted(names, key=lambda row: -row["y"]):
-        if all(abs(np.log10(row["y"] / other["y"])) > 0.12 for other in kept):
+        if all(abs(np.log10(row["y"] / other["y"])) > 0.25 for other in kept):
             kept.append(row)
     return kept
 
@@ -174,6 +176,7 @@ def _points(place: int, column: Column, alone: bool) -> list[dict[str, Any]]:
                     "colour": COLOURS[turn if alone else place],
                     "alpha": 0.75 if alone or turn else 0.4,
                     "marker": _MARKERS[MARKS.get(row["kind"], MARKS[""])[0]],
+                    "series": plain(label if alone else f"{LETTERS[place]} {label}"),
                     "op": row["op"],
                     "chip": column.label,
                     "phase": label,
@@ -198,7 +201,7 @@ class _Bars:
     def __init__(self, tooltips: list[tuple[str, str]]) -> None:
         self.segments = source(*self._columns)
         self.texts = source("row", "x", "text")
-        self.plot, hover = new(_AROUND + _BAR, tooltips, y_range=FactorRange())
+        self.plot, hover = new(_AROUND + _BAR, tooltips, x_range=(0, 1), y_range=FactorRange())
         drawn = self.plot.hbar(
             y="row", left="left", right="right", height=0.72, source=self.segments, color="colour", line_color=None
         )
@@ -226,7 +229,6 @@ class Breakdown(_Bars):
         super().__init__([("operator", "@op"), ("in", "@row"), ("time", "@time (@share)"), ("bound by", "@bound")])
         self.plot.xaxis.axis_label = "share of the time"
         self.plot.xaxis.formatter = percent()
-        self.plot.x_range.update(start=0, end=1)
 
     def show(self, answer: Answer, dark: bool) -> None:
         """Draw the phases of the chips of an answer."""
@@ -249,11 +251,15 @@ class Breakdown(_Bars):
                         "bound": bound or "several",
                     }
                 )
-                if share >= _NUMBERED:
-                    text = f"{op[:18]} {share:.0%}" if share >= _NAMED else f"{share:.0%}"
-                    texts.append({"row": name, "x": left + share / 2, "text": plain(text)})
+                text = next((t for t in (f"{op} {share:.0%}", f"{share:.0%}") if _fits(t, share)), "")
+                texts.append({"row": name, "x": left + share / 2, "text": plain(text)})
                 left += share
         self._put(rows, texts, dark)
+
+
+def _fits(text: str, share: float) -> bool:
+    """Whether a text has room in a share of a bar."""
+    return _LETTER * len(text) + _ROOM <= _WIDE * share
 
 
 def _row(place: int, label: str, answer: Answer) -> str:
@@ -301,13 +307,13 @@ class Memory(_Bars):
                         "bound": "",
                     }
                 )
-                if held / most >= _NAMED:
+                if _fits(part, held / most):
                     texts.append({"row": name, "x": left + held / 2, "text": part})
                 left += held
             limits.append({"row": name, "x": usable, "text": units.text(usable, "B", 3)})
         put(self.limits, limits)
         self.rule.glyph.line_color = THEMES[dark]["ink"]
-        self.plot.x_range.update(start=0, end=1.04 * most)
+        span(self.plot, "x", 0, 1.04 * most)
         self._put(rows, texts, dark)
 
 

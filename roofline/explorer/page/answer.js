@@ -8,7 +8,8 @@ function answer(send, child) {
   const difference = h("div", {});
   const placements = h("div", {});
   const operators = h("div", {});
-  const fillIn = { headline: place(headline), remarks: place(remarks), difference: place(difference), placements: place(placements), operators: place(operators) };
+  const strip = h("div", { className: "strip", set: { "aria-hidden": "true" } });
+  const fillIn = { headline: place(headline), remarks: place(remarks), difference: place(difference), placements: place(placements), operators: place(operators), strip: place(strip) };
 
   const axis = h("select", { name: "axis" });
   const result = h("select", { name: "result" });
@@ -54,7 +55,14 @@ function answer(send, child) {
     section("Take it with you", texts, files),
   );
 
+  /** What a phone keeps in sight while a slider is moved: a line a chip. */
+  function brief(data) {
+    const keys = data.rows.filter((row) => ["tpot_s", "tokens_per_s", "latency_s", "samples_per_s"].includes(row.name));
+    return data.columns.map((one, i) => h("p", {}, badge(one.letter, one.colour), ` ${keys.map((row) => row.cells[i].text).join(" · ")} · ${data.bounds[i]}`));
+  }
+
   function figures(data) {
+    fillIn.strip([data.columns, data.rows, data.bounds], () => brief(data));
     fillIn.headline([data.columns, data.rows, data.bounds], () => {
       if (!data.columns.length) return h("p", { className: "hint", textContent: "No figures: see above." });
       const head = data.columns.map((one) => h("th", { scope: "col", className: "right" }, badge(one.letter, one.colour), ` ${one.label}`));
@@ -65,7 +73,7 @@ function answer(send, child) {
             h("span", { className: "between", textContent: cell.interval || "\u00a0" })))));
       const bound = h("tr", { set: { "data-figure": "bound" } }, h("th", { scope: "row", textContent: "bound by" }), ...data.bounds.map((text) => h("td", { className: "right" }, h("strong", { textContent: text }))));
       const caption = h("caption", { textContent: "Expected, and the 90 % interval" });
-      return h("div", { className: "scroll", tabIndex: 0, set: { role: "region", "aria-label": "Figures" } }, h("table", { className: "headline" }, caption, h("thead", {}, h("tr", {}, h("td", {}), ...head)), h("tbody", {}, bound, ...rows)));
+      return h("div", { className: "scroll", tabIndex: 0, set: { role: "region", "aria-label": "Figures" } }, h("table", { className: data.columns.length > 1 ? "headline many" : "headline" }, caption, h("thead", {}, h("tr", {}, h("td", {}), ...head)), h("tbody", {}, bound, ...rows)));
     });
     fillIn.remarks(data.remarks, () => data.remarks.map((one) =>
       one.problem
@@ -76,7 +84,8 @@ function answer(send, child) {
   function tables(data) {
     fillIn.difference(data.differences, () => (data.differences ? table(data.differences) : []));
     differing.hidden = !data.differences;
-    fillIn.placements(data.placements, () => data.placements.flatMap(table));
+    fillIn.placements(data.placements, () => data.placements.flatMap((one) =>
+      one.rows.length > 8 ? [h("details", {}, h("summary", { textContent: one.title }), ...table(one))] : table(one)));
     placed.hidden = !data.placements.length;
     fillIn.operators(data.operators, () => data.operators.flatMap(table));
   }
@@ -106,5 +115,5 @@ function answer(send, child) {
     status.textContent = data.busy ? "Working out intervals, line and sensitivities …" : "";
   }
 
-  return { element, figures, tables, form, take, work, say: (text) => (alert.textContent = text) };
+  return { element, strip, figures, tables, form, take, work, say: (text) => (alert.textContent = text) };
 }

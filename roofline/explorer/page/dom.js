@@ -55,7 +55,7 @@ function table(data) {
     h(tag, { className: column.right ? "right" : "", textContent: text, ...extra });
   const head = data.columns.map((column) => cell("th", column.text, column, { scope: "col" }));
   const rows = data.rows.map((row) =>
-    h("tr", {}, ...row.map((text, i) => (i ? cell("td", text, data.columns[i]) : cell("th", text, data.columns[i], { scope: "row" })))),
+    h("tr", {}, ...row.map((text, i) => (i ? cell("td", text, data.columns[i]) : cell("th", text.replaceAll(".", ".\u200b"), data.columns[i], { scope: "row" })))),
   );
   const made = h("table", {}, h("caption", { textContent: data.title }), h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
   const scroll = h("div", { className: "scroll", tabIndex: 0, set: { role: "region", "aria-label": data.title } }, made);

@@ -28,6 +28,7 @@ export function render({ model, el }) {
     "div", { className: "app" },
     h("header", {}, h("h1", { textContent: "roofline" }), h("p", { className: "hint", textContent: "How fast inference runs on a chip, why, and how sure that is." }), h("div", { className: "buttons" }, link, theme)),
     h("div", { className: "sides" }, asked.element, h(model.standalone ? "main" : "div", { className: "right-side" }, answered.element)),
+    answered.strip,
   );
   const dress = () => {
     shell.dataset.theme = dark ? "dark" : "light";

@@ -102,11 +102,12 @@ function question(send) {
 /** The sliders of one chip: each sends where it stands, and is told what that comes to. */
 function knobs(send) {
   const heading = h("h2", { textContent: "Figures" });
+  const few = window.matchMedia("(max-width: 820px)").matches;
   const hint = h("p", { className: "hint", textContent: "Those first that matter most to this workload." });
   const hardware = h("div", { className: "knobs" });
   const parameters = h("div", { className: "knobs" });
   const more = h("details", {}, h("summary", { textContent: "Parameters of the cost model" }), parameters);
-  const element = h("section", { set: { "aria-label": "Figures of the chip" } }, heading, hint, hardware, more);
+  const element = h("section", { set: { "aria-label": "Figures of the chip" } }, heading, hint, h("details", { open: !few }, h("summary", { textContent: "Sliders" }), hardware), more);
   const shape = { hardware: place(hardware), parameters: place(parameters) };
   const rows = new Map();
 
