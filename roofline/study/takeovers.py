@@ -9,9 +9,8 @@ import numpy as np
 
 from roofline.base.face import TEXT, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
-from roofline.study import variables
+from roofline.study import asked, variables
 from roofline.study.variables import Variable
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ def takeovers(
     Parameters
     ----------
     model, chip, **options
-        As for :func:`roofline.estimate`; a single point, which need not fit.
+        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, or varied,
+        the phases are the passes of a server, and they are as for :func:`roofline.serve`.
     vary : str
         A figure of the chip by its path, or an option that is a number, as for :func:`roofline.solve`.
     low, high : float or str, optional
@@ -68,7 +68,9 @@ def takeovers(
     """
     import pandas as pd
 
-    base = estimate(as_model(model), as_chip(chip), check=False, **options)
+    loaded = as_model(model)
+    options = asked.settled("takeovers", loaded, options, [vary])
+    base = asked.answer(loaded, as_chip(chip), options)
     one = variables.variable(base, options, vary, low, high, what="takeovers")
     least, most = one.low, one.high
     if one.of_chip and one.present > 0:
