@@ -263,6 +263,12 @@ class PowerTable(_Table):
     idle: Power | None = Field(default=None, description="What it draws with nothing to do.")
     idle_share: Fraction | None = Field(default=None, description="The same as a share of the TDP, where not known.")
     typical_load: Fraction | None = Field(default=None, description="The load at which `typical` is drawn.")
+    limit_share: Fraction | None = Field(
+        default=None, description="Share of the TDP that it is held to. Its clock and rates are those under it."
+    )
+    floor_share: Fraction | None = Field(
+        default=None, description="Share of the TDP that does not go with the clock: leakage, memory, links."
+    )
     active_share: Figure | None = Field(default=None, description="Load while anything runs at all.")
     compute_share: Figure | None = Field(default=None, description="Load of the matrix engine at its datasheet's rate.")
     memory_share: Figure | None = Field(default=None, description="Load of main memory at its datasheet's bandwidth.")
