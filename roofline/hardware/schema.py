@@ -314,6 +314,9 @@ class Serving(_Table):
     context: Capacity | None = Field(default=None, description="Context, libraries and their buffers, as it counts.")
     communication: Capacity | None = Field(default=None, description="Buffers of collectives, with tp above 1.")
     graph_layer: Capacity | None = Field(default=None, description="CUDA graphs, for each layer, if it counts them.")
+    rotary_width: Figure | None = Field(
+        default=None, description="Bytes of a number of its table of rotary positions, which has a row for each."
+    )
     large: Capacity | None = Field(
         default=None, description="Main memory from which the limits are not the small ones."
     )
