@@ -229,7 +229,7 @@ def _kinds(model: LanguageModel, plan: Plan, kv_dtype: str) -> list[tuple[int, b
     for group in model.layers:
         if group.mixer is not None:
             key = (group.mixer, group.span.window)
-            counts[key] = counts.get(key, 0) + group.count
+            counts[key] = counts.get(key, 0) + group.runs
     width = dtype_bytes(kv_dtype)
     kinds = []
     for (mixer, window), count in counts.items():

@@ -95,6 +95,8 @@ def fewest_chips(
     served, on = as_model(model), as_chip(chip)
     if not isinstance(served, LanguageModel):
         raise BadWorkload(f"fewest_chips is for language models; {served.name} is none")
+    if served.encoder is not None:
+        raise BadWorkload(f"fewest_chips: {served.name} is an encoder with a decoder; no server plays it: use estimate")
     if not served.decodes:
         raise BadWorkload(f"fewest_chips: {served.name} answers in one pass, with nothing to decode; use estimate")
     limits = _limits(ttft_s=ttft_s, tpot_s=tpot_s, tokens_per_s=tokens_per_s)

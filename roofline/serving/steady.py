@@ -103,6 +103,8 @@ def serve(
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
     if not loaded.decodes:
         raise BadWorkload(f"serve: {loaded.name} answers in one pass, with nothing to decode; use estimate")
+    if loaded.encoder is not None:
+        raise BadWorkload(f"serve: {loaded.name} is an encoder with a decoder, which no server plays; use estimate")
     if "batch" in options:
         raise BadWorkload("serve: expected concurrency, found batch: a server has no fixed batch")
     spread = not_negative("serve", prompt_sd=prompt_sd, output_sd=output_sd)

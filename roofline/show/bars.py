@@ -87,15 +87,15 @@ def plot_breakdown(
         if isinstance(labels, str) or len(labels) != len(bars):
             raise BadWorkload(f"labels: expected {len(bars)} names, one a bar, found {shown(labels)}")
         bars = [(str(name), frame) for name, (_, frame) in zip(labels, bars, strict=True)]
-    segments = [_segments(frame, smallest) for _, frame in bars]
-    colours = _colours(name for row in segments for name, *_ in row)
+    rows = [segments(frame, smallest) for _, frame in bars]
+    colours = colours_of(name for row in rows for name, *_ in row)
     usual = (canvas.USUAL[0], 1.0 + 0.62 * len(bars) + 0.19 * (len(colours) + 4) / 4)
     page = canvas.axes(ax, canvas.sized(size, usual))
     scale = canvas.scale(page) if ax is not None or size is not None else 1.0
-    return _draw(page, bars, segments, colours, title, scale, own=ax is None)
+    return _draw(page, bars, rows, colours, title, scale, own=ax is None)
 
 
-def _segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, str]]:
+def segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, str]]:
     """Name, share and bound of each segment of a bar, the longest first; operators of one name are one segment."""
     ordered = frame.sort_values("share", ascending=False, kind="stable")
     by_name = ordered.groupby("op", sort=False).agg({"share": "sum", "bound": "first"})
@@ -106,7 +106,7 @@ def _segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, st
     return [*found, ("other", rest, "")] if rest > 1e-9 else found
 
 
-def _colours(names: Any) -> dict[str, Colour]:
+def colours_of(names: Any) -> dict[str, Colour]:
     """A colour for each operator, the same in every bar; what is drawn together is grey."""
     maps = canvas.matplotlib().colormaps
     colours = [c for name in ("tab20", "tab20b") for c in maps[name].colors if len(set(c)) > 1]  # no grey

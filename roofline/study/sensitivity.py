@@ -92,6 +92,8 @@ def sensitivity(
     known = (*base.FIGURES, *base.EXTRA)
     if figure not in known:
         raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
+    if getattr(base.request, "placement", None) is not None:
+        asked["placement"] = base.request.placement  # which arrays would not look for: the tables stay where they are
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(on, _changes(on, float(step))):
