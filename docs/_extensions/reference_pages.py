@@ -29,6 +29,9 @@ from roofline.hardware import ranges, schema
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
 FAMILIES = Path(__file__).parents[2] / "chips" / "families"
 
+#: What a page of wide tables begins with: no column beside it.
+WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"
+
 #: Kernels whose parameters are explained where another's are.
 EXPLAINED_BY = {
     "mla_attention": "attention",
@@ -121,6 +124,13 @@ def said_type(annotation: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(annotation, "a table of figures")
 
 
+def described(field: Any) -> str:
+    """What a key is for: its own words, or the first sentence of the table that stands there."""
+    inside = next(models_in(field.annotation), None)
+    beginning = inspect.cleandoc((inside and inside.__doc__) or "").partition(". ")[0].rstrip(".")
+    return field.description or (f"{beginning}." if beginning else "")
+
+
 def descriptor_page() -> str:
     """Every table and key that a chip's file may have, and what a figure may say of itself."""
     parts = [
@@ -132,7 +142,7 @@ def descriptor_page() -> str:
         rows = []
         for name, field in model.model_fields.items():
             must = "yes" if field.is_required() else ""
-            rows.append([f"`{field.alias or name}`", said_type(field.annotation), must, field.description or ""])
+            rows.append([f"`{field.alias or name}`", said_type(field.annotation), must, described(field)])
         said = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
         parts.append(f"## {model.__name__}\n\n{said}\n\n{table(['key', 'what', 'required', ''], rows)}")
     return "\n\n".join(parts) + "\n"
@@ -241,7 +251,8 @@ def write(app: object) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with patch.dict(os.environ, COLUMNS="100", NO_COLOR="1"):
         pages = {"command": command_page(), "descriptor": descriptor_page(), "parameters": parameters_page()}
-    for name, text in pages.items():
+    for name, made in pages.items():
+        text = f"{WIDE}{made}"
         path = FOLDER / f"{name}.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
