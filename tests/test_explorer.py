@@ -248,7 +248,11 @@ title = "{0}"
 source = "here"
 dense_features = 64
 tables = [{{ name = "users", rows = 5_000, dim = 64, pooling = 1 }}]
-block = [{{ type = "mlp", name = "bottom", input = "dense", layers = [64, 64] }}, {{ type = "mlp", name = "top", layers = [64, 1] }}]
+block = [
+  {{ type = "mlp", name = "bottom", input = "dense", layers = [64, 64] }},
+  {{ type = "dot", input = ["bottom", "users"], keep = "bottom" }},
+  {{ type = "mlp", name = "top", layers = [65, 1] }},
+]
 """
 
 

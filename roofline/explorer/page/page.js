@@ -60,7 +60,8 @@ export function render({ model, el }) {
     const file = (event.data || event).file;
     if (file) save(file.name, file.mime, file.data);
   });
-  el.classList.add("rl");
+  // For whoever waits for the page to come to rest: nothing on its way, nothing being worked out.
+  if (model.standalone) window.__rl = { idle: () => !waiting && !later.length && !model.work.busy && !model.work.running };
   dress();
   return shell;
 }
