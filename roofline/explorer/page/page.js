@@ -61,7 +61,10 @@ export function render({ model, el }) {
     if (file) save(file.name, file.mime, file.data);
   });
   // For whoever waits for the page to come to rest: nothing on its way, nothing being worked out.
-  if (model.standalone) window.__rl = { idle: () => !waiting && !later.length && !model.work.busy && !model.work.running };
+  if (model.standalone) {
+    const answeredAll = () => !waiting && !later.length;
+    window.__rl = { answered: answeredAll, idle: () => answeredAll() && !model.work.busy && !model.work.running };
+  }
   dress();
   return shell;
 }
