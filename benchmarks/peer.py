@@ -45,9 +45,15 @@ def genz(chip: str) -> Ask:
     system = {"h100": "H100_GPU", "a100": "A100_80GB_GPU"}[chip]
 
     def ask(batch: int, prompt: int, output: int) -> Answer:
-        asked = {"model": "llama2_70b", "batch_size": batch, "system_name": system, "tensor_parallel": 8, "bits": "bf16"}
-        prefill = prefill_moddeling(input_tokens=prompt, **asked)
-        decode = decode_moddeling(input_tokens=prompt, output_tokens=output, **asked)
+        asked = {
+            "model": "llama2_70b",
+            "batch_size": batch,
+            "input_tokens": prompt,
+            "tensor_parallel": 8,
+            "bits": "bf16",
+        }
+        prefill = prefill_moddeling(system_name=system, **asked)
+        decode = decode_moddeling(system_name=system, output_tokens=output, **asked)
         return float(prefill["Latency"]) / 1e3, float(decode["Latency"]) / 1e3
 
     return ask

@@ -113,22 +113,26 @@ def main(python: str) -> None:
     tree = str(HERE.parent)
     for name in ("decode_steps", "whole_estimates"):  # to keep what is compiled
         speed.in_process(name, False, tree)
-    whole, steps = (min(speed.in_process(n, False, tree) for _ in range(3)) for n in ("whole_estimates", "decode_steps"))
+    steps, whole = (
+        min(speed.in_process(n, False, tree) for _ in range(3)) for n in ("decode_steps", "whole_estimates")
+    )
+    machine = f"{os.cpu_count()} shared cores, Python {platform.python_version()}"
     versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("numpy", "numba"))
     rows = [*ours(), *(row for row in (asked(tool, python) for tool in TOOLS) if row)]
     peers = [row for row in rows[3:] if row.core_s is not None]
     print(f"""# The same question put to comparable tools
 
 Written by `python benchmarks/peers.py > docs/peers.md` on {time.strftime("%d %B %Y")}, in one run on one machine
-({os.cpu_count()} shared cores, Python {platform.python_version()}, {versions}). Peers that pip installs were asked then and there, each in a
-process of its own; the rest of the table is what they printed in November 2026. None of it is a measurement of an
+({machine}, {versions}). Peers that pip installs were asked then and there, each in
+a process of its own; the rest of the table is what they printed in November 2026. None of it is a measurement of an
 accelerator; aiconfigurator interpolates measured kernels and is the nearest to one.
 
 ## What they say, and how long one answer takes
 
-Llama-2-70B, bf16, TP8, batch {BATCH}, prompt {PROMPT}, output {OUTPUT}, on eight H100 SXM and on eight A100 SXM (80 GB): prefill
-and a decode step in ms. The time is the processor's for a prefill and a decode step, of sizes that differ from question to
-question, asked one by one in Python, everything loaded before; the ratio is that to a point of one of our grids, below.
+Llama-2-70B, bf16, TP8, batch {BATCH}, prompt {PROMPT}, output {OUTPUT}, on eight H100 SXM and on eight A100 SXM (80 GB):
+prefill and a decode step in ms. The time is the processor's for a prefill and a decode step, of sizes that differ from
+question to question, asked one by one in Python, everything loaded before; the ratio is that to a point of one of our
+grids, below.
 
 | tool | method | core-us a question | to a point of ours | H100 prefill / decode | A100 prefill / decode |
 | --- | --- | ---: | ---: | ---: | ---: |""")
@@ -150,7 +154,7 @@ question, asked one by one in Python, everything loaded before; the ratio is tha
         if some:
             fastest = min(some, key=lambda row: row.core_s or 0.0)
             ratio = 1e9 * (fastest.core_s or 0.0) / whole
-            print(f"- The fastest peer {what}, {fastest.tool}, takes {ratio:.0f} times as long a question as ours a point.")
+            print(f"- The fastest peer {what}, {fastest.tool}, takes {ratio:.0f} times as long as a point of ours.")
     print("- None of them answers for an array at once.")
 
 

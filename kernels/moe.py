@@ -58,6 +58,7 @@ def grouped_s(
     prologue_s: float,
     padding: float,
     overflow: float,
+    port_cores: float,
     tile_min: float,
     tile_max: float,
 ) -> tuple[float, float]:
@@ -79,9 +80,10 @@ def grouped_s(
         cols = NARROWEST
         if tuned > 0.5:  # as narrow as it takes to keep all cores busy
             cols = max(cols, min(tile_max, n, active * tiles * n / core_count))
-        one_s = 2.0 * tile * cols * max(k, K_STEP) / core_flops
-        if tuned < 0.5:
-            one_s = max(one_s, (tile + cols) * width * max(k, K_STEP) / core_bytes)
+        one_s = alone_s = 2.0 * tile * cols * max(k, K_STEP) / core_flops
+        if tuned < 0.5:  # a tile that has the cache to itself gets its operands as fast as its core's port takes them
+            fed_s = (tile + cols) * width * max(k, K_STEP) / core_bytes
+            one_s, alone_s = max(one_s, fed_s), max(one_s, fed_s / port_cores)
         share = max(1.0, n / cols) / core_count
         tile_s = share * (one_s + prologue_s)
         last_s = spilt_s = 0.0
@@ -89,13 +91,13 @@ def grouped_s(
             spilt_s = ragged * exp(-tile / rows) * share * one_s * overflow
         else:
             last_s = share * one_s * padding
-        compute_s = max(active * (tiles * tile_s + last_s + spilt_s), one_s + prologue_s)
+        compute_s = max(active * (tiles * tile_s + last_s + spilt_s), alone_s + prologue_s)
         waited = max(1.0, (weight_s - last_s) / tile_s)
         even_s = max(even * tile_s + last_s, weight_s)
         drawn_s = last_s + tile_s * (waited + exp(-waited * tile / rows) * drawn)
         matrix = min(matrix, compute_s)
         all_s = active * (even_s + ragged * (drawn_s - even_s) + spilt_s)
-        least = min(least, max(all_s, one_s + prologue_s))
+        least = min(least, max(all_s, alone_s + prologue_s))
         tile *= 2.0
         if tile > tile_max:
             break
@@ -206,6 +208,7 @@ def moe(
     overflow: float,
     padding: float,
     operand_share: float,
+    port_cores: float,
     tile_min: float,
     tile_max: float,
 ) -> Quantities:
@@ -280,6 +283,8 @@ def moe(
     operand_share : float
         Rate of operand tiles into the cores over `cache_bandwidth`, where a kernel was not tuned: its tiles are too
         narrow to use an operand often.
+    port_cores : float
+        Width of a core's port to the cache, in cores' shares of that rate: a tile that is alone is fed no faster.
     tile_min, tile_max : float
         Fewest and most rows of a tile; sizes between are powers of two apart. Columns are as many at most.
 
@@ -354,6 +359,7 @@ def moe(
         prologue_s,
         padding,
         overflow,
+        port_cores,
         tile_min,
         tile_max,
     )
@@ -373,6 +379,7 @@ def moe(
         prologue_s,
         padding,
         overflow,
+        port_cores,
         tile_min,
         tile_max,
     )

@@ -80,13 +80,19 @@ USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
 
 
 def usual_language(model: LanguageModel) -> dict[str, int]:
-    """What is taken where a size of a language model's request is left out; of one pass no more than it can read."""
+    """What is taken where a size of a language model's request is left out: no more than it can read and make."""
+    prompt, output = USUAL_LANGUAGE["prompt"], USUAL_LANGUAGE["output"]
     if model.encoder is not None:
-        prompt, output = min(1024, model.encoder.max_positions), min(256, model.max_positions)
-        return USUAL_LANGUAGE | {"prompt": prompt, "output": output}
-    if model.decodes:
+        return USUAL_LANGUAGE | {
+            "prompt": min(prompt, model.encoder.max_positions),
+            "output": min(output, model.max_positions),
+        }
+    if not model.decodes:
+        return USUAL_LANGUAGE | {"output": 0, "prompt": min(prompt, model.max_positions)}
+    if prompt + output <= model.max_positions:
         return USUAL_LANGUAGE
-    return USUAL_LANGUAGE | {"output": 0, "prompt": min(USUAL_LANGUAGE["prompt"], model.max_positions)}
+    output = min(output, max(1, model.max_positions // 4))
+    return USUAL_LANGUAGE | {"output": output, "prompt": max(1, min(prompt, model.max_positions - output))}
 
 
 #: The least that a size may be, where that is not 1.

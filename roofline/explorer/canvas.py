@@ -90,7 +90,9 @@ def percent() -> CustomJSTickFormatter:
 
 def paint(plot: figure, dark: bool) -> None:
     """Give a figure the colours of a light page or a dark one."""
-    colours = THEMES[dark]
+    if plot.tags == [dark]:
+        return
+    plot.tags, colours = [dark], THEMES[dark]
     for axis in plot.axis:
         axis.major_label_text_color = colours["soft"]
         axis.axis_label_text_color = colours["soft"]

@@ -159,7 +159,7 @@ def serve(
     from roofline.explorer.access import Access, link
     from roofline.explorer.view import from_address, open_page
 
-    own = address in _OWN
+    own, port = address in _OWN, port or _free_port(address)
     token = "" if own else secrets.token_urlsafe(24)
 
     def page() -> Any:
@@ -207,8 +207,15 @@ def _origins(address: str, port: int, own: bool, more: Sequence[str]) -> list[st
     """
     if not own:
         return ["*"]
-    port_of = "*" if port == 0 else str(port)
-    return [*(f"{host}:{port_of}" for host in dict.fromkeys([address, "localhost", "127.0.0.1"])), *more]
+    return [*(f"{host}:{port}" for host in dict.fromkeys([address, "localhost", "127.0.0.1"])), *more]
+
+
+def _free_port(address: str) -> int:
+    """A port that nobody listens at now: whose pages are let in has to be known before the server listens."""
+    import socket
+
+    with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as listening:
+        return int(listening.getsockname()[1])
 
 
 def _panel() -> Any:

@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource, FactorRange, HoverTool
 from roofline.base import units
 from roofline.explorer.answering import LETTERS, Answer, Column
 from roofline.explorer.canvas import FONT, GLYPH_FONT, SMALL, THEMES, new, paint, percent, plain, prefixed, put, source, span
-from roofline.show import bars, frames
+from roofline.show import bars
 from roofline.show.canvas import COLOURS
 from roofline.show.outline import Outline, outline
 from roofline.show.quantities import ratio, si, times
@@ -165,13 +165,14 @@ def _points(place: int, column: Column, alone: bool) -> list[dict[str, Any]]:
     assert column.est is not None
     rows = []
     for turn, (label, phase, _) in enumerate(occurring(column.est)):
-        frame = frames.points(phase.ops)
-        assert frame is not None
-        for row in frame.to_dict("records"):
+        for row in phase.records:
+            if not (row["flops"] > 0 and row["intensity"] > 0 and row["time_s"] > 0):
+                continue  # without arithmetic it has no place on these axes
+            attained = row["flops"] / row["time_s"]
             rows.append(
                 {
                     "x": row["intensity"],
-                    "y": row["attained"],
+                    "y": attained,
                     "size": 5.0 + 34.0 * float(np.sqrt(row["share"])),
                     "colour": COLOURS[turn if alone else place],
                     "alpha": 0.75 if alone or turn else 0.4,
@@ -185,7 +186,7 @@ def _points(place: int, column: Column, alone: bool) -> list[dict[str, Any]]:
                     "count": times(row["count"]),
                     "bound": row["bound"],
                     "intensity": ratio(row["intensity"]),
-                    "attained": units.text(row["attained"], "FLOP/s", 3),
+                    "attained": units.text(attained, "FLOP/s", 3),
                     "flops": si(row["flops"]),
                     "bytes": si(row["bytes"]),
                 }

@@ -78,6 +78,7 @@ class Session:
         self._turn = 0
         self._beside = _Beside()
         self._knobs: list[Knob] = []
+        self._made_of: Any = None
         self._tables: dict[Any, pd.DataFrame | None] = {}
         self._cancel = threading.Event()
         self._work: dict[str, Any] = {"running": False, "share": 0.0, "said": ""}
@@ -220,10 +221,13 @@ class Session:
         """The sliders of the chip in focus: in the order of what matters, once that is known."""
         base = self._base()
         if base is None:
-            self._knobs = []
+            self._knobs, self._made_of = [], None
             return
-        table = self._tables.get(self._base_key())
-        self._knobs = knobs(base, table, [path for path, _ in self.answer.focused.pick.changes])
+        table, key = self._tables.get(self._base_key()), self._base_key()
+        changed = tuple(path for path, _ in self.answer.focused.pick.changes)
+        made_of = (key, table is None, base.stack, changed)
+        if made_of != self._made_of:
+            self._knobs, self._made_of = knobs(base, table, changed), made_of
 
     def _base(self) -> Chip | None:
         """The chip in focus as its descriptor has it, on the stack that it is asked about."""

@@ -218,11 +218,12 @@ def unmeasured(chip: Chip) -> Chip:
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:
     """The stacks of a chip that a row is predicted with, laid one upon the other; none for the plain parameters.
 
-    A framework's stack for the variant (``trtllm_block``) is taken rather than its general one; what differs in one
-    version (``trtllm_1_3_0rc10``) comes on top.
+    A framework's stack for the variant (``sglang_block_triton``, else ``sglang_block``) is taken rather than its general
+    one; what differs in one version (``trtllm_1_3_0rc10``) comes on top.
     """
     known = {p.split(".")[1] for p in chip.numbers if p.startswith("stack.") and p.split(".")[3] == op}
-    names = [f"{framework}_{variant.split()[0].replace('-', '_')}" if variant else "", framework]
+    words = variant.replace("-", "_").split()
+    names = [f"{framework}_{'_'.join(words[:n])}" for n in range(len(words), 0, -1)] + [framework]
     general = next((name for name in names if name in known), "")
     newer = f"{framework}_{version.replace('.', '_')}"
     return tuple(name for name in (general, newer) if name in known)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.face import TEXT, takes
-from roofline.hardware import variants
+from roofline.hardware import limits, variants
 from roofline.hardware.machine import Machine
 
 if TYPE_CHECKING:
@@ -84,8 +84,10 @@ class Chip(Machine):
             Path -> new value: text with its unit (``"4.8 TB/s"``), an SI float, or a list or array of either, which
             makes every result an array. ``"x2"`` doubles the present value. Engines follow ``clock`` and
             ``cores.count``, and on-chip bandwidth follows the clock, unless they are changed as well. More cores share
-            a cache's bandwidth, each through a port as wide as before. An efficiency parameter changes on every
-            software stack that has one: before :meth:`on_stack` or after it, the result is the same.
+            a cache's bandwidth, each through a port as wide as before. ``power.limit_share`` holds the chip to a share
+            of its TDP: the clock, and what follows it, is that which this leaves at full tilt
+            (:func:`roofline.hardware.limits.sustained_clock`). An efficiency parameter changes on every software stack
+            that has one: before :meth:`on_stack` or after it, the result is the same.
 
         Returns
         -------
@@ -109,8 +111,9 @@ class Chip(Machine):
         new |= below
         numbers = {**self.numbers, **new}
         for driver in self.drivers:
-            if driver in paths and driver in self.numbers:
-                ratio = new[driver].value / self.numbers[driver].value
+            if driver in paths and driver in (*self.numbers, limits.LIMIT):
+                value = new[driver].value
+                ratio = limits.slower(self, value) if driver == limits.LIMIT else value / self.numbers[driver].value
                 for path in self._follows(driver):
                     if path not in new:  # an engine follows both the clock and the cores
                         grows = 1.0 / ratio if path.endswith(".latency") else ratio
@@ -279,11 +282,13 @@ class Chip(Machine):
     @property
     def drivers(self) -> tuple[str, ...]:
         """The figures that others follow in a what-if."""
-        return ("clock", "cores.count", f"memory.{self.main_level}.channels")
+        return ("clock", "cores.count", f"memory.{self.main_level}.channels", limits.LIMIT)
 
     def _follows(self, driver: str) -> list[str]:
         """The figures that follow the clock (engines, on-chip bandwidth; on-chip latency the other way), the number of
-        cores (engines) or of memory channels (main memory's bandwidth)."""
+        cores (engines) or of memory channels (main memory's bandwidth), or a limit of power (clock and all with it)."""
+        if driver == limits.LIMIT:
+            return [p for p in ("clock", *self._follows("clock")) if p in self.numbers]
         engines = [p for p in self.numbers if p.startswith("engines.")]
         if driver == "cores.count":
             # A row keeps as much of the chip busy as before: its rate is that of the cores it has, not of their number.

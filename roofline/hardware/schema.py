@@ -273,6 +273,12 @@ class PowerTable(_Table):
     idle: Power | None = Field(default=None, description="What it draws with nothing to do.")
     idle_share: Fraction | None = Field(default=None, description="The same as a share of the TDP, where not known.")
     typical_load: Fraction | None = Field(default=None, description="The load at which `typical` is drawn.")
+    limit_share: Fraction | None = Field(
+        default=None, description="Share of the TDP that it is held to. Its clock and rates are those under it."
+    )
+    floor_share: Fraction | None = Field(
+        default=None, description="Share of the TDP that does not go with the clock: leakage, memory, links."
+    )
     active_share: Figure | None = Field(default=None, description="Load while anything runs at all.")
     compute_share: Figure | None = Field(default=None, description="Load of the matrix engine at its datasheet's rate.")
     memory_share: Figure | None = Field(default=None, description="Load of main memory at its datasheet's bandwidth.")
@@ -318,6 +324,9 @@ class Serving(_Table):
     context: Capacity | None = Field(default=None, description="Context, libraries and their buffers, as it counts.")
     communication: Capacity | None = Field(default=None, description="Buffers of collectives, with tp above 1.")
     graph_layer: Capacity | None = Field(default=None, description="CUDA graphs, for each layer, if it counts them.")
+    rotary_width: Figure | None = Field(
+        default=None, description="Bytes of a number of its table of rotary positions, which has a row for each."
+    )
     large: Capacity | None = Field(
         default=None, description="Main memory from which the limits are not the small ones."
     )

@@ -97,11 +97,15 @@ def plot_breakdown(
 
 def segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, str]]:
     """Name, share and bound of each segment of a bar, the longest first; operators of one name are one segment."""
-    ordered = frame.sort_values("share", ascending=False, kind="stable")
-    by_name = ordered.groupby("op", sort=False).agg({"share": "sum", "bound": "first"})
-    by_name = by_name.sort_values("share", ascending=False, kind="stable")
-    big = by_name[by_name["share"] >= smallest]
-    found = [(str(name), float(row["share"]), str(row["bound"])) for name, row in big.iterrows()]
+    shares: dict[str, float] = {}
+    bounds: dict[str, str] = {}
+    rows = zip(frame["op"].tolist(), frame["share"].tolist(), frame["bound"].tolist(), strict=True)
+    for op, share, bound in sorted(rows, key=lambda row: -row[1]):
+        name = str(op)
+        shares[name] = shares.get(name, 0.0) + float(share)
+        bounds.setdefault(name, str(bound))
+    longest = sorted(shares.items(), key=lambda one: -one[1])
+    found = [(name, share, bounds[name]) for name, share in longest if share >= smallest]
     rest = 1.0 - sum(share for _, share, _ in found)
     return [*found, ("other", rest, "")] if rest > 1e-9 else found
 

@@ -148,12 +148,7 @@ def solve(
     if not NUMBER.holds(target) or not 0 < target < MOST:
         raise BadWorkload(f"solve: expected a positive, finite target for {shown(figure)}, found {shown(target)}")
     loaded, on = as_model(model), as_chip(chip)
-    names = [*options, vary] if isinstance(vary, str) else [*options]
-    options = {name: value for name, value in options.items() if name != vary or value is not None}
-    if "concurrency" in names:
-        asked.refuse_unserved("solve", loaded)
-        options.setdefault("concurrency", None)
-    asked.refuse_misplaced("solve", names, "concurrency" in names)
+    options = asked.settled("solve", loaded, options, [vary] if isinstance(vary, str) else [])
     base = asked.answer(loaded, on, options)
     figure = variables.figure_named("solve", base, figure)
     one = variables.variable(base, options, vary, low, high, what="solve")

@@ -9,9 +9,8 @@ import numpy as np
 
 from roofline.base.face import TEXT, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
-from roofline.study import variables
+from roofline.study import asked, variables
 from roofline.study.variables import Variable
 
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ def takeovers(
         The range. Default: a hundred times less to a hundred times more of a chip's figure, as far as a what-if allows;
         what model and memory allow of an option.
     **options
-        As for :func:`roofline.estimate`; a single point, which need not fit.
+        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, or varied,
+        the phases are the passes of a server, and they are as for :func:`roofline.serve`.
 
     Returns
     -------
@@ -79,7 +79,9 @@ def takeovers(
     """
     import pandas as pd
 
-    base = estimate(as_model(model), as_chip(chip), check=False, **options)
+    loaded = as_model(model)
+    options = asked.settled("takeovers", loaded, options, [vary])
+    base = asked.answer(loaded, as_chip(chip), options)
     one = variables.variable(base, options, vary, low, high, what="takeovers")
     least, most = one.low, one.high
     if one.of_chip and one.present > 0:

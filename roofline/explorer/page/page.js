@@ -60,7 +60,11 @@ export function render({ model, el }) {
     const file = (event.data || event).file;
     if (file) save(file.name, file.mime, file.data);
   });
-  el.classList.add("rl");
+  // For whoever waits for the page to come to rest: nothing on its way, nothing being worked out.
+  if (model.standalone) {
+    const answeredAll = () => !waiting && !later.length;
+    window.__rl = { answered: answeredAll, idle: () => answeredAll() && !model.work.busy && !model.work.running };
+  }
   dress();
   return shell;
 }
