@@ -34,6 +34,7 @@ templates_path = ["_templates"]
 nb_execution_mode = "cache"
 nb_execution_show_tb = True  # a cell that fails is a warning, which the build makes an error of
 nb_execution_timeout = 240
+nb_execution_in_temp = True  # pages may write files
 nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

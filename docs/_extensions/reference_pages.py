@@ -212,7 +212,7 @@ def of_table(name: str, families: dict[str, dict[str, Any]]) -> str:
             unit = units.DIMENSIONS[figure.dimension][0] or ("share" if figure.dimension == "fraction" else "number")
             rows.append([f"`{key}`", unit, field.description or "", *values])
     said = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
-    return f"## {name}\n\n{said}\n\n{table(['figure', 'unit', 'what', *families], rows) if rows else ''}"
+    return f"## {name}\n\n{said}\n\n{table(['figure', 'unit', 'what', *families], rows)}"
 
 
 def parameters_page() -> str:
@@ -228,7 +228,9 @@ def parameters_page() -> str:
         "A figure of one dtype stands a level further in, `[efficiency.gemm.fp8]`; one of a software stack in "
         "`[stack.NAME.efficiency.gemm]`."
     ]
-    parts += [of_table(name, families) for name in ("latency", "channels", "overheads", "power", "server", "serving")]
+    parts += [of_table(name, families) for name in ("latency", "channels", "overheads", "power", "server")]
+    engines = {name: stack for name, stack in families["gpu"]["stack"].items() if "serving" in stack}
+    parts.append(of_table("serving", engines))  # of engines: no family sets memory aside by itself
     for kind in kinds:
         own = {name: family["efficiency"].get(kind, {}) for name, family in families.items()}
         names = dict.fromkeys(name for figures in own.values() for name in figures if name not in ("source", "kind"))
