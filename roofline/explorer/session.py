@@ -260,9 +260,7 @@ class Session:
         base, key, x, y = self._base(), self._base_key(), self._x, self._y
         self.pool.submit(self._slowly, turn, found, beside, base, key, x, y)
 
-    def _slowly(
-        self, turn: int, found: Answer, beside: _Beside, base: Chip | None, key: Any, x: str, y: str
-    ) -> None:
+    def _slowly(self, turn: int, found: Answer, beside: _Beside, base: Chip | None, key: Any, x: str, y: str) -> None:
         time.sleep(PATIENCE)
         try:
             self._go_on(turn)
@@ -282,10 +280,9 @@ class Session:
                     self._go_on(turn)
                 focused = found.focused
                 if focused.chip is not None and focused.est is not None:
+                    own = self._tables.get(key)
                     changed = bool(focused.pick.changes)
-                    beside.table = (
-                        studies.moved_by(found.model, focused.chip, y, found.state.asked) if changed else self._tables[key]
-                    )
+                    beside.table = studies.moved_by(found.model, focused.chip, y, found.state.asked) if changed else own
             self._tell(turn, self._with_table)
         except Cancelled:
             return
