@@ -333,7 +333,7 @@ def test_a_page_begins_with_what_it_is_given(stock: Stock) -> None:
     assert state.asked == {"batch": 4, "dtype": "fp8"}
     with pytest.raises(UnknownName, match="did you mean 'batch'"):
         asked(stock, "llama-3.1-8b", ["h100-sxm"], None, {"bach": 4})
-    with pytest.raises(BadWorkload, match="a sweep takes several"):
+    with pytest.raises(BadWorkload, match="sweep takes several"):
         asked(stock, "llama-3.1-8b", ["h100-sxm"], None, {"batch": [1, 2]})
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from roofline.command.options import WORKLOAD, Set, Stack, asking, changes_of, complete_chip
+from roofline.command.options import WORKLOAD, Model, Set, Stack, asking, changes_of, complete_chip
 
 
 def register(app: typer.Typer) -> None:

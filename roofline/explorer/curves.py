@@ -128,9 +128,11 @@ class Tornado:
     def __init__(self) -> None:
         self.bars = source("path", "left", "right", "colour", "text", "value", "changed")
         self.plot, hover = new(
-            430, [("figure", "@path"), ("now", "@value"), ("1 % of it moves the result by", "@text")],
-            x_range=(-1, 1), y_range=FactorRange(),
-        )  # fmt: skip
+            430,
+            [("figure", "@path"), ("now", "@value"), ("1 % of it moves the result by", "@text")],
+            x_range=(-1, 1),
+            y_range=FactorRange(),
+        )
         drawn = self.plot.hbar(
             y="path", left="left", right="right", height=0.68, source=self.bars, color="colour", line_color=None
         )

@@ -206,6 +206,9 @@ def _frontier(found: Sequence[tuple[int, Frontier]]) -> Any:
         return plot.plot_pareto(one.grid, [one.y], [one.x])
     grid = xr.concat(
         [part.grid.drop_vars("chip").expand_dims(chip=[part.label]) for _, part in found],
-        dim="chip", join="outer", combine_attrs="override", fill_value={"fits": False, "possible": False},
-    )  # fmt: skip
+        dim="chip",
+        join="outer",
+        combine_attrs="override",
+        fill_value={"fits": False, "possible": False},
+    )
     return plot.plot_pareto(grid, [one.y], [one.x])

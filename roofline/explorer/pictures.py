@@ -55,15 +55,31 @@ class Roofline:
     def __init__(self) -> None:
         tooltips = [
             ("operator", "@op"), ("chip", "@chip"), ("phase", "@phase"), ("time", "@time (@share)"),
-            ("calls", "@count"), ("bound by", "@bound"), ("intensity", "@intensity FLOP/byte"), ("attained", "@attained"),
-            ("FLOP, bytes", "@flops, @bytes"),
+            ("calls", "@count"), ("bound by", "@bound"), ("intensity", "@intensity FLOP/byte"),
+            ("attained", "@attained"), ("FLOP, bytes", "@flops, @bytes"),
         ]  # fmt: skip
         self.lines = source("xs", "ys", "colour", "width", "dash", "name", "chip", "value")
         self.names = source("x", "y", "text", "colour")
         self.points = source(
-            "x", "y", "size", "colour", "alpha", "marker", "series", "op", "chip", "phase", "time", "share",
-            "count", "bound", "intensity", "attained", "flops", "bytes",
-        )  # fmt: skip
+            "x",
+            "y",
+            "size",
+            "colour",
+            "alpha",
+            "marker",
+            "series",
+            "op",
+            "chip",
+            "phase",
+            "time",
+            "share",
+            "count",
+            "bound",
+            "intensity",
+            "attained",
+            "flops",
+            "bytes",
+        )
         logarithmic = {"x_axis_type": "log", "y_axis_type": "log", "x_range": (0.3, 1e4), "y_range": (1e9, 1e16)}
         self.plot, hover = new(_HEIGHT, tooltips, **logarithmic)
         self.plot.xaxis.axis_label = "arithmetic intensity (FLOP/byte)"
@@ -87,9 +103,17 @@ class Roofline:
         self.plot.legend.update(border_line_alpha=0, background_fill_alpha=0.6, label_text_font=FONT)
         self.plot.legend.update(label_text_font_size=SMALL, spacing=0, padding=2, glyph_height=14, glyph_width=14)
         self.labels = self.plot.text(
-            "x", "y", "text", source=self.names, text_color="colour", text_font=GLYPH_FONT, text_font_size=SMALL,
-            text_align="right", text_baseline="bottom", y_offset=-3,
-        )  # fmt: skip
+            "x",
+            "y",
+            "text",
+            source=self.names,
+            text_color="colour",
+            text_font=GLYPH_FONT,
+            text_font_size=SMALL,
+            text_align="right",
+            text_baseline="bottom",
+            y_offset=-3,
+        )
         hover.renderers = [marks]
         self.plot.add_tools(
             HoverTool(renderers=[drawn], tooltips=[("chip", "@chip"), ("line", "@name"), ("", "@value")])
@@ -229,9 +253,16 @@ class _Bars:
             y="row", left="left", right="right", height=0.72, source=self.segments, color="colour", line_color=None
         )
         self.plot.text(
-            "x", "row", "text", source=self.texts, text_align="center", text_baseline="middle", text_font=GLYPH_FONT,
-            text_font_size=SMALL, text_color="#111111",
-        )  # fmt: skip
+            "x",
+            "row",
+            "text",
+            source=self.texts,
+            text_align="center",
+            text_baseline="middle",
+            text_font=GLYPH_FONT,
+            text_font_size=SMALL,
+            text_color="#111111",
+        )
         self.plot.ygrid.grid_line_alpha = 0
         hover.renderers = [drawn]
 
