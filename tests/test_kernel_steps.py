@@ -197,8 +197,9 @@ def test_decode_takes_whole_waves_of_blocks(batch: int, waves: int) -> None:
 def test_prefill_packs_heads_that_share_their_keys_where_that_saves_tiles() -> None:
     """Eight heads of 16 rows are eight tiles of 128 by themselves, and one together."""
     rows = {"q_len": 16.0, "span": 128.0, "keys": 128.0, "causal": 0.0, "pair_s": 1e-9, "tile": 128.0}
-    packed, *_ = attention.prefill(batch=1.0, heads=8.0, group=8.0, **rows, **SCHEDULE)
-    alone, *_ = attention.prefill(batch=1.0, heads=8.0, group=1.0, **rows, **SCHEDULE)
+    has = {"pack_heads": 1.0, "cut_prompts": 1.0}
+    packed, *_ = attention.prefill(batch=1.0, heads=8.0, group=8.0, **rows, **has, **SCHEDULE)
+    alone, *_ = attention.prefill(batch=1.0, heads=8.0, group=1.0, **rows, **has, **SCHEDULE)
     tile_s = 128 * 128 * 4 * 1e-9
     assert packed == pytest.approx(1 + tile_s)
     assert alone == pytest.approx(1 + 2.5 * tile_s)  # two each, and half of one while the last block ends

@@ -119,11 +119,21 @@ def validate(
     Returns
     -------
     Validation
+        ``table``, the errors by class, dtype and regime of time, and ``rows``.
 
     Raises
     ------
     BadData
         When the measurements cannot be read or none can be used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import roofline as rl
+    >>> rows = pd.DataFrame({"op": "gemm", "dtype": "bf16", "m": [64, 4096], "n": 4096, "k": 4096})
+    >>> rows["time_s"] = 1.25 * rl.cost(rl.gemm(m=[64, 4096], n=4096, k=4096), "h100-sxm").time_s  # a quarter slower
+    >>> rl.validate(rows, "h100-sxm").table["mape"].round(2).tolist()
+    [0.2, 0.2, 0.2]
     """
     say = progress or (lambda text: None)
     own = data is not None
@@ -208,11 +218,12 @@ def unmeasured(chip: Chip) -> Chip:
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:
     """The stacks of a chip that a row is predicted with, laid one upon the other; none for the plain parameters.
 
-    A framework's stack for the variant (``trtllm_block``) is taken rather than its general one; what differs in one
-    version (``trtllm_1_3_0rc10``) comes on top.
+    A framework's stack for the variant (``sglang_block_triton``, else ``sglang_block``) is taken rather than its general
+    one; what differs in one version (``trtllm_1_3_0rc10``) comes on top.
     """
     known = {p.split(".")[1] for p in chip.numbers if p.startswith("stack.") and p.split(".")[3] == op}
-    names = [f"{framework}_{variant.split()[0].replace('-', '_')}" if variant else "", framework]
+    words = variant.replace("-", "_").split()
+    names = [f"{framework}_{'_'.join(words[:n])}" for n in range(len(words), 0, -1)] + [framework]
     general = next((name for name in names if name in known), "")
     newer = f"{framework}_{version.replace('.', '_')}"
     return tuple(name for name in (general, newer) if name in known)
