@@ -51,7 +51,7 @@ class Setting:
     @property
     def devices(self) -> int:
         """Chips of this setting's replicas."""
-        plan: Any = self.static.request.plan
+        plan = self.static.request.plan
         return int(self.servers.replicas // (plan.dp * plan.pp) * plan.devices)
 
 
