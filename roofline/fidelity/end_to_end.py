@@ -444,6 +444,13 @@ def validate_end_to_end(level: float | None = 0.9) -> tuple[pd.DataFrame, pd.Dat
     -------
     tuple of DataFrame
         :func:`summary` and :func:`rows`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> summary, rows = rl.validate_end_to_end(level=None)
+    >>> sorted(summary.columns)
+    ['bias', 'coverage', 'error', 'metric', 'naive_error', 'rows', 'source', 'systems']
     """
     table = rows(level)
     return summary(table), table

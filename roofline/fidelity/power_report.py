@@ -38,7 +38,7 @@ est.tokens_per_joule, est.co2_g_per_million_tokens, est.usd_per_million_tokens  
 est.price_basis  # what the cost rests on: an hour's rent, or a purchase
 est.interval(0.9, "usd_per_million_tokens")
 est.with_terms(price_per_hour=2.2).usd_per_million_tokens  # nothing else is worked out again
-rl.estimate("dlrm-v2", "mtia-2i").unknown  # what cannot be said and why: no price of this chip is public
+rl.estimate("dlrm-v2", "mtia-2i", devices=4).unknown  # what cannot be said and why: no price of this chip is public
 ```
 
 Where no price is known, `usd_per_million_tokens` raises `rl.NotKnown`, which names what to give; tables say "not

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 class Chip(Machine):
     """A chip description. Nothing of it can be changed: :meth:`what_if` makes changed copies.
 
-    Attributes
+    Parameters
     ----------
     name, title, vendor, family, status, note : str
         `family` is one of gpu, tpu, npu, cpu, dataflow; `status` shipping, announced, estimated or retired. The name
         of a variant says what it is: ``h100-sxm[memory.hbm.bandwidth=4.8TB/s]``.
     year : int
+        Of availability, or of the estimate.
     aliases : tuple of str
+        Other names that load it.
     numbers, defaults, flags : mapping
         Its figures, those of its family, and what is no number: see :class:`~roofline.hardware.machine.Machine`.
     calibration : mapping
@@ -44,6 +46,18 @@ class Chip(Machine):
         How what is not known may turn out, by name, each with its probability; the figures above are one of these ways.
     unfit : mapping of str to str
         Figures of stacks that cannot follow a what-if of the plain ones, and why: the chip cannot be put on these.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> h100 = rl.load_chip("h100-sxm")
+    >>> isinstance(h100, rl.Chip)
+    True
+    >>> faster = h100.what_if({"memory.hbm.bandwidth": "4.8 TB/s"})
+    >>> faster.name
+    'h100-sxm[memory.hbm.bandwidth=4.8TB/s]'
+    >>> h100.on_stack("vllm").stack
+    'vllm'
     """
 
     title: str
@@ -74,6 +88,11 @@ class Chip(Machine):
             of its TDP: the clock, and what follows it, is that which this leaves at full tilt
             (:func:`roofline.hardware.limits.sustained_clock`). An efficiency parameter changes on every software stack
             that has one: before :meth:`on_stack` or after it, the result is the same.
+
+        Returns
+        -------
+        Chip
+            A changed copy, whose name says what was changed.
 
         Raises
         ------
@@ -118,6 +137,16 @@ class Chip(Machine):
     def scenario(self, name: str) -> Chip:
         """The same chip as it is in one of the ways that what is not known may turn out.
 
+        Parameters
+        ----------
+        name : str
+            One of :attr:`scenarios`.
+
+        Returns
+        -------
+        Chip
+            A changed copy.
+
         Raises
         ------
         UnknownName
@@ -144,6 +173,11 @@ class Chip(Machine):
 
         It no longer says what was inherited, so the spreads stand in it as wide as :meth:`spreads` takes them. The name
         of a variant is written in letters that a descriptor's may have.
+
+        Returns
+        -------
+        str
+            The text of a file.
 
         Raises
         ------
@@ -195,6 +229,11 @@ class Chip(Machine):
             One of :attr:`stacks`, or several joined by ``+``; or an engine's version, ``"vllm_0_14"``, which is the
             engine as it has been from then on as far as that is known: ``"vllm+vllm_0_11"``. ``"plain"``, or nothing:
             the chip's own figures, also where :func:`roofline.estimate` would take the chip's best-known stack.
+
+        Returns
+        -------
+        Chip
+            A changed copy.
 
         Raises
         ------

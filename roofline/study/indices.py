@@ -46,9 +46,10 @@ def indices(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, as for
-        :func:`roofline.serve`.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     figure : str, optional
         Headline figure; default: `tokens_per_s` or `samples_per_s`.
     draws : int
@@ -57,6 +58,9 @@ def indices(
         The same seed draws the same.
     model_error, scenarios : bool
         Whether the model's error and the choice of a scenario are among what is in doubt.
+    **options
+        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, as for
+        :func:`roofline.serve`.
 
     Returns
     -------
@@ -77,6 +81,13 @@ def indices(
     Saltelli's sampling of a scrambled Sobol sequence and Jansen's estimators, by SALib (Saltelli et al., Comput. Phys.
     Commun. 181, 2010; Herman and Usher, JOSS 2017). The logarithm makes the indices those of relative changes, and the
     same for a time and its rate.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> shares = rl.indices("llama-3.1-8b", "artemis", dtype="fp16", draws=16)
+    >>> sorted(shares.columns)
+    ['first', 'first_error', 'total', 'total_error']
     """
     import pandas as pd
 

@@ -108,9 +108,10 @@ def search(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point. With `concurrency` among them, or varied, the question is one
-        of a server, and they are as for :func:`roofline.serve`: that a single request fits is then enough.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     vary : mapping of str to (low, high)
         Figures of the chip by their paths, and options that are numbers (`batch`, `prompt` ...), as for
         :func:`roofline.solve`, each with its range: SI numbers, or for a figure text as in a what-if ("x0.5").
@@ -128,6 +129,9 @@ def search(
         The same seed finds the same.
     population, generations : int
         Points of a generation, and how many there are at most.
+    **options
+        As for :func:`roofline.estimate`; a single point. With `concurrency` among them, or varied, the question is one
+        of a server, and they are as for :func:`roofline.serve`: that a single request fits is then enough.
 
     Returns
     -------
@@ -144,6 +148,13 @@ def search(
     Differential evolution (Storn and Price 1997; ``scipy.optimize.differential_evolution``), each generation one array
     estimate. Ranges are searched by ratio where they do not reach 0. A point that breaks limits is worse than any that
     does not, and the worse the more it breaks them (Deb 2000). A search finds no proof that nothing is better.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> best = rl.search("llama-3.1-8b", "h100-sxm", vary={"batch": (1, 64)}, subject_to={"tpot_s": (None, 0.01)})
+    >>> best.found
+    True
     """
     if maximise is not None and minimise is not None:
         raise BadWorkload("search: expected maximise= or minimise=, found both; put a limit on one of them")

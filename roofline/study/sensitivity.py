@@ -44,13 +44,17 @@ def sensitivity(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; with `concurrency` among them, as for :func:`roofline.serve`.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     figure : str, optional
         Headline figure, or one of power and money; default: `tokens_per_s` or `samples_per_s`.
     step : float
         Relative change of each chip figure, up or down. Whole numbers change to the next one, and what can go no
         further (a share of 1) goes the other way; the elasticity is that of the change made.
+    **options
+        As for :func:`roofline.estimate`; with `concurrency` among them, as for :func:`roofline.serve`.
 
     Returns
     -------
@@ -63,6 +67,13 @@ def sensitivity(
     ------
     BadWorkload
         For arrays, an unknown figure, and a step that is none.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> table = rl.sensitivity("llama-3.1-8b", "mtia-2i", figure="tpot_s", dtype="fp16")
+    >>> bool(table.loc["memory.dram.bandwidth", "elasticity"] < 0)  # more of it takes less time
+    True
     """
     import pandas as pd
 
@@ -80,6 +91,8 @@ def sensitivity(
     known = (*base.FIGURES, *base.EXTRA)
     if figure not in known:
         raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
+    if getattr(base.request, "placement", None) is not None:
+        asked["placement"] = base.request.placement  # which arrays would not look for: the tables stay where they are
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(on, _changes(on, float(step))):

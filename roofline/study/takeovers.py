@@ -40,14 +40,18 @@ def takeovers(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, or varied,
-        the phases are the passes of a server, and they are as for :func:`roofline.serve`.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     vary : str
         A figure of the chip by its path, or an option that is a number, as for :func:`roofline.solve`.
     low, high : float or str, optional
         The range. Default: a hundred times less to a hundred times more of a chip's figure, as far as a what-if allows;
         what model and memory allow of an option.
+    **options
+        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, or varied,
+        the phases are the passes of a server, and they are as for :func:`roofline.serve`.
 
     Returns
     -------
@@ -65,6 +69,13 @@ def takeovers(
     -----
     The bound of a phase is that of the operators with the largest share of its time. One array estimate scans 2,048
     values; a range narrower than a step of it can be missed.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> ranges = rl.takeovers("llama-3.1-8b", "h100-sxm", vary="batch")
+    >>> ranges.loc[ranges["phase"] == "decode", "bound"].iloc[0]
+    'memory:hbm'
     """
     import pandas as pd
 
