@@ -191,10 +191,13 @@ def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
         described = top.values.get(key)
         if kind != top.values.get("model_type") or not isinstance(described, dict) or not described:
             continue
+        fields = Fields(described, top.file, key)
         try:
-            found.append(replace(reader(Fields(described, top.file, key), top, width), source=key))
+            found.append(replace(reader(fields, top, width), source=key))
+            fields.near_misses(kind)
         except BadModel as error:
             why.append(f"{key} is not read: {error}")
+            found = [tower for tower in found if tower.source != key]
     return found, why
 
 
