@@ -264,19 +264,25 @@ def chip_with(name: str, changes: list[str] | None, stack: str | None = None) ->
     chip = load_chip(name)
     if stack is not None:
         chip = chip.on_stack(stack)
-    if changes:
-        pairs = {}
-        for change in changes:
-            path, equals, value = change.partition("=")
-            if not equals or not path.strip() or not value.strip():
-                raise typer.BadParameter(
-                    f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}"
-                )
-            if path.strip() in pairs:
-                raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
-            pairs[path.strip()] = value.strip().strip("\"'")
-        chip = chip.what_if(pairs)
-    return chip
+    return chip.what_if(changes_of(changes)) if changes else chip
+
+
+def changes_of(changes: list[str]) -> dict[str, str]:
+    """The figures that `--set` changes, each with its new value.
+
+    Raises
+    ------
+    typer.BadParameter
+    """
+    pairs: dict[str, str] = {}
+    for change in changes:
+        path, equals, value = change.partition("=")
+        if not equals or not path.strip() or not value.strip():
+            raise typer.BadParameter(f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}")
+        if path.strip() in pairs:
+            raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
+        pairs[path.strip()] = value.strip().strip("\"'")
+    return pairs
 
 
 def inches(size: str | None) -> tuple[float, float] | None:

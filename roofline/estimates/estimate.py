@@ -105,6 +105,18 @@ def estimate(
         For arguments that no workload can have, or a dtype that the chip has no rate for.
     DoesNotFit
         With what is needed, what there is, and the smallest changes that fit.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=[1, 64])
+    >>> bool(est.tokens_per_s[1] > est.tokens_per_s[0])
+    True
+    >>> est.decode.bound.tolist()
+    ['memory:hbm', 'memory:hbm']
+    >>> rec = rl.estimate("dlrm-kaggle", "mtia-2i", batch=1024, dtype="int8")
+    >>> bool(rec.lower_s <= rec.latency_s <= rec.upper_s)
+    True
     """
     model = as_model(model)
     chip, notes = stacks.chosen(model, as_chip(chip), options)

@@ -90,6 +90,13 @@ def serve(
     ------
     BadWorkload, UnknownName, DoesNotFit
         As :func:`roofline.estimate`; also for a recommendation model, or a spread below zero.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> server = rl.serve("llama-3.1-8b", "h100-sxm", concurrency=[1, 32])
+    >>> bool(server.tokens_per_s[1] > server.tokens_per_s[0]), bool(server.tpot_s[1] > server.tpot_s[0])
+    (True, True)
     """
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
