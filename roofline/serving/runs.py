@@ -91,6 +91,13 @@ class Run:
         return sum(one.devices for one in self.setting.pools)
 
     @property
+    def pools(self) -> tuple[tuple[str, int, Any], ...]:
+        """What the replicas do, ``"reading"`` and ``"decoding"`` or ``"both"``, on how many chips, and on which."""
+        pools = self.setting.pools
+        names = ("both",) if len(pools) == 1 else ("reading", "decoding")
+        return tuple((name, one.devices, one.static.chip) for name, one in zip(names, pools, strict=True))
+
+    @property
     def kv_tokens(self) -> int:
         """Tokens that the KV cache of one replica has room for."""
         return self.setting.servers.blocks * self.policy.block
@@ -371,10 +378,16 @@ class Run:
             "running": rows[:, at_.SEEN_RUNNING].astype(int),
             "decoding": rows[:, at_.SEEN_DECODING].astype(int),
             "prompt_tokens": rows[:, at_.SEEN_TOKENS].astype(int),
-            "kv_share": rows[:, at_.SEEN_BLOCKS] / self.setting.servers.blocks,
+            "kv_share": rows[:, at_.SEEN_BLOCKS] / self._blocks[rows[:, at_.SEEN_REPLICA].astype(int)],
             "pass_s": rows[:, at_.SEEN_TOOK],
         }
         return pd.DataFrame(columns)
+
+    @functools.cached_property
+    def _blocks(self) -> np.ndarray:
+        """KV blocks of each replica."""
+        pools = [one.servers for one in self.setting.pools]
+        return np.repeat([one.blocks for one in pools], [one.replicas for one in pools])
 
     # How sure ----------------------------------------------------------------------------------------------------
 

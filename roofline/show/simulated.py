@@ -34,6 +34,10 @@ def heading(run: Any) -> str:
     """Of which model on which chips."""
     about = getattr(run, "server", run)
     title = getattr(about.model, "title", "") or about.model.name
+    pools = getattr(about, "pools", ())
+    if len(pools) > 1:
+        parts = [f"{devices} x {chip.title} ({what})" for what, devices, chip in pools]
+        return f"{title} on {' and '.join(parts)}"
     return f"{title} on {about.devices} x {about.chip.title}"
 
 
