@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from roofline.estimates.placing import place as place
     from roofline.evidence.calibration import calibrate as calibrate
+    from roofline.explorer.explore import explore as explore
     from roofline.fidelity.end_to_end import validate_end_to_end as validate_end_to_end
     from roofline.fidelity.validation import validate as validate
     from roofline.hardware.chip import Chip as Chip
@@ -172,6 +173,7 @@ _MODULE_OF = {
     "uniform": "serving.lengths",
     "compare": "study.comparing",
     "explain": "study.explaining",
+    "explore": "explorer.explore",
     "indices": "study.indices",
     "pareto": "study.frontiers",
     "search": "study.searching",

@@ -99,6 +99,14 @@ def capacity(
     ------
     BadWorkload, UnknownName
         For what cannot be asked.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> plans = rl.capacity("llama-3.1-8b", "h100-sxm", traffic, slo={"ttft_s": 0.5}, tp=1)
+    >>> plans["chips"].tolist()
+    [1]
     """
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):

@@ -49,6 +49,8 @@ def prepared(model: LanguageModel, chip: Chip, drawn: Sequence[Requests], asked:
     """
     if any(not len(one.prompt) for one in drawn):
         raise BadWorkload("simulate: expected traffic of prompts and outputs, found queries of pairs, or none")
+    if model.encoder is not None:
+        raise BadWorkload(f"simulate: {model.name} is an encoder with a decoder, which no server plays; use estimate")
     options = dict(asked)
     draft = options.pop("draft", None)
     if draft is not None and not isinstance(draft, Draft):

@@ -91,6 +91,14 @@ def simulate(model: Model | Name, chip: Chip | Name, traffic: Traffic, **options
         For what cannot be asked.
     DoesNotFit
         Where the model, or the longest of the requests, has no room.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> run = rl.simulate("llama-3.1-8b", "h100-sxm", traffic, slo={"ttft_s": 0.5})
+    >>> run.saturated, len(run.requests)
+    (False, 50)
     """
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
