@@ -138,6 +138,7 @@ def capacity(
     share: Annotated[float, typer.Option(help="Of all requests that must be answered within the limits.")] = 0.99,
     objective: Annotated[str, typer.Option(help="What there is to be least of: chips, watts or usd.")] = "chips",
     tp: Annotated[str | None, typer.Option(help="Tensor parallelism to try. [default: 1,2,4,8]")] = None,
+    apart: Annotated[bool, typer.Option("--apart", help="Try pools that read and pools that decode, too.")] = False,
     stack: Stack = None,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -156,7 +157,7 @@ def capacity(
         options["tp"] = [int(width) for width in (widths if isinstance(widths, list) else [widths])]
     if stack is not None:
         options["stack"] = stack
-    options |= made(options)
+    options |= made(options) | ({"apart": True} if apart else {})
     found = run(model, list(chips), traffic, slo=_limits(slo) or {}, share=share, objective=objective, **options)
     rows: list[dict[str, Any]] = [
         {str(name): value for name, value in row.items()}
