@@ -129,7 +129,7 @@ accelerator; aiconfigurator interpolates measured kernels and is the nearest to 
 
 ## What they say, and how long one answer takes
 
-Llama-2-70B, bf16, TP8, batch {BATCH}, prompt {PROMPT}, output {OUTPUT}, on eight H100 SXM and on eight A100 SXM (80 GB):
+Llama-2-70B, bf16, TP8, batch {BATCH}, prompt {PROMPT}, output {OUTPUT}, on eight H100 SXM and eight A100 SXM (80 GB):
 prefill and a decode step in ms. The time is the processor's for a prefill and a decode step, of sizes that differ from
 question to question, asked one by one in Python, everything loaded before; the ratio is that to a point of one of our
 grids, below.

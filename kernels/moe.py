@@ -33,6 +33,10 @@ def idle_share(load: float, skew: float) -> float:
     One family for every way to route: round robin (skew 0: ``1 - load``), at random (1: Poisson, ``exp(-load)``),
     and at random with uneven popularity (above 1: gamma-Poisson). Its dispersion is the variance of the logarithm of
     the popularity, ``log(skew)`` if that is lognormal: a few popular experts do not make all the others idle.
+
+    At random a token may here choose an expert twice, so that up to ``topk / (2 experts)`` too few are in use. Choices
+    that differ (a dispersion less by ``1 / tokens``) describe measured layers as well and no better: 20.08 % off in the
+    mean over the lines of calibrate rows, to 20.05 with this.
     """
     dispersion = skew - 1.0 if skew < 1.0 else log1p(skew - 1.0)
     if abs(dispersion) < 1e-6:

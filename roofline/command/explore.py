@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from roofline.command.options import WORKLOAD, Set, Stack, asking, complete_chip, complete_model
+from roofline.command.options import WORKLOAD, Model, Set, Stack, asking, changes_of, complete_chip
 
 
 def register(app: typer.Typer) -> None:
@@ -17,13 +17,10 @@ def register(app: typer.Typer) -> None:
 @asking(WORKLOAD)
 def explore(
     options: dict[str, Any],
-    model: Annotated[
-        str,
-        typer.Argument(help="A model's name, or a path to its config.json or TOML file.", autocompletion=complete_model),
-    ] = "llama-3.1-70b",
+    model: Model = "llama-3.1-70b",
     chip: Annotated[
         list[str] | None,
-        typer.Option("--chip", "-c", help="A chip; repeat for up to four. [default: h100-sxm]", autocompletion=complete_chip),
+        typer.Option("--chip", "-c", autocompletion=complete_chip, help="A chip; repeat for up to four. [h100-sxm]"),
     ] = None,
     changes: Set = None,
     stack: Stack = None,
@@ -42,7 +39,6 @@ def explore(
     """
     from dataclasses import replace
 
-    from roofline.command.options import changes_of
     from roofline.explorer import answering
     from roofline.explorer.explore import asked, serve
     from roofline.explorer.stock import Stock

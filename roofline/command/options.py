@@ -278,9 +278,7 @@ def changes_of(changes: list[str]) -> dict[str, str]:
     for change in changes:
         path, equals, value = change.partition("=")
         if not equals or not path.strip() or not value.strip():
-            raise typer.BadParameter(
-                f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}"
-            )
+            raise typer.BadParameter(f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}")
         if path.strip() in pairs:
             raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
         pairs[path.strip()] = value.strip().strip("\"'")

@@ -61,6 +61,4 @@ def hit_rates(est: RecommendationEstimate) -> pd.DataFrame:
                 "hit_rate": 1.0 - missed / read if read else 0.0,
             }
         )
-    return pd.DataFrame.from_records(
-        rows, columns=["op", "tables", "lookups", "row_bytes", "memory_bytes", "hit_rate"]
-    )
+    return pd.DataFrame.from_records(rows, columns=["op", "tables", "lookups", "row_bytes", "memory_bytes", "hit_rate"])

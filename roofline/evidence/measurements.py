@@ -265,10 +265,10 @@ def judged(frame: pd.DataFrame, chip: Chip) -> tuple[pd.Series[str], pd.DataFram
     predicted = predict(numeric(frame[reason == ""]), chip, failed)
     for row, why in failed.items():
         reason[row] = why
-    rows, time = predicted.index, time[predicted.index]
+    time = time[predicted.index]
     far = f"slower than the upper bound by {FAR:,.0f} times: in seconds?"
-    _mark(reason, rows[time < predicted["lower_s"] * (1 - MARGIN)], TOO_FAST)
-    _mark(reason, rows[time > predicted["upper_s"] * FAR], far)
+    _mark(reason, time.index[time < predicted["lower_s"] * (1 - MARGIN)], TOO_FAST)
+    _mark(reason, time.index[time > predicted["upper_s"] * FAR], far)
     return reason[reason != ""], predicted
 
 

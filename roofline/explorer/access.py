@@ -35,8 +35,8 @@ class Access(AuthProvider):
         self._token = token
 
     @property
-    def get_user(self) -> Callable[[Any], str | None]:
-        """Whether a request has the token; it is kept in a cookie then, as the connection that follows has no address."""
+    def get_user(self) -> Callable[[Any], Any]:
+        """Whether a request has the token, which a cookie keeps then: the connection that follows has no address."""
         return self._user
 
     def _user(self, handler: Any) -> str | None:

@@ -119,12 +119,9 @@ def _column(label: str, pick: Pick, model: Model, state: State, stock: Stock) ->
 
 def _labels(picks: tuple[Pick, ...]) -> list[str]:
     """Names that tell the columns apart: the chip's, its stack and that it is changed where two would be the same."""
-    names = [one.chip for one in picks]
-    if len(set(names)) < len(names):
-        names = [
-            " ".join(filter(None, [one.chip, one.stack, _CHANGED * bool(one.changes)])) if names.count(one.chip) > 1 else one.chip
-            for one in picks
-        ]
+    chips = [one.chip for one in picks]
+    told = (" ".join(filter(None, [one.chip, one.stack, _CHANGED * bool(one.changes)])) for one in picks)
+    names = [name if chips.count(chip) > 1 else chip for chip, name in zip(chips, told, strict=True)]
     if len(set(names)) < len(names):
         names = [f"{LETTERS[i]} {name}" for i, name in enumerate(names)]
     return names

@@ -1,4 +1,4 @@
-"""What every picture of the page stands on: figures of Bokeh in the colours of `show`, for light and dark, and columns."""
+"""What every picture of the page stands on: figures of Bokeh for light pages and dark ones, and their columns."""
 
 from __future__ import annotations
 
@@ -50,13 +50,16 @@ def new(height: int, tooltips: Sequence[tuple[str, str]], **options: Any) -> tup
     """A figure as wide as its place, with tools that leave scrolling to the page, and what tells of a mark under the
     pointer.
     """
+    tools: dict[str, Any] = {  # active_drag: a finger that drags scrolls the page
+        "tools": "pan,box_zoom,reset,save",
+        "active_drag": None,
+    }
     plot = figure(
+        **tools,
         height=height,
         min_width=260,
         sizing_mode="stretch_width",
         toolbar_location="above",
-        tools="pan,box_zoom,reset,save",
-        active_drag=None,  # a finger that drags scrolls the page
         background_fill_alpha=0,
         border_fill_alpha=0,
         outline_line_alpha=0,

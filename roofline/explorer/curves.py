@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bokeh.models import FactorRange, Span
+from bokeh.models import FactorRange
+from bokeh.models.annotations import Span
 
 from roofline.base import units
 from roofline.explorer.answering import LETTERS, Answer
@@ -44,9 +45,7 @@ class Along:
         plot.xaxis.formatter = prefixed()
         plot.yaxis.formatter = prefixed()
         plot.patches("xs", "ys", source=self.bands, color="colour", alpha=0.16, line_color=None)
-        plot.multi_line(
-            "xs", "ys", source=self.lines, color="colour", line_dash="dash", alpha="alpha", line_width=2.2
-        )
+        plot.multi_line("xs", "ys", source=self.lines, color="colour", line_dash="dash", alpha="alpha", line_width=2.2)
         marks = plot.scatter("x", "y", source=self.points, size=9, color="colour", alpha=0, hover_alpha=0.9)
         plot.scatter("x", "y", source=self.here, size=11, color="colour", line_color="#ffffff", line_width=2)
         hover.renderers = [marks]
@@ -129,9 +128,11 @@ class Tornado:
     def __init__(self) -> None:
         self.bars = source("path", "left", "right", "colour", "text", "value", "changed")
         self.plot, hover = new(
-            430, [("figure", "@path"), ("now", "@value"), ("1 % of it moves the result by", "@text")],
-            x_range=(-1, 1), y_range=FactorRange(),
-        )  # fmt: skip
+            430,
+            [("figure", "@path"), ("now", "@value"), ("1 % of it moves the result by", "@text")],
+            x_range=(-1, 1),
+            y_range=FactorRange(),
+        )
         drawn = self.plot.hbar(
             y="path", left="left", right="right", height=0.68, source=self.bars, color="colour", line_color=None
         )
@@ -179,7 +180,7 @@ class Trade:
         self.plot.visible = False
         self.plot.xaxis.formatter = self.plot.yaxis.formatter = prefixed()
         self.plot.multi_line("xs", "ys", source=self.lines, color="colour", line_width=2)
-        drawn = [
+        drawn: list[Any] = [
             self.plot.scatter("x", "y", source=self.all, size=5, color="colour", alpha=0.25, line_color=None),
             self.plot.scatter("x", "y", source=self.best, size=9, color="colour", line_color=None),
         ]
@@ -219,5 +220,3 @@ def _plans(frame: pd.DataFrame, one: Frontier, place: int) -> list[dict[str, Any
         }
         for row in frame.to_dict("records")
     ]
-
-

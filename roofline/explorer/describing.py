@@ -1,4 +1,4 @@
-"""An answer as plain data that the page lays out: the form, the headline, the comparison, the tables. Texts, no markup."""
+"""An answer as plain data that the page lays out: the form, the headline, the tables. Texts, no markup."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from roofline.hardware.variants import PLAIN
 from roofline.models.llm import LanguageModel
 from roofline.show import report
 from roofline.show.canvas import COLOURS
-from roofline.show.quantities import quantity, ratio
+from roofline.show.quantities import quantity, ratio, si
 from roofline.show.table import Table
 from roofline.show.words import words
 
@@ -31,6 +31,9 @@ _COMPARED = (
 
 #: Shards of a placement that the page lists; the CSV has all.
 _MOST_SHARDS = 60
+
+#: What is said of each bag of lookups.
+_HITS = ("bag", ">tables", ">lookups", ">rows read", ">hit rate")
 
 #: Rows of the comparison at most.
 _MOST_ROWS = 14
@@ -66,7 +69,7 @@ def form(answer: Answer, stock: Stock, figures: Sequence[str] = ()) -> dict[str,
         "focus": state.focus,
         "picks": [_pick(i, one, stock) for i, one in enumerate(answer.columns)],
         "fields": [_field(name, asked.get(name), usual.get(name)) for name in names],
-        "axes": [[name, name] for name in dict.fromkeys([*lines.SIZES[language], *figures, *([state.x] * bool(state.x))])],
+        "axes": list(dict.fromkeys([*lines.SIZES[language], *figures, *([state.x] * bool(state.x))])),
         "axis": state.x or usual_x,
         "results": [[name, label] for name, label in results.items()],
         "result": state.y or usual_y,
@@ -239,14 +242,14 @@ def placements(answer: Answer) -> list[Table]:
 
 def _hits(label: str, est: RecommendationEstimate) -> Table:
     level = est.chip.cache_level
-    table = Table(f"{label}: lookups and what the {level} finds", ["bag", ">tables", ">lookups", ">rows read", ">hit rate"])
+    table = Table(f"{label}: lookups and what the {level} finds", _HITS)
     for row in hit_rates(est).to_dict("records"):
         table.rows.append(
             [
                 str(row["op"]),
                 f"{row['tables']:,.0f}",
                 f"{row['lookups']:,.0f}",
-                report.si(row["row_bytes"]) + "B",
+                si(row["row_bytes"]) + "B",
                 f"{row['hit_rate']:.1%}",
             ]
         )
@@ -270,7 +273,7 @@ def _shards(label: str, est: RecommendationEstimate) -> Table:
                 str(row["how"]),
                 str(row["tier"]),
                 "all" if row["device"] < 0 else str(row["device"]),
-                report.si(row["bytes"]) + "B",
+                si(row["bytes"]) + "B",
             ]
         )
     if len(plan.shards) > _MOST_SHARDS:

@@ -94,9 +94,7 @@ def explore(
     return open_page(state, stock, standalone=False)
 
 
-def asked(
-    stock: Stock, model: Any, chips: Sequence[Any], stack: str | None, options: dict[str, Any]
-) -> State:
+def asked(stock: Stock, model: Any, chips: Sequence[Any], stack: str | None, options: dict[str, Any]) -> State:
     """The state that a page begins with, of what was given; whether it is a question is checked.
 
     Raises
@@ -110,7 +108,7 @@ def asked(
         if option not in known:
             raise UnknownName(f"option for {name}", option, known)
         if not isinstance(value, bool | int | float | str):
-            raise BadWorkload(f"{option}: expected one number, name or flag, found {shown(value)}: a sweep takes several")
+            raise BadWorkload(f"{option}: expected one number, name or flag, found {shown(value)}; sweep takes several")
     if not options and isinstance(loaded, LanguageModel) and name == MODEL:
         options = dict(FIRST_OPTIONS)
     given = {key: fields.read(key, fields.written(value)) for key, value in options.items()}

@@ -1,4 +1,4 @@
-"""What can be taken from the page as a file: the chips as descriptors, the tables as CSV, the pictures as PNG and SVG."""
+"""What can be taken from the page as a file: descriptors of its chips, tables as CSV, pictures as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from roofline.study.grids import sweep
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 #: What the endings of files say of them to a browser.
 MIME = {"toml": "application/toml", "csv": "text/csv", "png": "image/png", "svg": "image/svg+xml"}
@@ -122,7 +121,8 @@ def _frame(stem: str, answer: Answer, shown: Shown) -> pd.DataFrame:
         return along.frame([one for one in shown.lines if len(one.x)], shown.x, shown.y)
     if stem == "sensitivity":
         assert shown.table is not None
-        return shown.table.reset_index()
+        table: pd.DataFrame = shown.table.reset_index()
+        return table
     return pd.concat([one.best.assign(chip=one.label) for _, one in shown.frontiers], ignore_index=True)
 
 
@@ -150,7 +150,7 @@ def _figures(label: str, est: Any) -> list[dict[str, Any]]:
 # Pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _picture(stem: str, answer: Answer, shown: Shown) -> Axes:
+def _picture(stem: str, answer: Answer, shown: Shown) -> Any:
     if stem == "roofline":
         return _roofline(answer)
     if stem == "breakdown":
@@ -164,7 +164,7 @@ def _picture(stem: str, answer: Answer, shown: Shown) -> Axes:
     return _frontier(shown.frontiers)
 
 
-def _roofline(answer: Answer) -> Axes:
+def _roofline(answer: Answer) -> Any:
     if len(answer.shown) == 1:
         return plot.plot_roofline(answer.shown[0].est)
     chips = [_est(one).chip for one in answer.shown]
@@ -172,7 +172,7 @@ def _roofline(answer: Answer) -> Axes:
     return plot.plot_roofline(*chips, ops={f"{label}, {name}": phase for label, (name, phase) in last.items()})
 
 
-def _line(answer: Answer, shown: Shown) -> Axes:
+def _line(answer: Answer, shown: Shown) -> Any:
     columns = [c for c, one in zip(answer.columns, shown.lines, strict=True) if len(one.x) and c.chip is not None]
     assert answer.model is not None
     first = next(one for one in shown.lines if len(one.x))
@@ -183,7 +183,7 @@ def _line(answer: Answer, shown: Shown) -> Axes:
         values = [int(v) for v in values] if all(v == int(v) for v in values) and shown.x != "skew" else values
     else:
         values = [f"x{v:.4g}" for v in np.geomspace(0.25, 4, _POINTS)]
-    asked = {name: value for name, value in answer.state.options if name != shown.x}
+    asked: dict[str, Any] = {**answer.state.asked, shown.x: values}
     grid = sweep(
         answer.model,
         [column.chip for column in columns if column.chip is not None],
@@ -192,12 +192,11 @@ def _line(answer: Answer, shown: Shown) -> Axes:
         model_error=True,
         progress=False,
         **asked,
-        **{shown.x: values},
     )
     return plot.plot_line(grid, x=shown.x, figure=shown.y)
 
 
-def _frontier(found: Sequence[tuple[int, Frontier]]) -> Axes:
+def _frontier(found: Sequence[tuple[int, Frontier]]) -> Any:
     if not found:
         raise BadWorkload("frontier: nothing was worked out yet")
     import xarray as xr
@@ -207,6 +206,9 @@ def _frontier(found: Sequence[tuple[int, Frontier]]) -> Axes:
         return plot.plot_pareto(one.grid, [one.y], [one.x])
     grid = xr.concat(
         [part.grid.drop_vars("chip").expand_dims(chip=[part.label]) for _, part in found],
-        dim="chip", join="outer", combine_attrs="override", fill_value={"fits": False, "possible": False},
-    )  # fmt: skip
+        dim="chip",
+        join="outer",
+        combine_attrs="override",
+        fill_value={"fits": False, "possible": False},
+    )
     return plot.plot_pareto(grid, [one.y], [one.x])

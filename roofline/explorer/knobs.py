@@ -1,4 +1,4 @@
-"""The figures of a chip as sliders: those first that matter most to the workload, each with its range and its source."""
+"""The figures of a chip as sliders: those that matter most first, each with its range and its source."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ MOST, LEAST = 14, 1e-3
 
 #: Figures that stand among the sliders whatever they move: what fits is no figure of speed.
 _ALWAYS = ("memory.main.bandwidth", "memory.main.capacity", "clock")
+
+#: Figures that have sliders before it is known what matters.
+_FIRST = ("engines.matrix.", "memory.", "links.", "clock")
 
 #: Digits of the values that a slider stops at.
 _DIGITS = 3
@@ -73,7 +76,7 @@ class Knob:
         """The value at a place of the slider, as a what-if takes it; round but for the descriptor's own."""
         value = self.low * (self.high / self.low) ** (min(max(position, 0), STEPS) / STEPS)
         value = round(value) if self.whole else float(f"{value:.{_DIGITS}g}")
-        return units.text(min(max(value, self.low), self.high), units.DIMENSIONS[self.number.dimension][0], 6).replace(",", "")
+        return _text(self.number, min(max(value, self.low), self.high)).replace(",", "")
 
 
 def knobs(base: Chip, table: pd.DataFrame | None, changed: Iterable[str] = ()) -> list[Knob]:
@@ -90,7 +93,7 @@ def knobs(base: Chip, table: pd.DataFrame | None, changed: Iterable[str] = ()) -
     """
     moves = {} if table is None else {str(path): float(value) for path, value in table["elasticity"].items()}
     if table is None:
-        moves = {path: 0.0 for path in base.numbers if path.startswith(("engines.matrix.", "memory.", "links.", "clock"))}
+        moves = {path: 0.0 for path in base.numbers if path.startswith(_FIRST)}
     wanted = [path for path, moved in moves.items() if table is None or abs(moved) >= LEAST]
     hardware = [path for path in wanted if not _is_parameter(path)]
     extra = [path for path in (_path(base, name) for name in (*_ALWAYS, *changed)) if path]

@@ -111,7 +111,8 @@ def line(answer: Answer, column: Column, x: str, y: str) -> Line:
 
 def _line(model: Model, asked: Mapping[str, Any], column: Column, x: str, y: str) -> Line:
     est, chip = column.est, column.chip
-    assert est is not None and chip is not None
+    assert est is not None
+    assert chip is not None
     sized = x in SIZES[isinstance(model, LanguageModel)]
     unit, present = "", 0.0
     if sized:
@@ -154,7 +155,8 @@ def _line(model: Model, asked: Mapping[str, Any], column: Column, x: str, y: str
 
 def _one_by_one(model: Model, asked: Mapping[str, Any], column: Column, values: np.ndarray, y: str) -> Line:
     """The line over the number of chips of a recommendation model: its tables are placed anew at each."""
-    assert column.chip is not None and column.est is not None
+    assert column.chip is not None
+    assert column.est is not None
     found = [estimate(model, column.chip, check=False, **{**asked, "devices": int(value)}) for value in values]
     ends = np.array([one.interval(LEVEL, y) for one in found], dtype=float)
     heights = np.array([float(getattr(one, y)) for one in found])

@@ -1,4 +1,4 @@
-"""The options of an estimate as fields of a form: what each is called, what may be typed, and the value it stands for."""
+"""The options of an estimate as fields of a form: what each is called, what may be typed, what it stands for."""
 
 from __future__ import annotations
 

@@ -10,7 +10,20 @@ from bokeh.models import ColumnDataSource, FactorRange, HoverTool
 
 from roofline.base import units
 from roofline.explorer.answering import LETTERS, Answer, Column
-from roofline.explorer.canvas import FONT, GLYPH_FONT, SMALL, THEMES, new, paint, percent, plain, prefixed, put, source, span
+from roofline.explorer.canvas import (
+    FONT,
+    GLYPH_FONT,
+    SMALL,
+    THEMES,
+    new,
+    paint,
+    percent,
+    plain,
+    prefixed,
+    put,
+    source,
+    span,
+)
 from roofline.show import bars
 from roofline.show.canvas import COLOURS
 from roofline.show.outline import Outline, outline
@@ -41,17 +54,34 @@ class Roofline:
 
     def __init__(self) -> None:
         tooltips = [
-            ("operator", "@op"), ("chip", "@chip"), ("phase", "@phase"), ("time", "@time (@share)"), ("calls", "@count"),
-            ("bound by", "@bound"), ("intensity", "@intensity FLOP/byte"), ("attained", "@attained"),
-            ("FLOP, bytes", "@flops, @bytes"),
+            ("operator", "@op"), ("chip", "@chip"), ("phase", "@phase"), ("time", "@time (@share)"),
+            ("calls", "@count"), ("bound by", "@bound"), ("intensity", "@intensity FLOP/byte"),
+            ("attained", "@attained"), ("FLOP, bytes", "@flops, @bytes"),
         ]  # fmt: skip
         self.lines = source("xs", "ys", "colour", "width", "dash", "name", "chip", "value")
         self.names = source("x", "y", "text", "colour")
         self.points = source(
-            "x", "y", "size", "colour", "alpha", "marker", "series", "op", "chip", "phase", "time", "share", "count", "bound",
-            "intensity", "attained", "flops", "bytes",
-        )  # fmt: skip
-        self.plot, hover = new(_HEIGHT, tooltips, x_axis_type="log", y_axis_type="log", x_range=(0.3, 1e4), y_range=(1e9, 1e16))
+            "x",
+            "y",
+            "size",
+            "colour",
+            "alpha",
+            "marker",
+            "series",
+            "op",
+            "chip",
+            "phase",
+            "time",
+            "share",
+            "count",
+            "bound",
+            "intensity",
+            "attained",
+            "flops",
+            "bytes",
+        )
+        logarithmic = {"x_axis_type": "log", "y_axis_type": "log", "x_range": (0.3, 1e4), "y_range": (1e9, 1e16)}
+        self.plot, hover = new(_HEIGHT, tooltips, **logarithmic)
         self.plot.xaxis.axis_label = "arithmetic intensity (FLOP/byte)"
         self.plot.yaxis.axis_label = "attainable (lines), attained (points) FLOP/s"
         self.plot.xaxis.formatter = self.plot.yaxis.formatter = prefixed()
@@ -59,16 +89,31 @@ class Roofline:
             "xs", "ys", source=self.lines, color="colour", line_width="width", line_dash="dash"
         )
         marks = self.plot.scatter(
-            "x", "y", size="size", source=self.points, color="colour", alpha="alpha", marker="marker", line_color=None,
+            "x",
+            "y",
+            size="size",
+            source=self.points,
+            color="colour",
+            alpha="alpha",
+            marker="marker",
+            line_color=None,
             legend_field="series",
         )
         self.plot.legend.location = "bottom_right"
         self.plot.legend.update(border_line_alpha=0, background_fill_alpha=0.6, label_text_font=FONT)
-        self.plot.legend.update(label_text_font_size=SMALL, spacing=0, padding=2, glyph_height=14, glyph_width=14)  # fmt: skip
+        self.plot.legend.update(label_text_font_size=SMALL, spacing=0, padding=2, glyph_height=14, glyph_width=14)
         self.labels = self.plot.text(
-            "x", "y", "text", source=self.names, text_color="colour", text_font=GLYPH_FONT, text_font_size=SMALL,
-            text_align="right", text_baseline="bottom", y_offset=-3,
-        )  # fmt: skip
+            "x",
+            "y",
+            "text",
+            source=self.names,
+            text_color="colour",
+            text_font=GLYPH_FONT,
+            text_font_size=SMALL,
+            text_align="right",
+            text_baseline="bottom",
+            y_offset=-3,
+        )
         hover.renderers = [marks]
         self.plot.add_tools(
             HoverTool(renderers=[drawn], tooltips=[("chip", "@chip"), ("line", "@name"), ("", "@value")])
@@ -115,7 +160,8 @@ def _ends(drawn: list[tuple[int, Column, Outline]], points: list[dict[str, Any]]
     ridges = [c.value / one.steepest for _, _, one in drawn for c in one.ceilings]
     ridges += [c.value / one.main.value for _, _, one in drawn for c in one.ceilings if one.main]
     intensities = [row["x"] for row in points]
-    return min([0.3, *(v / 2 for v in intensities)]), max([100.0, *(12 * v for v in ridges), *(2 * v for v in intensities)])
+    low, high = [0.3, *(v / 2 for v in intensities)], [100.0, *(12 * v for v in ridges), *(2 * v for v in intensities)]
+    return min(low), max(high)
 
 
 def _lines(one: Outline, chip: str, colour: str, ends: tuple[float, float]) -> list[dict[str, Any]]:
@@ -207,9 +253,16 @@ class _Bars:
             y="row", left="left", right="right", height=0.72, source=self.segments, color="colour", line_color=None
         )
         self.plot.text(
-            "x", "row", "text", source=self.texts, text_align="center", text_baseline="middle", text_font=GLYPH_FONT,
-            text_font_size=SMALL, text_color="#111111",
-        )  # fmt: skip
+            "x",
+            "row",
+            "text",
+            source=self.texts,
+            text_align="center",
+            text_baseline="middle",
+            text_font=GLYPH_FONT,
+            text_font_size=SMALL,
+            text_color="#111111",
+        )
         self.plot.ygrid.grid_line_alpha = 0
         hover.renderers = [drawn]
 
@@ -233,7 +286,11 @@ class Breakdown(_Bars):
 
     def show(self, answer: Answer, dark: bool) -> None:
         """Draw the phases of the chips of an answer."""
-        phases = [(_row(i, label, answer), phase) for i, c in places(answer) for label, phase, _ in occurring(c.est)]
+        phases = [
+            (_row(i, label, answer), phase)
+            for i, column in places(answer)
+            for label, phase, _ in occurring(column.est)  # type: ignore[arg-type]  # there, where a column fits
+        ]
         parts = {name: bars.segments(phase.ops, _SMALLEST) for name, phase in phases}
         colours = bars.colours_of(op for row in parts.values() for op, *_ in row)
         rows, texts = [], []
@@ -328,6 +385,4 @@ def _reach(memory: Any) -> float:
 
 def sources(*pictures: Roofline | _Bars) -> Mapping[str, ColumnDataSource]:
     """The columns behind pictures, by the picture's name."""
-    return {
-        type(one).__name__.lower(): one.points if isinstance(one, Roofline) else one.segments for one in pictures
-    }
+    return {type(one).__name__.lower(): one.points if isinstance(one, Roofline) else one.segments for one in pictures}

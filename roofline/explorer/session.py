@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -82,7 +83,7 @@ class Session:
         self._tables: dict[Any, pd.DataFrame | None] = {}
         self._cancel = threading.Event()
         self._work: dict[str, Any] = {"running": False, "share": 0.0, "said": ""}
-        self._busy = False
+        self._busy = self._seen = False
         self._line_said = ""
 
     # What is done on the page -----------------------------------------------------------------------------------
@@ -103,6 +104,9 @@ class Session:
         if what == "theme":
             self.screen.draw("theme", bool(message.get("dark")))
             self.redraw()
+            if not self._seen:  # somebody looks: what is sent to a page before it is there may be lost on the way
+                self._seen = True
+                self._begin()
         elif what == "frontier":
             self._begin_frontier()
         elif what == "cancel":
@@ -149,7 +153,8 @@ class Session:
         self._busy = True
         self._describe()
         self.redraw(quick=True)
-        self._begin()
+        if self._seen:
+            self._begin()
 
     # What is shown ----------------------------------------------------------------------------------------------
 
@@ -255,9 +260,7 @@ class Session:
         base, key, x, y = self._base(), self._base_key(), self._x, self._y
         self.pool.submit(self._slowly, turn, found, beside, base, key, x, y)
 
-    def _slowly(
-        self, turn: int, found: Answer, beside: _Beside, base: Chip | None, key: Any, x: str, y: str
-    ) -> None:
+    def _slowly(self, turn: int, found: Answer, beside: _Beside, base: Chip | None, key: Any, x: str, y: str) -> None:
         time.sleep(PATIENCE)
         try:
             self._go_on(turn)
@@ -277,16 +280,15 @@ class Session:
                     self._go_on(turn)
                 focused = found.focused
                 if focused.chip is not None and focused.est is not None:
+                    own = self._tables.get(key)
                     changed = bool(focused.pick.changes)
-                    beside.table = (
-                        studies.moved_by(found.model, focused.chip, y, found.state.asked) if changed else self._tables[key]
-                    )
+                    beside.table = studies.moved_by(found.model, focused.chip, y, found.state.asked) if changed else own
             self._tell(turn, self._with_table)
         except Cancelled:
             return
-        except RooflineError as error:
-            problem = str(error)
-            self._tell(turn, lambda: self._end(problem))
+        except Exception as error:
+            problem = _said(error)
+            self.screen.later(lambda: self._end(problem) if turn == self._turn else None)
 
     def _keep(self, key: Any, table: pd.DataFrame | None) -> None:
         if len(self._tables) >= _MOST_KEPT:
@@ -354,8 +356,8 @@ class Session:
                 said = said if made else "Nothing fits on these chips."
             except Cancelled:
                 made, said = [], "Cancelled."
-            except RooflineError as error:
-                made, said = [], str(error)
+            except Exception as error:
+                made, said = [], _said(error)
             self.screen.later(lambda: self._with_frontiers(turn, cancel, made, said))
 
         self.pool.submit(run)
@@ -383,8 +385,8 @@ class Session:
         def run() -> None:
             try:
                 data = files.content(name, found, shown_now)
-            except RooflineError as error:
-                problem = str(error)
+            except Exception as error:
+                problem = _said(error)
                 self.screen.later(lambda: self.screen.show(problem=problem))
                 return
             mime = files.MIME[name.rpartition(".")[2]]
@@ -397,6 +399,14 @@ class Session:
         """The page is gone: what is worked out for it is no longer wanted."""
         self._turn += 1
         self._cancel.set()
+
+
+def _said(error: Exception) -> str:
+    """What to tell of an error in a thread: ours as they are; a bug by its kind, and whole in the server's log."""
+    if isinstance(error, RooflineError):
+        return str(error)
+    logging.getLogger("roofline").exception("the page could not be worked out", exc_info=error)
+    return f"This could not be worked out: an error of roofline's own ({type(error).__name__}); its log has more."
 
 
 def _on_stack(column: Column) -> Chip | None:

@@ -115,7 +115,9 @@ class State:
 def _plain(text: str) -> None:
     """Refuse what no name, path or value is: control characters, lone surrogates, lengths that nobody types."""
     if len(text) > _LONGEST_NAME or not text.isprintable():
-        raise BadWorkload(f"expected a name or value of at most {_LONGEST_NAME} visible characters, found {shown(text)}")
+        raise BadWorkload(
+            f"expected a name or value of at most {_LONGEST_NAME} visible characters, found {shown(text)}"
+        )
 
 
 # As an address ----------------------------------------------------------------------------------------------------
@@ -164,7 +166,9 @@ def from_query(text: str) -> State:
         elif of_chip:
             path, equals, new = value.partition("=")
             if not (path and equals and new):
-                raise BadWorkload(f"{key}: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {shown(value)}")
+                raise BadWorkload(
+                    f"{key}: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {shown(value)}"
+                )
             changes.setdefault(int(of_chip[2]), {})[path] = new
         elif key in single:
             raise BadWorkload(f"{key} is given twice in the address")

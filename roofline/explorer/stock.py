@@ -95,12 +95,16 @@ class Stock:
         """Put a model on the shelf that the caller gives, by name, path or as an object; returns its name here."""
         if isinstance(model, LanguageModel | Recommender):
             known = self._in_catalogue(model)
-            return known if known else self._put(self._models, model.name, model, f"{model.name}.json")
+            if not known:
+                self._models[model.name] = (model, f"{model.name}.json")
+            return known or model.name
         text = os.fspath(model)
         if not _is_path(text):
-            return self.model(text) and text
+            self.model(text)
+            return text
         loaded: Model = load_model(text)
-        return self._put(self._models, loaded.name, loaded, text)
+        self._models[loaded.name] = (loaded, text)
+        return loaded.name
 
     def _in_catalogue(self, model: Model) -> str:
         """The catalogue's name of this very model; empty where it has another one, or none."""
@@ -117,17 +121,15 @@ class Stock:
                     return chip.name
             except (LookupError, ValueError):
                 pass
-            return self._put(self._chips, chip.name, chip, f"{chip.name}.toml")
+            self._chips[chip.name] = (chip, f"{chip.name}.toml")
+            return chip.name
         text = os.fspath(chip)
         if not _is_path(text):
-            return self.chip(text) and text
+            self.chip(text)
+            return text
         loaded = load_chip(text)
-        return self._put(self._chips, loaded.name, loaded, text)
-
-    @staticmethod
-    def _put(shelf: dict[str, tuple[Model, str]] | dict[str, tuple[Chip, str]], name: str, one: object, source: str) -> str:
-        shelf[name] = (one, source)  # type: ignore[assignment]  # of the kind that the shelf is for
-        return name
+        self._chips[loaded.name] = (loaded, text)
+        return loaded.name
 
     def drop(self, file: str, content: str) -> tuple[str, str]:
         """Take in a file that was dropped on the page, read by the loaders that read any other.

@@ -66,22 +66,16 @@ def frontier(answer: Answer, column: Column, told: Callable[[], None]) -> Fronti
     import xarray as xr
 
     model = answer.model
-    assert model is not None and column.chip is not None
+    assert model is not None
+    assert column.chip is not None
     language = isinstance(model, LanguageModel)
     width = "tp" if language else "devices"
-    asked = {name: value for name, value in answer.state.options if name not in ("batch", width)}
-    asked.pop("placement", None)
+    kept = (pair for pair in answer.state.options if pair[0] not in ("batch", "placement", width))
+    asked: dict[str, Any] = {**dict(kept), "batch": list(_BATCHES[language])}
     parts = []
     for wide in widths(column.chip):
         try:
-            grid = sweep(
-                model,
-                column.chip,
-                batch=list(_BATCHES[language]),
-                progress=False,
-                **{width: [wide]},
-                **asked,
-            )
+            grid = sweep(model, column.chip, progress=False, **{**asked, width: [wide]})
         except RooflineError:
             told()
             continue
@@ -89,7 +83,8 @@ def frontier(answer: Answer, column: Column, told: Callable[[], None]) -> Fronti
         told()
     if not parts:
         return None
-    grid = xr.concat(parts, dim=width, join="exact", combine_attrs="override", data_vars="all", coords="minimal", compat="override")
+    together: dict[str, Any] = {"join": "exact", "combine_attrs": "override", "compat": "override"}
+    grid = xr.concat(parts, dim=width, data_vars="all", coords="minimal", **together)
     much, little = usual_objectives(grid)
     best = pareto(grid, maximise=much, minimise=little)
     if best.empty:

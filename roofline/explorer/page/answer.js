@@ -91,7 +91,7 @@ function answer(send, child) {
   }
 
   function form(data) {
-    axes(data.axes, () => data.axes.map(([value, textContent]) => h("option", { value, textContent })));
+    axes(data.axes, () => data.axes.map((value) => h("option", { value, textContent: value })));
     results(data.results, () => data.results.map(([value, textContent]) => h("option", { value, textContent })));
     axis.value = data.axis;
     result.value = data.result;
