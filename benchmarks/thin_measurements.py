@@ -5,7 +5,8 @@
 FOLDER holds gemm.parquet, attention_prefill.parquet, attention_decode.parquet, mla_attention.parquet, moe.parquet,
 collectives.parquet and elementwise.parquet: operator times of aiconfigurator-core 0.12.0 with a role beside each row
 (calibrate, test-shapes, test-chip) and whether it may be shipped. PACKAGE is the folder that the package itself was
-unpacked to: the order of its files tells which MoE kernels were tuned. Rows are drawn at random (fixed seed) within
+unpacked to: the order of its files tells which MoE kernels were tuned, and the B200's rows are taken from it (of the
+current versions alone). Rows are drawn at random (fixed seed) within
 strata of operator class, framework, dtype, chip, role and regime of time. Beside the sample it writes `counts.csv`,
 what the exclusion rules take of the complete data, and `roles.csv`, the role of every shape.
 """
@@ -26,11 +27,13 @@ from roofline.fidelity.aiconfigurator import (
     CLASSES,
     attention_rows,
     collective_rows,
+    current,
     gemm_rows,
     mla_rows,
     moe_cases,
     moe_rows,
     quantize_rows,
+    read,
     with_naive,
 )
 
@@ -45,6 +48,16 @@ QUOTA = {
     "moe": (110, 45),
     "collectives": (500, 500),
     "quantize": (100, 60),
+}
+
+#: The same of the B200: (its test shapes, everything else).
+QUOTA_B200 = {
+    "gemm": (30, 20),
+    "attention": (30, 20),
+    "mla_attention": (30, 20),
+    "moe": (30, 20),
+    "collectives": (60, 40),
+    "quantize": (30, 20),
 }
 
 #: Of rows that a rule not marked as late excludes, one in so many of the quota: enough to see that the rule is right.
@@ -103,16 +116,28 @@ def complete(folder: Path, package: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def thin(name: str, table: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
+def of_the_b200(package: Path) -> dict[str, pd.DataFrame]:
+    """Every row of the B200 in the package, by class."""
+    table = read(package)
+    table = table[table["chip"] == "b200"].reset_index(drop=True)
+    collective = table["op"].isin(["all_reduce", "all_gather", "reduce_scatter", "all_to_all"])
+    latent = table["op"].eq("mla_attention") | table["variant"].eq("expanded")
+    kind = table["op"].where(~collective, "collectives").where(~latent, "mla_attention")
+    return {name: part.reset_index(drop=True).dropna(axis=1, how="all") for name, part in table.groupby(kind)}
+
+
+def thin(
+    name: str, table: pd.DataFrame, generator: np.random.Generator, quotas: dict[str, tuple[int, int]]
+) -> pd.DataFrame:
     """The rows of the sample."""
-    test, others = QUOTA[name]
+    test, others = quotas[name]
     early = exclusions.excluded(table["flags"])
     regime = measurements.regime(table["naive_s"])
     keys = ["op", "framework", "dtype", "kv_dtype", "variant", "chip", "role"]
     keys = [table[k].fillna("").astype(str) for k in keys if k in table.columns] + [regime, early]
     chosen = []
     for key, index in table.groupby(keys, sort=True).groups.items():
-        quota = test if "test-shapes" in key and "h100-sxm" in key else others
+        quota = test if "test-shapes" in key and ("h100-sxm" in key or "b200" in key) else others
         quota = quota if key[-1] == "" else max(2, others // EXCLUDED_SHARE)
         rows = np.asarray(index)
         chosen.append(rows if len(rows) <= quota else generator.choice(rows, quota, replace=False))
@@ -123,14 +148,19 @@ def main(folder: Path, package: Path) -> None:
     """Write the sample, the counts and the roles."""
     generator = np.random.default_rng(0)
     counts, roles, total = [], [], 0
+    newest, generator_b200 = of_the_b200(package), np.random.default_rng(0)
     for name, table in complete(folder, package).items():
         keys = ["op", "dtype", "variant", "framework", "chip", "role", "rule"]
         by = table.assign(rule=table["flags"].fillna("")).groupby(keys, dropna=False)
         counts.append(by.size().rename("rows").reset_index())
+        by = newest[name].assign(rule=newest[name]["flags"].fillna("")).groupby(keys, dropna=False)
+        counts.append(by.size().rename("rows").reset_index())
         keys = list(CLASSES[name])
         fitted = table[table["role"] != "test-chip"]
         roles.append(fitted[[*keys, "role"]].drop_duplicates().assign(table=name))
-        sample = thin(name, table, generator)
+        sample = thin(name, table, generator, QUOTA)
+        others = thin(name, current(newest[name]), generator_b200, QUOTA_B200)
+        sample = pd.concat([sample, others], ignore_index=True)
         sample = sample.drop(columns=["kernel", "naive_s"]).dropna(axis=1, how="all")
         for column in sample.columns:
             whole = sample[column].dropna()

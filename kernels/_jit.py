@@ -56,6 +56,14 @@ def inner(function: Function) -> Function:
     return function
 
 
+def apart(function: Function) -> Function:
+    """The same of one that is long and seldom called: it stays a function, where others become part of the loop."""
+    _APART[function] = None
+    return inner(function)
+
+
+_APART: dict[Callable[..., Any], None] = {}
+
 for _helper in sums.HELPERS:
     inner(_helper)
 
@@ -233,7 +241,7 @@ def _jitted_globals(function: Callable[..., Any], *others: Callable[..., Any]) -
             scope = {k: stands_for(v) for k, v in f.__globals__.items() if k in f.__code__.co_names}
             scope |= {"__builtins__": f.__globals__["__builtins__"], "__name__": f.__module__}
             clone = types.FunctionType(f.__code__, scope, f.__name__, f.__defaults__, f.__closure__)
-            done[f] = _jit(clone, forceinline=True)
+            done[f] = _jit(clone, forceinline=f not in _APART)
         return done[f]
 
     # numba imports the module of a cached function by name when it loads it.

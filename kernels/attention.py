@@ -195,11 +195,13 @@ def prefill(
     core_count: float,
     block_s: float,
     decode_split_s: float,
+    pack_heads: float,
+    cut_prompts: float,
 ) -> tuple[float, float, float, float, float, float]:
     """The fastest way to run many queries: one block per tile of query rows, over the tiles of keys that they see.
 
     A tile holds rows of one head, or of all heads that share a KV head (packed). Blocks stay whole, or have their keys
-    cut. Parameters and results are those of :func:`decode`.
+    cut; both as far as the library does such things. Parameters and results are those of :func:`decode`.
     """
     kv_tiles = math.ceil(keys / tile)
     longest = min(kv_tiles, math.ceil(span / tile) + 1.0)
@@ -208,7 +210,7 @@ def prefill(
     time_s = upper_s = math.inf
     compute_s = cache_s = overhead_s = cache_bytes = 0.0
     for packed in (False, True):
-        if packed and group == 1.0:
+        if packed and (group == 1.0 or pack_heads < 0.5):
             break
         block_rows = group * q_len if packed else q_len
         row_tiles = rounded_up(block_rows / tile)
@@ -224,7 +226,7 @@ def prefill(
         fixed = start_s + waves * block_s + loads * (min(block_rows, tile) * row_s)
         # Whole blocks leave cores idle while the longest one ends; cut along the keys they end within a tile.
         whole = tile_s * max(longest, even + longest * (1.0 - min(1.0 / share, 1.0)))
-        cut = tile_s * (even + 1.0)
+        cut = tile_s * (even + 1.0) if cut_prompts > 0.5 else whole
         for busy, extra_s in ((whole, 0.0), (cut, decode_split_s)):
             option = fixed + extra_s + max(busy, stream, memory_s)
             upper_s = min(upper_s, fixed + extra_s + busy + stream + memory_s)
@@ -280,6 +282,8 @@ def attention_cost(
     decode_vector_fraction: float,
     decode_fill_s: float,
     decode_split_s: float,
+    pack_heads: float,
+    cut_prompts: float,
     prefilled: float,
 ) -> Quantities:
     """Cost of attention that stores `kv_dim` numbers per token and KV head, in prefill tiles of `tile` rows and keys.
@@ -322,7 +326,8 @@ def attention_cost(
         pair_s += SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)
         time_s, upper_s, compute_s, cache_s, overhead_s, cache_bytes = prefill(
             batch, heads, kv_heads, group, q_len, span, keys, causal, kv_dim, kv_width, kv_bytes, io_bytes, start_s,
-            row_s, memory_s, pair_s, tile, port_cores, cache_rate, core_count, block_s, decode_split_s,
+            row_s, memory_s, pair_s, tile, port_cores, cache_rate, core_count, block_s, decode_split_s, pack_heads,
+            cut_prompts,
         )  # fmt: skip
         # More query rows are never faster than one tile of them in decode's form.
         overhead_s += max(decode_time - time_s, 0.0)
@@ -411,6 +416,8 @@ def attention(
     decode_rows: float,
     fetch_rows: float,
     port_cores: float,
+    pack_heads: float,
+    cut_prompts: float,
 ) -> Quantities:
     """Cost of softmax(Q K^T) V for the last `q_len` of `kv_len` positions of each sequence.
 
@@ -472,6 +479,10 @@ def attention(
     port_cores : float
         Width of a core's port to the cache, in cores' shares of the cache's bandwidth: 1 where it is no wider than that
         share. With twice as many cores on the same cache each has half the share, and its port is twice that.
+    pack_heads : float
+        1.0 if a tile of prefill may hold rows of several query heads that share a KV head, 0.0 if each has its own.
+    cut_prompts : float
+        1.0 if prefill may cut a prompt's keys over idle cores, as decode does, 0.0 if its blocks stay whole.
 
     Returns
     -------
@@ -496,5 +507,6 @@ def attention(
         tensors, tile, decode_rows, fetch_rows, port_cores, matrix_flops, vector_flops, memory_bandwidth,
         cache_bandwidth, cache_capacity, core_count, launch_s, convert_s, sequence_s, block_s, memory_fraction,
         cache_fraction, edge_fraction, fresh_fraction, prefill_compute_fraction, prefill_vector_fraction,
-        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, prefilled,
+        decode_compute_fraction, decode_vector_fraction, decode_fill_s, decode_split_s, pack_heads, cut_prompts,
+        prefilled,
     )  # fmt: skip

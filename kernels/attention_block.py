@@ -56,6 +56,8 @@ def at_point(
     decode_rows: float,
     fetch_rows: float,
     port_cores: float,
+    pack_heads: float,
+    cut_prompts: float,
 ) -> None:
     """`attention` at one point, the columns of `batch` and `kv_len` from the scratch."""
     batch, kv_len = scratch[p], scratch[KV_LEN + p]
@@ -115,6 +117,8 @@ def at_point(
         decode_vector_fraction,
         decode_fill_s,
         decode_split_s,
+        pack_heads,
+        cut_prompts,
         prefilled,
     )
     leave(scratch, p, cost, summed)
@@ -162,6 +166,8 @@ def attention_block(
     decode_rows: float,
     fetch_rows: float,
     port_cores: float,
+    pack_heads: float,
+    cut_prompts: float,
 ) -> None:
     """`attention` for columns of `batch`, `q_len`, `kv_len` and `tensors`."""
     wide()
@@ -216,6 +222,8 @@ def attention_block(
                 decode_rows,
                 fetch_rows,
                 port_cores,
+                pack_heads,
+                cut_prompts,
             )
     else:
         prefilled = 1.0
@@ -265,4 +273,6 @@ def attention_block(
                 decode_rows,
                 fetch_rows,
                 port_cores,
+                pack_heads,
+                cut_prompts,
             )

@@ -225,6 +225,7 @@ def gemm(
     row_step: float,
     quantize_s: float,
     quantize_fraction: float,
+    quantize_row_s: float,
 ) -> Quantities:
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times with a B of its own each.
 
@@ -247,7 +248,7 @@ def gemm(
     width, weight_width, out_width : float
         Bytes per element of A, B and C.
     quantize : float
-        1.0: a kernel of its own first turns A from 2 bytes an element into 8 bits (`width` is then 1).
+        1.0: a kernel of its own first turns A from 2 bytes an element into `width`, 8 bits or 4.
     warm_weights : float
         1.0: B is used again and again, so that the part of it that fits is found in the cache; 0.0: it comes cold.
     matrix_flops : float
@@ -302,6 +303,9 @@ def gemm(
         multiple.
     quantize_s, quantize_fraction : float
         Fixed cost of the quantising kernel, s, and the share of cache (memory, once it spills) bandwidth it reaches.
+    quantize_row_s : float
+        What a row of A costs that kernel whatever its length, s: a scale a row is found by one block of threads, and
+        short rows are all start and reduction.
 
     Returns
     -------
@@ -352,11 +356,12 @@ def gemm(
         row_step,
     )
 
-    # The quantising kernel reads 2 bytes and writes 1 per element of A.
+    # The quantising kernel reads 2 bytes and writes `width` per element of A.
     elements = batch * m * k
     flops = 2.0 * elements * n
-    quantize_bytes = 3.0 * quantize * elements
+    quantize_bytes = (2.0 + width) * quantize * elements
     quantize_busy_s = quantize_bytes * max(cache_byte_s, lost * memory_byte_s) * (1.0 / quantize_fraction)
+    quantize_busy_s = max(quantize_busy_s, quantize * batch * m * quantize_row_s)
     # Laying out the operands anew comes before the products and on the same cores.
     pack_s = pack_passes * (a_bytes + weight_bytes) * memory_byte_s if m > 1.0 else 0.0
     starts_s = launch_s + quantize * quantize_s

@@ -146,6 +146,7 @@ def prepare(
     pack_passes: float,
     quantize_s: float,
     quantize_fraction: float,
+    quantize_row_s: float,
 ) -> None:
     """What does not depend on the tiling."""
     wide()
@@ -165,8 +166,9 @@ def prepare(
 
         elements = batch * m * k
         flops = 2.0 * elements * n
-        quantize_bytes = 3.0 * quantize * elements
+        quantize_bytes = (2.0 + width) * quantize * elements
         quantize_busy_s = quantize_bytes * max(cache_byte_s, lost * memory_byte_s) * (1.0 / quantize_fraction)
+        quantize_busy_s = max(quantize_busy_s, quantize * batch * m * quantize_row_s)
         pack_s = pack_passes * (a_bytes + weight_bytes) * memory_byte_s if m > 1.0 else 0.0
         scratch[BEFORE + p] = starts_s + quantize_busy_s + pack_s
         scratch[QUANTIZED + p] = quantize_busy_s
@@ -183,7 +185,7 @@ def prepare(
 
 
 @inner
-def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: float) -> None:
+def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: float, width: float) -> None:
     """The cost at each point, from its best tiling and what does not depend on that."""
     wide()
     for p in range(first, last):
@@ -194,7 +196,7 @@ def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: flo
             work,
             scratch[BYTES + p],
             scratch[MEMORY_BYTES + p],
-            operands + scratch[C_BYTES + p] + 1.5 * work,  # quantising: 2 FLOP an element, and 3 bytes
+            operands + scratch[C_BYTES + p] + (1.0 + 0.5 * width) * work,  # quantising: 2 FLOP an element, 2 + width bytes
             0.0,
             lower_s,
             max(before_s + scratch[TIME + p], lower_s),
@@ -246,6 +248,7 @@ def gemm_block(
     row_step: float,
     quantize_s: float,
     quantize_fraction: float,
+    quantize_row_s: float,
 ) -> None:
     """`gemm` for columns of `m` and `batch`."""
     wide()
@@ -282,6 +285,7 @@ def gemm_block(
             pack_passes,
             quantize_s,
             quantize_fraction,
+            quantize_row_s,
         )
         rows = tile_min
         while rows == tile_min or (rows <= tile_max and larger(scratch, rows, first, last)):
@@ -351,4 +355,4 @@ def gemm_block(
                         keep_better(scratch, p, rows, tile_min, total, serial, compute, cache, fixed, operands, summed)
                 cols *= 2.0
             rows *= 2.0
-        conclude(scratch, first, last, summed, launch_s + quantize * quantize_s)
+        conclude(scratch, first, last, summed, launch_s + quantize * quantize_s, width)

@@ -73,6 +73,7 @@ def mla_attention(
     key_dim = kv_dim = kv_lora_rank + rope_dim  # values are part of the keys: nothing is stored for them
     value_dim = kv_lora_rank
     kv_heads, window, tensors, tile, prefilled = 1.0, 0.0, 1.0, MLA_TILE, 1.0
+    pack_heads = cut_prompts = 1.0
     if kv_width < width:
         launch_s += widen_s + widen_element_s * batch * kv_len * key_dim
     return attention_cost(
@@ -114,5 +115,7 @@ def mla_attention(
         decode_vector_fraction,
         decode_fill_s,
         decode_split_s,
+        pack_heads,
+        cut_prompts,
         prefilled,
     )

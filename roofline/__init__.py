@@ -52,6 +52,11 @@ if TYPE_CHECKING:
     from roofline.serving.recorded import load_traffic as load_traffic
     from roofline.serving.simulation import simulate as simulate
     from roofline.serving.steady import serve as serve
+    from roofline.serving.systems import (
+        Autoscale as Autoscale,
+        Draft as Draft,
+        Pool as Pool,
+    )
     from roofline.serving.traffic import Traffic as Traffic
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
@@ -158,6 +163,9 @@ _MODULE_OF = {
     "capacity": "serving.planning",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
+    "Autoscale": "serving.systems",
+    "Draft": "serving.systems",
+    "Pool": "serving.systems",
     "Traffic": "serving.traffic",
     "load_traffic": "serving.recorded",
     "empirical": "serving.lengths",

@@ -197,8 +197,9 @@ def test_decode_takes_whole_waves_of_blocks(batch: int, waves: int) -> None:
 def test_prefill_packs_heads_that_share_their_keys_where_that_saves_tiles() -> None:
     """Eight heads of 16 rows are eight tiles of 128 by themselves, and one together."""
     rows = {"q_len": 16.0, "span": 128.0, "keys": 128.0, "causal": 0.0, "pair_s": 1e-9, "tile": 128.0}
-    packed, *_ = attention.prefill(batch=1.0, heads=8.0, group=8.0, **rows, **SCHEDULE)
-    alone, *_ = attention.prefill(batch=1.0, heads=8.0, group=1.0, **rows, **SCHEDULE)
+    has = {"pack_heads": 1.0, "cut_prompts": 1.0}
+    packed, *_ = attention.prefill(batch=1.0, heads=8.0, group=8.0, **rows, **has, **SCHEDULE)
+    alone, *_ = attention.prefill(batch=1.0, heads=8.0, group=1.0, **rows, **has, **SCHEDULE)
     tile_s = 128 * 128 * 4 * 1e-9
     assert packed == pytest.approx(1 + tile_s)
     assert alone == pytest.approx(1 + 2.5 * tile_s)  # two each, and half of one while the last block ends
@@ -235,7 +236,7 @@ def test_a_grouped_product_takes_the_longer_of_its_tiles_and_its_weights() -> No
     """Four experts of 96 rows are two tiles of 64 each, over 128 columns on two cores."""
     one = {"rows": 96.0, "active": 4.0, "ragged": 0.0, "k": 64.0, "n": 128.0, "width": 2.0, "tuned": 1.0,
            "core_flops": 1e12, "core_bytes": 1e30, "core_count": 2.0, "prologue_s": 0.0, "padding": 0.0,
-           "overflow": 0.0, "tile_min": 64.0, "tile_max": 64.0}  # fmt: skip
+           "overflow": 0.0, "port_cores": 1.0, "tile_min": 64.0, "tile_max": 64.0}  # fmt: skip
     tile_s = 2 * 64 * 64 * 64 / 1e12  # two tiles of 64 columns, a core each
     least, matrix = moe.grouped_s(weight_s=0.0, **one)
     assert least == matrix == pytest.approx(4 * 2 * tile_s)

@@ -215,6 +215,19 @@ def test_whole_blocks_leave_cores_idle() -> None:
     worked(prompt, chip, time_s=kv / 1e12 + edges + tiles * 128 * 128 * PAIR_S)
 
 
+def test_prompts_whose_blocks_no_library_cuts_or_packs() -> None:
+    """The same where prefill does not cut, whatever a cut would cost; and 16 rows of 4 heads are 4 tiles, not one."""
+    chip = plain().what_if({"efficiency.attention.decode_split_s": "1 s"})
+    whole = plain().what_if({"efficiency.attention.cut_prompts": 0})
+    prompt = rl.attention(batch=1, q_len=2048, kv_len=2048, **LLAMA)
+    worked(prompt, whole, time_s=float(rl.cost(prompt, chip).time_s))
+    alone = chip.what_if({"efficiency.attention.pack_heads": 0})
+    short = rl.attention(batch=100, q_len=32, kv_len=32, **LLAMA)  # 800 tiles of 128 rows packed, 3200 of 32 alone
+    assert rl.cost(short, chip).compute_s < 0.3 * rl.cost(short, alone).compute_s
+    single = rl.attention(batch=100, q_len=32, kv_len=32, heads=32, kv_heads=32, head_dim=128)
+    worked(single, alone, time_s=float(rl.cost(single, chip).time_s))
+
+
 def test_a_prompt_after_a_cached_prefix() -> None:
     """1024 new of 3072: they see 2049, 2050 ... 3072. All 3072 keys are read, the 1024 new ones written."""
     pairs = 32 * 1024 * (2049 + 3072) / 2

@@ -66,6 +66,9 @@ test_gemm = hold({
         {"compute_s": 2 * 16 * 128 * 4096 / 1e12}),
     "quantising": (rl.gemm(m=2048, n=2048, k=2048, dtype="fp8", quantize=True),
         {"quantize_s": "5 us", "quantize_fraction": 0.5}, {"time_s": WORK_S / 2 + 5 * US + 3 * 2048 * 2048 / 5e12}),
+    # 2048 rows of 10 ns take longer than their bytes do.
+    "rows of the quantising kernel": (rl.gemm(m=2048, n=2048, k=2048, dtype="fp8", quantize=True),
+        {"quantize_row_s": "10 ns"}, {"time_s": WORK_S / 2 + 2048 * 10e-9}),
 })  # fmt: skip
 
 # Attention ----------------------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ def attention_cost(
     decode_vector_fraction,
     decode_fill_s,
     decode_split_s,
+    pack_heads=1,
+    cut_prompts=1,
 ):
     """Cost of attention that stores `kv_dim` numbers per token and KV head, as arrays that broadcast.
 
@@ -98,10 +100,11 @@ def attention_cost(
     work, the stream of K and V through the cache, and memory. The phases differ in what a block is:
 
     - decode: the queries that share a KV head of one sequence, padded to `decode_rows`, over all its keys;
-    - prefill: `tile` query rows of a head (or of the heads that share a KV head, if that packs better) over the tiles
-      of keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest.
+    - prefill: `tile` query rows of a head (or of the heads that share a KV head, if that packs better and the library
+      has it: `pack_heads`) over the tiles of keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest.
 
-    In both the keys may be cut over the cores instead, which evens the shares out and pays for combining the parts.
+    In both the keys may be cut over the cores instead, which evens the shares out and pays for combining the parts; in
+    prefill where the library has it (`cut_prompts`).
     """
     group = heads / kv_heads
     span = np.where(window > 0, np.minimum(kv_len, window), kv_len)
@@ -181,9 +184,9 @@ def attention_cost(
     seen = np.where(causal > 0, attended(q_tiles, np.maximum(kv_tiles, q_tiles), longest), q_tiles * longest)
     group_tiles = np.ceil(group * q_len / tile)
     schedules = []
-    for block_rows, blocks, work in (
-        (q_len, batch * heads * q_tiles, batch * heads * seen),
-        (group * q_len, batch * kv_heads * group_tiles, batch * kv_heads * group_tiles * longest),
+    for block_rows, blocks, work, has in (
+        (q_len, batch * heads * q_tiles, batch * heads * seen, 1),
+        (group * q_len, batch * kv_heads * group_tiles, batch * kv_heads * group_tiles * longest, pack_heads),
     ):
         even = work / core_count
         traffic = np.maximum(kv_bytes, work * tile**2 / SHARED_ROWS * kv_dim * kv_width) + io_bytes
@@ -191,9 +194,11 @@ def attention_cost(
         waves = np.ceil(blocks / core_count)
         loads = np.maximum(blocks / core_count, waves / port_cores)
         fixed = start_s + waves * block_s + loads * np.minimum(block_rows, tile) * row_s
+        fixed = np.where(np.greater(has, 0), fixed, np.inf)
         uneven = longest * (1 - np.minimum(core_count / blocks, 1))
         whole = tile_s * np.maximum(longest, even + uneven)
-        schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, tile_s * (even + 1), stream, traffic)]
+        cut = np.where(cut_prompts > 0, tile_s * (even + 1), np.inf)
+        schedules += [(fixed, whole, stream, traffic), (fixed + decode_split_s, cut, stream, traffic)]
     prefill = best(schedules, memory_s)
 
     # Few rows take decode's form; more rows are never faster than as many as that form takes.
@@ -268,6 +273,8 @@ def attention(
     decode_rows,
     fetch_rows,
     port_cores,
+    pack_heads,
+    cut_prompts,
 ):
     """Cost of softmax(Q K^T) V: a token stores a key and a value in each KV head, written apart if `scattered`.
 
@@ -318,4 +325,6 @@ def attention(
         decode_vector_fraction,
         decode_fill_s,
         decode_split_s,
+        pack_heads,
+        cut_prompts,
     )

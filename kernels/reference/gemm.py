@@ -49,6 +49,7 @@ def gemm(
     row_step,
     quantize_s,
     quantize_fraction,
+    quantize_row_s,
 ):
     """Cost of ``C[m, n] = A[m, k] @ B[k, n]``, `batch` times, as arrays that broadcast.
 
@@ -136,8 +137,9 @@ def gemm(
         both = np.concatenate([np.broadcast_to(x, time.shape) for x in (unsplit, with_split)])
         return np.take_along_axis(both, fastest, axis=0)[0]
 
-    quantize_bytes = 3 * quantize * batch * m * k
+    quantize_bytes = (2 + width) * quantize * batch * m * k
     quantize_busy = quantize_bytes * np.maximum(1 / cache_bandwidth, lost / memory_bandwidth) / quantize_fraction
+    quantize_busy = np.maximum(quantize_busy, quantize * batch * m * quantize_row_s)
     pack = np.where(np.greater(m, 1), pack_passes * (a + b) / memory_bandwidth, 0)
     launch = launch_s + quantize * quantize_s
     zero = np.zeros(shape)

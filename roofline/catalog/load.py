@@ -54,12 +54,24 @@ def load_chip(name: Name) -> Chip:
     name : str or path
         ``"h100-sxm"``, an alias such as ``"h100"``, or ``"my/chip.toml"``.
 
+    Returns
+    -------
+    Chip
+        Its figures, those of its family, and what makes changed copies: :meth:`Chip.what_if`, :meth:`Chip.on_stack`.
+
     Raises
     ------
     UnknownName
         With the closest names.
     BadDescriptor
         When the file is not a valid descriptor: every problem, each with its key.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> h100 = rl.load_chip("h100")
+    >>> h100.name, h100["memory.hbm.bandwidth"]
+    ('h100-sxm', 3350000000000.0)
     """
     text = os.fspath(name)
     if text.lower().endswith(".toml") or os.sep in text:
@@ -106,6 +118,13 @@ def list_chips() -> pd.DataFrame:
     DataFrame
         Indexed by name: title, vendor, family, year, status; dense FLOP/s at 16 and 8 bits; memory capacity (bytes)
         and bandwidth (B/s); TDP (W); where it was found. A descriptor that cannot be read is listed with its error.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> chips = rl.list_chips()
+    >>> chips.loc["h100-sxm", ["vendor", "family"]].tolist()
+    ['NVIDIA', 'gpu']
     """
     import pandas as pd
 
@@ -136,6 +155,13 @@ def load_model(name: Name) -> Any:
         With the closest names.
     BadModel
         When the file is not a model that roofline can read.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> llama = rl.load_model("llama-3.1-8b")
+    >>> f"{llama.params:,.0f}"
+    '8,030,261,248'
     """
     text = os.fspath(name)
     folder = os.path.isdir(os.path.expanduser(text))
@@ -237,6 +263,12 @@ def list_models() -> pd.DataFrame:
     DataFrame
         Indexed by name: kind (language or recommendation), title, parameters, active parameters (of a recommendation
         model: those outside the tables), where it was found.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> rl.list_models().loc["dlrm-v2", "kind"]
+    'recommendation'
     """
     import pandas as pd
 

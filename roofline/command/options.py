@@ -164,6 +164,10 @@ TERMS = {
 WORKLOAD = {
     "batch": number(int, "Sequences in flight, or samples a batch, over the whole system."),
     **TOKENS,
+    "images": number(int, "Images of a request; their tokens are among the prompt's. [language, with a tower]"),
+    "image_size": number(int, "Pixels of an image's side. [language; default: the tower's]"),
+    "audio": number(int, "Pieces of sound of a request, as images. [language, with a tower]"),
+    "audio_s": number(float, "Seconds of a piece. [language; default: the tower's]"),
     "devices": number(int, "Chips that share the tables. [recommendation]"),
     "table_dtype": _dtype("Embedding rows. [recommendation; default: dtype]"),
     "skew": number(float, "Zipf exponent of the indices. [recommendation]"),

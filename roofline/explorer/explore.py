@@ -57,6 +57,7 @@ def explore(
     Parameters
     ----------
     model : LanguageModel, Recommender, str or path
+        What is estimated at first.
     chip : Chip, str or path, or a list of them
         One to four chips, side by side.
     stack : str, optional
@@ -78,7 +79,10 @@ def explore(
 
     Examples
     --------
-    >>> page = explore("llama-3.1-8b", ["h100-sxm", "mi300x"], batch=32)  # doctest: +SKIP
+    >>> import roofline as rl
+    >>> page = rl.explore("llama-3.1-8b", ["h100-sxm", "mi300x"], batch=32)
+    >>> page.query  # what the page's address ends in
+    'model=llama-3.1-8b&chip=h100-sxm&chip=mi300x&batch=32'
     """
     pn = _panel()
     stock = Stock()

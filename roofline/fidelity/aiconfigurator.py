@@ -7,8 +7,13 @@ mean, where the package does not say:
 - fp8 products include the quantisation of their bf16 activations; ``sq`` is int8 SmoothQuant;
 - weights: TensorRT-LLM cycles through as many copies as fill the cache, at most 5, vLLM through 6; how many SGLang
   has is not told, and its fitted rows say that they are cold;
-- in decode the cache holds ``step`` tokens and the new one; over an fp8 cache Hopper kernels compute in fp8;
-- TensorRT-LLM expands DeepSeek's latents in prefill: plain attention with keys of 192 and values of 128.
+- in decode the cache holds ``step`` tokens and the new one; over an fp8 cache Hopper's kernels and Blackwell's compute
+  in fp8;
+- TensorRT-LLM expands DeepSeek's latents in prefill, and its kernel that SGLang calls on Blackwell does: plain attention
+  with keys of 192 and values of 128;
+- ``nvfp4`` products include the quantisation of their bf16 activations, as those in fp8.
+
+Only the folders of :data:`CHIPS` are ever opened.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 VERSION = "0.12.0"
 
 #: Their folders -> our chips.
-CHIPS = {"h100_sxm": "h100-sxm", "h200_sxm": "h200", "a100_sxm": "a100-sxm-80gb"}
+CHIPS = {"h100_sxm": "h100-sxm", "h200_sxm": "h200", "a100_sxm": "a100-sxm-80gb", "b200_sxm": "b200"}
 
 #: The tables, and the columns that decide whether a shape was held out of every fit.
 CLASSES = {
@@ -50,14 +55,28 @@ _DTYPE = {"bfloat16": "bf16", "half": "fp16", "float16": "fp16", "fp8": "fp8", "
 _GEMM = {
     "bfloat16": ("", "bf16", None, False), "fp8": ("per-tensor", "fp8", None, True),
     "fp8_block": ("block", "fp8", None, True), "sq": ("smoothquant", "int8", None, True),
+    "nvfp4": ("", "fp4", None, True),
     "int8_wo": ("int8 weights", "bf16", "int8", False), "int4_wo": ("int4 weights", "bf16", "int4", False),
 }  # fmt: skip
 _MOE = {
     "bfloat16": ("", "bf16", None, False), "fp8": ("per-tensor", "fp8", None, False),
     "fp8_block": ("block", "fp8", None, True), "int4_wo": ("int4 weights", "bf16", "int4", False),
-    "w4a16_mxfp4": ("fp4 weights", "bf16", "fp4", False),
+    "w4a16_mxfp4": ("fp4 weights", "bf16", "fp4", False), "w4a8_mxfp4_mxfp8": ("fp4 weights", "fp8", "fp4", True),
+    "nvfp4": ("", "fp4", None, False),
 }  # fmt: skip
+
+#: What an engine's name of a kernel says of the library behind it, where one engine calls several for one dtype on
+#: Blackwell: told apart by the variant of a row.
+_LIBRARIES = {"fused_moe_triton": "triton", "flashinfer_cutlass": "cutlass", "min_latency": "min-latency"}
 _WIDTH = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5}
+
+#: Layers of Nemotron 3, whose experts are not gated (hidden, inter, topk, experts): TensorRT-LLM's kernels say so in
+#: their names. The other engines' collections of these versions ran two matrices an expert as well (their rows take 0.7
+#: times as long as three would at the least), older ones of the same shapes three.
+_NOT_GATED = {
+    (2048, 5120, 22, 512), (8192, 5120, 22, 512), (2688, 1856, 6, 128), (4096, 2688, 22, 512), (1024, 2688, 22, 512),
+}  # fmt: skip
+_NOT_GATED_SINCE = ("0.24.0", "0.5.14")
 
 #: A set of weight copies larger than this share of the last-level cache is cold at every call.
 _WARM = 0.8
@@ -123,8 +142,11 @@ def attention_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Latent attention; takes also variant (prefill, decode), kv_dtype, batch, heads, q_len and kv_len."""
-    expanded = frame["variant"].eq("prefill") & frame["framework"].eq("trtllm")
-    narrow = frame["framework"].eq("trtllm") & frame["variant"].eq("decode") & frame["kv_dtype"].eq("fp8")
+    # TensorRT-LLM's own kernels, and those of its that SGLang calls on Blackwell.
+    library = frame["framework"].eq("trtllm") | frame["kernel"].eq("trtllm_mla")
+    expanded = frame["variant"].eq("prefill") & library
+    # On Blackwell expanded latents over an fp8 cache are cast too: long prompts take 0.86 times as long (calibrate rows).
+    narrow = library & (frame["variant"].eq("decode") | frame["chip"].eq("b200")) & frame["kv_dtype"].eq("fp8")
     narrow &= ~frame["chip"].str.startswith("a100")  # no fp8 arithmetic there
     dtype = frame["dtype"].map(_DTYPE)
     frame = frame.assign(
@@ -139,10 +161,12 @@ def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
         head_dim=np.where(expanded, 192.0, np.nan),
         value_dim=np.where(expanded, 128.0, np.nan),
         stored=expanded.map({True: False, False: None}),
+        query_dtype=(narrow & expanded).map({True: "bf16", False: None}),
     )
     return _ordered(
         frame,
         "kv_dtype",
+        "query_dtype",
         "batch",
         "heads",
         "q_len",
@@ -160,7 +184,7 @@ def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
 def moe_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Routed layers; takes also tokens, hidden, inter, topk, experts, tp, ep, gated, distribution and tuned."""
     frame = _spread_out(frame, _MOE).assign(op="moe", reuse=True)
-    frame = frame.assign(skew=_skew(frame))
+    frame = frame.assign(skew=_skew(frame), variant=_with_library(frame), gated=_gated(frame))
     return _ordered(
         frame,
         "weight_dtype",
@@ -180,6 +204,22 @@ def moe_rows(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _gated(frame: pd.DataFrame) -> np.ndarray:
+    """Whether experts have three matrices: as the kernel's name says, and as the model of that shape has it."""
+    layers = zip(*(frame[column].astype(int) for column in ("hidden", "inter", "topk", "experts")), strict=True)
+    plain = np.array([layer in _NOT_GATED for layer in layers], dtype=bool)
+    return frame["gated"].to_numpy(bool) & ~(plain & frame["version"].isin(_NOT_GATED_SINCE).to_numpy())
+
+
+def _with_library(frame: pd.DataFrame) -> pd.Series[str]:
+    """The variant of each routed layer, with the library behind its kernel where that is not the engine's usual one."""
+    variant = frame["variant"].astype(object)
+    for part, library in _LIBRARIES.items():
+        taken = frame["chip"].eq("b200") & frame["kernel"].astype(str).str.contains(part)
+        variant = variant.where(~taken, (variant + " " + library).str.strip())
+    return variant
+
+
 def moe_cases(root: Path) -> pd.DataFrame:
     """The package's rows of routed layers in its own words, and whether the kernels of each were tuned."""
     names = {
@@ -194,7 +234,7 @@ def moe_cases(root: Path) -> pd.DataFrame:
     frame = _files(_root(root), "moe/*/*/moe_perf.parquet", names)
     if len(frame):
         frame = frame.assign(gated=~frame["kernel"].str.contains("nongated"), tuned=True)
-        hopper = frame[frame["framework"].eq("trtllm") & ~frame["chip"].str.startswith("a100")]
+        hopper = frame[frame["framework"].eq("trtllm") & frame["chip"].isin(["h100-sxm", "h200"])]
         for _, part in hopper.groupby(["chip", "version"], sort=False):
             frame.loc[part.index, "tuned"] = tuning.tuned(part)
     return frame
@@ -267,7 +307,7 @@ def folder() -> Path:
 
 
 def read(place: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """Every H100, H200 and A100 row of the package that an operator of ours describes.
+    """Every H100, H200, A100 and B200 row of the package that an operator of ours describes.
 
     Parameters
     ----------
@@ -297,12 +337,47 @@ def read(place: str | os.PathLike[str] | None = None) -> pd.DataFrame:
             known["causal"] = known["causal"].astype(bool)
         seen = rows.drop(columns="role").merge(known, on=keys, how="left")["role"].fillna("unseen").to_numpy()
         rows["role"] = np.where(rows["chip"] == "h200", "test-chip", seen)
+        rows.loc[rows["chip"] == "b200", "role"] = role_by_fold(name, rows[rows["chip"] == "b200"])
         rows = with_naive(rows)
         rows["flags"] = exclusions.flag(rows)
         found.append(rows)
     if not found:
         raise BadData(f"{root}: no operator times of {', '.join(CHIPS)}")
     return pd.concat(found, ignore_index=True)
+
+
+def current(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are of no older version of a framework than its stacks describe."""
+    return rows[~rows["flags"].str.contains("older_version")].reset_index(drop=True)
+
+
+def role_by_fold(name: str, rows: pd.DataFrame) -> np.ndarray:
+    """The role of rows of the B200: two folds of five, a sum of a shape's sizes modulo 5, are held out of every fit.
+
+    Parameters
+    ----------
+    name : str
+        Of the table: a key of :data:`CLASSES`.
+    rows : DataFrame
+        In the columns of measurements.
+    """
+
+    def size(column: str) -> np.ndarray:
+        return np.asarray(rows[column].astype(float).fillna(0.0), dtype=np.int64)
+
+    if name == "gemm":
+        total = 31 * size("n") + 17 * size("k")
+    elif name == "attention":
+        total = 7 * size("heads") + 13 * size("kv_heads") + size("head_dim")
+    elif name == "mla_attention":
+        total = size("heads") // 8
+    elif name == "moe":
+        total = size("hidden") // 64 + size("inter") // 64 + size("experts")
+    elif name == "collectives":
+        total = np.array([int(n).bit_length() for n in size("bytes")], dtype=np.int64) + size("devices")
+    else:
+        total = size("cols") // 64
+    return np.where(total % 5 < 2, "test-shapes", "calibrate")
 
 
 def _root(place: Path) -> Path:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from roofline.base.face import NUMBER, optional, takes
 from roofline.catalog.load import load_chip, load_model
 from roofline.estimates.estimate import estimate
+from roofline.hardware.limits import LIMIT
 from roofline.hardware.variants import PLAIN
 from roofline.serving.steady import serve
 
@@ -110,7 +111,7 @@ def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | Langu
     Parameters
     ----------
     row : dict
-        A row's columns.
+        A row's columns. With `cap_w` among them, the chips are held to so many watts.
     stacks : str
         :data:`NAMED`, :data:`DEFAULT` or the name of a stack.
 
@@ -120,6 +121,8 @@ def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | Langu
     """
     model = load_model(row["model"])
     chip = load_chip(row["chip"])
+    if row.get("cap_w", 0) > 0:
+        chip = chip.what_if({LIMIT: row["cap_w"] / chip["power.tdp"]})
     if stacks != DEFAULT:
         wanted = row["stack"] if stacks == NAMED else stacks
         chip = chip.on_stack("+".join(name for name in wanted.split("+") if name in chip.stacks) or PLAIN)
@@ -441,6 +444,13 @@ def validate_end_to_end(level: float | None = 0.9) -> tuple[pd.DataFrame, pd.Dat
     -------
     tuple of DataFrame
         :func:`summary` and :func:`rows`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> summary, rows = rl.validate_end_to_end(level=None)
+    >>> sorted(summary.columns)
+    ['bias', 'coverage', 'error', 'metric', 'naive_error', 'rows', 'source', 'systems']
     """
     table = rows(level)
     return summary(table), table

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 CURRENT = {"trtllm": ("1.3.0rc20", "1.3.0rc23"), "vllm": ("0.24.0",), "sglang": ("0.5.14",)}
 CURRENT_A100 = {"trtllm": ("1.0.0",), "vllm": ("0.14.0",), "sglang": ("0.5.10",)}
 
+#: Attention kernels that engines take on Blackwell where TensorRT-LLM's (trtllm-gen), their usual one, lacks a shape.
+OTHER_BACKENDS = ("flashinfer", "torch_flow_flashinfer", "vllm_triton_attn")
+
 _MOE_CASE = (
     "chip",
     "framework",
@@ -73,6 +76,10 @@ def _fallback(frame: pd.DataFrame) -> pd.Series[bool]:
     return frame["op"].eq("attention") & _engine(frame, "sglang") & frame["kernel"].eq("triton")
 
 
+def _other_backend(frame: pd.DataFrame) -> pd.Series[bool]:
+    return frame["op"].eq("attention") & frame["chip"].eq("b200") & frame["kernel"].isin(OTHER_BACKENDS)
+
+
 def _large_group(frame: pd.DataFrame) -> pd.Series[bool]:
     decode = frame["op"].eq("attention") & frame["variant"].eq("decode") & _engine(frame, "trtllm")
     return decode & (frame["heads"].astype(float) > 32.0 * frame["kv_heads"].astype(float))
@@ -87,7 +94,8 @@ def _int8_reduce(frame: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _other_kernel(frame: pd.DataFrame) -> pd.Series[bool]:
-    return frame["op"].eq("attention") & frame["kernel"].str.endswith("_fa4")
+    later = frame["variant"].eq("encoder") & frame["chip"].eq("b200")  # Blackwell's usual kernel there
+    return frame["op"].eq("attention") & frame["kernel"].str.endswith("_fa4") & ~later
 
 
 def _older(frame: pd.DataFrame) -> pd.Series[bool]:
@@ -140,6 +148,13 @@ RULES = (
         "than its kernel for the others",
         False,
         _fallback,
+    ),
+    Rule(
+        "other_backend",
+        "attention on Blackwell by FlashInfer or Triton, which engines take where TensorRT-LLM's kernel lacks the shape: "
+        "other kernels, not described (written before a residual of that chip was looked at)",
+        False,
+        _other_backend,
     ),
     Rule(
         "large_group_fallback",

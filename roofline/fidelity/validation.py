@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -119,11 +119,21 @@ def validate(
     Returns
     -------
     Validation
+        ``table``, the errors by class, dtype and regime of time, and ``rows``.
 
     Raises
     ------
     BadData
         When the measurements cannot be read or none can be used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import roofline as rl
+    >>> rows = pd.DataFrame({"op": "gemm", "dtype": "bf16", "m": [64, 4096], "n": 4096, "k": 4096})
+    >>> rows["time_s"] = 1.25 * rl.cost(rl.gemm(m=[64, 4096], n=4096, k=4096), "h100-sxm").time_s  # a quarter slower
+    >>> rl.validate(rows, "h100-sxm").table["mape"].round(2).tolist()
+    [0.2, 0.2, 0.2]
     """
     say = progress or (lambda text: None)
     own = data is not None
@@ -208,11 +218,12 @@ def unmeasured(chip: Chip) -> Chip:
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:
     """The stacks of a chip that a row is predicted with, laid one upon the other; none for the plain parameters.
 
-    A framework's stack for the variant (``trtllm_block``) is taken rather than its general one; what differs in one
-    version (``trtllm_1_3_0rc10``) comes on top.
+    A framework's stack for the variant (``sglang_block_triton``, else ``sglang_block``) is taken rather than its general
+    one; what differs in one version (``trtllm_1_3_0rc10``) comes on top.
     """
     known = {p.split(".")[1] for p in chip.numbers if p.startswith("stack.") and p.split(".")[3] == op}
-    names = [f"{framework}_{variant.split()[0].replace('-', '_')}" if variant else "", framework]
+    words = variant.replace("-", "_").split()
+    names = [f"{framework}_{'_'.join(words[:n])}" for n in range(len(words), 0, -1)] + [framework]
     general = next((name for name in names if name in known), "")
     newer = f"{framework}_{version.replace('.', '_')}"
     return tuple(name for name in (general, newer) if name in known)
@@ -277,14 +288,14 @@ def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]], 
             under = under.on_stack(stack)
         rows = rows[[c for c in rows.columns if c in ("op", "time_s") or rows[c].notna().any()]]
         arguments = rows.drop(columns=[c for c in _ABOUT if c in rows.columns])
-        why = measurements.faults(arguments, under)
+        why, predicted = measurements.judged(arguments, under)
         too_fast = why.index[why == measurements.TOO_FAST] if public else why.index[:0]
         why = why.drop(index=too_fast)
         bad += [(chip.name, row, reason) for row, reason in why.items()]
         good = measurements.numeric(arguments.drop(index=why.index))
         if good.empty:
             continue
-        predicted = measurements.predict(good, under).drop(columns=["kind", "dtype"])
+        predicted = predicted.loc[good.index].drop(columns=["kind", "dtype"])
         about = rows.loc[good.index, [c for c in _ABOUT if c in rows.columns and c != "naive_s"]]
         labels: dict[str, Any] = {"class": _class(str(op), str(variant)), "dtype": _dtype(good, str(op), str(variant))}
         made = pd.concat([about, predicted], axis=1).assign(
@@ -375,28 +386,69 @@ def _fit_three(rows: pd.DataFrame) -> np.ndarray:
     return min(found, key=lambda f: float(f.fun)).x
 
 
-def _figures(rows: pd.DataFrame) -> dict[str, Any]:
-    error = (rows["predicted_s"] / rows["measured_s"] - 1).to_numpy(float)
-    inside = (rows["measured_s"] >= rows["low_s"]) & (rows["measured_s"] <= rows["high_s"])
-    ranks = rows["predicted_s"].rank().corr(rows["measured_s"].rank()) if len(rows) > 2 else np.nan
+class _Columns(NamedTuple):
+    """What figures are counted from: times (s), one row an element, and each row's regime."""
+
+    predicted: np.ndarray
+    measured: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    naive: np.ndarray
+    three: np.ndarray
+    regime: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> _Columns:
+        predicted, measured, low, high, naive, three = (
+            rows[name].to_numpy(float)
+            for name in ("predicted_s", "measured_s", "low_s", "high_s", "naive_s", "three_s")
+        )
+        return cls(predicted, measured, low, high, naive, three, rows["regime"].to_numpy())
+
+    def in_regime(self, number: int) -> _Columns:
+        mine = self.regime == number
+        return _Columns(*(column[mine] for column in self))
+
+
+def _figures(rows: _Columns) -> dict[str, Any]:
+    error = rows.predicted / rows.measured - 1
+    fitted = ~np.isnan(rows.three)
+    three = np.abs(rows.three[fitted] / rows.measured[fitted] - 1)
     return {
-        "rows": len(rows),
+        "rows": len(error),
         "mape": np.abs(error).mean(),
         "median": np.median(np.abs(error)),
         "p90": np.quantile(np.abs(error), 0.9),
         "bias": np.median(error),
-        "spearman": ranks,
-        "coverage": inside.mean(),
-        "naive": np.abs(rows["naive_s"] / rows["measured_s"] - 1).mean(),
-        "three": np.abs(rows["three_s"] / rows["measured_s"] - 1).mean(),
+        "spearman": _ranks_agree(rows.predicted, rows.measured),
+        "coverage": ((rows.measured >= rows.low) & (rows.measured <= rows.high)).mean(),
+        "naive": np.abs(rows.naive / rows.measured - 1).mean(),
+        "three": three.mean() if len(three) else np.nan,
     }
+
+
+def _ranks_agree(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's correlation; NaN for fewer than three values, or where all of one are the same."""
+    import pandas as pd
+
+    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return np.nan
+    return float(np.corrcoef(pd.Series(one).rank(), pd.Series(other).rank())[0, 1])
 
 
 def summary(rows: pd.DataFrame) -> dict[str, Any]:
     """The figures of some rows over all regimes: error and coverage as means over the regimes that have rows."""
-    regimes = [_figures(part) for _, part in rows.groupby("regime")]
-    whole = _figures(rows)
-    return whole | {k: float(np.mean([r[k] for r in regimes])) for k in ("mape", "coverage", "naive", "three")}
+    columns = _Columns.of(rows)
+    return _over_regimes(columns, _by_regime(columns))
+
+
+def _by_regime(rows: _Columns) -> dict[int, dict[str, Any]]:
+    return {int(number): _figures(rows.in_regime(number)) for number in np.unique(rows.regime)}
+
+
+def _over_regimes(rows: _Columns, regimes: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    mean = {k: float(np.mean([r[k] for r in regimes.values()])) for k in ("mape", "coverage", "naive", "three")}
+    return _figures(rows) | mean
 
 
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -407,10 +459,11 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
     for key, part in rows.groupby(GROUP, sort=False):
         head = dict(zip(GROUP, key, strict=True))
         whose = ", ".join(sorted({str(stack) or "default" for stack in part["stack"]}))
-        records.append({**head, "regime": "all", **summary(part), "parameters": whose})
-        for number in sorted(part["regime"].unique()):
-            inner = part[part["regime"] == number]
-            records.append({**head, "regime": REGIMES[number], **_figures(inner), "parameters": whose})
+        columns = _Columns.of(part)
+        regimes = _by_regime(columns)
+        records.append({**head, "regime": "all", **_over_regimes(columns, regimes), "parameters": whose})
+        for number, figures in regimes.items():
+            records.append({**head, "regime": REGIMES[number], **figures, "parameters": whose})
     return pd.DataFrame.from_records(records)
 
 

@@ -60,7 +60,8 @@ PARAMETERS: dict[str, Range] = {
     ), _FRACTION),
     # Shares of something that is done or not.
     **dict.fromkeys((
-        "cache_share", "epilogue_share", "fetch_share", "overlap_share", "pinned_share", "quantize_pairs", "shot_share",
+        "cache_share", "cut_prompts", "epilogue_share", "fetch_share", "overlap_share", "pack_heads", "pinned_share",
+        "quantize_pairs", "shot_share",
         "tail_share", "throttle_share",
     ), _SHARE),
     # Times, s.
@@ -70,7 +71,8 @@ PARAMETERS: dict[str, Range] = {
         "quantize_s", "scatter_s", "sort_s", "split_s", "throttle_s", "widen_s",
     ), _FIXED),
     **dict.fromkeys((
-        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "sequence_s", "token_s", "token_write_s",
+        "block_s", "channel_row_s", "expert_s", "k_step_s", "peer_s", "quantize_row_s", "sequence_s", "token_s",
+        "token_write_s",
     ), _ITEM),
     **dict.fromkeys(("scatter_element_s", "score_s", "widen_element_s"), _ELEMENT),
     # Cycles of a core.
@@ -96,6 +98,7 @@ PARAMETERS: dict[str, Range] = {
 
 #: Figures of what a chip and its server draw and cost, by path.
 POWER: dict[str, Range] = {
+    "power.limit_share": Range(1e-3, 1.0),
     "power.active_share": _SHARE,
     "power.compute_share": Range(0.0, 10.0),
     "power.memory_share": Range(0.0, 10.0),

@@ -21,11 +21,12 @@ from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates.request import refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.serving.preparing import prepared
 from roofline.serving.query_capacity import query_capacity
 from roofline.serving.runs import Run
 from roofline.serving.server import ServingEstimate
 from roofline.serving.settings import limits
-from roofline.serving.simulation import OPTIONS, TRAFFIC, prepared
+from roofline.serving.simulation import OPTIONS, TRAFFIC
 from roofline.serving.traffic import Traffic
 from roofline.work.parallel import Plan
 
@@ -98,6 +99,14 @@ def capacity(
     ------
     BadWorkload, UnknownName
         For what cannot be asked.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> plans = rl.capacity("llama-3.1-8b", "h100-sxm", traffic, slo={"ttft_s": 0.5}, tp=1)
+    >>> plans["chips"].tolist()
+    [1]
     """
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):

@@ -12,9 +12,10 @@ import numpy as np
 from roofline.base.errors import NotKnown
 from roofline.base.units import text
 from roofline.kernels import serving_state as at_
-from roofline.serving.loop import Outcome, simulated
+from roofline.serving.loop import Decoders, Outcome, simulated
 from roofline.serving.passes import Table
 from roofline.serving.percentiles import STATISTICS, Percentiles, figure_of
+from roofline.serving.sending import sends_s
 from roofline.serving.settings import Setting, fitting
 from roofline.serving.traffic import Requests, Traffic
 
@@ -86,9 +87,8 @@ class Run:
 
     @property
     def devices(self) -> int:
-        """Chips in all."""
-        plan = self.plan
-        return int(self.setting.servers.replicas // (plan.dp * plan.pp) * plan.devices)
+        """Chips in all; of replicas that come and go, those of as many as there may be."""
+        return sum(one.devices for one in self.setting.pools)
 
     @property
     def kv_tokens(self) -> int:
@@ -109,14 +109,21 @@ class Run:
     @functools.cached_property
     def table(self) -> Table:
         """Times of passes."""
-        table = self.setting.passes.tables[self.times]
+        return self._table(self.setting)
+
+    def _table(self, setting: Setting) -> Table:
+        table = setting.passes.tables[self.times]
         return table if self.factor == 1.0 else table.times(self.factor)
 
     @functools.cached_property
     def outcome(self) -> Outcome:
         """What the loop tells."""
         fitting(self.setting, self.drawn)
-        return simulated(self.setting.servers, self.table, self.drawn)
+        other = self.setting.decoders
+        decoders = None
+        if other is not None:
+            decoders = Decoders(other.servers, self._table(other), sends_s(self.setting, self.drawn.prompt))
+        return simulated(self.setting.servers, self.table, self.drawn, decoders=decoders)
 
     @functools.cached_property
     def _order(self) -> np.ndarray:

@@ -49,18 +49,28 @@ def plot_breakdown(
     smallest : float, optional
         Operators below this share are drawn together as "other".
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
         Without a breakdown, for what is none, or for another number of labels than of bars.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=16)
+    >>> rl.plot_breakdown(est).get_xlabel()
+    'share of the time'
     """
     if not phases:
         raise BadWorkload("plot_breakdown needs at least one breakdown")
@@ -179,18 +189,28 @@ def plot_sensitivity(
     most : int, optional
         Bars to draw at most.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
         For a table without elasticities, or without rows.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> table = rl.sensitivity("llama-3.1-8b", "h100-sxm", figure="tpot_s", batch=16)
+    >>> rl.plot_sensitivity(table, "TPOT", most=8).get_xlabel()
+    'percent of TPOT for a percent of the figure'
     """
     if "elasticity" not in getattr(table, "columns", ()):
         raise BadWorkload(f"plot_sensitivity: expected a table from sensitivity, found {shown(table)}")
@@ -260,18 +280,28 @@ def plot_indices(
     most : int, optional
         Things to draw at most.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
         For a table without indices, or without rows.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> shares = rl.indices("llama-3.1-8b", "artemis", dtype="fp16", draws=16)
+    >>> rl.plot_indices(shares).get_xlabel()
+    'share of the variance of tokens_per_s'
     """
     missing = {"first", "first_error", "total", "total_error"} - set(getattr(table, "columns", ()))
     if missing:

@@ -81,6 +81,7 @@ def plot_roofline(
         Operators with at least this share of the time are labelled, once however many points they have; a label that
         finds no free place is left out.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text and marks go with it.
     ax : Axes, optional
@@ -95,6 +96,13 @@ def plot_roofline(
     ------
     BadWorkload
         Without a chip, for a dtype that a chip has no rate for, or for `ops` that are no breakdown.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=16)
+    >>> rl.plot_roofline(est).get_xscale()
+    'log'
     """
     if not chips:
         raise BadWorkload("plot_roofline needs at least one chip")

@@ -140,6 +140,7 @@ def compare(
     Parameters
     ----------
     chips : Chip, str or several
+        Chips, or their names or paths.
     models : model, str or several
         Each a model, or a pair of one and its own options: ``("dlrm-v2", {"batch": 4096})``.
     draws : int
@@ -188,6 +189,15 @@ def compare(
     probability its standard error. A figure that two chips inherit from one place, or that shares its luck with others
     (``correlates_with``), is one and the same chance for all of them, as is what `shared_error` says of the model's
     error; so odds between chips of a make hang on what they differ in. A draw in which a model does not fit loses.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> both = rl.compare(["mtia-2i", "mtia-v1"], "dlrm-kaggle", draws=16)
+    >>> both.table["chip"].tolist()
+    ['mtia-2i', 'mtia-v1']
+    >>> float(both.odds["odds"].sum())  # of one over the other, and the other way round
+    1.0
     """
     import pandas as pd
 
