@@ -67,7 +67,10 @@ _MOE = {
 
 #: What an engine's name of a kernel says of the library behind it, where one engine calls several for one dtype on
 #: Blackwell: told apart by the variant of a row.
-_LIBRARIES = {"fused_moe_triton": "triton", "flashinfer_cutlass": "cutlass", "min_latency": "min-latency"}
+_LIBRARIES = {
+    "fused_moe_triton": "triton", "flashinfer_cutlass": "cutlass", "min_latency": "min-latency",
+    "mxfp4moe_marlin": "marlin",
+}  # fmt: skip
 _WIDTH = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5}
 
 #: Layers of Nemotron 3, whose experts are not gated (hidden, inter, topk, experts): TensorRT-LLM's kernels say so in

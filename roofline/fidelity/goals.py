@@ -100,7 +100,7 @@ GOALS = (
          ("bf16", "bf16 triton", "bf16 cutlass", "fp8 per-tensor", "fp8 per-tensor cutlass", "fp8 block",
           "fp8 block triton", "fp8 fp4 weights", "fp4", "fp4 cutlass", "fp4 min-latency"), ENGINES),
         ("MoE, 4-bit weights and 16-bit arithmetic", 0.20, 0.15, ("moe",),
-         ("bf16 fp4 weights", "bf16 int4 weights"), ENGINES),
+         ("bf16 fp4 weights", "bf16 fp4 weights marlin", "bf16 int4 weights"), ENGINES),
         ("collectives, NCCL", 0.10, 0.07, NCCL, ("bf16", "fp16", "int8"), ("nccl",)),
         ("fp8 quantisation", 0.10, 0.07, ("quantize",), ("bf16",), ("trtllm", "vllm")),
       )),
