@@ -103,6 +103,10 @@ def _ordered(frame: pd.DataFrame, *arguments: str) -> pd.DataFrame:
 def gemm_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Products; takes chip, framework, version, kernel, role, dtype (their name), m, n, k, copies and time_s."""
     frame = _spread_out(frame, _GEMM).assign(op="gemm")
+    # TensorRT-LLM's 4-bit products: its tuner chooses among libraries when an engine starts, and the collector
+    # (collector/trtllm/collect_gemm.py, read November 2026) never calls it, so the first of the list ran.
+    untuned = frame["framework"].eq("trtllm") & frame["dtype"].eq("fp4")
+    frame["variant"] = frame["variant"].where(~untuned, "untuned")
     width = frame["weight_dtype"].fillna(frame["dtype"]).map(_WIDTH)
     cache = frame["chip"].map({name: load_chip(name)["memory.cache.capacity"] for name in frame["chip"].unique()})
     weights = frame["copies"].fillna(np.inf) * frame["n"].astype(float) * frame["k"] * width

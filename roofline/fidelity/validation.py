@@ -110,7 +110,7 @@ def validate(
     chip : Chip or str, optional
         The chip of rows without a column `chip`; with that column, only the rows of this chip.
     full : bool
-        All H100, H200 and A100 rows of the installed package aiconfigurator-core 0.12.0 in place of the sample.
+        All H100, H200, A100 and B200 rows of the installed package aiconfigurator-core 0.12.0 in place of the sample.
     full_from : path, optional
         The same from a folder that the package was unpacked to.
     progress : callable, optional
