@@ -307,11 +307,14 @@ def test_which_layers_are_gated() -> None:
     rows = pd.DataFrame(
         {
             "hidden": [2048, 2048, 2048], "inter": [5120, 5120, 768], "topk": [22, 22, 8], "experts": [512, 512, 128],
-            "version": ["0.24.0", "0.22.0", "0.24.0"], "gated": [True, True, True],
+            "version": ["0.24.0", "0.22.0", "0.24.0"], "gated": [True, True, True], "framework": "vllm", "chip": "b200",
         }
     )  # fmt: skip
     assert aiconfigurator._gated(rows).tolist() == [False, True, True]
     assert not aiconfigurator._gated(rows.assign(gated=False)).any()
+    other = rows.assign(framework="sglang", version="0.5.14")
+    assert aiconfigurator._gated(other).tolist() == [False, False, True]
+    assert aiconfigurator._gated(other.assign(chip="h100-sxm")).all()
 
 
 def test_which_kernels_the_benchmark_tuned() -> None:

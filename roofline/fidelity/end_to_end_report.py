@@ -107,8 +107,8 @@ bound.
   that share keys and values each fetch them, through the cache (`trtllm_mmha`).
 - Checkpoints: gpt-oss and Meta's fp8 file of Llama 3.1 405B leave attention in 16 bits.
 - Memory as the driver reports it where that was found (H100, H200, A100, L40S, B200).
-- GB200: the B200's parameters; GH200: the H100's, as it is the same die. MI300X and MI325X: matrix rate from a published search for the
-  best GEMM, rate of weights from published times of decode products.
+- GB200: the B200's parameters; GH200: the H100's, as it is the same die. MI300X and MI325X: matrix rate from a
+  published search for the best GEMM, rate of weights from published times of decode products.
 - DLRM-v2: batches of NVIDIA's published configurations, int8 throughout, batches in a pipeline; indices by Zipf's
   law with exponent 1.05, each an index of a fixed list of rows as the benchmark's generator makes them.
 

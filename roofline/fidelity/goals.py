@@ -120,17 +120,17 @@ NOT_SHIPPED = (
      "model's rows are of this operator"),
 )  # fmt: skip
 
-#: Why rows are faster than the lower bound, as far as rows that may be looked at tell: class, start of the dtype, chips,
-#: cause.
+#: Why rows are faster than the lower bound, as far as rows that may be looked at tell: class, start of the dtype,
+#: chips, cause.
 FASTER = (
     ("attention decode", "bf16", ("a100-sxm-80gb",), "likely pages of the cache that sequences share: it streams at up "
      "to 3.4 TB/s, which the memory does not have"),
     ("gemm", "bf16 int8 weights", ("h100-sxm",), "likely 8-bit arithmetic, where the row says 16: over 16-bit peak"),
     ("gemm", "bf16", ("h100-sxm",), "an older collector's: weights that the row calls cold were in the cache"),
-    ("gemm", "int8 smoothquant", ("a100-sxm-80gb",), "quantised within the product: A is read once, in 16 bits, and the "
-     "bound counts its copy in 8 too"),
-    ("moe", "fp8 block", ("h100-sxm",), "DeepSeek's layer at even routing: chosen by groups, half of the experts get no "
-     "token"),
+    ("gemm", "int8 smoothquant", ("a100-sxm-80gb",), "quantised within the product: A is read once, in 16 bits, and "
+     "the bound counts its copy in 8 too"),
+    ("moe", "fp8 block", ("h100-sxm",), "DeepSeek's layer at even routing: chosen by groups, half of the experts get "
+     "no token"),
     ("moe", "", ("h100-sxm", "h200"), "experts over ranks at skewed routing: the busiest rank is the expected one of "
      "many draws, which is no bound on the one drawn"),
 )  # fmt: skip

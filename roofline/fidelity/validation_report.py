@@ -80,8 +80,8 @@ def _independence(result: Validation) -> list[str]:
         "- The independent check that exists: a fifth of the H100's shapes, which the project was never given. Held "
         "against the model in November 2026 by those who have them, the mean over the fifteen lines of H100's goals "
         f"(the label used) was {percent(goals.SEALED_FOLD)} %, where the test rows have {percent(claimed(result))} %.",
-        "- The B200's goals, its two folds of test shapes and the rule `other_backend` were written before its rows were "
-        "read (29 November 2026). Looked at after the first figures on its test rows (MLA 15.0, MoE of 4-bit weights "
+        "- The B200's goals, its two folds of test shapes and the rule `other_backend` were written before its rows "
+        "were read (29 November 2026). Looked at after the first figures on its test rows (MLA 15.0, MoE of 4-bit weights "
         "38.6 %; GEMM fp8 9.3, prefill 12.3, MoE 15.7 %, left as misses) were three choices, each made on what may be "
         "fitted: latent decode on tiles of 128 rows, a tensor-core instruction's (64 fits as well, at half the share "
         "of the peak); Marlin's MXFP4 rows told apart by their kernel's name, on the figures of its int4; routing and "
@@ -280,8 +280,8 @@ def impossible_table(result: Validation) -> Table:
             ]
         )
     table.notes.append(
-        f"{len(taken):,} of {len(rows):,} rows are faster than what no machine of that description can beat. They count "
-        "for nothing above; a class without a cause may rest on a bound that is too high."
+        f"{len(taken):,} of {len(rows):,} rows are faster than what no machine of that description can beat. They "
+        "count for nothing above; a class without a cause may rest on a bound that is too high."
     )
     return table
 
