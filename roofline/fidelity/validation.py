@@ -110,7 +110,7 @@ def validate(
     chip : Chip or str, optional
         The chip of rows without a column `chip`; with that column, only the rows of this chip.
     full : bool
-        All H100, H200 and A100 rows of the installed package aiconfigurator-core 0.12.0 in place of the sample.
+        All H100, H200, A100 and B200 rows of the installed package aiconfigurator-core 0.12.0 in place of the sample.
     full_from : path, optional
         The same from a folder that the package was unpacked to.
     progress : callable, optional
@@ -218,8 +218,8 @@ def unmeasured(chip: Chip) -> Chip:
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:
     """The stacks of a chip that a row is predicted with, laid one upon the other; none for the plain parameters.
 
-    A framework's stack for the variant (``sglang_block_triton``, else ``sglang_block``) is taken rather than its general
-    one; what differs in one version (``trtllm_1_3_0rc10``) comes on top.
+    A framework's stack for the variant (``sglang_block_triton``, else ``sglang_block``) is taken rather than its
+    general one; what differs in one version (``trtllm_1_3_0rc10``) comes on top.
     """
     known = {p.split(".")[1] for p in chip.numbers if p.startswith("stack.") and p.split(".")[3] == op}
     words = variant.replace("-", "_").split()
