@@ -7,6 +7,10 @@ alone is what is useful; the workers' own is more by what they serialise and wri
 in it, is for the messages and for the answers, of which into a store there are none. So beside the ratio of the walls
 stand the one that the workers allow, were there a third core for all else, and the most that two cores allow. What
 the processes take while nothing is asked (heartbeats) is left out of the processor times: it grows with the wall.
+
+In November 2026, on two cores that much else ran on, four million points took 1.6 core-s alone. Into memory one worker
+took 1.9 and two 1.8, and this process 0.3: two cores allow 1.87 times as fast. Into a store 2.4, 2.7 and 0.4: 1.77. The
+walls were those of what else ran, 2.07 and 0.46 times as fast.
 """
 
 from __future__ import annotations
