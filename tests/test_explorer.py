@@ -337,6 +337,21 @@ def test_a_page_begins_with_what_it_is_given(stock: Stock) -> None:
         asked(stock, "llama-3.1-8b", ["h100-sxm"], None, {"batch": [1, 2]})
 
 
+@pytest.mark.parametrize("nonsense", [8, -1, 10**400, float("nan"), "", "\0", b"x", [], {}, [[1]], object(), print])
+def test_a_page_is_refused_nonsense_in_words(nonsense: Any, stock: Stock) -> None:
+    for model, chip, options in (
+        (nonsense, "h100-sxm", {}),
+        ("llama-3.1-8b", nonsense, {}),
+        ("llama-3.1-8b", "h100-sxm", {"dtype": nonsense}),
+        ("llama-3.1-8b", "h100-sxm", {"tp": nonsense}),
+    ):
+        try:
+            state = asked(stock, model, [chip], None, options)
+        except RooflineError:
+            continue
+        assert options in ({"tp": 8}, {"dtype": ""}, {"tp": ""}), state
+
+
 def test_every_dtype_is_a_choice() -> None:
     assert set(FIELDS["dtype"].choices) == set(DTYPE_BYTES)
 
