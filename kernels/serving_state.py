@@ -60,7 +60,7 @@ WAITS_NOW, READS, DECODES, DONE, SENT = range(5)
 PHASES = 32  # from here on, as many as a block has tokens
 (WAKE, TOOK, STEPPED, JOINED_AT, SQUARES, BEFORE_THEM) = range(6)  # its times, and two sums: `clock`
 (SENT_AT, LINK_FREE) = range(6, 8)  # when the cache at the head of those sent is there, and when its link is free
-SPENT = 8  # time by why requests waited
+SPENT, CAUSES = 8, 4  # time by why requests waited, and how many reasons there are
 (DUE, READY, SINCE, ON_S) = range(12, 16)  # part of a token that is due; when a replica serves, is on since, was on
 CLOCK = 16
 

@@ -19,7 +19,7 @@ from roofline.serving.traffic import Requests
 from tests import serving_twin
 
 
-def _line(tokens: int = 400, each: int = 1) -> Table:
+def line(tokens: int = 400, each: int = 1) -> Table:
     """Times of passes that are easy to follow: linear in everything; of drafts, `each` tokens a sequence."""
     knots = {"contexts": [1.0, 2001.0], "reads": [1.0, 401.0], "parts": [1.0, 33.0], "prefixes": [0.0, 2000.0]}
     linear = [0.0, *(1e-3 + 1e-5 * i for i in range(1, tokens))]
@@ -38,7 +38,7 @@ def _line(tokens: int = 400, each: int = 1) -> Table:
     return Table(np.array(numbers), shape)
 
 
-LINE = _line()
+LINE = line()
 
 
 def _pass_time(table: Table) -> serving_twin.PassTime:
@@ -111,23 +111,23 @@ class _System:
 
 
 def _compare(policy: Policy, blocks: int, requests: Requests, system: _System, compiled: bool) -> None:
-    line, each = _line(each=system.drafted + 1), system.drafted + 1
+    times, each = line(each=system.drafted + 1), system.drafted + 1
     servers = system.servers(policy, blocks, system.replicas)
     servers = replace(servers, ranks=system.ranks, autoscale=system.autoscale)
     decoders, twins = None, None
     if system.decoders:
         other = system.servers(replace(policy, mixed=True, prefix_caching=False), blocks + 3, system.decoders)
         servers = replace(servers, policy=replace(servers.policy, reserve=False))
-        decoders = Decoders(other, line, system.sends_s * requests.prompt)
+        decoders = Decoders(other, times, system.sends_s * requests.prompt)
         twins = (other.policy, other.blocks, other.replicas, decoders.sends_s.tolist())
-    outcome = simulated(servers, line, requests, compiled, decoders)
+    outcome = simulated(servers, times, requests, compiled, decoders)
     order = np.argsort(outcome.told[:, s.WHICH])
     told, at = outcome.told[order], outcome.told_at[order]
     twin = serving_twin.simulated(
         servers.policy,
         blocks,
         requests,
-        _pass_time(line),
+        _pass_time(times),
         system.replicas,
         system.router,
         system.ranks,

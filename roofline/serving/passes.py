@@ -151,8 +151,9 @@ class Passes:
         options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
         decoding, context, prompts, new, before = sizes
         step = self.static.model.step
-        scored, least = ({"logits": "all"}, _AHEAD * each) if each > 1 else ({}, 1)
-        decode = step(np.maximum(decoding, 1), each, np.maximum(context, least) + each - 1, **options, **scored)
+        logits, least = ("all", _AHEAD * each) if each > 1 else (None, 1)
+        seen = np.maximum(context, least) + each - 1
+        decode = step(np.maximum(decoding, 1), each, seen, logits=logits, **options)
         if not np.any(prompts):
             return decode
         return joined(decode, step(np.maximum(prompts, 1), new, new + before, **options), decoding)
