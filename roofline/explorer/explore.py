@@ -101,8 +101,8 @@ def asked(stock: Stock, model: Any, chips: Sequence[Any], stack: str | None, opt
     ------
     UnknownName, BadWorkload, BadModel, BadDescriptor
     """
-    for what, kind, given in (("model", MODEL_KIND, [model]), ("chip", CHIP_KIND, chips)):
-        for one in given:
+    for what, kind, several in (("model", MODEL_KIND, [model]), ("chip", CHIP_KIND, chips)):
+        for one in several:
             if not kind.holds(one):
                 raise BadWorkload(f"explore: {what}: expected {kind.words}, found {shown(one)}")
     name = stock.give_model(model)
