@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -52,6 +53,13 @@ def states(draw: st.DrawFn) -> State:
 @pytest.fixture(scope="module")
 def stock() -> Stock:
     return Stock()
+
+
+@pytest.fixture(autouse=True)
+def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines as they are, of fewer points: before kernels are compiled each takes its time."""
+    monkeypatch.setattr("roofline.explorer.lines.POINTS", 21)
+    monkeypatch.setattr("roofline.explorer.lines.KNOTS", 3)
 
 
 # The state and its address ----------------------------------------------------------------------------------------
@@ -237,8 +245,8 @@ def test_a_line_of_a_recommendation_model_keeps_its_tables_where_they_are(stock:
     found = answer(from_query("model=dlrm-v2&chip=mtia-2i&devices=2&batch=512&dtype=int8"), stock)
     line = lines.line(found, found.columns[0], "batch", "samples_per_s")
     assert line.here is not None
-    near = line.y[abs(line.x - 512).argmin()]
-    assert near == pytest.approx(line.here[1], rel=0.05)
+    around = np.interp(512, line.x, line.y)
+    assert around == pytest.approx(line.here[1], rel=0.05)
     tables = describing.placements(found)
     assert len(tables) == 2
     assert len(tables[1].rows) == 26
@@ -335,6 +343,21 @@ def test_a_page_begins_with_what_it_is_given(stock: Stock) -> None:
         asked(stock, "llama-3.1-8b", ["h100-sxm"], None, {"bach": 4})
     with pytest.raises(BadWorkload, match="sweep takes several"):
         asked(stock, "llama-3.1-8b", ["h100-sxm"], None, {"batch": [1, 2]})
+
+
+@pytest.mark.parametrize("nonsense", [8, -1, 10**400, float("nan"), "", "\0", b"x", [], {}, [[1]], object(), print])
+def test_a_page_is_refused_nonsense_in_words(nonsense: Any, stock: Stock) -> None:
+    for model, chip, options in (
+        (nonsense, "h100-sxm", {}),
+        ("llama-3.1-8b", nonsense, {}),
+        ("llama-3.1-8b", "h100-sxm", {"dtype": nonsense}),
+        ("llama-3.1-8b", "h100-sxm", {"tp": nonsense}),
+    ):
+        try:
+            state = asked(stock, model, [chip], None, options)
+        except RooflineError:
+            continue
+        assert options in ({"tp": 8}, {"dtype": ""}, {"tp": ""}), state
 
 
 def test_every_dtype_is_a_choice() -> None:
