@@ -93,11 +93,12 @@ CONCERNED = {
     "kernels/": KERNEL,
     "roofline/estimates/": [*WORKED, "estimates", "laws", "recommender", "dtypes", "uncertainty", "stacks", "power",
                             "recommendation_lookups", "more_*"],
-    "roofline/serving/": [*WORKED, "serving", "more_*"],
+    "roofline/serving/": [*WORKED, "serving", "traffic", "percentiles", "batching", "queries", "more_*"],
     "roofline/work/": [*WORKED, "parallel", "kernels", "laws", "models", "serving", "recommender", "dtypes", "more_*"],
-    "roofline/models/": [*WORKED, "models", "recommender", "huggingface", "dtypes", "more_*"],
+    "roofline/models/": [*WORKED, "models", "recommender", "huggingface", "dtypes", "families", "checkpoints",
+                         "encoders", "towers", "more_*"],
     "roofline/hardware/": [*WORKED, "chip", "variants", "uncertainty", "estimates", "more_*"],
-    "roofline/study/": ["study", "uncertainty"],
+    "roofline/study/": ["study", "uncertainty", "answers_*", "sweep_form", "sweep_points"],
     "": ["*"],
 }  # fmt: skip
 #: Mutants that change no answer, each with the reason.

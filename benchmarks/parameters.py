@@ -29,7 +29,7 @@ from roofline.models.ignored import HARMLESS
 BUILT_IN = Path(huggingface.__file__).parent / "configs"
 
 #: What a file is told by, which is kept though no size depends on it.
-_TOLD = ("model_type", "max_window_layers")
+_TOLD = ("model_type", "max_window_layers", "architectures", "unpadded_vocab_size")
 
 #: What a class needs beside its own defaults to be built at all.
 _NEEDED = {
@@ -173,7 +173,8 @@ def defaults() -> Iterator[Row]:
         except Exception as error:  # classes whose defaults they refuse themselves
             yield Row(kind, name, None, None, f"no defaults: {type(error).__name__}: {error}"[:110])
             continue
-        values = config.to_dict()
+        # As a file of the class says it: some are halves of what their type is.
+        values = config.to_dict() | {"architectures": [name]}
         ours, why = read(values, kind)
         try:
             yield Row(kind, name, ours, build(config, name), why, values)

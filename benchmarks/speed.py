@@ -139,13 +139,28 @@ def two_chip_figures() -> None:
     )
 
 
+def labelled_grid() -> None:
+    """The whole estimates by `rl.sweep`, a Dataset of all headline figures; in a fresh process with all it imports."""
+    grid = rl.sweep("llama-3.1-70b", "h100-sxm", tp=8, batch=BATCH[:, 0], prompt=CONTEXT[0], output=256)
+    assert grid["tpot_s"].shape == grid["fits"].shape == grid["bound"].shape == (1000, 1000)
+
+
+def imports_alone() -> None:
+    """Of these imports the two that are not ours."""
+    import pandas
+    import xarray
+
+    assert pandas.Index
+    assert xarray.Dataset
+
+
 def small_sweep() -> None:
     """A first sweep of 10,000 points."""
     grid = rl.sweep("llama-3.1-70b", "h100-sxm", tp=8, batch=list(range(1, 101)), prompt=list(range(64, 6464, 64)))
     assert grid["tpot_s"].size == 10_000
 
 
-SWEEPS = {f.__name__: f for f in (decode_steps, whole_estimates, two_chip_figures)}
+SWEEPS = {f.__name__: f for f in (decode_steps, whole_estimates, two_chip_figures, labelled_grid, imports_alone)}
 
 
 def core_ns(name: str, fresh: bool) -> float:
@@ -177,6 +192,9 @@ def sweeps(against: str | None) -> None:
         ("whole_estimates", False, 400),
         ("whole_estimates", True, 400),
         ("two_chip_figures", True, 500),
+        ("labelled_grid", False, 400),
+        ("labelled_grid", True, 400),
+        ("imports_alone", True, ""),
     ):
         # One run to keep what is compiled; then in turn, as other work on the machine comes and goes.
         trees = [here, *([against] if against else [])]

@@ -1,63 +1,118 @@
-"""What a second worker process is worth: ``python benchmarks/workers.py``. Two cores have to be free for it.
+"""What a second worker process is worth: ``python benchmarks/workers.py``.
 
-The same sweep on a cluster of one worker and of two, a thread each, into memory and into a store; and the core time
-that everything but the workers took (the scheduler, this process), which is what a third core would be for.
-
-With two cores and no third, that part comes off the workers: where it was 1.3 to 1.6 core-s of a sweep of 5 to 6 s into
-memory, two workers could be at most about 1.6 times as fast as one. Readings beside other work scatter (in November
-2026, three runs one after the other on two busy cores: 1.27 to 1.36 into memory, 1.36 to 2.10 into a store), and say
-nothing of what a second worker is worth.
+The same sweep in one thread without a cluster, then on a cluster of one worker and of two, a thread each, into memory
+and into a store. Walls say what a second worker is worth here and now. On two cores they hold what the scheduler and
+this process take, too, and whatever else runs. Processor times say where it goes whatever else runs: that of the sweep
+alone is what is useful; the workers' own is more by what they serialise and write; that of this process, the scheduler
+in it, is for the messages and for the answers, of which into a store there are none. So beside the ratio of the walls
+stand the one that the workers allow, were there a third core for all else, and the most that two cores allow. What
+the processes take while nothing is asked (heartbeats) is left out of the processor times: it grows with the wall.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 from distributed import Client, LocalCluster
 
 import roofline as rl
+from roofline.base import cpus
 
-FIGURES = ["ttft_s", "tpot_s", "tokens_per_s"]
 AXES: dict[str, Any] = {
     "tp": 8,
     "output": 256,
-    "figures": FIGURES,
+    "figures": ["ttft_s", "tpot_s", "tokens_per_s"],
     "batch": range(1, 1001),
     "prompt": range(16, 16_001, 16),
-    "memory.main.bandwidth": [f"x{0.5 + i / 8}" for i in range(8)],
+    "memory.main.bandwidth": [f"x{0.5 + i / 8}" for i in range(4)],
 }
 
 
-def timed(client: Client, to: Path | None) -> tuple[float, float]:
-    """Seconds, and core seconds of this process, that holds the scheduler too."""
-    core, start = time.process_time(), time.perf_counter()
-    rl.sweep("llama-3.1-70b", "h100-sxm", client=client, to=to, progress=False, **AXES)
-    return time.perf_counter() - start, time.process_time() - core
+class Times(NamedTuple):
+    """Seconds: by the clock, of the workers' processors, and of this process's."""
+
+    wall: float
+    workers: float
+    beside: float
+
+    def less(self, idle: Times) -> Times:
+        """Without what the processes take while they do nothing, in as much time."""
+        share = self.wall / idle.wall
+        return Times(self.wall, self.workers - share * idle.workers, self.beside - share * idle.beside)
+
+
+def sweep(**more: Any) -> None:
+    rl.sweep("llama-3.1-70b", "h100-sxm", progress=False, **{**AXES, **more})
+
+
+def spent(workers: list[psutil.Process], work: Callable[[], object]) -> Times:
+    """What some work takes."""
+
+    def now() -> Times:
+        times = (worker.cpu_times() for worker in workers)
+        return Times(time.perf_counter(), sum(one.user + one.system for one in times), time.process_time())
+
+    before = now()
+    work()
+    return Times(*(after - start for after, start in zip(now(), before, strict=True)))
+
+
+def timed(workers: list[psutil.Process], **more: Any) -> Times:
+    return spent(workers, lambda: sweep(**more))
+
+
+def alone() -> float:
+    """Processor time of the sweep in one thread, without a cluster."""
+    os.environ["NUMBA_NUM_THREADS"] = "1"
+    cpus.available.cache_clear()
+    return min(timed([]).beside for _ in range(3))
+
+
+def on_a_cluster(count: int) -> dict[str, Times]:
+    """With so many workers, into memory and into a store; of two sweeps each the one that took less of processors."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        workers = [psutil.Process(worker.pid) for worker in cluster.workers.values()]
+        place, found = Path(scratch, "grid.zarr"), {}
+        time.sleep(5)
+        idle = spent(workers, lambda: time.sleep(5))
+        for where, more in (("memory", {}), ("a store", {"to": place})):
+            times = []
+            for _ in range(3):
+                times.append(timed(workers, client=client, **more))
+                shutil.rmtree(place, ignore_errors=True)
+            rested = (one.less(idle) for one in times[1:])  # the first one loads what all others find loaded
+            found[where] = min(rested, key=lambda one: one.workers + one.beside)
+        return found
 
 
 def main() -> None:
-    """Measure, and print a table."""
-    found: dict[tuple[str, int], tuple[float, float]] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for workers in (1, 2):
-            with (
-                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
-                Client(cluster) as client,
-            ):
-                small = AXES | {"batch": range(1, 200), "memory.main.bandwidth": ["x1", "x2", "x3", "x4"]}
-                rl.sweep("llama-3.1-70b", "h100-sxm", client=client, progress=False, **small)  # so that all is loaded
-                for where in ("memory", "store"):
-                    to = Path(scratch, "grid.zarr") if where == "store" else None
-                    found[where, workers] = min(timed(client, to) for _ in range(1 if to else 2))
-                    shutil.rmtree(Path(scratch, "grid.zarr"), ignore_errors=True)
-    print("| into | one worker | two | ratio | core time beside the workers |\n| --- | ---: | ---: | ---: | ---: |")
-    for where in ("memory", "store"):
-        (one, _), (two, beside) = found[where, 1], found[where, 2]
-        print(f"| {where} | {one:.1f} s | {two:.1f} s | {one / two:.2f} | {beside:.1f} s |")
+    """Measure, and print tables."""
+    useful = alone()
+    found = {count: on_a_cluster(count) for count in (1, 2)}
+    print(f"The sweep alone takes {useful:.2f} core-s.\n")
+    print("| into | workers | wall (s) | workers' core-s | beside (core-s) | lost, of cores x wall |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for where in found[1]:
+        for count, one in ((count, found[count][where]) for count in found):
+            lost = 1 - useful / (count * one.wall)
+            print(f"| {where} | {count} | {one.wall:.2f} | {one.workers:.2f} | {one.beside:.2f} | {lost:.0%} |")
+    print("\n| into | ratio of walls | that the workers allow | the most on two cores |\n| --- | ---: | ---: | ---: |")
+    for where in found[1]:
+        one, two = found[1][where], found[2][where]
+        allowed = 2 * one.workers / two.workers
+        here = min(allowed, max(one.workers, one.beside) / ((two.workers + two.beside) / 2))
+        print(f"| {where} | {one.wall / two.wall:.2f} | {allowed:.2f} | {here:.2f} |")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ parameters of that operator class. It returns :class:`Quantities`. ``kernels/ref
 in plain numpy: read that first.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from roofline.kernels.quantities import Quantities
 COST = Quantities._fields
 
 
+@functools.cache
 def by_name() -> dict[str, Callable[..., Quantities]]:
     """Every kernel of every file of this package, by name."""
     for module in pkgutil.iter_modules(__path__):

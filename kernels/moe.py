@@ -33,6 +33,10 @@ def idle_share(load: float, skew: float) -> float:
     One family for every way to route: round robin (skew 0: ``1 - load``), at random (1: Poisson, ``exp(-load)``),
     and at random with uneven popularity (above 1: gamma-Poisson). Its dispersion is the variance of the logarithm of
     the popularity, ``log(skew)`` if that is lognormal: a few popular experts do not make all the others idle.
+
+    At random a token may here choose an expert twice, so that up to ``topk / (2 experts)`` too few are in use. Choices
+    that differ (a dispersion less by ``1 / tokens``) describe measured layers as well and no better: 20.08 % off in the
+    mean over the lines of calibrate rows, to 20.05 with this.
     """
     dispersion = skew - 1.0 if skew < 1.0 else log1p(skew - 1.0)
     if abs(dispersion) < 1e-6:
@@ -58,6 +62,7 @@ def grouped_s(
     prologue_s: float,
     padding: float,
     overflow: float,
+    port_cores: float,
     tile_min: float,
     tile_max: float,
 ) -> tuple[float, float]:
@@ -79,9 +84,10 @@ def grouped_s(
         cols = NARROWEST
         if tuned > 0.5:  # as narrow as it takes to keep all cores busy
             cols = max(cols, min(tile_max, n, active * tiles * n / core_count))
-        one_s = 2.0 * tile * cols * max(k, K_STEP) / core_flops
-        if tuned < 0.5:
-            one_s = max(one_s, (tile + cols) * width * max(k, K_STEP) / core_bytes)
+        one_s = alone_s = 2.0 * tile * cols * max(k, K_STEP) / core_flops
+        if tuned < 0.5:  # a tile that has the cache to itself gets its operands as fast as its core's port takes them
+            fed_s = (tile + cols) * width * max(k, K_STEP) / core_bytes
+            one_s, alone_s = max(one_s, fed_s), max(one_s, fed_s / port_cores)
         share = max(1.0, n / cols) / core_count
         tile_s = share * (one_s + prologue_s)
         last_s = spilt_s = 0.0
@@ -89,13 +95,13 @@ def grouped_s(
             spilt_s = ragged * exp(-tile / rows) * share * one_s * overflow
         else:
             last_s = share * one_s * padding
-        compute_s = max(active * (tiles * tile_s + last_s + spilt_s), one_s + prologue_s)
+        compute_s = max(active * (tiles * tile_s + last_s + spilt_s), alone_s + prologue_s)
         waited = max(1.0, (weight_s - last_s) / tile_s)
         even_s = max(even * tile_s + last_s, weight_s)
         drawn_s = last_s + tile_s * (waited + exp(-waited * tile / rows) * drawn)
         matrix = min(matrix, compute_s)
         all_s = active * (even_s + ragged * (drawn_s - even_s) + spilt_s)
-        least = min(least, max(all_s, one_s + prologue_s))
+        least = min(least, max(all_s, alone_s + prologue_s))
         tile *= 2.0
         if tile > tile_max:
             break
@@ -206,6 +212,7 @@ def moe(
     overflow: float,
     padding: float,
     operand_share: float,
+    port_cores: float,
     tile_min: float,
     tile_max: float,
 ) -> Quantities:
@@ -280,6 +287,8 @@ def moe(
     operand_share : float
         Rate of operand tiles into the cores over `cache_bandwidth`, where a kernel was not tuned: its tiles are too
         narrow to use an operand often.
+    port_cores : float
+        Width of a core's port to the cache, in cores' shares of that rate: a tile that is alone is fed no faster.
     tile_min, tile_max : float
         Fewest and most rows of a tile; sizes between are powers of two apart. Columns are as many at most.
 
@@ -354,6 +363,7 @@ def moe(
         prologue_s,
         padding,
         overflow,
+        port_cores,
         tile_min,
         tile_max,
     )
@@ -373,6 +383,7 @@ def moe(
         prologue_s,
         padding,
         overflow,
+        port_cores,
         tile_min,
         tile_max,
     )

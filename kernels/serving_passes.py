@@ -13,6 +13,7 @@ from roofline.kernels.serving_state import Places, Scratch
 # Where the parts stand in the table, and of how many numbers each is: `shape`.
 (LINEAR, TOKENS_TO, SCORED, SCORED_TO, DECODE, DECODE_TO, CONTEXTS, CONTEXTS_TO) = range(8)
 (PREFILL, READS, READS_TO, PARTS, PARTS_TO, PREFIXES, PREFIXES_TO) = range(8, 15)
+EACH_HAS = 15  # tokens that a sequence that decodes has in a pass: what was drafted is looked at with the next
 SHAPE = 16
 
 
@@ -88,8 +89,9 @@ def pass_time(
     squares, before : float
         Sum over the pieces of their tokens squared, and of their tokens times those before them.
     """
-    time = table[shape[LINEAR] + min(decoding + tokens, shape[TOKENS_TO] - 1)]
-    time += table[shape[SCORED] + min(decoding + pieces, shape[SCORED_TO] - 1)]
+    new = decoding * shape[EACH_HAS]
+    time = table[shape[LINEAR] + min(new + tokens, shape[TOKENS_TO] - 1)]
+    time += table[shape[SCORED] + min(new + pieces, shape[SCORED_TO] - 1)]
     if decoding > 0:
         place = between(table, shape[CONTEXTS], shape[CONTEXTS_TO], context / decoding)
         first = shape[DECODE] + min(decoding, shape[DECODE_TO] - 1) * shape[CONTEXTS_TO]

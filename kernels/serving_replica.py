@@ -1,4 +1,4 @@
-"""One replica of a server under load: who is let in, who reads, who decodes, who is put back, who is done in a pass.
+"""One replica of a server under load: who is let in, who reads, who decodes, who is put back in a pass.
 
 Called by :mod:`roofline.kernels.serving_loop`, whose docstring says what makes it fast.
 """
@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import math
 
-from roofline.kernels._jit import inner
-from roofline.kernels.serving_blocks import blocks_of, found, give_back, hold, share, take
+from roofline.kernels._jit import apart, inner
+from roofline.kernels.serving_blocks import blocks_of, found, hold, share, take
 from roofline.kernels.serving_passes import pass_time
+from roofline.kernels.serving_requests import join, put_back
 from roofline.kernels.serving_state import (
     ACTIVE,
     ADMITTED,
-    AFTER,
     AHEAD,
-    ALIVE,
-    ANSWERED,
-    ARRIVED,
     BEFORE,
     BEFORE_THEM,
     BLOCK,
@@ -30,50 +27,38 @@ from roofline.kernels.serving_state import (
     CHUNK,
     CHUNKED,
     CLOCK,
-    CLOSED,
     CONTEXT,
-    DECODES,
     DECODING,
-    DONE,
+    DUE,
+    EACH,
     ELIGIBLE,
     EMITTED,
-    ENDED,
-    FINISHED,
     FIRST,
     FREE,
     FRESH,
-    GAPS,
-    GAPS_PER_OCTAVE,
-    GAVE_UP,
-    HEAPED,
+    GAIN,
+    GAINED,
     HELD,
     HELD_BY,
     HITS,
-    JOINED,
     JOINED_AT,
     JOINING,
-    KEY,
     KEYS,
-    LEAST_GAP,
-    LIVING,
     MASK,
     MIXED,
     MOST,
-    NEXT,
     NOBODY,
     NONE,
-    OLDER,
-    OLDEST,
     OUTPUT,
     OWN,
     PARTIAL,
     PASSES,
     PHASES,
     PIECES,
-    PREEMPTED,
     PROMPT,
     QUEUED,
     READ,
+    READERS,
     READS,
     RESERVE,
     RUNNING,
@@ -91,195 +76,46 @@ from roofline.kernels.serving_state import (
     SEGMENT,
     SEGMENT_ROW,
     SEGMENTS,
+    SENDING,
     SIZE,
     SPENT,
     SQUARES,
     STATE,
     STEP,
-    STEPPED,
     STEPPING,
     STRIDE,
-    TAIL,
-    THINK,
-    TIMEOUT,
     TIMES,
     TOKENS,
-    TOLD,
-    TOLD_ADMITTED,
-    TOLD_ARRIVED,
-    TOLD_CACHED,
-    TOLD_END,
-    TOLD_FIRST,
-    TOLD_OUTPUT,
-    TOLD_PREEMPTED,
-    TOLD_PROMPT,
-    TOLD_REPLICA,
     TOOK,
     UNDER_WAY,
     WAITING,
-    WAITS_NOW,
     WAKE,
     WHEN,
-    WHICH,
-    WRITTEN,
     Places,
     Scratch,
     append,
-    prepend,
-    pull,
     remove,
-    rise,
     row,
-)  # fmt: skip
-
-# One request ---------------------------------------------------------------------------------------------------------
-
-
-@inner
-def stop(
-    how: Places, req: Places, mask: int, rep: Places, mine: int, heap: Places, seg: Places, r: int, one: int
-) -> None:
-    """Take a request out of those that run, with all that it holds."""
-    its, block = row(mask, one), how[BLOCK]
-    remove(req, mask, rep, mine + RUNNING, BEFORE, one)
-    rep[mine + ACTIVE] -= 1
-    if req[its + STATE] == DECODES:
-        pull(heap, r * how[MOST], rep[mine + HEAPED], req, mask, one)
-        steps = rep[mine + STEP] - req[its + JOINED]
-        rep[mine + PHASES + (req[its + HELD] - req[its + JOINED]) % block] -= 1
-        req[its + HELD] += steps
-        req[its + EMITTED] += steps
-        rep[mine + HEAPED] -= 1
-        rep[mine + DECODING] -= 1
-        rep[mine + CONTEXT] -= req[its + HELD] + 1
-        rep[mine + KEYS] -= req[its + KEY]
-        if how[RESERVE] == 0:
-            req[its + OWN] = blocks_of(req[its + HELD], block) - req[its + HITS]
-    elif rep[mine + PARTIAL] == one:
-        rep[mine + PARTIAL] = NONE
-    give_back(rep, mine, seg, r * how[SEGMENTS] * SEGMENT_ROW, req, its)
-
-
-@inner
-def put_back(
-    how: Places, req: Places, mask: int, rep: Places, mine: int, heap: Places, seg: Places, r: int, one: int
-) -> None:
-    """Evict a request: it waits again, before all others, and will read again what it has read and written."""
-    stop(how, req, mask, rep, mine, heap, seg, r, one)
-    its = row(mask, one)
-    req[its + HELD], req[its + STATE] = 0, WAITS_NOW
-    req[its + PREEMPTED] += 1
-    prepend(req, mask, rep, mine + WAITING, BEFORE, one)
-    rep[mine + QUEUED] += 1
-
-
-@inner
-def end(
-    run: Places, how: Places, waits: Scratch, req: Places, at: Scratch, rep: Places, mine: int, heap: Places,
-    seg: Places, told: Places, told_at: Scratch, later: Scratch, r: int, one: int, now: float,
-) -> None:  # fmt: skip
-    """A request leaves: it has its answer, or its client has given up before."""
-    mask = run[MASK]
-    its, when = row(mask, one), (one & mask) * TIMES
-    deadline = at[when + ARRIVED] + waits[TIMEOUT]
-    if req[its + STATE] == WAITS_NOW:
-        remove(req, mask, rep, mine + WAITING, BEFORE, one)
-        rep[mine + QUEUED] -= 1
-    else:
-        stop(how, req, mask, rep, mine, heap, seg, r, one)
-    remove(req, mask, rep, mine + LIVING, OLDER, one)
-    req[its + STATE] = DONE
-    here, there = run[FINISHED] * TOLD, run[FINISHED] * 4
-    told[here + WHICH] = one
-    told[here + ENDED] = GAVE_UP if now > deadline or req[its + EMITTED] < req[its + OUTPUT] else ANSWERED
-    told[here + TOLD_OUTPUT], told[here + TOLD_CACHED] = req[its + EMITTED], req[its + CACHED]
-    told[here + TOLD_PREEMPTED], told[here + TOLD_REPLICA] = req[its + PREEMPTED], r
-    told[here + TOLD_PROMPT] = req[its + PROMPT]
-    told_at[there + TOLD_ARRIVED], told_at[there + TOLD_ADMITTED] = at[when + ARRIVED], at[when + ADMITTED]
-    told_at[there + TOLD_FIRST], told_at[there + TOLD_END] = at[when + FIRST], min(now, deadline)
-    run[FINISHED] += 1
-    run[ALIVE] -= 1
-    while run[OLDEST] < run[NEXT] and req[row(mask, run[OLDEST]) + STATE] == DONE:
-        run[OLDEST] += 1
-    if how[CLOSED] > 0:
-        later[run[TAIL] % how[CLOSED]] = now + waits[THINK]
-        run[TAIL] += 1
-
-
-# What a pass has done ------------------------------------------------------------------------------------------------
-
-
-@inner
-def count_gap(gaps: Scratch, gap: float, times: float) -> None:
-    """Remember how long sequences waited for a token."""
-    octaves = math.log2(max(gap, LEAST_GAP) / LEAST_GAP)
-    gaps[2 + min(int(octaves * GAPS_PER_OCTAVE), GAPS - 3)] += times
-    gaps[0] += times
-    gaps[1] += times * gap
-
-
-@inner
-def count_gaps(rep: Places, mine: int, clock: Scratch, its: int, gaps: Scratch, now: float) -> None:
-    """Those who decoded in the step that ends: since the step before, or since their first token."""
-    new = min(rep[mine + JOINING], rep[mine + DECODING])
-    if rep[mine + DECODING] > new:
-        count_gap(gaps, now - clock[its + STEPPED], float(rep[mine + DECODING] - new))
-    if new > 0:
-        count_gap(gaps, now - clock[its + JOINED_AT] / rep[mine + JOINING], float(new))
-    rep[mine + JOINING] = 0
-    clock[its + JOINED_AT] = 0.0
-    clock[its + STEPPED] = now
-
-
-@inner
-def join(how: Places, req: Places, mask: int, rep: Places, mine: int, heap: Places, r: int, one: int) -> None:
-    """A request that has read its prompt decodes from the next step on."""
-    its = row(mask, one)
-    req[its + STATE], req[its + JOINED] = DECODES, rep[mine + STEP]
-    req[its + KEY] = rep[mine + STEP] + req[its + OUTPUT] - req[its + EMITTED]
-    rise(heap, r * how[MOST], req, mask, rep[mine + HEAPED], one)
-    rep[mine + HEAPED] += 1
-    rep[mine + DECODING] += 1
-    rep[mine + KEYS] += req[its + KEY]
-    rep[mine + CONTEXT] += req[its + HELD] + 1
-    rep[mine + PHASES + (req[its + HELD] - req[its + JOINED]) % how[BLOCK]] += 1
-
-
-@inner
-def complete(
-    run: Places, how: Places, waits: Scratch, req: Places, at: Scratch, rep: Places, mine: int, clock: Scratch,
-    heap: Places, seg: Places, told: Places, told_at: Scratch, later: Scratch, gaps: Scratch, r: int, now: float,
-) -> None:  # fmt: skip
-    """The pass under way ends: tokens are there, last ones and first ones."""
-    mask = run[MASK]
-    if rep[mine + STEPPING] == 1:
-        rep[mine + STEP] += 1
-        count_gaps(rep, mine, clock, r * CLOCK, gaps, now)
-        rep[mine + CONTEXT] += rep[mine + DECODING]
-        rep[mine + WRITTEN] += rep[mine + DECODING]
-        while rep[mine + HEAPED] > 0 and req[row(mask, heap[r * how[MOST]]) + KEY] == rep[mine + STEP]:
-            one = heap[r * how[MOST]]
-            end(run, how, waits, req, at, rep, mine, heap, seg, told, told_at, later, r, one, now)
-    one = rep[mine + FRESH]
-    rep[mine + FRESH] = NONE
-    while one != NONE and one != rep[mine + PARTIAL]:
-        its, when = row(mask, one), (one & mask) * TIMES
-        after = req[its + AFTER]
-        if at[when + FIRST] < 0:
-            at[when + FIRST] = now
-        req[its + EMITTED] += 1
-        rep[mine + WRITTEN] += 1
-        if req[its + EMITTED] == req[its + OUTPUT]:
-            end(run, how, waits, req, at, rep, mine, heap, seg, told, told_at, later, r, one, now)
-        else:
-            join(how, req, mask, rep, mine, heap, r, one)
-            rep[mine + JOINING] += 1
-            clock[r * CLOCK + JOINED_AT] += now
-        one = after
-    rep[mine + UNDER_WAY] = 0
-
+)
 
 # What the next pass will do -------------------------------------------------------------------------------------------
+
+
+@apart
+def for_drafts(how: Places, rep: Places, mine: int) -> int:
+    """Of these blocks, those for the tokens after the first."""
+    block, need = how[BLOCK], 0
+    for token in range(1, rep[mine + GAINED]):
+        need += rep[mine + PHASES + (block - (rep[mine + STEP] + token) % block) % block]
+    return need
+
+
+@inner
+def to_step(how: Places, rep: Places, mine: int) -> int:
+    """Blocks that the tokens of the next step need: those of the sequences whose last block is full when each comes."""
+    block = how[BLOCK]
+    need = rep[mine + PHASES + (block - rep[mine + STEP] % block) % block]
+    return need if rep[mine + GAINED] == 1 else need + for_drafts(how, rep, mine)
 
 
 @inner
@@ -288,12 +124,10 @@ def make_room(how: Places, req: Places, mask: int, rep: Places, mine: int, heap:
     evicted = False
     if how[RESERVE] == 1:
         return evicted
-    block = how[BLOCK]
-    phase = mine + PHASES + (block - rep[mine + STEP] % block) % block
-    while rep[phase] > rep[mine + FREE]:
+    while to_step(how, rep, mine) > rep[mine + FREE]:
         put_back(how, req, mask, rep, mine, heap, seg, r, rep[mine + RUNNING_LAST])
         evicted = True
-    take(rep, mine, seg, r * how[SEGMENTS] * SEGMENT_ROW, rep[phase])
+    take(rep, mine, seg, r * how[SEGMENTS] * SEGMENT_ROW, to_step(how, rep, mine))
     return evicted
 
 
@@ -370,6 +204,36 @@ def piece_of(how: Places, unread: int, left: int, pieces: int) -> int:
 
 
 @inner
+def receive(
+    how: Places, req: Places, mask: int, at: Scratch, rep: Places, mine: int, clock: Scratch, heap: Places,
+    seg: Places, r: int,
+) -> int:  # fmt: skip
+    """Let those decode whose cache has come from where they were read; why the next one has to go on waiting."""
+    while True:
+        one = rep[mine + WAITING]
+        if one == NONE or req[row(mask, one) + HELD] == 0:
+            return NOBODY
+        if rep[mine + ACTIVE] >= how[MOST]:
+            return BY_SEQUENCES
+        its = row(mask, one)
+        need = blocks_of(req[its + HELD], how[BLOCK])
+        step = to_step(how, rep, mine) + blocks_of(req[its + HELD] + rep[mine + GAINED], how[BLOCK]) - need
+        if how[RESERVE] == 1:
+            need, step = blocks_of(req[its + PROMPT] + req[its + OUTPUT], how[BLOCK]), 0
+        if rep[mine + ACTIVE] > 0 and need + step > rep[mine + FREE]:
+            return BY_BLOCKS
+        remove(req, mask, rep, mine + WAITING, BEFORE, one)
+        rep[mine + QUEUED] -= 1
+        append(req, mask, rep, mine + RUNNING, BEFORE, one)
+        rep[mine + ACTIVE] += 1
+        take(rep, mine, seg, r * how[SEGMENTS] * SEGMENT_ROW, need)
+        req[its + OWN] = need
+        join(how, req, mask, rep, mine, heap, r, one)
+        rep[mine + JOINING] += 1
+        clock[r * CLOCK + JOINED_AT] += at[(one & mask) * TIMES + FIRST]
+
+
+@inner
 def admit(
     how: Places, waits: Scratch, req: Places, mask: int, at: Scratch, rep: Places, mine: int, clock: Scratch,
     seg: Places, r: int, budget: int, now: float,
@@ -386,6 +250,8 @@ def admit(
         if left <= 0 or rep[mine + PARTIAL] != NONE:
             return BY_TOKENS
         its = row(mask, one)
+        if req[its + HELD] > 0:  # its cache has come: it reads nothing
+            return BY_TOKENS
         whole = req[its + PROMPT] + req[its + EMITTED]
         hits = found(how, seg, segs, req, its, whole)
         piece = piece_of(how, whole - hits * block, left, rep[mine + PIECES])
@@ -425,26 +291,32 @@ def compose(
     rep[mine + PIECES], rep[mine + TOKENS], rep[mine + STEPPING] = 0, 0, 0
     clock[sums + SQUARES], clock[sums + BEFORE_THEM] = 0.0, 0.0
     evicted, budget, cause = False, how[CHUNK], NOBODY
+    rep[mine + GAINED] = max(int(clock[sums + DUE] + waits[GAIN]), 1)
+    if r >= how[READERS]:
+        cause = receive(how, req, mask, at, rep, mine, clock, heap, seg, r)
     if how[MIXED] == 1:
         evicted = make_room(how, req, mask, rep, mine, heap, seg, r)
-        budget -= rep[mine + DECODING]
+        budget -= rep[mine + DECODING] * how[EACH]
     evicted = read_on(how, req, mask, rep, mine, clock, heap, seg, r, budget) or evicted
-    if not evicted:
-        cause = admit(how, waits, req, mask, at, rep, mine, clock, seg, r, budget, now)
-    elif rep[mine + WAITING] != NONE:
+    if evicted and rep[mine + WAITING] != NONE:
         cause = BY_BLOCKS
+    elif cause == NOBODY:
+        cause = admit(how, waits, req, mask, at, rep, mine, clock, seg, r, budget, now)
     if how[MIXED] == 0 and rep[mine + TOKENS] == 0:
         make_room(how, req, mask, rep, mine, heap, seg, r)
     decoding = rep[mine + DECODING] if how[MIXED] == 1 or rep[mine + TOKENS] == 0 else 0
     if decoding == 0 and rep[mine + TOKENS] == 0:
-        head = rep[mine + WAITING]
-        clock[sums + WAKE] = math.inf if head == NONE else max(now, at[(head & mask) * TIMES + ELIGIBLE])
+        head, clock[sums + WAKE] = rep[mine + WAITING], math.inf
+        if head != NONE and (cause == NOBODY or evicted or rep[mine + SENDING] == NONE):
+            clock[sums + WAKE] = max(now, at[(head & mask) * TIMES + ELIGIBLE])
         return
     took = pass_time(
         table, shape, decoding, rep[mine + CONTEXT], rep[mine + PIECES], rep[mine + TOKENS], clock[sums + SQUARES],
         clock[sums + BEFORE_THEM],
     )  # fmt: skip
-    rep[mine + STEPPING] = 1 if decoding > 0 else 0
+    if decoding > 0:
+        rep[mine + STEPPING] = 1
+        clock[sums + DUE] += waits[GAIN] - rep[mine + GAINED]
     rep[mine + UNDER_WAY] = 1
     rep[mine + READ] += rep[mine + TOKENS]
     rep[mine + CAUSE] = cause

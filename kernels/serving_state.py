@@ -20,35 +20,48 @@ NONE = -1
 
 # The run as a whole: `run`.
 (NEXT, OLDEST, COUNT, FINISHED, ALIVE, MASK, ROOM, TURN, HEAD, TAIL, SAMPLES, STRIDE, PASSES, SAMPLE_ROOM) = range(14)
-RUN = 16
+(SERVING, STARTED, TURN_ON) = range(
+    14, 17
+)  # replicas that requests are sent to, those ordered; turns of those who decode
+RUN = 24
 
-# What was asked of the servers: `how`.
+# What was asked of the servers: `how`, and a second one of those that decode where others read.
 (BLOCK, BLOCKS, MOST, CHUNK, CHUNKED, MIXED, RESERVE, CACHING, REPLICAS, ROUTER, SEGMENTS, CLOSED) = range(12)
-HOW = 16
+# The row of a replica and that of a heap, replicas that requests come to, tokens of a step's sequence, ranks in step.
+(WIDTH, HEAP, READERS, EACH, RANKS) = range(12, 17)
+HOW = 24
 
-# The same, in seconds: `waits`.
-(HOST, LAG, TIMEOUT, THINK, AHEAD) = range(5)
+# The same, in seconds: `waits`; and how many tokens a step gives a sequence.
+(HOST, LAG, TIMEOUT, THINK, AHEAD, GAIN) = range(6)
 WAITS = 8
+
+# How the number of replicas follows the load: `scale`. What was asked (s, requests, replicas), and what is known.
+(EVERY, STARTUP, TARGET, COOLDOWN, FEWEST, LARGEST, UNIT) = range(7)  # the unit: lanes that a replica has
+(CHECK, CALM_SINCE, CALM_MOST) = range(7, 10)
+SCALE = 12
 
 # A request: `req`. Before what is shared and after it: what came with the request, and what became of it.
 (PROMPT, OUTPUT, SEGMENT, SHARED, EMITTED, HELD, JOINED, HITS, OWN, BEFORE, AFTER, OLDER, YOUNGER, PLACE, KEY) = range(
     15
 )
-(PREEMPTED, CACHED, STATE, REPLICA) = range(15, 19)
+(PREEMPTED, CACHED, STATE, REPLICA, READER) = range(15, 20)
 REQUEST = 20
-(ARRIVED, ELIGIBLE, ADMITTED, FIRST) = range(4)  # its times: `at`
-TIMES = 4
+(ARRIVED, ELIGIBLE, ADMITTED, FIRST, SENDS) = range(5)  # its times: `at`; the last is what sending its cache takes
+TIMES = 5
 
 # What a request is doing.
-WAITS_NOW, READS, DECODES, DONE = range(4)
+WAITS_NOW, READS, DECODES, DONE, SENT = range(5)
 
 # A replica: `rep`. Lists are pairs: the first and the last.
-(WAITING, WAITING_LAST, RUNNING, RUNNING_LAST, LIVING, LIVING_LAST, RELEASED, RELEASED_LAST) = range(8)
-(QUEUED, ACTIVE, DECODING, CONTEXT, STEP, FREE, PLAIN, PARTIAL, FRESH, HEAPED, STEPPING, JOINING) = range(8, 20)
-(PIECES, TOKENS, CAUSE, READ, WRITTEN, KEYS, UNDER_WAY) = range(20, 27)
+(WAITING, WAITING_LAST, RUNNING, RUNNING_LAST, LIVING, LIVING_LAST, SENDING, SENDING_LAST) = range(8)
+(RELEASED, RELEASED_LAST) = range(8, 10)
+(QUEUED, ACTIVE, DECODING, CONTEXT, STEP, FREE, PLAIN, PARTIAL, FRESH, HEAPED, STEPPING, JOINING) = range(10, 22)
+(PIECES, TOKENS, CAUSE, READ, WRITTEN, KEYS, UNDER_WAY, GAINED) = range(22, 30)
 PHASES = 32  # from here on, as many as a block has tokens
 (WAKE, TOOK, STEPPED, JOINED_AT, SQUARES, BEFORE_THEM) = range(6)  # its times, and two sums: `clock`
-SPENT = 8  # time by why requests waited
+(SENT_AT, LINK_FREE) = range(6, 8)  # when the cache at the head of those sent is there, and when its link is free
+SPENT, CAUSES = 8, 4  # time by why requests waited, and how many reasons there are
+(DUE, READY, SINCE, ON_S) = range(12, 16)  # part of a token that is due; when a replica serves, is on since, was on
 CLOCK = 16
 
 # Why requests wait during a pass: nobody does, KV blocks, the tokens of a pass, the most sequences.
@@ -59,7 +72,7 @@ NOBODY, BY_BLOCKS, BY_TOKENS, BY_SEQUENCES = range(4)
 SEGMENT_ROW = 8
 
 # What is told of a request that ended: `told`, and its times: `told_at`.
-(WHICH, ENDED, TOLD_OUTPUT, TOLD_CACHED, TOLD_PREEMPTED, TOLD_REPLICA, TOLD_PROMPT) = range(7)
+(WHICH, ENDED, TOLD_OUTPUT, TOLD_CACHED, TOLD_PREEMPTED, TOLD_REPLICA, TOLD_PROMPT, TOLD_READER) = range(8)
 TOLD = 8
 (TOLD_ARRIVED, TOLD_ADMITTED, TOLD_FIRST, TOLD_END) = range(4)
 ANSWERED, GAVE_UP = 0, 1
@@ -91,6 +104,24 @@ def append(req: Places, mask: int, ends: Places, first: int, link: int, one: int
         ends[first] = one
     else:
         req[row(mask, last) + link + 1] = one
+
+
+@inner
+def insert(req: Places, mask: int, ends: Places, first: int, link: int, one: int) -> None:
+    """Put a request into a list that is in the order in which requests came, where it belongs: mostly at the end."""
+    before, after = ends[first + 1], NONE
+    while before != NONE and before > one:
+        after, before = before, req[row(mask, before) + link]
+    mine = row(mask, one) + link
+    req[mine], req[mine + 1] = before, after
+    if before == NONE:
+        ends[first] = one
+    else:
+        req[row(mask, before) + link + 1] = one
+    if after == NONE:
+        ends[first + 1] = one
+    else:
+        req[row(mask, after) + link] = one
 
 
 @inner

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from roofline.estimates.placing import place as place
     from roofline.evidence.calibration import calibrate as calibrate
+    from roofline.explorer.explore import explore as explore
     from roofline.fidelity.end_to_end import validate_end_to_end as validate_end_to_end
     from roofline.fidelity.validation import validate as validate
     from roofline.hardware.chip import Chip as Chip
@@ -51,6 +52,11 @@ if TYPE_CHECKING:
     from roofline.serving.recorded import load_traffic as load_traffic
     from roofline.serving.simulation import simulate as simulate
     from roofline.serving.steady import serve as serve
+    from roofline.serving.systems import (
+        Autoscale as Autoscale,
+        Draft as Draft,
+        Pool as Pool,
+    )
     from roofline.serving.traffic import Traffic as Traffic
     from roofline.show.plot import (
         plot_breakdown as plot_breakdown,
@@ -157,6 +163,9 @@ _MODULE_OF = {
     "capacity": "serving.planning",
     "validate_end_to_end": "fidelity.end_to_end",
     "fewest_chips": "serving.capacity",
+    "Autoscale": "serving.systems",
+    "Draft": "serving.systems",
+    "Pool": "serving.systems",
     "Traffic": "serving.traffic",
     "load_traffic": "serving.recorded",
     "empirical": "serving.lengths",
@@ -164,6 +173,7 @@ _MODULE_OF = {
     "uniform": "serving.lengths",
     "compare": "study.comparing",
     "explain": "study.explaining",
+    "explore": "explorer.explore",
     "indices": "study.indices",
     "pareto": "study.frontiers",
     "search": "study.searching",

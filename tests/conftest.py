@@ -32,6 +32,7 @@ TOGETHER = {
     "test_evidence_served.py": "served",
     "test_calibration.py": "fits",
     "test_jit_cache.py": "compiled",
+    "test_browser.py": "browser",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,19 @@ from roofline.work import op
 from roofline.work.op import Op
 
 
+@functools.lru_cache(maxsize=4096)
 def sizes(low: int, high: int) -> st.SearchStrategy[int]:
     """Whole numbers, spread evenly over the orders of magnitude, powers of two and their neighbours included."""
-    top = high.bit_length() - 1
-    powers = st.integers(0, top).flatmap(lambda e: st.sampled_from([2**e - 1, 2**e, 2**e + 1]))
+    near_powers = (2**e + beside for e in range(high.bit_length()) for beside in (-1, 0, 1))
+    powers = st.sampled_from(sorted({low, high, *(v for v in near_powers if low <= v <= high)}))
     anywhere = st.integers(0, 10**6).map(lambda u: round(low * (high / low) ** (u / 10**6)))
-    return st.one_of(powers, anywhere).filter(lambda v: low <= v <= high)
+    return st.one_of(powers, anywhere)
+
+
+@functools.lru_cache(typed=True)
+def among(*values: Any) -> st.SearchStrategy[Any]:
+    """One of some values: a strategy that is made once, however often it is asked for."""
+    return st.sampled_from(values)
 
 
 _GEMM = st.fixed_dictionaries(
@@ -39,12 +47,12 @@ def _attention(draw: Any) -> dict[str, Any]:
         "batch": draw(sizes(1, 512)),
         "kv_heads": kv_heads,
         "heads": kv_heads * draw(sizes(1, 16)),
-        "head_dim": draw(st.sampled_from([64, 80, 96, 128, 192, 256])),
+        "head_dim": draw(among(64, 80, 96, 128, 192, 256)),
         "kv_len": kv_len,
         "q_len": draw(st.one_of(st.just(1), st.just(kv_len), sizes(1, kv_len))),
         "window": window,
         "chunked": window is not None and draw(st.booleans()),
-        "value_dim": draw(st.one_of(st.none(), st.sampled_from([64, 128]))),
+        "value_dim": draw(st.one_of(st.none(), among(64, 128))),
         "stored": draw(st.booleans()),
         "causal": draw(st.booleans()),
     }
@@ -58,8 +66,8 @@ def _mla(draw: Any) -> dict[str, Any]:
         "heads": draw(sizes(1, 128)),
         "kv_len": kv_len,
         "q_len": draw(st.one_of(st.just(1), st.just(kv_len), sizes(1, kv_len))),
-        "kv_lora_rank": draw(st.sampled_from([256, 512])),
-        "rope_dim": draw(st.sampled_from([32, 64])),
+        "kv_lora_rank": draw(among(256, 512)),
+        "rope_dim": draw(among(32, 64)),
         "causal": draw(st.booleans()),
     }
 
@@ -72,15 +80,15 @@ def _recurrence(draw: Any) -> dict[str, Any]:
         "batch": draw(sizes(1, 512)),
         "groups": groups,
         "heads": groups * draw(sizes(1, 16)),
-        "key_dim": draw(st.sampled_from([16, 64, 128, 256])),
-        "value_dim": 1 if scanned else draw(st.sampled_from([64, 128])),
-        "gate_dim": draw(st.sampled_from([0, 1, 2, 129])),
+        "key_dim": draw(among(16, 64, 128, 256)),
+        "value_dim": 1 if scanned else draw(among(64, 128)),
+        "gate_dim": draw(among(0, 1, 2, 129)),
         "q_len": draw(st.one_of(st.just(1), sizes(1, 131072))),
-        "chunk": draw(st.sampled_from([64, 128, 256, 2048])),
+        "chunk": draw(among(64, 128, 256, 2048)),
         "matrix": not scanned,
         "delta": draw(st.booleans()),
-        "resumed": draw(st.sampled_from([0.0, 0.5, 1.0])),
-        "state_dtype": draw(st.sampled_from(["fp32", "bf16"])),
+        "resumed": draw(among(0.0, 0.5, 1.0)),
+        "state_dtype": draw(among("fp32", "bf16")),
     }
 
 
@@ -97,8 +105,8 @@ _SCORES = st.builds(
     st.fixed_dictionaries(
         {
             "index_heads": sizes(1, 128),
-            "index_dim": st.sampled_from([64, 128]),
-            "block": st.sampled_from([1, 64, 128]),
+            "index_dim": among(64, 128),
+            "block": among(1, 64, 128),
             "dtype": st.just("bf16"),
         }
     ),
@@ -112,9 +120,9 @@ def _sparse(draw: Any) -> dict[str, Any]:
         **draw(_past()),
         "kv_heads": kv_heads,
         "heads": kv_heads * draw(sizes(1, 128)),
-        "key_dim": draw(st.sampled_from([128, 512, 576])),
-        "value_dim": draw(st.sampled_from([128, 512])),
-        "token_bytes": draw(st.sampled_from([256, 584, 656, 1152])),
+        "key_dim": draw(among(128, 512, 576)),
+        "value_dim": draw(among(128, 512)),
+        "token_bytes": draw(among(256, 584, 656, 1152)),
         "chosen": draw(sizes(1, 8192)),
     }
 
@@ -128,11 +136,11 @@ def _moe(draw: Any) -> dict[str, Any]:
         "inter": draw(sizes(128, 32768)),
         "experts": experts,
         "topk": draw(st.integers(1, min(experts, 8))),
-        "tp": draw(st.sampled_from([1, 2, 8])),
+        "tp": draw(among(1, 2, 8)),
         "ep": 2 ** draw(st.integers(0, experts.bit_length() - 1)),
         "gated": draw(st.booleans()),
         "quantize": draw(st.booleans()),
-        "skew": draw(st.sampled_from([0.0, 0.5, 1.2])),
+        "skew": draw(among(0.0, 0.5, 1.2)),
         "tuned": draw(st.booleans()),
     }
 
@@ -144,9 +152,9 @@ _BAG = st.fixed_dictionaries(
         "rows": sizes(1, 10**9),
         "dim": sizes(4, 1024),
         "pooling": sizes(1, 256),
-        "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
-        "repeat": st.sampled_from([0.0, 0.5]),
-        "scale_bytes": st.sampled_from([None, 4, 8]),
+        "skew": among(0.0, 0.6, 1.0, 1.2),
+        "repeat": among(0.0, 0.5),
+        "scale_bytes": among(None, 4, 8),
     }
 )
 _HOSTED = st.fixed_dictionaries(
@@ -156,10 +164,10 @@ _HOSTED = st.fixed_dictionaries(
         "rows": sizes(1, 10**9),
         "dim": sizes(4, 1024),
         "pooling": sizes(1, 256),
-        "skew": st.sampled_from([0.0, 0.6, 1.0, 1.2]),
-        "repeat": st.sampled_from([0.0, 0.5]),
+        "skew": among(0.0, 0.6, 1.0, 1.2),
+        "repeat": among(0.0, 0.5),
         "gathers": st.booleans(),
-        "kept_bytes": st.sampled_from([0, 10**6, 10**10]),
+        "kept_bytes": among(0, 10**6, 10**10),
         "remote": st.just(False),
     }
 )
@@ -181,7 +189,7 @@ ARGUMENTS: dict[Callable[..., Op], st.SearchStrategy[dict[str, Any]]] = {
             "rows": sizes(512, 10**6),
             "cols": sizes(1, 131072),
             "sequences": sizes(1, 512),
-            "taps": st.sampled_from([2, 4]),
+            "taps": among(2, 4),
         }
     ),
     op.embedding_bag: _BAG,

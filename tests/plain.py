@@ -129,7 +129,7 @@ PARAMETERS = {
     "moe": """
         launch_s 0 fused_experts 1000 fused_choices 1000 fallback_s 0 score_s 0 sort_s 0 expert_s 0 k_step_s 0
         compute_fraction 1 memory_fraction 1 activation_fraction 1 quantize_pairs 1 resident_fraction 1 prologue_s 0
-        overflow 0 padding 0 operand_share 1 tile_min 64 tile_max 128
+        overflow 0 padding 0 operand_share 1 port_cores 1 tile_min 64 tile_max 128
     """,
     "attention": f"""
         {_ATTENTION} scatter_s 0 scatter_element_s 0 token_write_s 0 narrow_tile 128 pack_heads 1 cut_prompts 1

@@ -6,6 +6,7 @@ them a handful of times, and at most of their branches never.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ import roofline as rl
 from roofline.hardware.chip import Chip
 from roofline.work import op
 from roofline.work.op import Op
-from tests.operators import ARGUMENTS, SIZES, sizes
+from tests.operators import ARGUMENTS, SIZES, among, sizes
 from tests.strategies import CHIPS
 
 
@@ -61,8 +62,8 @@ def _attention(draw: Any, q_len: Any, kv_len: Any, **fixed: Any) -> dict[str, An
     return {
         "batch": draw(sizes(1, 256)),
         "kv_heads": kv_heads,
-        "heads": kv_heads * draw(st.sampled_from([1, 2, 4, 8, 16])),
-        "head_dim": draw(st.sampled_from([64, 80, 96, 128, 256])),
+        "heads": kv_heads * draw(among(1, 2, 4, 8, 16)),
+        "head_dim": draw(among(64, 80, 96, 128, 256)),
         "q_len": queries,
         "kv_len": keys,
         **drawn,
@@ -74,7 +75,7 @@ def _latent(draw: Any, q_len: Any, **fixed: Any) -> dict[str, Any]:
     keys = draw(sizes(1, 65536))
     return {
         "batch": draw(sizes(1, 256)),
-        "heads": draw(st.sampled_from([16, 64, 128])),
+        "heads": draw(among(16, 64, 128)),
         "kv_len": keys,
         "q_len": keys if q_len is None else min(keys, draw(q_len)),
         "kv_lora_rank": 512,
@@ -109,7 +110,7 @@ REGIMES: dict[str, Regime] = {
     "gemm: spilled": Regime(op.gemm, _with(op.gemm, m=_MANY, k=_MANY, batch=sizes(8, 64))),
     "gemm: weights in the cache": Regime(op.gemm, _with(op.gemm, n=_SHORT, k=_LONG, reuse=True)),
     "gemm: quantised first": Regime(op.gemm, _with(op.gemm, quantize=True)),
-    "gemm: narrow weights": Regime(op.gemm, _with(op.gemm, weight_dtype=st.sampled_from(["fp8", "int8", "int4"]))),
+    "gemm: narrow weights": Regime(op.gemm, _with(op.gemm, weight_dtype=among("fp8", "int8", "int4"))),
     "gemm: throttled": Regime(
         op.gemm,
         _with(op.gemm, m=_MANY, n=_MANY),
@@ -140,8 +141,8 @@ REGIMES: dict[str, Regime] = {
     "moe: many tokens": Regime(op.moe, _moe(tokens=_MANY)),
     "moe: at random": Regime(op.moe, _moe(skew=1.0)),
     "moe: popular experts": Regime(op.moe, _moe(skew=st.floats(1.05, 4.0))),
-    "moe: over ranks": Regime(op.moe, _moe(experts=64, topk=sizes(1, 8), ep=st.sampled_from([2, 8, 64]), skew=1.5)),
-    "moe: sharded": Regime(op.moe, _moe(tp=st.sampled_from([2, 8]))),
+    "moe: over ranks": Regime(op.moe, _moe(experts=64, topk=sizes(1, 8), ep=among(2, 8, 64), skew=1.5)),
+    "moe: sharded": Regime(op.moe, _moe(tp=among(2, 8))),
     "moe: quantised": Regime(op.moe, _moe(quantize=True)),
     "moe: untuned": Regime(op.moe, _moe(tuned=False)),
     "moe: not gated": Regime(op.moe, _moe(gated=False)),
@@ -168,11 +169,11 @@ REGIMES: dict[str, Regime] = {
     "bag: spilled": Regime(op.embedding_bag, _bag(rows=sizes(10**7, 10**9), batch=_MANY)),
     "bag: lists of rows": Regime(
         op.embedding_bag,
-        _bag(pooling=sizes(20, 200), together=st.sampled_from([2, 20]), rows=sizes(10**4, 10**9)),
+        _bag(pooling=sizes(20, 200), together=among(2, 20), rows=sizes(10**4, 10**9)),
     ),
     "bag: the same again": Regime(op.embedding_bag, _bag(reuse=True)),
-    "bag: short rows": Regime(op.embedding_bag, _bag(dim=st.sampled_from([4, 8, 16]))),
-    "bag: long rows": Regime(op.embedding_bag, _bag(dim=st.sampled_from([256, 512, 1024]))),
+    "bag: short rows": Regime(op.embedding_bag, _bag(dim=among(4, 8, 16))),
+    "bag: long rows": Regime(op.embedding_bag, _bag(dim=among(256, 512, 1024))),
     **{
         f"{function.__name__}: {where}": Regime(function, _with(function, rows=rows))
         for function in (
@@ -221,7 +222,7 @@ REGIMES: dict[str, Regime] = {
         for where, fixed in (
             ("gathered", {"gathers": True, "kept_bytes": 0}),
             ("rows", {"gathers": False, "kept_bytes": 0}),
-            ("kept", {"gathers": False, "kept_bytes": st.sampled_from([10**6, 10**9]), "rows": sizes(10**6, 10**9)}),
+            ("kept", {"gathers": False, "kept_bytes": among(10**6, 10**9), "rows": sizes(10**6, 10**9)}),
         )
     },
     "remote_lookup": Regime(op.host_lookup, _with(op.host_lookup, remote=True), **_LINKED),
@@ -229,19 +230,20 @@ REGIMES: dict[str, Regime] = {
     "step_overhead": Regime(op.step_overhead, ARGUMENTS[op.step_overhead]),
 }
 
+_chip = functools.cache(rl.load_chip)  # which looks every time whether the file has changed
 _FAMILIES: dict[str, list[str]] = {}
 for _name in CHIPS:
-    _FAMILIES.setdefault(rl.load_chip(_name).family, []).append(_name)
+    _FAMILIES.setdefault(_chip(_name).family, []).append(_name)
 
 
 def chips_of(regime: Regime) -> st.SearchStrategy[str]:
     """Names of chips that can be in a regime, every family as often as every other."""
-    fitting = [[name for name in names if regime.suits(rl.load_chip(name))] for names in _FAMILIES.values()]
+    fitting = [[name for name in names if regime.suits(_chip(name))] for names in _FAMILIES.values()]
     return st.sampled_from([names for names in fitting if names]).flatmap(st.sampled_from)
 
 
 def chip_in(regime: Regime, name: str) -> Chip:
     """The chip with the figures of the regime."""
-    chip = rl.load_chip(name)
+    chip = _chip(name)
     known = {path: value for path, value in regime.figures.items() if chip.get(path) is not None}
     return chip.what_if(known) if known else chip

@@ -440,6 +440,6 @@ def test_layers_that_predict_further_tokens_are_said_and_how_large_they_are() ->
     """DeepSeek-V3's module has 11.5 B of its own (README_WEIGHTS.md of deepseek-ai/DeepSeek-V3), without the output."""
     (line,) = read(built_in("deepseek-v3")).left_out
     assert re.search(r"num_nextn_predict_layers = 1\): not counted, as engines load them only to speculate", line)
-    size = re.search(r"about ([0-9.]+) billion", line)
+    size = re.search(r"with ([0-9.]+) billion", line)
     assert size is not None
     assert float(size[1]) == pytest.approx(11.5, rel=0.02)

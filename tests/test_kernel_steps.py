@@ -236,7 +236,7 @@ def test_a_grouped_product_takes_the_longer_of_its_tiles_and_its_weights() -> No
     """Four experts of 96 rows are two tiles of 64 each, over 128 columns on two cores."""
     one = {"rows": 96.0, "active": 4.0, "ragged": 0.0, "k": 64.0, "n": 128.0, "width": 2.0, "tuned": 1.0,
            "core_flops": 1e12, "core_bytes": 1e30, "core_count": 2.0, "prologue_s": 0.0, "padding": 0.0,
-           "overflow": 0.0, "tile_min": 64.0, "tile_max": 64.0}  # fmt: skip
+           "overflow": 0.0, "port_cores": 1.0, "tile_min": 64.0, "tile_max": 64.0}  # fmt: skip
     tile_s = 2 * 64 * 64 * 64 / 1e12  # two tiles of 64 columns, a core each
     least, matrix = moe.grouped_s(weight_s=0.0, **one)
     assert least == matrix == pytest.approx(4 * 2 * tile_s)

@@ -19,7 +19,7 @@ def test_the_sampler_is_the_peak_of_a_pass_over_a_large_vocabulary() -> None:
     held = _est("vllm").memory
     sampling = 8192 * 4096 * 2 + 1024 * 128256 * 38 + 50 * 2**20
     assert held.activations_bytes == pytest.approx(sampling)
-    assert held.engine_bytes == {"context": 655 * 2**20}
+    assert held.engine_bytes == {"context": 655 * 2**20, "rotary table": 131072 * 128 * 2}
     assert held.usable_bytes == pytest.approx(0.9 * (81559 - 468) * 2**20)
 
 

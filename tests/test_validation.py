@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import roofline as rl
 from roofline.command.main import app
 from roofline.evidence import measurements
-from roofline.fidelity import aiconfigurator, exclusions, goals, tuning, validation, validation_report
+from roofline.fidelity import aiconfigurator, exclusions, goals, scores, tuning, validation, validation_report
 
 
 def own(noise: float = 0.05, count: int = 400) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def test_figures_of_rows_that_are_known() -> None:
             "regime": [0, 0, 0, 1],
         }
     )
-    figures = validation.summary(rows)
+    figures = scores.summary(rows)
     assert figures["mape"] == pytest.approx((0.1 + 0.0) / 2)
     assert figures["coverage"] == pytest.approx((2 / 3 + 1) / 2)
     assert figures["naive"] == pytest.approx(0.5)

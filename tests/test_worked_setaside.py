@@ -171,3 +171,10 @@ def test_tokens_in_groups_of_equal_layers() -> None:
     assert tokens(windowed(4, 5), 1e6, grouped) == 640  # a quarter more is no longer nearly as many
     assert tokens(windowed(4, 8), 1e6, grouped) == 640  # 122 pages of four layers, three groups: 40
     assert tokens(LLAMA, 1e9, grouped) == 7616  # of one kind: as it is
+
+
+def test_a_table_of_positions_has_a_row_for_each_and_a_number_for_each_that_is_rotated() -> None:
+    """Llama 4 Scout: ten million rows of 128 numbers; DeepSeek-V3 rotates 64 of a head, OPT none."""
+    one = engine(context=1e9, rotary_width=2)
+    for name, size in (("llama-4-scout", 10_485_760 * 128 * 2), ("deepseek-v3", 163_840 * 64 * 2), ("opt-1.3b", None)):
+        assert aside(one, rl.load_model(name)).terms.get("rotary table") == size

@@ -3,12 +3,14 @@
 The clearest statement of each formula, with its source. Tests hold the fast kernels to these.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 
+@functools.cache
 def by_name() -> dict[str, Callable[..., Any]]:
     """Every reference function that is the twin of a kernel, by name."""
     from roofline import kernels

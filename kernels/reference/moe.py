@@ -70,6 +70,7 @@ def moe(
     overflow,
     padding,
     operand_share,
+    port_cores,
     tile_min,
     tile_max,
 ):
@@ -145,6 +146,7 @@ def moe(
         steps = np.maximum(k, K_STEP)
         one_s = 2 * tile * cols * steps / (matrix_flops * compute_fraction / core_count)
         fed_s = (tile + cols) * width * steps / (cache_bandwidth * operand_share / core_count)
+        single = prologue_s + np.where(tuned, one_s, np.maximum(one_s, fed_s / port_cores))
         one_s = np.where(tuned, one_s, np.maximum(one_s, fed_s))
         share = np.maximum(1, n / cols) / core_count
         tile_s = share * (one_s + prologue_s)
@@ -153,7 +155,6 @@ def moe(
         waited = np.maximum(1, (weight_s - last_s) / tile_s)
         even_s = np.maximum(even * tile_s + last_s, weight_s)
         drawn_s = last_s + tile_s * (waited + more**waited * drawn)
-        single = one_s + prologue_s
         time_s = np.maximum(active * ((1 - ragged) * even_s + ragged * drawn_s + spilt_s), single)
         compute_s = np.maximum(active * (tiles * tile_s + last_s + spilt_s), single)
         return tuple(np.where(offered, x, np.inf).min(0) for x in (time_s, compute_s))

@@ -1,11 +1,14 @@
-"""How many processors this process may use."""
+"""How many processors this process may use, and threads that use them."""
 
 from __future__ import annotations
 
 import functools
 import math
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -24,6 +27,20 @@ def available() -> int:
     asked = os.environ.get("NUMBA_NUM_THREADS", "")
     limits = [_share(), int(asked) if asked.isdecimal() and int(asked) else math.inf]
     return int(max(1, min(count, *limits)))
+
+
+def in_threads(count: int, run: Callable[[int, int], Any], most: int) -> None:
+    """Do so many things in at most so many threads: each runs a range of them, from the first to before the last.
+
+    They help where `run` gives the interpreter's lock back, as compiled loops do.
+    """
+    threads = min(available(), most, count)
+    if threads < 2:
+        run(0, count)
+        return
+    edges = [count * i // threads for i in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, edges[:-1], edges[1:]))
 
 
 def _share() -> float:

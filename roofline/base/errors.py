@@ -8,18 +8,27 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
-from typing import Any
 
 
 class RooflineError(Exception):
-    """Base of every error that roofline raises on purpose."""
+    """Base of every error that roofline raises on purpose.
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> try:
+    ...     rl.load_chip("h1000")
+    ... except rl.RooflineError as error:
+    ...     print(error)
+    no chip is called 'h1000'; did you mean 'h100' or 'v100' or 'h800'? (roofline chips lists them)
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
         # By its message and attributes: an error comes back from another process as it was.
         return _restored, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[RooflineError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RooflineError:
+def _restored(kind: type[RooflineError], args: tuple[object, ...], attributes: dict[str, object]) -> RooflineError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)
@@ -39,6 +48,15 @@ class UnknownName(RooflineError, LookupError):
         The names that exist.
     hint : str, optional
         One more sentence: how to list the names, or what to write instead.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> try:
+    ...     rl.load_model("lama-3.1-8b")
+    ... except rl.UnknownName as error:
+    ...     print(error.close[0])
+    llama-3.1-8b
     """
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
@@ -54,7 +72,26 @@ class UnknownName(RooflineError, LookupError):
 
 
 class BadDescriptor(RooflineError, ValueError):
-    """A chip descriptor that cannot be used: file, key, what was found and what was expected."""
+    """A chip descriptor that cannot be used: file, key, what was found and what was expected.
+
+    Parameters
+    ----------
+    file : str
+        The file, or the name of the chip.
+    problems : list of str
+        What is wrong, each with its key.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> from pathlib import Path
+    >>> _ = Path("mine.toml").write_text("schema = 1")
+    >>> try:
+    ...     rl.load_chip("mine.toml")
+    ... except rl.BadDescriptor as error:
+    ...     print(error.problems[0])
+    name: is required but missing
+    """
 
     def __init__(self, file: str, problems: list[str]) -> None:
         self.file = file
@@ -63,7 +100,26 @@ class BadDescriptor(RooflineError, ValueError):
 
 
 class BadModel(RooflineError, ValueError):
-    """A model description (``config.json`` or a model file) that cannot be read as a model."""
+    """A model description (``config.json`` or a model file) that cannot be read as a model.
+
+    Parameters
+    ----------
+    file : str
+        The file, or the name of the model.
+    problem : str
+        What is wrong.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> from pathlib import Path
+    >>> _ = Path("config.json").write_text("[]")
+    >>> try:
+    ...     rl.load_model("config.json")
+    ... except rl.BadModel as error:
+    ...     print(error)
+    config.json: holds [], expected a JSON object such as a config.json
+    """
 
     def __init__(self, file: str, problem: str) -> None:
         self.file = file
@@ -72,26 +128,70 @@ class BadModel(RooflineError, ValueError):
 
 
 class BadWorkload(RooflineError, ValueError):
-    """Arguments that no workload can have: zero, negative, fractional, or not a divisor."""
+    """Arguments that no workload can have: zero, negative, fractional, or not a divisor.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> try:
+    ...     rl.estimate("llama-3.1-8b", "h100-sxm", batch=0)
+    ... except rl.BadWorkload as error:
+    ...     print(error)
+    batch: expected a whole number of at least 1, found 0
+    """
 
 
 class BadData(RooflineError, ValueError):
-    """A file of measurements or profiler output that cannot be read: file, column or key, and why."""
+    r"""A file of measurements or profiler output that cannot be read: file, column or key, and why.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> from pathlib import Path
+    >>> _ = Path("rows.csv").write_text("op\ngemm\n")
+    >>> try:
+    ...     rl.validate("rows.csv", "h100-sxm")
+    ... except rl.BadData as error:
+    ...     print(error)
+    rows.csv: no column 'time_s'; found: 'op'
+    """
 
 
 class NotKnown(RooflineError):
-    """A figure that cannot be given for want of another, such as a price: which one, and how to give it."""
+    """A figure that cannot be given for want of another, such as a price: which one, and how to give it.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("dlrm-v2", "mtia-2i", devices=4)
+    >>> try:
+    ...     est.usd_per_million_samples
+    ... except rl.NotKnown as error:
+    ...     print(str(error).partition(":")[0])
+    the price of mtia-2i is not known
+    """
 
 
 class DoesNotFit(RooflineError):
     """The model does not fit into the memory of the chips it was given.
 
-    Attributes
+    Parameters
     ----------
+    message : str
+        What does not fit, and into what.
     needs_bytes, has_bytes : float
         What one chip needs and what it has.
     suggestions : list of str
         The smallest changes that fit, each as the arguments to pass.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> try:
+    ...     rl.estimate("llama-3.1-70b", "h100-sxm")
+    ... except rl.DoesNotFit as error:
+    ...     print(error.suggestions)
+    ['tp=2 (2 chips)', "weight_dtype='fp8' on the same 1 chip"]
     """
 
     def __init__(self, message: str, needs_bytes: float, has_bytes: float, suggestions: list[str]) -> None:

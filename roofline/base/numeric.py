@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -103,6 +104,11 @@ def everywhere(condition: Numeric) -> bool:
     return bool(condition.all() if isinstance(condition, np.ndarray) else condition)
 
 
+def is_masked(value: object) -> bool:
+    """Whether it is a masked array; where nobody has made one, the module that they are from is not even loaded."""
+    return "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray)
+
+
 def as_numeric(value: object, where: str = "") -> Any:
     """Lists, ranges and columns become arrays; numbers and arrays stay, and what is neither is left to be refused.
 
@@ -121,7 +127,7 @@ def as_numeric(value: object, where: str = "") -> Any:
         return value
     if isinstance(value, (list, tuple, range)) or hasattr(value, "__array__"):
         prefix = f"{where}: " if where else ""
-        if isinstance(value, np.ma.MaskedArray):
+        if is_masked(value):
             raise BadWorkload(f"{prefix}expected a plain array, found a masked one: fill its gaps, or leave them out")
         try:
             array = np.asarray(value)

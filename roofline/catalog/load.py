@@ -54,12 +54,24 @@ def load_chip(name: Name) -> Chip:
     name : str or path
         ``"h100-sxm"``, an alias such as ``"h100"``, or ``"my/chip.toml"``.
 
+    Returns
+    -------
+    Chip
+        Its figures, those of its family, and what makes changed copies: :meth:`Chip.what_if`, :meth:`Chip.on_stack`.
+
     Raises
     ------
     UnknownName
         With the closest names.
     BadDescriptor
         When the file is not a valid descriptor: every problem, each with its key.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> h100 = rl.load_chip("h100")
+    >>> h100.name, h100["memory.hbm.bandwidth"]
+    ('h100-sxm', 3350000000000.0)
     """
     text = os.fspath(name)
     if text.lower().endswith(".toml") or os.sep in text:
@@ -106,6 +118,13 @@ def list_chips() -> pd.DataFrame:
     DataFrame
         Indexed by name: title, vendor, family, year, status; dense FLOP/s at 16 and 8 bits; memory capacity (bytes)
         and bandwidth (B/s); TDP (W); where it was found. A descriptor that cannot be read is listed with its error.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> chips = rl.list_chips()
+    >>> chips.loc["h100-sxm", ["vendor", "family"]].tolist()
+    ['NVIDIA', 'gpu']
     """
     import pandas as pd
 
@@ -136,6 +155,13 @@ def load_model(name: Name) -> Any:
         With the closest names.
     BadModel
         When the file is not a model that roofline can read.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> llama = rl.load_model("llama-3.1-8b")
+    >>> f"{llama.params:,.0f}"
+    '8,030,261,248'
     """
     text = os.fspath(name)
     folder = os.path.isdir(os.path.expanduser(text))
@@ -188,7 +214,7 @@ def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple
 
 def _spellings(path: Path) -> tuple[str, ...]:
     """A model's title and aliases; nothing else of the file is read, as there are hundreds."""
-    about: Any
+    about: object
     if path.suffix == ".toml":
         try:
             about = tomlfile.read(path, MAX_BYTES, MAX_BYTES)
@@ -203,9 +229,9 @@ def _spellings(path: Path) -> tuple[str, ...]:
     return tuple(one for one in found if isinstance(one, str))
 
 
-def model_records() -> list[dict[str, Any]]:
+def model_records() -> list[dict[str, object]]:
     """All models that can be loaded by name, as plain records; see :func:`list_models`."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for stem, (origin, path) in sorted(files_of("models").items()):
         try:
             model = _cached_model(str(path), stamp_of(path))
@@ -237,6 +263,12 @@ def list_models() -> pd.DataFrame:
     DataFrame
         Indexed by name: kind (language or recommendation), title, parameters, active parameters (of a recommendation
         model: those outside the tables), where it was found.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> rl.list_models().loc["dlrm-v2", "kind"]
+    'recommendation'
     """
     import pandas as pd
 

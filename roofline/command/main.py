@@ -44,6 +44,7 @@ FILES = {
     "calibrate": "data",
     "validate": "data",
     "measure": "measure",
+    "explore": "explore",
 }
 
 

@@ -164,6 +164,10 @@ TERMS = {
 WORKLOAD = {
     "batch": number(int, "Sequences in flight, or samples a batch, over the whole system."),
     **TOKENS,
+    "images": number(int, "Images of a request; their tokens are among the prompt's. [language, with a tower]"),
+    "image_size": number(int, "Pixels of an image's side. [language; default: the tower's]"),
+    "audio": number(int, "Pieces of sound of a request, as images. [language, with a tower]"),
+    "audio_s": number(float, "Seconds of a piece. [language; default: the tower's]"),
     "devices": number(int, "Chips that share the tables. [recommendation]"),
     "table_dtype": _dtype("Embedding rows. [recommendation; default: dtype]"),
     "skew": number(float, "Zipf exponent of the indices. [recommendation]"),
@@ -217,7 +221,7 @@ QUESTION = {
 }
 
 
-def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def asking(options: dict[str, object]) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Give a command these options as well; it gets those that were given, by name, as ``options``.
 
     Parameters
@@ -226,7 +230,7 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
         Each ``Annotated[type | None, typer.Option(...)]``; they stand before the command's own options.
     """
 
-    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+    def give(command: Callable[..., object]) -> Callable[..., object]:
         own = inspect.signature(command, eval_str=True).parameters
         more = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
@@ -260,19 +264,25 @@ def chip_with(name: str, changes: list[str] | None, stack: str | None = None) ->
     chip = load_chip(name)
     if stack is not None:
         chip = chip.on_stack(stack)
-    if changes:
-        pairs = {}
-        for change in changes:
-            path, equals, value = change.partition("=")
-            if not equals or not path.strip() or not value.strip():
-                raise typer.BadParameter(
-                    f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}"
-                )
-            if path.strip() in pairs:
-                raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
-            pairs[path.strip()] = value.strip().strip("\"'")
-        chip = chip.what_if(pairs)
-    return chip
+    return chip.what_if(changes_of(changes)) if changes else chip
+
+
+def changes_of(changes: list[str]) -> dict[str, str]:
+    """The figures that `--set` changes, each with its new value.
+
+    Raises
+    ------
+    typer.BadParameter
+    """
+    pairs: dict[str, str] = {}
+    for change in changes:
+        path, equals, value = change.partition("=")
+        if not equals or not path.strip() or not value.strip():
+            raise typer.BadParameter(f"--set: expected FIGURE=VALUE such as memory.main.bandwidth=x2, found {change!r}")
+        if path.strip() in pairs:
+            raise typer.BadParameter(f"--set: {path.strip()} is changed twice: expected one value for a figure")
+        pairs[path.strip()] = value.strip().strip("\"'")
+    return pairs
 
 
 def inches(size: str | None) -> tuple[float, float] | None:

@@ -21,6 +21,7 @@ from roofline.command.options import (
     number,
 )
 from roofline.command.output import print_csv, print_json, print_table
+from roofline.command.systems import made
 
 #: What comes.
 TRAFFIC = {
@@ -43,6 +44,10 @@ SERVERS = {
     **PLAN,
     **{name: TOKENS[name] for name in ("dtype", "weight_dtype", "kv_dtype", "usable_memory")},
     "replicas": number(int, "Servers of that plan. [default: 1]"),
+    "autoscale": number(str, "Replicas that come and go: fewest=1,most=8,target=32,startup_s=120."),
+    "prefill": number(str, "Replicas that only read prompts: chip=h100-sxm,tp=4,replicas=2,link=network."),
+    "decode": number(str, "Replicas that only decode, as --prefill."),
+    "draft": number(str, "Speculative decoding: model=ngram,tokens=3,acceptance=0.5; or a model's name, or mtp."),
     "router": number(str, "round_robin, least_loaded or prefix_aware. [default: round_robin]"),
     "chunk": number(int, "Tokens of a pass. [default: the engine's]"),
     "max_seqs": number(int, "Sequences that run at once. [default: the engine's]"),
@@ -105,7 +110,7 @@ def simulate(
     coming: dict[str, Any] = {name: options.pop(name) for name in TRAFFIC if name in options}
     traffic = _recorded(trace, scale, coming, rate) if trace is not None else _traffic(coming, rate, scale)
     flags: dict[str, Any] = {"reserve": reserve, "prefix_caching": prefix_caching, "mixed": mixed, "slo": _limits(slo)}
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None} | made(options)
     found = run(model, chip_with(chip, changes, stack), traffic, **options, **given)
     axis = traffic.axis
     runs = [found] if axis is None else found.attrs["runs"]
@@ -116,7 +121,7 @@ def simulate(
 
 
 #: What `capacity` looks for, or takes one of.
-_LOOKED_FOR = ("replicas", "router", "dp", "window_s", "workers", "split")
+_LOOKED_FOR = ("replicas", "autoscale", "prefill", "decode", "router", "dp", "window_s", "workers", "split")
 
 
 @asking({**TRAFFIC, **{name: option for name, option in SERVERS.items() if name not in (*_LOOKED_FOR, "tp")}})
@@ -133,6 +138,7 @@ def capacity(
     share: Annotated[float, typer.Option(help="Of all requests that must be answered within the limits.")] = 0.99,
     objective: Annotated[str, typer.Option(help="What there is to be least of: chips, watts or usd.")] = "chips",
     tp: Annotated[str | None, typer.Option(help="Tensor parallelism to try. [default: 1,2,4,8]")] = None,
+    apart: Annotated[bool, typer.Option("--apart", help="Try pools that read and pools that decode, too.")] = False,
     stack: Stack = None,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -151,6 +157,7 @@ def capacity(
         options["tp"] = [int(width) for width in (widths if isinstance(widths, list) else [widths])]
     if stack is not None:
         options["stack"] = stack
+    options |= made(options) | ({"apart": True} if apart else {})
     found = run(model, list(chips), traffic, slo=_limits(slo) or {}, share=share, objective=objective, **options)
     rows: list[dict[str, Any]] = [
         {str(name): value for name, value in row.items()}

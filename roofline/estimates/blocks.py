@@ -11,17 +11,17 @@ the chip) are one number, and what they alone make is computed once. So axes alo
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from roofline.base import cpus
+from roofline.base import cpus, freed
 from roofline.estimates import grids, plainly, programs
 from roofline.estimates.grids import Part
 from roofline.estimates.programs import Program
@@ -85,7 +85,7 @@ class Job:
     count: Any
     extras: list[tuple[int, Extra]] = field(default_factory=list)
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         """What arguments and count broadcast to."""
         arrays = (a for a in (*self.arguments, self.count) if isinstance(a, np.ndarray))
@@ -97,7 +97,7 @@ class Job:
         only = self.extras[0][1] if len(self.extras) == 1 else None
         return only if isinstance(only, Spread) else None
 
-    @property
+    @functools.cached_property
     def alone(self) -> list[Any]:
         """The arguments that are no columns of a block."""
         return [a for a, column in zip(self.arguments, _jit.are_columns(self.function), strict=True) if not column]
@@ -212,16 +212,16 @@ class _Grid:
     """Operators over a grid: those that vary along all of its axes, and what all others begin with."""
 
     def __init__(self, jobs: Sequence[Job], scale: Any, extras: int, errors: bool = False) -> None:
+        freed.keep()
         shape = np.broadcast_shapes(np.shape(scale), *(job.shape for job in jobs))
         self.axes = _Axes(jobs, shape)
         self.shape, self.scale = self.axes.shape, self.axes.of(scale)
         groups: dict[tuple[int, ...], list[Job]] = {}
         for job in (self.axes.moved(job) for job in jobs):
             groups.setdefault((1,) * (len(shape) - len(job.shape)) + job.shape, []).append(job)
-        size = math.prod(self.shape)
-        self.whole = _Group(groups.pop(self.shape, []), self.shape, extras, self.axes, size, errors=errors)
-        apart = [_Group(own, lesser, extras, self.axes, size, errors=errors) for lesser, own in groups.items()]
-        self.start = grids.together([group.kept() for group in apart])
+        made = functools.partial(_Group, extras=extras, axes=self.axes, whole=math.prod(self.shape), errors=errors)
+        self.whole = made(groups.pop(self.shape, []), self.shape)
+        self.start = grids.together([made(own, lesser).kept() for lesser, own in groups.items()])
 
     def scale_on(self, part: Part) -> Any:
         """What times are multiplied by on a part."""
@@ -250,6 +250,8 @@ class _Axes:
 
     def moved(self, job: Job) -> Job:
         """A job with all its arrays in this order."""
+        if self._same:
+            return job
         return Job(job.function, tuple(self.of(a) for a in job.arguments), self.of(job.count), job.extras)
 
     def back(self, array: np.ndarray) -> np.ndarray:
@@ -338,8 +340,7 @@ class _Group:
 
     def _plan(self, job: Job, size: int, seen: int) -> _Plan:
         columns = [a for a, own in zip(job.arguments, _jit.are_columns(job.function), strict=True) if own]
-        alone = job.alone
-        varied = [i for i, a in enumerate(alone) if isinstance(a, np.ndarray)]
+        varied = [i for i, a in enumerate(job.alone) if isinstance(a, np.ndarray)]
         form = "summed" if self.sums and not job.extras else "block"
         adds = form == "summed" or (self.errors and job.spread is not None)
         vectors = adds or not varied or self.inner >= LONG or size == 1
@@ -347,8 +348,8 @@ class _Group:
             job=job,
             loop=_jit.block(job.function, form, seen) if vectors else None,
             adds=adds,
-            alone=alone,
-            numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in alone], dtype=float),
+            alone=job.alone,
+            numbers=np.array([0.0 if isinstance(a, np.ndarray) else a for a in job.alone], dtype=float),
             varied=varied,
             values=np.array([0.0 if isinstance(a, np.ndarray) else a for a in columns], dtype=float),
             places=np.array([self.place(a) for a in columns], dtype=np.int64),
@@ -415,7 +416,7 @@ class _Group:
             _SCRATCH.rows(self.first + len(self.columns))
             program.finish(_SCRATCH.address, parts, (first, last), list(self._columns()), start, **ending)
 
-        _in_threads(len(parts), some, math.prod(self.shape))
+        cpus.in_threads(len(parts), some, math.prod(self.shape) // (MANY // 2))
 
     def kept(self) -> np.ndarray:
         """All sums of all operators, [sum, *shape]."""
@@ -486,15 +487,4 @@ def _each(parts: list[Part], fill: Callable[[Part], None], size: int) -> None:
         for part in parts[first:last]:
             fill(part)
 
-    _in_threads(len(parts), some, size)
-
-
-def _in_threads(count: int, run: Callable[[int, int], Any], size: int) -> None:
-    """Do so many things, of a large grid by several threads, each a range of them."""
-    threads = min(cpus.available(), size // (MANY // 2), count)
-    if threads < 2:
-        run(0, count)
-        return
-    edges = [count * i // threads for i in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:  # the compiled loops give the interpreter's lock back
-        list(pool.map(run, edges[:-1], edges[1:]))
+    cpus.in_threads(len(parts), some, size // (MANY // 2))

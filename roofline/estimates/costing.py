@@ -263,6 +263,15 @@ def cost(op: Op, chip: Chip | str | os.PathLike[str]) -> Cost:
     ------
     BadWorkload
         When the chip has no rate for the operator's dtype.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> cost = rl.cost(rl.gemm(m=[1, 64, 4096], n=4096, k=4096, dtype="bf16"), "h100-sxm")
+    >>> cost.bound.tolist()
+    ['memory:hbm', 'memory:hbm', 'compute']
+    >>> bool((cost.lower_s <= cost.time_s).all())
+    True
     """
     chip = as_chip(chip)
     return Cost(op, chip, evaluate_op(op, chip))

@@ -67,7 +67,10 @@ def estimate(
         `output` (tokens, 256; 0 of a model that answers in one pass, whose figures are `latency_s`, `requests_per_s`
         and the tokens that it reads), `prefix` (tokens of the prompt whose KV is cached, 0), `tp`, `pp`, `ep`, `dp`
         (1), `dtype` (arithmetic; default a quantised checkpoint's own where the chip has it, else the chip's 16-bit;
-        ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`.
+        ``notes`` say which), `weight_dtype` (in memory; default `dtype`), `kv_dtype`. Of one with a tower also
+        `images` (of a request; 0) of `image_size` (pixels of a side; the tower's usual), and pieces of `audio` (0) of
+        `audio_s` (seconds; the tower's usual): their pass is part of prefill, their tokens are among those of the
+        prompt. An encoder with a decoder reads the `prompt` and makes the `output`.
         For a recommendation model: `batch` (user-item pairs over the whole system; 1024), `devices` (1), `dtype`,
         `table_dtype` (default `dtype`), `skew` (Zipf exponent of the indices; default each table's own, 0 where the
         model gives none), `repeat` (share of a batch's lookups that repeat those of the batch before; default each
@@ -102,6 +105,18 @@ def estimate(
         For arguments that no workload can have, or a dtype that the chip has no rate for.
     DoesNotFit
         With what is needed, what there is, and the smallest changes that fit.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-70b", "h100-sxm", tp=8, batch=[1, 64])
+    >>> bool(est.tokens_per_s[1] > est.tokens_per_s[0])
+    True
+    >>> est.decode.bound.tolist()
+    ['memory:hbm', 'memory:hbm']
+    >>> rec = rl.estimate("dlrm-kaggle", "mtia-2i", batch=1024, dtype="int8")
+    >>> bool(rec.lower_s <= rec.latency_s <= rec.upper_s)
+    True
     """
     model = as_model(model)
     chip, notes = stacks.chosen(model, as_chip(chip), options)

@@ -460,12 +460,35 @@ class _Same:
 def run(
     workload: Workload | Sequence[Op], chip: Chip | str | os.PathLike[str], scale: Any = 1.0, also: tuple[str, ...] = ()
 ) -> Phase:
-    """Cost every operator of a workload, or of a list of operators, on a chip; see :class:`Phase`.
+    """Cost every operator of a workload, or of a list of operators, on a chip.
+
+    Parameters
+    ----------
+    workload : Workload or sequence of Op
+        What is to be run.
+    chip : Chip or str
+        A chip, or its name or path; as it is, with its own figures.
+    scale : number or array
+        What every time is multiplied by.
+    also : tuple of str
+        What is worked out in the same pass as the bounds.
+
+    Returns
+    -------
+    Phase
+        ``time_s``, ``lower_s``, ``upper_s``, ``bound``, and ``ops``, a DataFrame.
 
     Raises
     ------
     BadWorkload
         When the chip has no rate for an operator's dtype.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> step = rl.run([rl.gemm(m=8, n=4096, k=4096, count=32), rl.silu_mul(rows=8, cols=4096)], "h100-sxm")
+    >>> step.ops["op"].tolist(), step.bound
+    (['gemm', 'silu_mul'], 'memory:hbm')
     """
     operators = workload if isinstance(workload, Workload) else Workload(tuple(workload))
     return Phase(operators, as_chip(chip), scale, also)

@@ -11,7 +11,7 @@ import numpy as np
 
 from roofline.base.numeric import Label, Numeric, Truth, ceil_div, choose, maximum, minimum
 from roofline.base.units import text
-from roofline.estimates import inference, memory as memory_module, setaside
+from roofline.estimates import inference, memory as memory_module, seen, setaside
 from roofline.estimates.figures import Estimate, Made, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.memory import Memory, narrower
@@ -80,13 +80,37 @@ class LanguageEstimate(TokensPowered, Estimate):
             return self._engine(self._step(micro, 1, r.prompt + 1, maximum(r.output - 1, 1))), 1.0
         # A pipeline of pp stages passes `count` microbatches in count + pp - 1 stage times.
         scale = (count + r.plan.pp - 1) / r.plan.pp
-        return self._engine(self._step(micro, r.prompt - r.prefix, r.prompt, 1)), scale
+        step = self._step(micro, r.prompt - r.prefix, r.prompt, 1)
+        if not r.sees:
+            return self._engine(step), scale
+        towers = seen.tower_passes(self.model, vars(r), r.plan, micro, wide(r.dtype))
+        # The first stage alone has them to do, for each of the microbatches.
+        return towers.times(count / scale) + self._engine(self._reading(micro) + step), scale
 
     def _step(self, batch: Numeric, q_len: Numeric, kv_len: Numeric, steps: Numeric) -> Workload:
         r = self.request
         return self.model.step(
-            batch, q_len, kv_len, dtype=r.dtype, weight_dtype=r.weight_dtype, kv_dtype=r.kv_dtype, steps=steps
+            batch,
+            q_len,
+            kv_len,
+            dtype=r.dtype,
+            weight_dtype=r.weight_dtype,
+            kv_dtype=r.kv_dtype,
+            steps=steps,
+            source=self._source,
         )
+
+    @property
+    def _source(self) -> Numeric | None:
+        """States of a sequence that layers attend across to; None where there are none."""
+        return seen.tokens(self.model, vars(self.request)) if self.model.attends_across and self.request.sees else None
+
+    def _reading(self, micro: Numeric) -> Workload:
+        """What makes keys and values of those states."""
+        r, source = self.request, self._source
+        if source is None:
+            return Workload(())
+        return self.model.reading(micro, maximum(1, source), r.dtype, r.weight_dtype, r.kv_dtype)
 
     def _engine(self, step: Workload) -> Workload:
         """A step as an engine runs it on this plan: kernels merged, split over chips, begun by the framework."""
@@ -183,7 +207,7 @@ class LanguageEstimate(TokensPowered, Estimate):
     def _memory(self, batch: Numeric) -> Memory:
         r = self.request
         local = ceil_div(batch, r.plan.dp)
-        kv_bytes = parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, r.kv_dtype or wide(r.dtype))
+        kv_bytes = self._cache_bytes(local, r.kv_dtype or wide(r.dtype))
         aside = self.set_aside
         working = aside.working_bytes
         return Memory(
@@ -196,6 +220,12 @@ class LanguageEstimate(TokensPowered, Estimate):
             engine_bytes=aside.terms,
             spared=aside.spared,
         )
+
+    def _cache_bytes(self, local: Numeric, kv_dtype: str) -> Numeric:
+        """Bytes of keys and values on one chip at the end of the output."""
+        r, source = self.request, self._source
+        own = parallel.kv_bytes(self.model, r.plan, local, r.prompt + r.output, kv_dtype)
+        return own if source is None else own + parallel.source_bytes(self.model, r.plan, local, source, kv_dtype)
 
     @functools.cached_property
     def set_aside(self) -> SetAside:
@@ -259,7 +289,7 @@ class LanguageEstimate(TokensPowered, Estimate):
     @property
     def stored_as(self) -> str:
         """What decides how much memory the model takes, in words."""
-        return f"in {self.request.weight_dtype or self.request.dtype}"
+        return f"in {self.request.weight_dtype or self._stored_dtype}"
 
     def changes(self) -> list[list[tuple[str, dict[str, Any]]]]:
         """Changes of the request that take less memory of a chip, by kind: in words and as its fields, smallest first.
@@ -274,9 +304,16 @@ class LanguageEstimate(TokensPowered, Estimate):
             if (changed := replace(plan, tp=width)).suits(self.model, self.request.weight_dtype)
         ]
         same = f"on the same {chips} chip{'s' if chips > 1 else ''}"
-        own = self.request.weight_dtype or self.request.dtype
+        own = self.request.weight_dtype or self._stored_dtype
         dtypes = narrower(own, ("fp8", "int8", "int4"))
         return [wider, [(f"weight_dtype={d!r} {same}", {"weight_dtype": d}) for d in dtypes]]
+
+    @property
+    def _stored_dtype(self) -> str:
+        """The dtype of most weights as they lie in memory where nobody asks for another."""
+        if not self.model.checkpoint.quantised:
+            return self.request.dtype
+        return self.model.expert_dtype if self.model.experts else self.model.weight_dtype
 
     def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         r = self.request

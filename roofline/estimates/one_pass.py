@@ -9,6 +9,7 @@ import numpy as np
 
 from roofline.base.numeric import Numeric
 from roofline.base.units import text
+from roofline.estimates.encoded import EncodedEstimate
 from roofline.estimates.figures import Made, with_errors
 from roofline.estimates.inference import Phase
 from roofline.estimates.language import LanguageEstimate
@@ -116,4 +117,6 @@ class PassEstimate(LanguageEstimate):
 
 def kind_of(model: LanguageModel) -> type[LanguageEstimate]:
     """The kind of estimate that a language model gets."""
+    if model.encoder is not None:
+        return EncodedEstimate
     return LanguageEstimate if model.decodes else PassEstimate

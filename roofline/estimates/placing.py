@@ -200,7 +200,9 @@ def place(
     Parameters
     ----------
     model : Recommender or str
+        A recommendation model, or its name or path.
     chip : Chip or str
+        A chip, or its name or path.
     devices : int
         Chips that share the tables.
     batch : int
@@ -233,6 +235,13 @@ def place(
         When the tables do not fit into these memories.
     BadWorkload, UnknownName
         Also for more chips than can be compared: some hundreds, fewer where tables are of many kinds.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> plan = rl.place("dlrm-kaggle", "h100-sxm", devices=2)
+    >>> len(plan.frame), rl.estimate("dlrm-kaggle", "h100-sxm", devices=2, placement=plan).fits
+    (26, True)
     """
     one, chip = as_model(model), as_chip(chip)
     if not isinstance(one, Recommender):

@@ -30,6 +30,7 @@ from roofline.base.errors import NotKnown, UnknownName
 from roofline.base.numeric import Numeric, broadcastable, choose, maximum, minimum
 from roofline.estimates import grids
 from roofline.estimates.terms import TERMS, TermOptions, Terms, terms_of
+from roofline.hardware import limits
 
 if TYPE_CHECKING:
     from roofline.estimates.inference import Phase
@@ -70,13 +71,18 @@ def load(chip: Chip, phase: Phase, busy: Numeric = 1.0) -> Numeric:
     """
     share = {name: _needs(chip, f"power.{name}_share", "the power") for name in ("active", "compute", "memory")}
     working = phase.time_s / phase.scale  # of the operators alone
-    mfu = phase.model_flops_s / working
+    mfu = limits.clock_of(chip) * phase.model_flops_s / working  # of the rate without a limit
     mbu = phase.memory_bytes / (chip.machine["memory_bandwidth"] * working)
     return busy * minimum(share["active"] + share["compute"] * mfu + share["memory"] * mbu, 1.0)
 
 
 def watts(chip: Chip, load: Numeric) -> Numeric:
-    """Watts that a chip draws at a load from 0 to 1."""
+    """Watts that a chip draws at a load from 0 to 1, never more than it is held to."""
+    return minimum(_free_w(chip, load), chip.get("power.limit_share", 1.0) * chip["power.tdp"])
+
+
+def _free_w(chip: Chip, load: Numeric) -> Numeric:
+    """Watts of a chip that nothing holds below its TDP."""
     idle, tdp = idle_w(chip), chip["power.tdp"]
     typical = chip.get("power.typical")
     if typical is None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
-from roofline.base.numeric import Numeric, NumericLike, as_numeric, broadcastable
+from roofline.base.numeric import Numeric, NumericLike, anywhere, as_numeric, broadcastable
 from roofline.base.units import dtype_bytes, dtype_name
-from roofline.estimates import rules, setaside
+from roofline.estimates import rules, seen, setaside
 from roofline.estimates.hosts import HostProcess, process
 from roofline.estimates.setaside import USABLE_MEMORY
 from roofline.estimates.terms import TermOptions, Terms, terms_of
@@ -42,6 +42,10 @@ class LanguageOptions(RequestOptions, total=False):
     """The options of an estimate of a language model."""
 
     batch: NumericLike
+    images: NumericLike
+    image_size: NumericLike | None
+    audio: NumericLike
+    audio_s: NumericLike | None
 
 
 class RecommendationOptions(TermOptions, total=False):
@@ -76,10 +80,19 @@ USUAL_RECOMMENDATION = {"batch": 1024, "devices": 1}
 
 
 def usual_language(model: LanguageModel) -> dict[str, int]:
-    """What is taken where a size of a language model's request is left out; of one pass no more than it can read."""
-    if model.decodes:
+    """What is taken where a size of a language model's request is left out: no more than it can read and make."""
+    prompt, output = USUAL_LANGUAGE["prompt"], USUAL_LANGUAGE["output"]
+    if model.encoder is not None:
+        return USUAL_LANGUAGE | {
+            "prompt": min(prompt, model.encoder.max_positions),
+            "output": min(output, model.max_positions),
+        }
+    if not model.decodes:
+        return USUAL_LANGUAGE | {"output": 0, "prompt": min(prompt, model.max_positions)}
+    if prompt + output <= model.max_positions:
         return USUAL_LANGUAGE
-    return USUAL_LANGUAGE | {"output": 0, "prompt": min(USUAL_LANGUAGE["prompt"], model.max_positions)}
+    output = min(output, max(1, model.max_positions // 4))
+    return USUAL_LANGUAGE | {"output": output, "prompt": max(1, min(prompt, model.max_positions - output))}
 
 
 #: The least that a size may be, where that is not 1.
@@ -99,6 +112,10 @@ class Request:
     prompt: Numeric = 0
     output: Numeric = 0
     prefix: Numeric = 0
+    images: Numeric = 0
+    image_size: Numeric | None = None
+    audio: Numeric = 0
+    audio_s: Numeric | None = None
     plan: Plan = field(default_factory=Plan)
     weight_dtype: str | None = None
     kv_dtype: str | None = None
@@ -115,6 +132,11 @@ class Request:
     usable_memory: Numeric = USABLE_MEMORY
     terms: Terms = field(default_factory=Terms)
     notes: tuple[str, ...] = ()
+
+    @property
+    def sees(self) -> bool:
+        """Whether a tower has something to do: images, or sound."""
+        return anywhere(self.images > 0) or anywhere(self.audio > 0)
 
 
 def refuse_unknown(options: Iterable[str], known: tuple[str, ...], what: str) -> None:
@@ -204,11 +226,15 @@ def language_request(
     least = LEAST if model.decodes else LEAST | {"output": 0}
     usual = usual_language(model)
     sizes = {name: whole(name, options.get(name, size), least.get(name, 1)) for name, size in usual.items()}
+    beside = _seen(model, options)
     terms, asked = terms_of(options), options.get("usable_memory")
     usable = None if asked is None else usable_share(asked)
-    broadcastable(model.name, sizes | {"usable_memory": USABLE_MEMORY if usable is None else usable} | vars(terms))
+    given = {name: value for name, value in beside.items() if value is not None}
+    given["usable_memory"] = USABLE_MEMORY if usable is None else usable
+    broadcastable(model.name, sizes | given | vars(terms))
     plan = Plan(sizes["tp"], sizes["pp"], sizes["ep"], sizes["dp"])
-    rules.check(rules.LANGUAGE_RULES, model, chip, sizes | {"plan": plan, "weight_dtype": options.get("weight_dtype")})
+    ruled = sizes | beside | {"plan": plan, "weight_dtype": options.get("weight_dtype")}
+    rules.check(rules.LANGUAGE_RULES, model, chip, ruled)
     dtype, remarks = _arithmetic(model, chip, options.get("dtype"))
     chip.peak(dtype)
     return Request(
@@ -223,7 +249,19 @@ def language_request(
         usable_memory=setaside.usable_share(chip, plan) if usable is None else usable,
         terms=terms,
         notes=(*notes, *remarks),
+        **beside,
     )
+
+
+def _seen(model: LanguageModel, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How many images and pieces of sound a request has, and how large they are."""
+    found: dict[str, Any] = {}
+    for kind, (often, large) in seen.OPTIONS.items():
+        size = options.get(large)
+        found[often] = whole(often, options.get(often, 0), 0)
+        found[large] = None if size is None else between(large, size, "a number above 0", lambda v: v > 0)
+        seen.check(model, kind, found[often], found[large])
+    return found
 
 
 def _arithmetic(model: LanguageModel, chip: Chip, asked: str | None) -> tuple[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from roofline.base.errors import BadWorkload, shown
 from roofline.base.numeric import anywhere
+from roofline.estimates import seen
 from roofline.hardware.chip import Chip
 from roofline.work.parallel import Plan
 
@@ -65,10 +66,17 @@ def _unsuited(model: Any, chip: Chip, asked: dict[str, Any]) -> Any:
 
 
 def _beyond(model: Any, chip: Chip, asked: dict[str, Any]) -> Any:
+    if model.encoder is not None:
+        return (asked["prompt"] > model.encoder.max_positions) | (asked["output"] > model.max_positions)
     return asked["prompt"] + asked["output"] > model.max_positions
 
 
 def _positions(model: Any, chip: Chip, asked: dict[str, Any]) -> str:
+    if model.encoder is not None:
+        return (
+            f"{model.name} reads at most {model.encoder.max_positions:,} positions and makes at most "
+            f"{model.max_positions:,}; found prompt={shown(asked['prompt'])}, output={shown(asked['output'])}"
+        )
     most = int(np.max(np.asarray(asked["prompt"]) + np.asarray(asked["output"])))
     return f"{model.name} was made for {model.max_positions:,} positions; prompt + output asks for {most:,}"
 
@@ -100,6 +108,28 @@ LANGUAGE_RULES = (
             lambda model, chip, asked: (
                 f"prefix: at least one token of the prompt is new, found prefix={shown(asked['prefix'])} "
                 f"of prompt={shown(asked['prompt'])}"
+            )
+        ),
+    ),
+    Rule(
+        "images",
+        "the tokens of images and sound are among those of the prompt",
+        lambda model, chip, asked: False if model.attends_across else seen.tokens(model, asked) > asked["prompt"],
+        _refusing(
+            lambda model, chip, asked: (
+                f"prompt: expected at least the {shown(seen.tokens(model, asked))} tokens that its images and sound "
+                f"become, found {shown(asked['prompt'])}"
+            )
+        ),
+    ),
+    Rule(
+        "encoder",
+        "an encoder with a decoder reads every prompt anew, and runs on one stage",
+        lambda model, chip, asked: False if model.encoder is None else (asked["prefix"] > 0) | (asked["plan"].pp > 1),
+        _refusing(
+            lambda model, chip, asked: (
+                f"{model.name} is an encoder with a decoder: it reads every prompt anew and runs on one stage; "
+                f"expected prefix=0 and pp=1, found {shown(asked['prefix'])} and {shown(asked['plan'].pp)}"
             )
         ),
     ),

@@ -25,6 +25,7 @@ from roofline.base.errors import BadWorkload
 from roofline.base.numeric import Numeric, anywhere, ceil_div, choose, maximum
 from roofline.base.units import dtype_bytes, text
 from roofline.hardware.chip import Chip
+from roofline.models.attention import Attention, LatentAttention
 from roofline.models.feed_forward import Experts
 from roofline.models.llm import LanguageModel
 from roofline.models.mixers import Span
@@ -75,6 +76,8 @@ def of(model: LanguageModel, chip: Chip, plan: Plan, dtype: str, weight_dtype: s
         terms["communication"] = choose(plan.tp > 1, buffers, 0.0)
     if (graphs := get("serving.graph_layer")) is not None:
         terms["CUDA graphs"] = graphs * ceil_div(model.num_layers, plan.pp)
+    if (rotary := get("serving.rotary_width")) is not None and (dim := _rotated(model)):
+        terms["rotary table"] = rotary * dim * model.max_positions
     if (multiple := get("serving.fp4_multiple")) is not None:
         padding = _padding(model, plan, dtype, weight_dtype, multiple)
         if anywhere(padding > 0):
@@ -83,6 +86,12 @@ def of(model: LanguageModel, chip: Chip, plan: Plan, dtype: str, weight_dtype: s
     if working is None and terms:  # the pass lives in what the engine leaves
         working = 0.0
     return SetAside(terms, working, get("serving.spared", 0.0))
+
+
+def _rotated(model: LanguageModel) -> int:
+    """Elements of a head that carry rotary positions: cosines and sines of as many stand in the engine's table."""
+    mixers = (group.mixer for group in model.layers if group.span.rope)
+    return max((mixer.rope_dim for mixer in mixers if isinstance(mixer, Attention | LatentAttention)), default=0)
 
 
 def usable_share(chip: Chip, plan: Plan) -> Numeric:
@@ -229,7 +238,7 @@ def _kinds(model: LanguageModel, plan: Plan, kv_dtype: str) -> list[tuple[int, b
     for group in model.layers:
         if group.mixer is not None:
             key = (group.mixer, group.span.window)
-            counts[key] = counts.get(key, 0) + group.count
+            counts[key] = counts.get(key, 0) + group.runs
     width = dtype_bytes(kv_dtype)
     kinds = []
     for (mixer, window), count in counts.items():

@@ -57,10 +57,10 @@ def _is_timed(chip: Chip) -> bool:
 def best_known(model: Model, chip: Chip, weight_dtype: Any = None) -> str:
     """The stacks that the chip's ``[default_stack]`` has for such a model, joined by ``+``; empty: none.
 
-    None for a chip that was put on a stack, or on its plain figures, before; and none for an encoder, as stacks were
-    measured where keys and values are written to a cache.
+    None for a chip that was put on a stack, or on its plain figures, before; and none for an encoder, with a decoder or
+    without, as stacks were measured where keys and values are written to a cache.
     """
-    if chip.stack or not isinstance(model, LanguageModel) or not model.causal:
+    if chip.stack or not isinstance(model, LanguageModel) or not model.causal or model.encoder is not None:
         return ""
     experts = model.expert_dtype if weight_dtype is None else dtype_name(weight_dtype)
     holds = {

@@ -199,6 +199,18 @@ def calibrate(
     ------
     BadData
         When the file cannot be read or no row of it can be used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import roofline as rl
+    >>> m = [2**i for i in range(5, 12)] * 4
+    >>> k = [1024] * 7 + [2048] * 7 + [4096] * 7 + [8192] * 7
+    >>> rows = pd.DataFrame({"op": "gemm", "dtype": "bf16", "m": m, "n": 4096, "k": k})
+    >>> rows["time_s"] = 1.1 * rl.cost(rl.gemm(m=m, n=[4096] * 28, k=k), "h100-sxm").time_s  # a tenth slower
+    >>> fitted = rl.calibrate("h100-sxm", rows)
+    >>> bool(fitted.report["after"].iloc[0] < fitted.report["before"].iloc[0])
+    True
     """
     chip = chip if isinstance(chip, Chip) else load_chip(chip)
     source = source or ("measured rows" if not isinstance(data, str | os.PathLike) else Path(data).name)

@@ -225,6 +225,18 @@ def faults(frame: pd.DataFrame, chip: Chip) -> pd.Series[str]:
     description does that, so something other was measured. So it is when it is :data:`FAR` times slower than the upper
     bound: most often the unit is wrong.
     """
+    return judged(frame, chip)[0]
+
+
+def judged(frame: pd.DataFrame, chip: Chip) -> tuple[pd.Series[str], pd.DataFrame]:
+    """Why rows cannot be used, as :func:`faults` says, and what the model says of those that it was asked of.
+
+    Returns
+    -------
+    reasons : Series
+    predictions : DataFrame
+        As of :func:`predict`, for every row that is an operator which the chip runs, however long it took.
+    """
     import pandas as pd
 
     reason = pd.Series("", index=frame.index, dtype=object)
@@ -243,22 +255,21 @@ def faults(frame: pd.DataFrame, chip: Chip) -> pd.Series[str]:
                 if required:
                     reason[rows.index] = f"{keyword} is missing"
                 continue
-            value = _as_numbers(rows[keyword])
-            given = rows[keyword].notna()
-            low = value.lt(0) | (value.eq(0) & (keyword not in MAY_BE_ZERO)) | np.isinf(value)
-            _mark(reason, low, f"{keyword} is not positive and finite")
-            _mark(reason, value.isna() & given, f"{keyword} is no number")
-            _mark(reason, ~given & required, f"{keyword} is missing")
+            value = _as_numbers(rows[keyword]).to_numpy()
+            given = rows[keyword].notna().to_numpy()
+            low = (value < 0) | ((value == 0) & (keyword not in MAY_BE_ZERO)) | np.isinf(value)
+            _mark(reason, rows.index[low], f"{keyword} is not positive and finite")
+            _mark(reason, rows.index[np.isnan(value) & given], f"{keyword} is no number")
+            _mark(reason, rows.index[~given & required], f"{keyword} is missing")
     failed: dict[Any, str] = {}
-    good = numeric(frame[reason == ""])
-    if len(good):
-        cost = predict(good, chip, failed)
-        for row, why in failed.items():
-            reason[row] = why
-        time = time[cost.index]
-        _mark(reason, time < cost["lower_s"] * (1 - MARGIN), TOO_FAST)
-        _mark(reason, time > cost["upper_s"] * FAR, f"slower than the upper bound by {FAR:,.0f} times: in seconds?")
-    return reason[reason != ""]
+    predicted = predict(numeric(frame[reason == ""]), chip, failed)
+    for row, why in failed.items():
+        reason[row] = why
+    time = time[predicted.index]
+    far = f"slower than the upper bound by {FAR:,.0f} times: in seconds?"
+    _mark(reason, time.index[time < predicted["lower_s"] * (1 - MARGIN)], TOO_FAST)
+    _mark(reason, time.index[time > predicted["upper_s"] * FAR], far)
+    return reason[reason != ""], predicted
 
 
 def reasons(bad: pd.Series[str], most: int = 5) -> str:
@@ -267,8 +278,9 @@ def reasons(bad: pd.Series[str], most: int = 5) -> str:
     return "; ".join(f"{n:,} x {why} (row {bad.index[bad == why][0]} the first)" for why, n in counts.items())
 
 
-def _mark(reason: pd.Series[str], bad: pd.Series[bool], text: str) -> None:
-    reason[bad[bad].index] = text
+def _mark(reason: pd.Series[str], rows: pd.Index[Any], text: str) -> None:
+    if len(rows):
+        reason[rows] = text
 
 
 def numeric(frame: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from roofline.base.face import NUMBER, optional, takes
 from roofline.catalog.load import load_chip, load_model
 from roofline.estimates.estimate import estimate
+from roofline.hardware.limits import LIMIT
 from roofline.hardware.variants import PLAIN
 from roofline.serving.steady import serve
 
@@ -110,7 +111,7 @@ def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | Langu
     Parameters
     ----------
     row : dict
-        A row's columns.
+        A row's columns. With `cap_w` among them, the chips are held to so many watts.
     stacks : str
         :data:`NAMED`, :data:`DEFAULT` or the name of a stack.
 
@@ -120,6 +121,8 @@ def predict(row: dict[str, Any], stacks: str = NAMED) -> ServingEstimate | Langu
     """
     model = load_model(row["model"])
     chip = load_chip(row["chip"])
+    if row.get("cap_w", 0) > 0:
+        chip = chip.what_if({LIMIT: row["cap_w"] / chip["power.tdp"]})
     if stacks != DEFAULT:
         wanted = row["stack"] if stacks == NAMED else stacks
         chip = chip.on_stack("+".join(name for name in wanted.split("+") if name in chip.stacks) or PLAIN)
@@ -314,7 +317,7 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     named = table["metric"].map(lambda m: "throughput" if m in SERVED and m != "tpot_s" else m)
     systems = _systems(table.assign(metric=named), (*SYSTEM, "metric"))
 
-    def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, Any]:
+    def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, object]:
         count = int(part["rows"].sum())
         return {
             "source": source,
@@ -370,7 +373,7 @@ def with_and_without(table: pd.DataFrame | None = None) -> pd.DataFrame:
         "all but those of any setting": ~(spread | clock | mi300x),
     }
 
-    def line(name: str, data: pd.DataFrame) -> dict[str, Any]:
+    def line(name: str, data: pd.DataFrame) -> dict[str, object]:
         systems = _systems(data, SYSTEM)
         return {
             "rows_of": name,
@@ -415,7 +418,7 @@ def sensitivity(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFram
         "row": ("id",),
     }
 
-    def line(name: str, data: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
+    def line(name: str, data: pd.DataFrame, by: Sequence[str]) -> dict[str, object]:
         errors = _systems(data[data["metric"].isin(SERVED)], by)["error"]
         return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
 
@@ -441,6 +444,13 @@ def validate_end_to_end(level: float | None = 0.9) -> tuple[pd.DataFrame, pd.Dat
     -------
     tuple of DataFrame
         :func:`summary` and :func:`rows`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> summary, rows = rl.validate_end_to_end(level=None)
+    >>> sorted(summary.columns)
+    ['bias', 'coverage', 'error', 'metric', 'naive_error', 'rows', 'source', 'systems']
     """
     table = rows(level)
     return summary(table), table

@@ -4,8 +4,8 @@ Rows stand in ``roofline/evidence/measured/power.csv``: what the chips' own sens
 meter at the wall of a server of several chips did (`power_w`). Those whose `set_on` names ``power`` or ``server`` had a
 part in setting that part of the model; the others show what it is worth.
 
-Rows with a limit (`cap_w`) ran on chips that were held below their TDP. How much slower that makes them is no business
-of the model of power; what they draw is the limit, where they would draw more without it.
+Rows with a limit (`cap_w`) ran on chips that were held below their TDP: so are those of the estimates
+(:mod:`roofline.hardware.limits`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from roofline.catalog.load import load_chip
 from roofline.estimates import power
 from roofline.fidelity import end_to_end
+from roofline.hardware import limits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ def rows() -> pd.DataFrame:
         chip = load_chip(row["chip"])
         most = chip["power.tdp"] if math.isnan(row["cap_w"]) else row["cap_w"]
         naive = most if row["metric"] == "chip_power_w" else float(power.wall_w(chip, most)) * row["chips"]
-        rate = math.nan if estimate is None or row["cap_w"] > 0 else _rate(row, estimate) / row["rate"]
+        rate = math.nan if estimate is None else _rate(row, estimate) / row["rate"]
         out.append(
             {
                 "id": row["id"],
@@ -109,6 +110,37 @@ def rows() -> pd.DataFrame:
                 "joule_ratio": rate * row["value"] / value,
                 "set_on": row["set_on"],
                 "note": row["note"],
+            }
+        )
+    return pd.DataFrame.from_records(out)
+
+
+def limited() -> pd.DataFrame:
+    """Throughput under a limit of power, over that without: published, by the law of the clock alone, and estimated.
+
+    Returns
+    -------
+    DataFrame
+        model, cap_w, tdp_w, published, law, predicted; set_on: whether the law was set on it. One row each of NVIDIA's
+        H200 under a limit (MLPerf Inference v4.1, Offline), beside the best submission of that chip without.
+    """
+    import pandas as pd
+
+    free = end_to_end.published().query("source == 'mlperf-4.1' and chip == 'h200'").set_index("model")
+    out = []
+    for record in published().query("source == 'mlperf-4.1' and note.str.startswith('Offline')").to_dict("records"):
+        row = {str(k): v for k, v in record.items()}
+        chip, without = load_chip(row["chip"]), free.loc[row["model"]]
+        under, above = (_rate(row, predict({**row, "cap_w": watts})[2]) for watts in (row["cap_w"], math.nan))
+        out.append(
+            {
+                "model": row["model"],
+                "cap_w": row["cap_w"],
+                "tdp_w": chip["power.tdp"],
+                "published": row["rate"] / row["chips"] / (without["value"] / without["chips"]),
+                "law": limits.sustained_clock(row["cap_w"] / chip["power.tdp"], chip["power.floor_share"]),
+                "predicted": under / above,
+                "set_on": without["set_on"] == "clock",
             }
         )
     return pd.DataFrame.from_records(out)

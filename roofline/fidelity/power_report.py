@@ -9,6 +9,7 @@ from roofline.base.units import text
 from roofline.catalog.load import list_chips, load_chip
 from roofline.estimates import terms
 from roofline.fidelity import power
+from roofline.hardware import limits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ est.tokens_per_joule, est.co2_g_per_million_tokens, est.usd_per_million_tokens  
 est.price_basis  # what the cost rests on: an hour's rent, or a purchase
 est.interval(0.9, "usd_per_million_tokens")
 est.with_terms(price_per_hour=2.2).usd_per_million_tokens  # nothing else is worked out again
-rl.estimate("dlrm-v2", "mtia-2i").unknown  # what cannot be said and why: no price of this chip is public
+rl.estimate("dlrm-v2", "mtia-2i", devices=4).unknown  # what cannot be said and why: no price of this chip is public
 ```
 
 Where no price is known, `usd_per_million_tokens` raises `rl.NotKnown`, which names what to give; tables say "not
@@ -61,8 +62,8 @@ without `server.power` the family's `server.power_share`.
 
 All of these are figures of the descriptor with a source: `roofline chips h100-sxm --all --sources` lists them, and a
 what-if changes them like any other. `--set power.tdp="500 W"` is a chip made for 500 W at the same speed, whose
-operations take less energy in proportion. A limit of 500 W on the chip as it is makes it slower, which is not in the
-model.
+operations take less energy in proportion. `--set power.limit_share=0.714` holds the chip as it is to 500 of 700 W, and
+makes it slower: see "Under a limit" below. As an axis: `rl.sweep(..., **{{"power.limit_share": [0.5, 0.7, 1]}})`.
 
 Money: a price of an hour has everything in it. A purchase is written off over the years together with its server and
 network (`server.price_factor`), and the site's electricity comes on top. What is asked goes before what the
@@ -109,17 +110,44 @@ taken too high shows as a ratio above 1. The last lines are what owners plan for
 is more than is drawn:
 """
 
+_LIMIT = """
+## Under a limit
+
+    clock at full tilt, as a share of that at the TDP = sqrt((limit_share - floor_share) / (1 - floor_share))
+
+Power above a floor (120 of 700 W: leakage, memory, links) goes with the square of the clock. Engines and on-chip
+memories follow that clock, as in any what-if of it; main memory does not. A chip is taken to run at this clock all the
+time: the controller is slower than a batch, and prompts are among the tokens of most. Work that draws less than the
+limit throughout is not held down in truth; here it is, by a few percent where it waits for main memory.
+
+The form and the floor were set on three of NVIDIA's submissions with and without a limit, read as if all of the time
+were the engine's; that the clock takes all with it, and not the matrix engine alone, was chosen in sight of all four
+rows. Mixtral had no other part. Throughput under the limit as a share of that of the best submission of the chip to
+that round, Offline:
+
+"""
+
+_LIMITED = """
+Of another make there is an RTX 3090 (350 W): six of them under llama.cpp read prompts at 94, 85, 60, 26 and 14 % of
+full speed at 300, 250, 200, 150 and 100 W, and wrote at 99, 97, 94, 86 and 17 %
+(llmgarage.ai/power-limit-tokens-per-second-benchmark, February 2026); one under vLLM read at 75 % at 180 W
+(github.com/noonghunna/club-3090, issue 104, May 2026); both read November 2026. The clock by this law:
+{law} at 300, 250, 200, 180, 150 and 100 W. So it holds from the TDP down to about 0.6 of it; what
+happens below is not in it. Only GPUs have the figure: for the other families no run under a limit was found.
+"""
+
 _MORE = """
 NVIDIA's H200 under a limit of 500 W scored 503,719 DLRM-v2 queries a second at 5,997 W; without it 637,342, and no
 meter. By this model the server draws {full:,.0f} W then: the limit {saves}, for {slower:.0%}
-of the throughput. The throughputs are the published ones: what a limit does to a chip's clocks is not in
-the model.
+of the throughput, both as published.
 
 Not in the table, for want of what ran: arXiv 2605.11999 has decode on an H200 under an engine without CUDA graphs at
 137 to 300 W; one request of Llama 3.1 8B comes out at {one:.0f} W here, where the engine is taken to keep the chip
 busy. POLCA and Splitwise (prefill near the TDP, decode well below) could be read in summary only: of Llama 3.1 70B on
 eight H100, batch 64, prefill comes out at {prefill:.0%} of the TDP and decode at {decode:.0%}.
+"""
 
+_CHIPS = """
 ## Chips
 
 Watts and dollars of each chip, ranges in brackets; `roofline chips NAME --sources` has the sources. Prices of hours
@@ -131,7 +159,8 @@ are public on-demand ones where they were read, else from memory, and move from 
 def page(table: pd.DataFrame | None = None) -> str:
     """The text of the page, from :func:`roofline.fidelity.power.rows`."""
     table = power.rows() if table is None else table
-    return "".join((_HEAD, "\n", _chips_under_load(table), _WALL, "\n", _walls(table), _more(), _list()))
+    parts = (_HEAD, "\n", _chips_under_load(table), _WALL, "\n", _walls(table), _more(), _LIMIT, _limited(), _list())
+    return "".join(parts)
 
 
 def _markdown(rows: list[list[str]], heads: list[str]) -> str:
@@ -194,6 +223,26 @@ def _walls(table: pd.DataFrame) -> str:
     )
 
 
+def _limited() -> str:
+    found = [
+        [
+            r["model"],
+            f"{r['cap_w']:.0f} of {r['tdp_w']:.0f} W",
+            f"{r['published']:.2f}",
+            f"{r['law']:.2f}",
+            f"{r['predicted']:.2f}",
+            "yes" if r["set_on"] else "",
+        ]
+        for r in power.limited().to_dict("records")
+    ]
+    gpu = load_chip("rtx-3090")
+    floor, tdp = gpu["power.floor_share"], gpu["power.tdp"]
+    shares = [100 * limits.sustained_clock(watts / tdp, floor) for watts in (300, 250, 200, 180, 150, 100)]
+    words = ", ".join(f"{share:.0f}" for share in shares[:-1]) + f" and {shares[-1]:.0f} %"
+    heads = ["model", "limit", ">published", ">by the law alone", ">estimated", "set on"]
+    return _markdown(found, heads) + _LIMITED.format(law=words)
+
+
 def _more() -> str:
     from roofline.estimates import power as model
     from roofline.estimates.estimate import estimate
@@ -223,7 +272,7 @@ def _list() -> str:
         figures = [chip.numbers.get(path) for path in ("power.idle", "power.typical", "power.tdp")]
         prices = [chip.numbers.get(path) for path in ("price.hour", "price.purchase")]
         rows.append([name, *(_figure(n, "W") for n in figures), *(_figure(n, "USD") for n in prices)])
-    return _markdown(rows, ["chip", ">idle", ">typical", ">TDP", ">an hour", ">bought"])
+    return _CHIPS + _markdown(rows, ["chip", ">idle", ">typical", ">TDP", ">an hour", ">bought"])
 
 
 def _figure(number: Number | None, unit: str) -> str:

@@ -22,7 +22,7 @@ from roofline.base.face import CALL, FLAG, NAME, TABLE, optional, takes
 from roofline.catalog.load import CHIP, load_chip
 from roofline.evidence import measurements
 from roofline.evidence.measurements import REGIMES
-from roofline.fidelity import exclusions, goals
+from roofline.fidelity import exclusions, goals, scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,11 +119,21 @@ def validate(
     Returns
     -------
     Validation
+        ``table``, the errors by class, dtype and regime of time, and ``rows``.
 
     Raises
     ------
     BadData
         When the measurements cannot be read or none can be used.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import roofline as rl
+    >>> rows = pd.DataFrame({"op": "gemm", "dtype": "bf16", "m": [64, 4096], "n": 4096, "k": 4096})
+    >>> rows["time_s"] = 1.25 * rl.cost(rl.gemm(m=[64, 4096], n=4096, k=4096), "h100-sxm").time_s  # a quarter slower
+    >>> rl.validate(rows, "h100-sxm").table["mape"].round(2).tolist()
+    [0.2, 0.2, 0.2]
     """
     say = progress or (lambda text: None)
     own = data is not None
@@ -147,7 +157,7 @@ def validate(
     return Validation(
         table,
         rows,
-        goals.reached(rows, summary) if not own else table.iloc[:0],
+        goals.reached(rows, scores.summary) if not own else table.iloc[:0],
         _excluded(rows, complete=not own and not full and full_from is None),
         bad,
         source,
@@ -278,14 +288,14 @@ def _labelled(frame: pd.DataFrame, chip: Chip, bad: list[tuple[str, Any, str]], 
             under = under.on_stack(stack)
         rows = rows[[c for c in rows.columns if c in ("op", "time_s") or rows[c].notna().any()]]
         arguments = rows.drop(columns=[c for c in _ABOUT if c in rows.columns])
-        why = measurements.faults(arguments, under)
+        why, predicted = measurements.judged(arguments, under)
         too_fast = why.index[why == measurements.TOO_FAST] if public else why.index[:0]
         why = why.drop(index=too_fast)
         bad += [(chip.name, row, reason) for row, reason in why.items()]
         good = measurements.numeric(arguments.drop(index=why.index))
         if good.empty:
             continue
-        predicted = measurements.predict(good, under).drop(columns=["kind", "dtype"])
+        predicted = predicted.loc[good.index].drop(columns=["kind", "dtype"])
         about = rows.loc[good.index, [c for c in _ABOUT if c in rows.columns and c != "naive_s"]]
         labels: dict[str, Any] = {"class": _class(str(op), str(variant)), "dtype": _dtype(good, str(op), str(variant))}
         made = pd.concat([about, predicted], axis=1).assign(
@@ -376,30 +386,6 @@ def _fit_three(rows: pd.DataFrame) -> np.ndarray:
     return min(found, key=lambda f: float(f.fun)).x
 
 
-def _figures(rows: pd.DataFrame) -> dict[str, Any]:
-    error = (rows["predicted_s"] / rows["measured_s"] - 1).to_numpy(float)
-    inside = (rows["measured_s"] >= rows["low_s"]) & (rows["measured_s"] <= rows["high_s"])
-    ranks = rows["predicted_s"].rank().corr(rows["measured_s"].rank()) if len(rows) > 2 else np.nan
-    return {
-        "rows": len(rows),
-        "mape": np.abs(error).mean(),
-        "median": np.median(np.abs(error)),
-        "p90": np.quantile(np.abs(error), 0.9),
-        "bias": np.median(error),
-        "spearman": ranks,
-        "coverage": inside.mean(),
-        "naive": np.abs(rows["naive_s"] / rows["measured_s"] - 1).mean(),
-        "three": np.abs(rows["three_s"] / rows["measured_s"] - 1).mean(),
-    }
-
-
-def summary(rows: pd.DataFrame) -> dict[str, Any]:
-    """The figures of some rows over all regimes: error and coverage as means over the regimes that have rows."""
-    regimes = [_figures(part) for _, part in rows.groupby("regime")]
-    whole = _figures(rows)
-    return whole | {k: float(np.mean([r[k] for r in regimes])) for k in ("mape", "coverage", "naive", "three")}
-
-
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
@@ -408,10 +394,11 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
     for key, part in rows.groupby(GROUP, sort=False):
         head = dict(zip(GROUP, key, strict=True))
         whose = ", ".join(sorted({str(stack) or "default" for stack in part["stack"]}))
-        records.append({**head, "regime": "all", **summary(part), "parameters": whose})
-        for number in sorted(part["regime"].unique()):
-            inner = part[part["regime"] == number]
-            records.append({**head, "regime": REGIMES[number], **_figures(inner), "parameters": whose})
+        columns = scores.Columns.of(part)
+        regimes = scores.by_regime(columns)
+        records.append({**head, "regime": "all", **scores.over_regimes(columns, regimes), "parameters": whose})
+        for number, figures in regimes.items():
+            records.append({**head, "regime": REGIMES[number], **figures, "parameters": whose})
     return pd.DataFrame.from_records(records)
 
 
@@ -432,7 +419,7 @@ def carries(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     def line(part: pd.DataFrame) -> dict[str, Any]:
-        lines = [summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
+        lines = [scores.summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
         errors = [s["mape"] for s in lines]
         mean = {name: float(np.mean([s[name] for s in lines])) for name in ("naive", "coverage")}
         return {

@@ -81,7 +81,7 @@ def _independence(result: Validation) -> list[str]:
         "against the model in November 2026 by those who have them, the mean over the fifteen lines of H100's goals "
         f"(the label used) was {percent(goals.SEALED_FOLD)} %, where the test rows have {percent(claimed(result))} %.",
         "- The B200's goals, its two folds of test shapes and the rule `other_backend` were written before its rows "
-        "were read (29 November 2026). Looked at after the first figures on its test rows (MLA 15.0, MoE of 4-bit weights "
+        "were read (29 November 2026). Made after the first figures on its test rows (MLA 15.0, MoE of 4-bit weights "
         "38.6 %; GEMM fp8 9.3, prefill 12.3, MoE 15.7 %, left as misses) were three choices, each made on what may be "
         "fitted: latent decode on tiles of 128 rows, a tensor-core instruction's (64 fits as well, at half the share "
         "of the peak); Marlin's MXFP4 rows told apart by their kernel's name, on the figures of its int4; routing and "
@@ -306,7 +306,7 @@ def records(result: Validation) -> list[dict[str, Any]]:
     return [{str(k): plain(v) for k, v in row.items()} for row in result.table.to_dict("records")]
 
 
-def as_json(result: Validation) -> dict[str, Any]:
+def as_json(result: Validation) -> dict[str, object]:
     """The whole validation as plain data."""
     return {
         "source": result.source,
@@ -397,6 +397,6 @@ def parameters_table(result: Calibration) -> Table:
     return table
 
 
-def bad_rows(bad: pd.Series[str]) -> list[dict[str, Any]]:
+def bad_rows(bad: pd.Series[str]) -> list[dict[str, object]]:
     """The rows that were not used, for a file: row (1 is the first below the header) and reason."""
     return [{"row": row, "reason": reason} for row, reason in bad.items()]

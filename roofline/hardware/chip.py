@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.face import TEXT, takes
-from roofline.hardware import variants
+from roofline.hardware import limits, variants
 from roofline.hardware.machine import Machine
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 class Chip(Machine):
     """A chip description. Nothing of it can be changed: :meth:`what_if` makes changed copies.
 
-    Attributes
+    Parameters
     ----------
     name, title, vendor, family, status, note : str
         `family` is one of gpu, tpu, npu, cpu, dataflow; `status` shipping, announced, estimated or retired. The name
         of a variant says what it is: ``h100-sxm[memory.hbm.bandwidth=4.8TB/s]``.
     year : int
+        Of availability, or of the estimate.
     aliases : tuple of str
+        Other names that load it.
     numbers, defaults, flags : mapping
         Its figures, those of its family, and what is no number: see :class:`~roofline.hardware.machine.Machine`.
     calibration : mapping
@@ -44,6 +46,18 @@ class Chip(Machine):
         How what is not known may turn out, by name, each with its probability; the figures above are one of these ways.
     unfit : mapping of str to str
         Figures of stacks that cannot follow a what-if of the plain ones, and why: the chip cannot be put on these.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> h100 = rl.load_chip("h100-sxm")
+    >>> isinstance(h100, rl.Chip)
+    True
+    >>> faster = h100.what_if({"memory.hbm.bandwidth": "4.8 TB/s"})
+    >>> faster.name
+    'h100-sxm[memory.hbm.bandwidth=4.8TB/s]'
+    >>> h100.on_stack("vllm").stack
+    'vllm'
     """
 
     title: str
@@ -70,8 +84,15 @@ class Chip(Machine):
             Path -> new value: text with its unit (``"4.8 TB/s"``), an SI float, or a list or array of either, which
             makes every result an array. ``"x2"`` doubles the present value. Engines follow ``clock`` and
             ``cores.count``, and on-chip bandwidth follows the clock, unless they are changed as well. More cores share
-            a cache's bandwidth, each through a port as wide as before. An efficiency parameter changes on every
-            software stack that has one: before :meth:`on_stack` or after it, the result is the same.
+            a cache's bandwidth, each through a port as wide as before. ``power.limit_share`` holds the chip to a share
+            of its TDP: the clock, and what follows it, is that which this leaves at full tilt
+            (:func:`roofline.hardware.limits.sustained_clock`). An efficiency parameter changes on every software stack
+            that has one: before :meth:`on_stack` or after it, the result is the same.
+
+        Returns
+        -------
+        Chip
+            A changed copy, whose name says what was changed.
 
         Raises
         ------
@@ -90,8 +111,9 @@ class Chip(Machine):
         new |= below
         numbers = {**self.numbers, **new}
         for driver in self.drivers:
-            if driver in paths and driver in self.numbers:
-                ratio = new[driver].value / self.numbers[driver].value
+            if driver in paths and driver in (*self.numbers, limits.LIMIT):
+                value = new[driver].value
+                ratio = limits.slower(self, value) if driver == limits.LIMIT else value / self.numbers[driver].value
                 for path in self._follows(driver):
                     if path not in new:  # an engine follows both the clock and the cores
                         grows = 1.0 / ratio if path.endswith(".latency") else ratio
@@ -114,6 +136,16 @@ class Chip(Machine):
     @takes(name=TEXT)
     def scenario(self, name: str) -> Chip:
         """The same chip as it is in one of the ways that what is not known may turn out.
+
+        Parameters
+        ----------
+        name : str
+            One of :attr:`scenarios`.
+
+        Returns
+        -------
+        Chip
+            A changed copy.
 
         Raises
         ------
@@ -141,6 +173,11 @@ class Chip(Machine):
 
         It no longer says what was inherited, so the spreads stand in it as wide as :meth:`spreads` takes them. The name
         of a variant is written in letters that a descriptor's may have.
+
+        Returns
+        -------
+        str
+            The text of a file.
 
         Raises
         ------
@@ -193,6 +230,11 @@ class Chip(Machine):
             engine as it has been from then on as far as that is known: ``"vllm+vllm_0_11"``. ``"plain"``, or nothing:
             the chip's own figures, also where :func:`roofline.estimate` would take the chip's best-known stack.
 
+        Returns
+        -------
+        Chip
+            A changed copy.
+
         Raises
         ------
         UnknownName
@@ -240,11 +282,13 @@ class Chip(Machine):
     @property
     def drivers(self) -> tuple[str, ...]:
         """The figures that others follow in a what-if."""
-        return ("clock", "cores.count", f"memory.{self.main_level}.channels")
+        return ("clock", "cores.count", f"memory.{self.main_level}.channels", limits.LIMIT)
 
     def _follows(self, driver: str) -> list[str]:
         """The figures that follow the clock (engines, on-chip bandwidth; on-chip latency the other way), the number of
-        cores (engines) or of memory channels (main memory's bandwidth)."""
+        cores (engines) or of memory channels (main memory's bandwidth), or a limit of power (clock and all with it)."""
+        if driver == limits.LIMIT:
+            return [p for p in ("clock", *self._follows("clock")) if p in self.numbers]
         engines = [p for p in self.numbers if p.startswith("engines.")]
         if driver == "cores.count":
             # A row keeps as much of the chip busy as before: its rate is that of the cores it has, not of their number.

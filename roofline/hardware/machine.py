@@ -90,6 +90,16 @@ class Machine:
     def number(self, path: str) -> Number:
         """A figure with its provenance.
 
+        Parameters
+        ----------
+        path : str
+            Such as ``"memory.hbm.bandwidth"``; ``memory.main`` and ``memory.cache`` are understood on every chip.
+
+        Returns
+        -------
+        Number
+            Its value, range, source and kind.
+
         Raises
         ------
         UnknownName
@@ -100,6 +110,16 @@ class Machine:
 
     def path(self, path: str) -> str:
         """The figure's own path: ``memory.main.bandwidth`` is ``memory.hbm.bandwidth`` on a chip with HBM.
+
+        Parameters
+        ----------
+        path : str
+            Such as ``"memory.hbm.bandwidth"``; ``memory.main`` and ``memory.cache`` are understood on every chip.
+
+        Returns
+        -------
+        str
+            The path in the descriptor.
 
         Raises
         ------
@@ -114,7 +134,20 @@ class Machine:
 
     @takes(path=TEXT)
     def get(self, path: str, default: object = None) -> Any:
-        """The value of a figure, or `default` where neither the chip nor its family has it."""
+        """The value of a figure, or `default` where neither the chip nor its family has it.
+
+        Parameters
+        ----------
+        path : str
+            Such as ``"memory.hbm.bandwidth"``; ``memory.main`` and ``memory.cache`` are understood on every chip.
+        default : object
+            What else to answer.
+
+        Returns
+        -------
+        float, array or default
+            SI.
+        """
         path = self._resolve(path)
         found = self.numbers.get(path) or self.defaults.get(path)
         return default if found is None else found.value
@@ -166,7 +199,20 @@ class Machine:
         return self.levels[-2] if len(self.levels) > 1 else self.levels[-1]
 
     def level(self, name: str, what: str) -> Any:
-        """Capacity, bandwidth or latency of a memory level, summed over the cores where it is given per core."""
+        """Capacity, bandwidth or latency of a memory level, summed over the cores where it is given per core.
+
+        Parameters
+        ----------
+        name : str
+            Of a memory level, such as ``"hbm"``.
+        what : str
+            ``"capacity"``, ``"bandwidth"`` or ``"latency"``.
+
+        Returns
+        -------
+        float or array
+            SI.
+        """
         value = self.get(f"memory.{name}.{what}")
         if value is not None and what != "latency" and self.flags[f"memory.{name}.per"] == "core":
             value = value * self["cores.count"]
@@ -184,6 +230,18 @@ class Machine:
         """Dense peak FLOP/s for a dtype: of the matrix engine if it has that dtype, else of the vector engine.
 
         With `sparse`, the rate at 2:4 sparsity, where the descriptor has one.
+
+        Parameters
+        ----------
+        dtype : str
+            Such as ``"bf16"``.
+        sparse : bool
+            Whether at 2:4 structured sparsity.
+
+        Returns
+        -------
+        float or array
+            FLOP/s.
 
         Raises
         ------
@@ -219,6 +277,16 @@ class Machine:
 
         What stays in 16 bits beside narrower arithmetic (attention, output projection) takes the 16-bit format that
         the chip has.
+
+        Parameters
+        ----------
+        dtype : str
+            Such as ``"bf16"``.
+
+        Returns
+        -------
+        float or array
+            FLOP/s.
         """
         other = {"bf16": "fp16", "fp16": "bf16"}.get(dtype, dtype)
         return self.peak(dtype if dtype in self.dtypes or other not in self.dtypes else other)
@@ -241,8 +309,14 @@ class Machine:
         Parameters
         ----------
         dtype : str
+            Such as ``"bf16"``.
         level : str
             Name of a memory level; ``"main"`` and ``"cache"`` are understood on every chip.
+
+        Returns
+        -------
+        float or array
+            FLOP per byte.
 
         Raises
         ------
@@ -336,6 +410,11 @@ class Machine:
             Operator classes, the most particular first: ``("rms_norm", "elementwise")``.
         dtype : str
             A figure for this dtype alone goes before the figure of the class.
+
+        Returns
+        -------
+        Number or None
+            The figure with its provenance; None where neither the chip nor its family has it.
         """
         for numbers in (self.numbers, self.defaults):
             for operator in classes:
@@ -355,8 +434,15 @@ class Machine:
 
         Parameters
         ----------
-        classes, dtype
-            As for :meth:`parameter`.
+        classes : tuple of str
+            Operator classes, the most particular first.
+        dtype : str
+            A figure for this dtype alone goes before the figure of the class.
+
+        Returns
+        -------
+        tuple of float
+            One a regime of time, the shortest first.
         """
         key = ("spreads", classes, dtype)
         if key not in self.bound_cache:

@@ -98,6 +98,7 @@ PARAMETERS: dict[str, Range] = {
 
 #: Figures of what a chip and its server draw and cost, by path.
 POWER: dict[str, Range] = {
+    "power.limit_share": Range(1e-3, 1.0),
     "power.active_share": _SHARE,
     "power.compute_share": Range(0.0, 10.0),
     "power.memory_share": Range(0.0, 10.0),

@@ -153,82 +153,92 @@ class Text(_Strict):
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
         return _or_plain(handler(core), handler, ["string"])
 
-    value: str
-    source: Source
-    kind: Kind
-    note: str = ""
+    value: str = Field(description="In words.")
+    source: Source = Field(description="Where it was read: a key of [sources], or the reference itself.")
+    kind: Kind = Field(description="As of a figure.")
+    note: str = Field(default="", description="What was assumed; which sources disagree.")
 
 
 class Cores(_Table):
     """The units that run tiles in parallel: SM, CU, PE, TensorCore, CPU core."""
 
     name: str = Field(description="What the vendor calls one: SM, CU, PE, TensorCore, core.")
-    count: Figure
+    count: Figure = Field(description="How many work on tiles of their own.")
+
+
+#: What an engine does at a dtype, if it has it.
+Peak = Annotated[Rate | None, Field(description="Dense peak at this dtype, of all cores together.")]
 
 
 class Engine(_Table):
     """Dense peak rates by dtype; `sparse` holds the 2:4 structured-sparsity rates where they exist."""
 
-    fp64: Rate | None = None
-    fp32: Rate | None = None
-    tf32: Rate | None = None
-    bf16: Rate | None = None
-    fp16: Rate | None = None
-    fp8: Rate | None = None
-    int8: Rate | None = None
-    fp6: Rate | None = None
-    fp4: Rate | None = None
-    int4: Rate | None = None
+    fp64: Peak = None
+    fp32: Peak = None
+    tf32: Peak = None
+    bf16: Peak = None
+    fp16: Peak = None
+    fp8: Peak = None
+    int8: Peak = None
+    fp6: Peak = None
+    fp4: Peak = None
+    int4: Peak = None
 
 
 class MatrixEngine(Engine):
-    sparse: Engine | None = None
+    sparse: Engine | None = Field(default=None, description="The same at 2:4 structured sparsity.")
 
 
 class Engines(_Table):
-    matrix: MatrixEngine | None = None
-    vector: Engine
+    matrix: MatrixEngine | None = Field(default=None, description="Engines for products of matrices.")
+    vector: Engine = Field(description="Engines for everything else.")
 
 
 class Level(_Table):
     """One memory level. Levels are listed from the core outward; the last is main memory."""
 
-    type: Literal["scratchpad", "cache", "dram"]
+    type: Literal["scratchpad", "cache", "dram"] = Field(
+        description="Filled by the program, filled by itself, or main memory."
+    )
     per: Literal["core", "chip"] = Field(default="chip", description="Whether the figures are of one core or the chip.")
-    capacity: Capacity
+    capacity: Capacity = Field(description="Of one core or of the chip, as `per` says.")
     reserved: Capacity | None = Field(
         default=None, description="What the driver keeps of it for itself: programs see the capacity less this."
     )
     bandwidth: Bandwidth | None = Field(default=None, description="Read bandwidth.")
-    latency: Duration | None = None
+    latency: Duration | None = Field(default=None, description="Until the first byte arrives.")
     channels: Figure | None = Field(default=None, description="Channels that answer independently of each other.")
 
 
 class Link(_Table):
     """A way off the chip. Bandwidth is per direction and per chip."""
 
-    bandwidth: Bandwidth
-    latency: Duration | None = None
+    bandwidth: Bandwidth = Field(description="What one chip sends one way.")
+    latency: Duration | None = Field(default=None, description="Of one hop.")
     domain: Figure | None = Field(default=None, description="Chips that reach each other over this link.")
     bisection: Bandwidth | None = Field(
         default=None,
         description="What passes one way between the two halves of a full domain, of all its chips together (sockets, "
         "or switches each under one root port); as much as their links bring where not given.",
     )
-    topology: Literal["switch", "mesh", "ring", "torus2d", "torus3d", "bridge", "tree"] | None = None
+    topology: Literal["switch", "mesh", "ring", "torus2d", "torus3d", "bridge", "tree"] | None = Field(
+        default=None, description="How the chips of a domain are joined."
+    )
     switch_reduction: bool = Field(default=False, description="The switch adds all-reduce operands in flight.")
-    name: str = ""
+    name: str = Field(default="", description="What the vendor calls it.")
 
 
 class Links(_Table):
-    scale_up: Link | None = None
+    scale_up: Link | None = Field(
+        default=None, description="To chips of its kind in its domain: NVLink, ICI, Infinity Fabric."
+    )
     peers: Link | None = Field(
         default=None,
         description="PCIe to the other cards of the server: all the scale-up of cards without another, else what joins "
         "the domains (pairs under a bridge).",
     )
-    network: Link | None = None
-    host: Link | None = None
+    network: Link | None = Field(default=None, description="To other domains.")
+    host: Link | None = Field(default=None, description="To its host: PCIe and the like.")
 
 
 class Overheads(_Table):
@@ -242,17 +252,17 @@ class Overheads(_Table):
 class Latencies(_Table):
     """What a way in or out takes where its own table gives no latency."""
 
-    memory: Duration | None = None
-    cache: Duration | None = None
-    link: Duration | None = None
-    network: Duration | None = None
-    host: Duration | None = None
+    memory: Duration | None = Field(default=None, description="Main memory.")
+    cache: Duration | None = Field(default=None, description="A cache or scratchpad.")
+    link: Duration | None = Field(default=None, description="A hop of the scale-up link.")
+    network: Duration | None = Field(default=None, description="A hop of the network between domains.")
+    host: Duration | None = Field(default=None, description="The link to the host.")
 
 
 class Channels(_Table):
     """Channels of main memory where its own table does not say how many it has."""
 
-    memory: Figure | None = None
+    memory: Figure | None = Field(default=None, description="How many answer independently of each other.")
 
 
 class PowerTable(_Table):
@@ -263,6 +273,12 @@ class PowerTable(_Table):
     idle: Power | None = Field(default=None, description="What it draws with nothing to do.")
     idle_share: Fraction | None = Field(default=None, description="The same as a share of the TDP, where not known.")
     typical_load: Fraction | None = Field(default=None, description="The load at which `typical` is drawn.")
+    limit_share: Fraction | None = Field(
+        default=None, description="Share of the TDP that it is held to. Its clock and rates are those under it."
+    )
+    floor_share: Fraction | None = Field(
+        default=None, description="Share of the TDP that does not go with the clock: leakage, memory, links."
+    )
     active_share: Figure | None = Field(default=None, description="Load while anything runs at all.")
     compute_share: Figure | None = Field(default=None, description="Load of the matrix engine at its datasheet's rate.")
     memory_share: Figure | None = Field(default=None, description="Load of main memory at its datasheet's bandwidth.")
@@ -308,13 +324,18 @@ class Serving(_Table):
     context: Capacity | None = Field(default=None, description="Context, libraries and their buffers, as it counts.")
     communication: Capacity | None = Field(default=None, description="Buffers of collectives, with tp above 1.")
     graph_layer: Capacity | None = Field(default=None, description="CUDA graphs, for each layer, if it counts them.")
+    rotary_width: Figure | None = Field(
+        default=None, description="Bytes of a number of its table of rotary positions, which has a row for each."
+    )
     large: Capacity | None = Field(
         default=None, description="Main memory from which the limits are not the small ones."
     )
     tokens: Figure | None = Field(default=None, description="Most tokens of a pass.")
-    small_tokens: Figure | None = None
+    small_tokens: Figure | None = Field(default=None, description="The same where main memory is smaller than `large`.")
     sequences: Figure | None = Field(default=None, description="Most sequences of a pass.")
-    small_sequences: Figure | None = None
+    small_sequences: Figure | None = Field(
+        default=None, description="The same where main memory is smaller than `large`."
+    )
     profiled: Figure | None = Field(
         default=None, description="1 where it runs a full pass when it starts, and sets the peak of that aside."
     )
@@ -339,7 +360,7 @@ class Serving(_Table):
 class Stack(_Table):
     """Figures under one software stack (engine, library); the others stay as they are."""
 
-    note: str = ""
+    note: str = Field(default="", description="What it is, and where its figures are from.")
     efficiency: Efficiency = {}
     serving: Serving = Serving()
 
@@ -359,41 +380,47 @@ class Scenario(_Table):
     """One way that what is not known may turn out: its probability, and the figures that are others then."""
 
     weight: float = Field(gt=0, le=1, description="Its probability; those of all scenarios sum to 1.")
-    note: str = ""
+    note: str = Field(default="", description="Why it may turn out so.")
     figures: Efficiency = Field(default={}, description="Figures by their paths, in place of the chip's own.")
 
 
 class Calibration(_Strict):
     """What the efficiency parameters of an operator class were fitted on."""
 
-    data: str
-    rows: int = Field(ge=1)
+    data: str = Field(description="Whose measurements.")
+    rows: int = Field(ge=1, description="How many.")
     error: float = Field(ge=0, description="Mean absolute error (fraction) on rows that were not fitted.")
-    date: str = ""
-    note: str = ""
+    date: str = Field(default="", description="When it was fitted.")
+    note: str = Field(default="", description="What a reader should know of the fit.")
 
 
 class Descriptor(_Table):
     """A chip descriptor file, schema 1."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
-    name: str = Field(pattern=NAME, max_length=LONGEST_NAME)
+    name: str = Field(pattern=NAME, max_length=LONGEST_NAME, description="By which it is loaded.")
     title: str = Field(default="", description="The chip's full name.")
     extends: str = Field(default="", description="Name of the chip whose figures this one starts from.")
     without: list[str] = Field(default=[], description="Inherited tables or figures that this chip does not have.")
-    aliases: list[str] = []
-    vendor: str = Field(pattern=r"\S")
-    family: Family
+    aliases: list[str] = Field(default=[], description="Other names that load it.")
+    vendor: str = Field(pattern=r"\S", description="Who makes it.")
+    family: Family = Field(description="Where what the file leaves out comes from.")
     year: int = Field(ge=1990, le=2100, description="Year of availability, or of the estimate.")
-    status: Status
-    note: str = ""
-    sources: dict[str, Source] = {}
-    process: Text | None = None
+    status: Status = Field(description="Whether it can be had.")
+    note: str = Field(default="", description="What a reader should know of the chip as a whole.")
+    sources: dict[str, Source] = Field(default={}, description="Keys that figures name in place of a whole reference.")
+    process: Text | None = Field(default=None, description="Of manufacture.")
     die_area: Area | None = None
-    clock: Frequency | None = None
+    clock: Frequency | None = Field(
+        default=None, description="Of the cores; a what-if on it takes engines and on-chip memory with it."
+    )
     cores: Cores
     engines: Engines
-    memory: dict[LevelName, Level] = Field(min_length=1, json_schema_extra=_also_defaults)
+    memory: dict[LevelName, Level] = Field(
+        min_length=1,
+        description="Levels from the core outward; the last is main memory.",
+        json_schema_extra=_also_defaults,
+    )
     latency: Latencies = Latencies()
     channels: Channels = Channels()
     links: Links = Links()
@@ -410,7 +437,9 @@ class Descriptor(_Table):
     scenario: dict[Word, Scenario] = Field(
         default={}, description="What may be instead, by name: scenario(NAME).", json_schema_extra=_also_defaults
     )
-    calibration: dict[Word, Calibration] = {}
+    calibration: dict[Word, Calibration] = Field(
+        default={}, description="By class of operators: what its efficiency was fitted on."
+    )
 
 
 class FamilyDefaults(_Table):

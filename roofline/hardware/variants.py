@@ -13,7 +13,7 @@ import numpy as np
 
 from roofline.base import units
 from roofline.base.errors import BadWorkload, shown
-from roofline.base.numeric import MOST_AXES, broadcastable
+from roofline.base.numeric import MOST_AXES, broadcastable, is_masked
 from roofline.hardware import ranges
 from roofline.hardware.number import Number
 
@@ -194,7 +194,7 @@ def _read(path: str, value: object, old: Number) -> Any:
 
 
 def _numbers(path: str, value: object, old: Number) -> Any:
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise BadWorkload(f"what-if {path}: expected a {old.dimension} in every place, found a masked array")
     if isinstance(value, np.ndarray) and value.dtype.kind not in "iuf":
         value = value.tolist()

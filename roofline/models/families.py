@@ -13,16 +13,19 @@ from typing import NamedTuple, NoReturn
 from roofline.base.errors import BadModel, closest, shown
 from roofline.models.fields import Fields
 from roofline.models.readers import (
+    both_halves,
     drafts,
     encoders,
     gemmas,
     hybrids,
     latent,
     llamas,
+    looped,
     mambas,
     mixed,
     mixtures,
     nemotrons,
+    newer,
     older,
     recurrences,
     sparse,
@@ -82,7 +85,17 @@ FAMILIES: dict[str, Reader] = {
     "moshi": older.moshi, "modernbert-decoder": older.modernbert_decoder,
     "bert": encoders.bert, "roberta": encoders.roberta, "mpnet": encoders.mpnet, "distilbert": encoders.distilbert,
     "nomic_bert": encoders.nomic_bert, "eurobert": encoders.eurobert, "modernbert": encoders.modernbert,
-    "t5_encoder": encoders.t5_encoder,
+    "t5_encoder": encoders.t5_encoder, "t5": both_halves.t5, "mt5": both_halves.mt5, "umt5": both_halves.umt5,
+    "bart": both_halves.bart, "mbart": both_halves.mbart, "blenderbot": both_halves.blenderbot,
+    "blenderbot-small": both_halves.blenderbot_small, "pegasus": both_halves.pegasus, "marian": both_halves.marian,
+    "m2m_100": both_halves.m2m_100, "trocr": both_halves.trocr, "whisper": both_halves.whisper,
+    "mllama": both_halves.mllama,
+    "ouro": looped.ouro, "hrm_text": looped.hrm_text, "dory": looped.dory, "inkling2_loop": looped.inkling2_loop,
+    "zaya": newer.zaya, "axk2": newer.axk2, "hy_v4": newer.hy_v4, "dots3_note": newer.dots3_note,
+    "inkling": newer.inkling, "inkling2": newer.inkling2, "plamo2": newer.plamo2, "plamo3": newer.plamo3,
+    "pangu_ultra_moe": newer.pangu_ultra, "PanguProMoE": newer.pangu_pro, "phi3small": newer.phi3small,
+    "step1": newer.step1, "bailing_moe_linear": newer.bailing_linear, "rwkv7": recurrences.rwkv7,
+    "gte": encoders.gte,
 }  # fmt: skip
 
 #: Other model types that are read as one of the families: derivatives of the same layout, and the text parts of
@@ -94,11 +107,15 @@ ALSO = {
     "xverse": "llama", "mimo": "qwen2",
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
+    "glm4v": "glm4", "glm4v_moe": "glm4_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
     "xlm-roberta": "roberta", "camembert": "roberta", "data2vec-text": "roberta",
     "axk1": "AXK1", "phi4mm": "phi4_multimodal",
     "bailing_moe_v2": "bailing_moe", "minimax_text_01": "minimax", "minimax_m1": "minimax",
     "hunyuan_dense": "hunyuan_v1_dense", "apertus1p5": "apertus", "mt5_encoder": "t5_encoder",
+    "mvp": "bart", "plbart": "bart", "teleflm": "llama", "telechat3": "llama", "new": "gte", "gte_new": "gte",
+    "nemotron_h_puzzle": "nemotron_h", "bailing_moe_v2_5": "bailing_moe_linear", "ernie": "bert",
+    "pangu_v2_moe": "PanguProMoE", "step_1": "step1",
 }  # fmt: skip
 
 #: Families by the name of their class, where this is not the model type in other letters.
@@ -107,7 +124,9 @@ CLASSES = {
     "stablelmepoch": "stablelm", "cogvlm": "llama", "grok1model": "grok-1", "grok1": "grok-1",
     "minimaxtext01": "minimax", "minimaxm1": "minimax", "telechat2": "telechat",
     "fairseq2llama": "llama", "gritlm": "mistral", "mistrallarge3": "deepseek_v3",
-    "chatglmmodel": "chatglm", "aquilamodel": "llama",
+    "chatglmmodel": "chatglm", "aquilamodel": "llama", "marianmtmodel": "marian",
+    "panguultramoe": "pangu_ultra_moe", "pangupromoev2": "PanguProMoE", "nemotronhpuzzle": "nemotron_h",
+    "bertspladesparseembeddingmodel": "bert", "llamabidirectional": "llama", "gemma3textmodel": "gemma3",
 }  # fmt: skip
 
 #: Classes that hold a language model of another type, which their ``text_config`` names.
@@ -115,42 +134,29 @@ WRAPPERS = frozenset({"mistral3", "gotocr2", "emu3", "fuyu", "mosstranscribediar
 
 #: Model types, and families by their class, that real files have together: the type decides, or (second) the class.
 BORROWED = frozenset({("exaone", "llama"), ("internlm3", "llama")})
-BORROWING = frozenset({("mixtral", "grok-1")})
+BORROWING = frozenset({("mixtral", "grok-1"), ("t5", "t5_encoder"), ("mt5", "t5_encoder")})
 
-#: Why an encoder with a decoder is none of a language model's two phases.
-_CROSSES = (
-    "is an encoder and a decoder that attends across to it at every step; roofline has no count of that: it reads "
-    "decoders, and encoders that answer in one pass"
-)
 _DISENTANGLED = "attends to positions and contents apart, three products a score; roofline has no operator for it yet"
+_SCATTERED = "attends in its encoder to blocks chosen at random or by a pattern; roofline has no operator for it yet"
 
 #: Families that are known and not read, and why.
 OUT_OF_REACH = {
-    "t5": _CROSSES,
-    "mt5": _CROSSES,
-    "umt5": _CROSSES,
-    "t5gemma": _CROSSES,
-    "bart": _CROSSES,
-    "mbart": _CROSSES,
-    "pegasus": _CROSSES,
-    "marian": _CROSSES,
-    "m2m_100": _CROSSES,
-    "led": _CROSSES,
-    "whisper": _CROSSES,
+    "t5gemma": "reads with one Gemma and answers with another, whose layers attend to both at once; not read yet",
+    "led": _SCATTERED,
+    "bigbird_pegasus": _SCATTERED,
     "deberta": _DISENTANGLED,
     "deberta-v2": _DISENTANGLED,
-    "mllama": "attends across to an image in some layers, whose keys and values roofline has no count of",
     "gemma4_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
     "gemma4_unified_assistant": "is a draft head of Gemma 4; roofline reads those of EAGLE-3",
 }
-
-#: Model types of both halves, and the family that their class makes of the encoder alone.
-ALONE = frozenset({("t5", "t5_encoder"), ("mt5", "t5_encoder")})
 
 #: What a class does, by how its name ends.
 _ROLES = (
     (re.compile(r"(.*)ForCausalLM(?:Eagle3?)$|Eagle3?(.*)ForCausalLM(?:Eagle3?)?$"), "draft"),
     (re.compile(r"(.*)(?:ForCausalLM|ForConditionalGeneration|LMHeadModel)$"), "generator"),
+    (re.compile(r"(.*)(?:VL|RV)ChatModel$|(Ultravox)Model$"), "generator"),
+    (re.compile(r"(.*)ForRewardModel$"), "reward"),
+    (re.compile(r"(.*)ForProcessRewardModel$"), "process reward"),
     (re.compile(r"(.*)ForSequenceClassification$"), "classifier"),
     (re.compile(r"(.*)ForTokenClassification$"), "tagger"),
     (re.compile(r"(.*)ForMaskedLM$"), "masked"),
@@ -169,7 +175,8 @@ class Told(NamedTuple):
         Its reader, or that of a head of its kind.
     role : str
         ``"generator"``, ``"classifier"`` (a head of a few labels for a sequence), ``"tagger"`` (for each token),
-        ``"masked"`` (the vocabulary for each token), ``"embedder"`` (no head) or ``"draft"``.
+        ``"masked"`` (the vocabulary for each token), ``"reward"`` and ``"process reward"`` (a score for a sequence, and
+        two for each token), ``"embedder"`` (no head) or ``"draft"``.
     """
 
     family: str
@@ -194,11 +201,11 @@ def tell(body: Fields, top: Fields) -> Told:
     if not all(isinstance(one, str) for one in classes):
         top.fail("architectures", f"found {shown(classes)}, expected a list of strings")
     name = classes[0] if classes else ""
-    stem, role = _role(name, top)
+    stem, role = _role(name, top, body)
     by_class = CLASSES.get(_plain(name)) or CLASSES.get(_plain(stem)) or _known().get(_plain(stem), "")
     inner, outer = body.text("model_type"), top.text("model_type")
     for one in (outer, inner):
-        if one in OUT_OF_REACH and (one, by_class) not in ALONE:
+        if one in OUT_OF_REACH:
             top.fail("model_type", f"found {shown(one)}, which {OUT_OF_REACH[one]}")
     by_type = _of_type(inner) or ("" if inner and inner != outer and body is not top else _of_type(outer))
     # The type decides where the class is known to hold, or to lend its name to, another family.
@@ -218,7 +225,7 @@ def tell(body: Fields, top: Fields) -> Told:
     return Told(family, FAMILIES[family], role)
 
 
-def _role(name: str, top: Fields) -> tuple[str, str]:
+def _role(name: str, top: Fields, body: Fields) -> tuple[str, str]:
     """The stem of a class's name, and what it does."""
     if not name:
         return "", "generator"
@@ -226,7 +233,8 @@ def _role(name: str, top: Fields) -> tuple[str, str]:
         found = pattern.fullmatch(name)
         if found:
             return next(group for group in found.groups() if group is not None), role
-    if _plain(name) in _known() or _plain(name) in CLASSES:
+    wraps = body is not top and _of_type(body.text("model_type"))
+    if wraps or _plain(name) in _known() or _plain(name) in CLASSES:
         return name, "generator"
     tasks = ("CausalLM", "ConditionalGeneration", "SequenceClassification", "TokenClassification", "MaskedLM")
     ends = ", ".join(f"For{task}" for task in tasks) + " or Model"

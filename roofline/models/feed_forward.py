@@ -121,6 +121,8 @@ class Experts:
         the model's own.
     latent_norm : bool
         Whether what comes back from the experts is normalised in the latent (Kimi K3).
+    router_width : int
+        Width that the router chooses by, behind layers of its own which stand elsewhere (Zaya); 0 for the model's.
     zero : int
         Further experts that the router may choose and that give a token back as it is (LongCat).
     """
@@ -136,6 +138,7 @@ class Experts:
     latent: int = 0
     latent_norm: bool = False
     zero: int = 0
+    router_width: int = 0
 
     @property
     def visited(self) -> float:
@@ -158,7 +161,12 @@ class Experts:
             width=self.inter,
         )
         out = [
-            Weights("router", (self.experts + self.zero) * (hidden + self.router_bias), count, storage="wide"),
+            Weights(
+                "router",
+                (self.experts + self.zero) * ((self.router_width or hidden) + self.router_bias),
+                count,
+                storage="wide",
+            ),
             routed,
         ]
         if self.latent:
@@ -183,7 +191,7 @@ class Experts:
             op.gemm(
                 m=m,
                 n=self.experts + self.zero + self.shared_gate,
-                k=hidden,
+                k=self.router_width or hidden,
                 dtype=wide,
                 weight_dtype=run.unquantised_dtype,
                 name="router",

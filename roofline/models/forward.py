@@ -69,6 +69,8 @@ class Pass:
         Of what is not quantised: embeddings, routers, the output projection.
     kv_dtype : str
         Of the KV cache in memory.
+    source : number or array
+        States of an encoder, or of an image, that layers attend across to.
     """
 
     batch: Numeric
@@ -80,6 +82,7 @@ class Pass:
     weight_dtype: str
     unquantised_dtype: str
     kv_dtype: str
+    source: Numeric = 0
 
     @property
     def tokens(self) -> Numeric:

@@ -16,12 +16,14 @@ from typing import Any
 
 from roofline.base.errors import BadModel, shown
 from roofline.base.units import text
+from roofline.models.besides import Linear
 from roofline.models.checkpoint import files
 from roofline.models.checkpoint.reading import checkpoint_of
 from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
 from roofline.models.layers import Layers
 from roofline.models.llm import LanguageModel
+from roofline.models.readers import further, more_towers
 from roofline.models.readers.parts import HIDDEN
 from roofline.models.readers.towers import READERS
 
@@ -35,9 +37,6 @@ _TOWERS = {
     "audio_encoder_config": "audio tower", "talker_config": "speech decoder", "depth_decoder_config": "speech decoder",
     "token2wav_config": "vocoder", "speech_config": "audio tower", "patch_size": "projection of image patches",
 }  # fmt: skip
-
-#: How families call the layers of multi-token prediction.
-_FURTHER_TOKENS = ("num_nextn_predict_layers", "num_mtp_modules", "mtp_num_hidden_layers", "num_mtp_layers", "use_mtp")
 
 
 def load(path: str | Path) -> LanguageModel:
@@ -89,13 +88,26 @@ def read(
     body = _text_part(top)
     told = tell(body, top)
     made = told.reader(body)
+    if made.get("encoder") and told.role != "generator":
+        found = shown(top.get("architectures"))
+        top.fail("architectures", f"found {found}, expected the class that generates, of an encoder with a decoder")
     layers: list[Layer] = made.pop("layers")
-    made |= _head(told.role, body, top, made)
-    usable = made.pop("usable", None)
-    if body.get("use_bidirectional_attention") is True and not made.get("decodes", True):
-        made["causal"] = False
     hidden = body.integer(*HIDDEN, default=made.pop("hidden", None))
+    made |= _head(told.role, body, top, made, hidden)
+    usable = made.pop("usable", None)
+    both_ways = body.get("use_bidirectional_attention") is True or "Bidirectional" in str(top.get("architectures"))
+    if both_ways and not made.get("decodes", True):
+        made["causal"] = False
     towers, not_read = _towers(top, hidden)
+    checkpoint = checkpoint_of(body, top, layers, hidden, beside)
+    if made.get("encoder"):
+        made["encoder"] = replace(made["encoder"], checkpoint=checkpoint)
+    vocab = body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab")
+    positions = usable or body.integer(
+        "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
+    )
+    behind: list[Layer] | None = made.pop("mtp", None) or ([layers[-1]] if further.counted(body)[1] else None)
+    head = further.head(name, hidden, vocab, behind, made, checkpoint, positions) if behind else None
     published = about.number("published_params_b", default=0.0, low=0.0, high=1e6)
     about.number("published_active_b", default=0.0, low=0.0, high=1e6)
     about.get("published_source", "transformers_params", "transformers_tower_params")
@@ -103,18 +115,16 @@ def read(
         name=name,
         layers=tuple(Layers(count, *layer) for layer, count in Counter(layers).items()),
         hidden=hidden,
-        vocab=body.integer("vocab_size", default=made.pop("vocab", None), limit="vocab"),
-        max_positions=usable
-        or body.integer(
-            "max_position_embeddings", "n_positions", default=made.pop("max_positions", 2048), limit="positions"
-        ),
-        checkpoint=checkpoint_of(body, top, layers, hidden, beside),
+        vocab=vocab,
+        max_positions=positions,
+        checkpoint=checkpoint,
         title=about.text("title", name),
         source=about.text("source", file),
         aliases=_strings(about, "aliases"),
         published_params_b=published or None,
         towers=tuple(towers),
-        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers}, _further(layers[-1], hidden))),
+        mtp=head,
+        left_out=(*not_read, *_left_out(body, top, {tower.source for tower in towers}, head)),
         **made,
     )
     about.finish("what roofline adds")
@@ -132,12 +142,14 @@ def _text_part(top: Fields) -> Fields:
     return found
 
 
-def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
+def _head(role: str, body: Fields, top: Fields, made: Parts, hidden: int) -> Parts:
     """What stands at the model's end: the vocabulary, a few labels, or nothing.
 
     An encoder's reader says under ``roles`` what its classes have there besides; without a class it embeds.
     """
     roles: dict[str, Parts] | None = made.pop("roles", None)
+    if roles is not None and role == "generator" and top.get("architectures"):
+        role = "masked"  # an encoder's class with the vocabulary at its end, whatever it is called
     # A multi-modal file's own word on tied embeddings counts before its text part's.
     tied = made["tied"] if body is top else top.flag("tie_word_embeddings", made["tied"])
     encodes = roles is not None
@@ -148,6 +160,13 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
         )
         scores = "all" if role == "tagger" else "last"
         found: Parts = {"outputs": count, "tied": False, "lm_head_bias": encodes, "decodes": False, "scores": scores}
+    elif role in ("reward", "process reward"):
+        outputs, scores = (1, "last") if role == "reward" else (2, "all")
+        found = {"outputs": outputs, "tied": False, "lm_head_bias": False, "decodes": False, "scores": scores}
+        if body.text("model_type").startswith("qwen2"):  # two layers with biases, and a ReLU in between
+            wide = Linear("score_hidden", hidden, hidden, bias=True, scope="model", pooled=scores == "last")
+            found |= {"lm_head_bias": True, "besides": (*made.get("besides", ()), wide)}
+        return found
     elif role == "masked":
         if not encodes:
             top.fail(
@@ -168,40 +187,33 @@ def _head(role: str, body: Fields, top: Fields, made: Parts) -> Parts:
 def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
     """The towers that the file describes, and why others are not read, a line each."""
     found, why = [], []
-    for (kind, key), reader in READERS.items():
+    for (kind, key), reader in (READERS | more_towers.READERS).items():
         described = top.values.get(key)
         if kind != top.values.get("model_type") or not isinstance(described, dict) or not described:
             continue
+        fields = Fields(described, top.file, key)
         try:
-            found.append(replace(reader(Fields(described, top.file, key), top, width), source=key))
+            found.append(replace(reader(fields, top, width), source=key))
+            fields.near_misses(kind)
         except BadModel as error:
             why.append(f"{key} is not read: {error}")
+            found = [tower for tower in found if tower.source != key]
     return found, why
 
 
-def _further(last: Layer, hidden: int) -> str:
-    """About how many parameters a layer of a further token has: as `last`, behind a projection of two states."""
-    mixer, block, _ = last
-    weights = [*(mixer.weights(hidden, 1) if mixer else ()), *(block.weights(hidden, 1) if block else ())]
-    return f"about {(sum(w.elements for w in weights) + 2 * hidden**2 + 5 * hidden) / 1e9:.3g} billion"
-
-
-def _left_out(body: Fields, top: Fields, read: set[str], about: str) -> Iterator[str]:
+def _left_out(body: Fields, top: Fields, read: set[str], head: LanguageModel | None) -> Iterator[str]:
     """What the file describes and the model does not count, a line each."""
     for key, what in _TOWERS.items():
         for fields in dict.fromkeys((top, body)):
             if fields.get(key) and key not in read:
                 yield f"{what} ({fields.inside}{key}): its parameters, memory and time are not counted"
-    body.get(*_FURTHER_TOKENS, "mtp_transformer_layers", "mtp_use_dedicated_embeddings", "mtp_layer_types")
-    body.get("mtp_mlp_layer_types")
-    for key in _FURTHER_TOKENS:
-        count = body.get(key)
-        if isinstance(count, int) and count:
-            yield (
-                f"layers that predict further tokens ({body.inside}{key} = {count}): not counted, as engines load them "
-                f"only to speculate; {about} parameters each, where they are as the last layer"
-            )
-            break
+    key, count = further.counted(body)
+    if head is not None:
+        said = f" ({body.inside}{key} = {count})" if count else ""
+        yield (
+            f"layers that predict further tokens{said}: not counted, as engines load them only to speculate; one, with "
+            f"{head.params / 1e9:.3g} billion parameters, is the model's .mtp"
+        )
 
 
 def _strings(fields: Fields, key: str) -> tuple[str, ...]:

@@ -23,12 +23,20 @@ class Layers:
         None where a layer only mixes.
     span : Span
         How far the mixer's queries see.
+    passes : int
+        How often a token goes through them, with a cache of its own each time (Ouro); their weights are there once.
     """
 
     count: int
     mixer: Mixer | None
     feed_forward: FeedForward | Experts | None
     span: Span
+    passes: int = 1
+
+    @property
+    def runs(self) -> int:
+        """How many layers a token goes through, those that it meets again counted again."""
+        return self.count * self.passes
 
     @property
     def blocks(self) -> tuple[Block, ...]:

@@ -56,14 +56,18 @@ def fewest_chips(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.serve`, one value each, without `tp` and `concurrency`.
+    model : LanguageModel or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     ttft_s, tpot_s : float, optional
         Latency limits (s). Requests that wait for others' prompts are over any `ttft_s`.
     tokens_per_s : float, optional
         Output tokens per second that the whole must reach; replicas are added until it does.
     most : int
         Widest tensor parallelism to try.
+    **options
+        As for :func:`roofline.serve`, one value each, without `tp` and `concurrency`.
 
     Returns
     -------
@@ -76,12 +80,23 @@ def fewest_chips(
     ------
     BadWorkload, UnknownName
         For a model that has no tokens, and for options and limits that cannot be.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> plans = rl.fewest_chips("llama-3.1-8b", "h100-sxm", tpot_s=0.02, most=2)
+    >>> int(plans.iloc[0]["chips"])
+    1
+    >>> rl.fewest_chips("llama-3.1-8b", "h100-sxm", tpot_s=1e-6, most=2).attrs["why"] != ""
+    True
     """
     import pandas as pd
 
     served, on = as_model(model), as_chip(chip)
     if not isinstance(served, LanguageModel):
         raise BadWorkload(f"fewest_chips is for language models; {served.name} is none")
+    if served.encoder is not None:
+        raise BadWorkload(f"fewest_chips: {served.name} is an encoder with a decoder; no server plays it: use estimate")
     if not served.decodes:
         raise BadWorkload(f"fewest_chips: {served.name} answers in one pass, with nothing to decode; use estimate")
     limits = _limits(ttft_s=ttft_s, tpot_s=tpot_s, tokens_per_s=tokens_per_s)

@@ -180,6 +180,11 @@ def lognormal(mean: float, sd: float, most: float | None = None) -> Lengths:
     most : number, optional
         The longest there is, such as a model's context: what is longer does not occur, which lowers mean and deviation.
 
+    Returns
+    -------
+    Lengths
+        An argument of :class:`roofline.Traffic`.
+
     Raises
     ------
     BadWorkload
@@ -187,8 +192,9 @@ def lognormal(mean: float, sd: float, most: float | None = None) -> Lengths:
 
     Examples
     --------
-    >>> lognormal(1155, 1109).mean
-    1155.0
+    >>> import roofline as rl
+    >>> round(rl.lognormal(1155, 1109).mean)
+    1155
     """
     mean, sd = _length("lognormal: mean", mean), _number("lognormal: sd", sd, 0, LONGEST)
     longest = math.inf if most is None else _length("lognormal: most", most)
@@ -203,10 +209,26 @@ def lognormal(mean: float, sd: float, most: float | None = None) -> Lengths:
 def uniform(low: float, high: float) -> Lengths:
     """Whole lengths from `low` to `high`, both included, each as likely as the others.
 
+    Parameters
+    ----------
+    low, high : number
+        The shortest and the longest (tokens or pairs).
+
+    Returns
+    -------
+    Lengths
+        An argument of :class:`roofline.Traffic`.
+
     Raises
     ------
     BadWorkload
         For lengths below 1 or not whole, and for `low` above `high`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> rl.uniform(100, 440).mean
+    270.0
     """
     least, most = _length("uniform: low", low), _length("uniform: high", high)
     for name, value in (("low", least), ("high", most)):
@@ -227,9 +249,20 @@ def empirical(lengths: Sequence[float] | Any, weights: Sequence[float] | Any = N
     weights : list, array or column, optional
         As many, none negative.
 
+    Returns
+    -------
+    Lengths
+        An argument of :class:`roofline.Traffic`.
+
     Raises
     ------
     BadWorkload
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> rl.empirical([100, 300], weights=[1, 3]).mean
+    250.0
     """
     found = _column("empirical: lengths", lengths)
     if not ((found >= 1) & (found <= LONGEST)).all():
@@ -244,7 +277,7 @@ def empirical(lengths: Sequence[float] | Any, weights: Sequence[float] | Any = N
     return Empirical(found, often)
 
 
-def as_lengths(where: str, value: Any) -> Lengths:
+def as_lengths(where: str, value: object) -> Lengths:
     """A distribution as it is, a number as one that gives nothing else.
 
     Raises
@@ -262,7 +295,7 @@ def as_lengths(where: str, value: Any) -> Lengths:
     )
 
 
-def _length(where: str, value: Any) -> float:
+def _length(where: str, value: object) -> float:
     return _number(where, value, 1, LONGEST)
 
 
@@ -272,7 +305,7 @@ def _number(where: str, value: Any, least: float, most: float) -> float:
     return float(value)
 
 
-def _column(where: str, value: Any) -> np.ndarray:
+def _column(where: str, value: object) -> np.ndarray:
     found = np.asarray(as_numeric(value, where))
     if found.dtype.kind not in "iuf" or found.ndim != 1 or not found.size:
         raise BadWorkload(f"{where}: expected a list of numbers, found {shown(value)}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from roofline.kernels import _jit, serving_loop, serving_state as at_
+from roofline.kernels.serving_passes import EACH_HAS
 from roofline.serving.passes import Table
 from roofline.serving.policies import Policy
+from roofline.serving.systems import Autoscale
 from roofline.serving.traffic import Requests
 
 ROUTERS = {"round_robin": 0, "least_loaded": 1, "prefix_aware": 2}
@@ -34,12 +35,41 @@ class Servers:
     replicas : int
     router : str
         One of :data:`ROUTERS`.
+    ranks : int
+        Replicas, one after the other, whose passes begin together: data-parallel ranks that share experts.
+    gain : float
+        Tokens that a sequence gets from a pass, in the mean.
+    autoscale : Autoscale, optional
+        How many of the replicas there are at a time; and how many of those here make one of its own.
+    lanes : int
     """
 
     policy: Policy
     blocks: int
     replicas: int = 1
     router: str = "round_robin"
+    ranks: int = 1
+    gain: float = 1.0
+    autoscale: Autoscale | None = None
+    lanes: int = 1
+
+
+@dataclass(frozen=True)
+class Decoders:
+    """Replicas that decode what others have read.
+
+    Attributes
+    ----------
+    servers : Servers
+    table : Table
+        Times of their passes.
+    sends_s : array of float64
+        Of each request, what it takes to send its KV cache to them (s).
+    """
+
+    servers: Servers
+    table: Table
+    sends_s: np.ndarray
 
 
 @dataclass
@@ -59,7 +89,9 @@ class Outcome:
     clock : array of float64
         Shape (replicas, CLOCK).
     replicas : array of int64
-        Shape (replicas, ...): their state at the end.
+        Shape (replicas, ...): their state at the end; those that decode alone come last.
+    serving : int
+        Replicas that requests come to at the end.
     """
 
     told: np.ndarray
@@ -68,6 +100,7 @@ class Outcome:
     samples: np.ndarray
     clock: np.ndarray
     replicas: np.ndarray
+    serving: int
 
 
 @dataclass
@@ -79,8 +112,14 @@ class _Arrays:
     waits: np.ndarray
     table: np.ndarray
     shape: np.ndarray
+    how_on: np.ndarray
+    waits_on: np.ndarray
+    table_on: np.ndarray
+    shape_on: np.ndarray
+    scale: np.ndarray
     arrival: np.ndarray
     come: np.ndarray
+    sends: np.ndarray
     req: np.ndarray
     at: np.ndarray
     rep: np.ndarray
@@ -92,24 +131,37 @@ class _Arrays:
     later: np.ndarray
     gaps: np.ndarray
     seen: np.ndarray
-    plain: dict[str, list[Any]] = field(default_factory=dict)
 
-    NAMES = (
-        ("run", "how", "waits", "table", "shape", "arrival", "come"),
+    NAMES: ClassVar = (
+        (
+            "run",
+            "how",
+            "waits",
+            "table",
+            "shape",
+            "how_on",
+            "waits_on",
+            "table_on",
+            "shape_on",
+            "scale",
+            "arrival",
+            "come",
+            "sends",
+        ),
         ("req", "at", "rep", "clock", "heap", "seg", "told", "told_at", "later", "gaps", "seen"),
     )
 
-    def advance(self, compiled: bool, base: int, more: bool, until: float) -> None:
+    def advance(self, compiled: bool, base: int, more: bool) -> None:
         """Run the loop until it comes back."""
         before, after = self.NAMES
         if compiled:
             places = [[getattr(self, name).ctypes.data for name in names] for names in self.NAMES]
-            _jit.step(serving_loop.advance)(*places[0], base, *places[1], int(more), until)
+            _jit.step(serving_loop.advance)(*places[0], base, *places[1], int(more))
             return
         lists = {name: getattr(self, name).tolist() for name in (*before, *after)}
         first, second = ([lists[name] for name in names] for names in self.NAMES)
         plainly: Any = serving_loop.advance
-        plainly(*first, base, *second, int(more), until)
+        plainly(*first, base, *second, int(more))
         for name in (*before, *after):
             getattr(self, name)[:] = lists[name]
 
@@ -137,7 +189,13 @@ class _Arrays:
         self.told, self.told_at = told, told_at
 
 
-def simulated(servers: Servers, table: Table, requests: Requests, compiled: bool | None = None) -> Outcome:
+def simulated(
+    servers: Servers,
+    table: Table,
+    requests: Requests,
+    compiled: bool | None = None,
+    decoders: Decoders | None = None,
+) -> Outcome:
     """Run requests through servers, until all have been answered or have given up.
 
     Parameters
@@ -148,19 +206,22 @@ def simulated(servers: Servers, table: Table, requests: Requests, compiled: bool
     requests : Requests
     compiled : bool, optional
         Whether by the compiled loop. Default: where that is sooner done.
+    decoders : Decoders, optional
+        Other replicas that decode; those of `servers` then read prompts alone.
     """
     if compiled is None:
         compiled = _jit.worth_compiling(serving_loop.advance, "step", len(requests) * _POINTS_A_REQUEST)
-    arrays = _arrays(servers, table, requests)
+    arrays = _arrays(servers, table, requests, decoders)
     told, told_at = [], []
     count, base = len(requests), 0
     while True:
         end = min(base + _AT_A_TIME, count)
         arrays.arrival, arrays.come = _part(requests, base, end)
+        arrays.sends = np.zeros(end - base) if decoders is None else decoders.sends_s[base:end].astype(float)
         arrays.run[at_.COUNT] = end
         while True:
             before = int(arrays.run[at_.NEXT])
-            arrays.advance(compiled, base, end < count, math.inf)
+            arrays.advance(compiled, base, end < count)
             run = arrays.run
             finished = int(run[at_.FINISHED])
             told.append(arrays.told[: finished * at_.TOLD].reshape(-1, at_.TOLD).copy())
@@ -181,8 +242,9 @@ def simulated(servers: Servers, table: Table, requests: Requests, compiled: bool
         told_at=np.concatenate(told_at),
         gaps=arrays.gaps,
         samples=samples,
-        clock=arrays.clock.reshape(servers.replicas, -1),
-        replicas=arrays.rep.reshape(servers.replicas, -1),
+        clock=arrays.clock.reshape(-1, at_.CLOCK),
+        replicas=arrays.rep.reshape(len(arrays.clock) // at_.CLOCK, -1),
+        serving=int(arrays.run[at_.SERVING]),
     )
 
 
@@ -199,14 +261,8 @@ def _part(requests: Requests, base: int, end: int) -> tuple[np.ndarray, np.ndarr
     return arrival, come.reshape(-1)
 
 
-def _arrays(servers: Servers, table: Table, requests: Requests) -> _Arrays:
-    policy, replicas = servers.policy, servers.replicas
-    whole = np.zeros(int(requests.prefix_id.max(initial=-1)) + 1, np.int64)
-    there = requests.prefix_id >= 0
-    np.maximum.at(whole, requests.prefix_id[there], requests.prefix_tokens[there])
-    segments = max(len(whole), 1)
-    seg = np.zeros((replicas, segments, at_.SEGMENT_ROW), np.int64)
-    seg[:, : len(whole), at_.WHOLE] = whole
+def _how(servers: Servers, table: Table, **common: int) -> np.ndarray:
+    policy = servers.policy
     how = np.zeros(at_.HOW, np.int64)
     for place, value in {
         at_.BLOCK: policy.block,
@@ -217,35 +273,80 @@ def _arrays(servers: Servers, table: Table, requests: Requests) -> _Arrays:
         at_.MIXED: policy.mixed,
         at_.RESERVE: policy.reserve,
         at_.CACHING: policy.prefix_caching,
-        at_.REPLICAS: replicas,
         at_.ROUTER: ROUTERS[servers.router],
-        at_.SEGMENTS: segments,
-        at_.CLOSED: requests.concurrency,
+        at_.EACH: table.shape[EACH_HAS],
+        at_.RANKS: servers.ranks,
     }.items():
         how[place] = value
-    waits = np.zeros(at_.WAITS)
+    for name, value in common.items():
+        how[getattr(at_, name)] = value
+    return how
+
+
+def _waits(servers: Servers, requests: Requests) -> np.ndarray:
+    policy, waits = servers.policy, np.zeros(at_.WAITS)
     waits[at_.HOST], waits[at_.LAG], waits[at_.AHEAD] = policy.host_s, policy.lag, policy.ahead
-    waits[at_.TIMEOUT], waits[at_.THINK] = requests.timeout_s, requests.think_s
-    rep = np.zeros((replicas, at_.PHASES + policy.block), np.int64)
+    waits[at_.TIMEOUT], waits[at_.THINK], waits[at_.GAIN] = requests.timeout_s, requests.think_s, servers.gain
+    return waits
+
+
+def _scale(servers: Servers) -> np.ndarray:
+    scale, asked = np.zeros(at_.SCALE), servers.autoscale
+    if asked is not None:
+        scale[[at_.EVERY, at_.STARTUP, at_.TARGET]] = asked.every_s, asked.startup_s, asked.target
+        scale[[at_.COOLDOWN, at_.FEWEST, at_.LARGEST]] = asked.cooldown_s, asked.fewest, asked.most
+        scale[[at_.UNIT, at_.CHECK]] = servers.lanes, asked.every_s
+    return scale
+
+
+def _arrays(servers: Servers, table: Table, requests: Requests, decoders: Decoders | None) -> _Arrays:
+    pools = [servers] if decoders is None else [servers, decoders.servers]
+    replicas = sum(one.replicas for one in pools)
+    whole = np.zeros(int(requests.prefix_id.max(initial=-1)) + 1, np.int64)
+    there = requests.prefix_id >= 0
+    np.maximum.at(whole, requests.prefix_id[there], requests.prefix_tokens[there])
+    segments = max(len(whole), 1)
+    seg = np.zeros((replicas, segments, at_.SEGMENT_ROW), np.int64)
+    seg[:, : len(whole), at_.WHOLE] = whole
+    width, row = at_.PHASES + max(one.policy.block for one in pools), max(one.policy.max_seqs for one in pools)
+    common = {
+        "REPLICAS": replicas,
+        "SEGMENTS": segments,
+        "CLOSED": requests.concurrency,
+        "WIDTH": width,
+        "HEAP": row,
+        "READERS": servers.replicas,
+    }
+    rep = np.zeros((replicas, width), np.int64)
     rep[:, : at_.RELEASED_LAST + 1] = rep[:, [at_.PARTIAL, at_.FRESH]] = at_.NONE
-    rep[:, [at_.FREE, at_.PLAIN]] = servers.blocks
+    rep[:, [at_.FREE, at_.PLAIN]] = np.repeat([one.blocks for one in pools], [one.replicas for one in pools])[:, None]
     clock = np.zeros((replicas, at_.CLOCK))
-    clock[:, at_.WAKE] = np.inf
+    clock[:, [at_.WAKE, at_.SENT_AT]] = np.inf
     run = np.zeros(at_.RUN, np.int64)
     run[at_.MASK], run[at_.STRIDE], run[at_.SAMPLE_ROOM] = _SLOTS - 1, 1, _SAMPLES
+    serving = servers.replicas if servers.autoscale is None else servers.autoscale.fewest * servers.lanes
+    run[[at_.SERVING, at_.STARTED]] = serving
+    clock[serving : servers.replicas, at_.SINCE] = -1.0
+    other, times = (servers, table) if decoders is None else (decoders.servers, decoders.table)
     arrays = _Arrays(
         run=run,
-        how=how,
-        waits=waits,
+        how=_how(servers, table, **common),
+        waits=_waits(servers, requests),
         table=table.numbers,
         shape=table.shape,
+        how_on=_how(other, times, **common),
+        waits_on=_waits(other, requests),
+        table_on=times.numbers,
+        shape_on=times.shape,
+        scale=_scale(servers),
         arrival=np.empty(0),
         come=np.empty(0, np.int64),
+        sends=np.empty(0),
         req=np.zeros(_SLOTS * at_.REQUEST, np.int64),
         at=np.zeros(_SLOTS * at_.TIMES),
         rep=rep.reshape(-1),
         clock=clock.reshape(-1),
-        heap=np.zeros(replicas * policy.max_seqs, np.int64),
+        heap=np.zeros(replicas * row, np.int64),
         seg=seg.reshape(-1),
         told=np.zeros(0, np.int64),
         told_at=np.zeros(0),

@@ -31,6 +31,7 @@ from roofline.kernels.serving_passes import (
     CONTEXTS_TO,
     DECODE,
     DECODE_TO,
+    EACH_HAS,
     LINEAR,
     PARTS,
     PARTS_TO,
@@ -45,12 +46,10 @@ from roofline.kernels.serving_passes import (
     TOKENS_TO,
     pass_time,
 )
+from roofline.serving.drafting import TIMES, Drafting
 from roofline.work.engine import joined
 from roofline.work.op import Op
 from roofline.work.workload import Workload
-
-#: The times of a pass that a table is made of.
-TIMES = ("time_s", "lower_s", "upper_s")
 
 #: A piece of work, as operators see it: sequences that decode and their context; prompts, their new tokens, and before.
 Sizes = tuple[Any, Any, Any, Any, Any]
@@ -65,6 +64,9 @@ _FORMS = (_EXPANDED, _ABSORBED)
 #: Where it is tried who looks at what: a pass of either form.
 _BASE = ((8, 8), (1000, 1000), (4, 4), (64, 64), (2, 60_000))
 _FEW = 8  # sequences that decode while a prompt is read, where it matters whether there are any
+_AHEAD = (
+    64  # contexts as many times the tokens that a sequence looks at leave attention in the form of one that decodes
+)
 _ROWS, _FEW_TILES = 64, 16  # the same of attention's queries
 _CONTEXTS, _READS, _PREFIXES, _PARTS = 4, 4, 3, 3  # knots in an octave
 
@@ -119,35 +121,51 @@ class Passes:
         Of the model as it is served: dtypes, plan and chip are taken from it, not its sizes.
     tokens, sequences, context, prompt : int
         The most tokens and sequences of a pass, the longest context, and the longest prompt.
+    drafting : Drafting, optional
+        What is drafted for each sequence that decodes: those tokens are looked at beside the next one.
     """
 
-    def __init__(self, static: LanguageEstimate, tokens: int, sequences: int, context: int, prompt: int) -> None:
-        self.static = static
-        self.tokens, self.sequences = tokens + sequences, sequences
+    def __init__(
+        self,
+        static: LanguageEstimate,
+        tokens: int,
+        sequences: int,
+        context: int,
+        prompt: int,
+        drafting: Drafting | None = None,
+    ) -> None:
+        self.static, self.drafting = static, drafting
+        self.each = 1 if drafting is None else drafting.draft.tokens + 1
+        self.tokens, self.sequences = tokens + sequences * self.each, sequences
         self.context, self.prompt = max(context, 2), max(prompt, 2)
 
-    def exact(self, sizes: Sizes) -> Phase:
-        """The phase of a pass without tables; any of the sizes may be an array."""
-        return self.static.run_step(self._joined(sizes))
+    def exact(self, sizes: Sizes, each: int = 1) -> Phase:
+        """The phase of a pass without tables; any of the sizes may be an array.
 
-    def _joined(self, sizes: Sizes) -> Workload:
+        `each` is how many tokens a sequence that decodes has in it.
+        """
+        return self.static.run_step(self._joined(sizes, each))
+
+    def _joined(self, sizes: Sizes, each: int) -> Workload:
         r = self.static.request
         options: dict[str, Any] = {"dtype": r.dtype, "weight_dtype": r.weight_dtype, "kv_dtype": r.kv_dtype}
         decoding, context, prompts, new, before = sizes
         step = self.static.model.step
-        decode = step(np.maximum(decoding, 1), 1, np.maximum(context, 1), **options)
+        logits, least = ("all", _AHEAD * each) if each > 1 else (None, 1)
+        seen = np.maximum(context, least) + each - 1
+        decode = step(np.maximum(decoding, 1), each, seen, logits=logits, **options)
         if not np.any(prompts):
             return decode
         return joined(decode, step(np.maximum(prompts, 1), new, new + before, **options), decoding)
 
     # Who looks at what ------------------------------------------------------------------------------------------
 
-    def _step(self, sizes: Sizes) -> tuple[Op, ...]:
+    def _step(self, sizes: Sizes, each: int = 1) -> tuple[Op, ...]:
         """The operators of passes, those of each further form included that attention takes at other sizes."""
         flat = [one.ravel() for one in np.broadcast_arrays(*(np.asarray(size, dtype=float) for size in sizes))]
         several = [np.concatenate([one, form]) for one, form in zip(flat, np.transpose(_FORMS), strict=True)]
         d, c, p, n, b = several
-        return self.exact((d, c, p, n, b)).workload.ops
+        return self.exact((d, c, p, n, b), each).workload.ops
 
     @functools.cached_property
     def groups(self) -> dict[str, list[int]]:
@@ -197,7 +215,7 @@ class Passes:
 
     def _times(self, part: str, sizes: Sizes) -> dict[str, np.ndarray]:
         """Of the operators of one part, over arrays of sizes."""
-        step = self._step(sizes)
+        step = self._step(sizes, self.each)
         shape = np.broadcast_shapes(*(np.shape(size) for size in sizes))
         points, mine = math.prod(shape), tuple(step[i] for i in self.groups[part])
         if not mine:
@@ -216,7 +234,8 @@ class Passes:
     def tables(self) -> dict[str, Table]:
         """The table of each of the times of a pass, by its name."""
         tokens = _every(self.tokens)
-        scored = _every(self.sequences + 64)
+        most_scored = self.sequences * self.each + 64
+        scored = _every(most_scored)
         decoding, contexts = _every(self.sequences), _octaves(1, self.context, _CONTEXTS)
         reads, parts = self._reads(), _octaves(1, min(self.tokens, self.sequences), _PARTS)
         prefixes = np.concatenate([[0.0], _octaves(16, max(self.prompt, 32), _PREFIXES)])
@@ -235,22 +254,29 @@ class Passes:
             for name in TIMES:
                 made["decode"][name] = made["decode"][name] + alone[name]
                 made["prefill"][name] = made["prefill"][name] + more[name] - few[name]
+        if self.drafting is not None:
+            drafted = self.drafting.writing(decoding[:, None], contexts[None, :])
+            read = self.drafting.reading(by, new, before)
+            for name in TIMES:
+                made["decode"][name] = made["decode"][name] + drafted[name]
+                made["prefill"][name] = made["prefill"][name] + read[name]
         filled: dict[str, Callable[[np.ndarray], np.ndarray]] = {
             "linear": lambda t: _filled(tokens, t, self.tokens),
-            "scored": lambda t: _filled(scored, t, self.sequences + 64),
+            "scored": lambda t: _filled(scored, t, most_scored),
             "decode": lambda t: _filled(decoding, t, self.sequences).ravel(),
             "prefill": np.ravel,
         }
         shape, offset = np.zeros(SHAPE, dtype=np.int64), 0
         rows = {
             "linear": self.tokens + 1,
-            "scored": self.sequences + 65,
+            "scored": most_scored + 1,
             "decode": (self.sequences + 1) * len(contexts),
             "prefill": new.size,
         }
         for place, part in zip(_PARTS_AT, rows, strict=True):
             shape[place], offset = offset, offset + rows[part]
-        shape[TOKENS_TO], shape[SCORED_TO], shape[DECODE_TO] = self.tokens + 1, self.sequences + 65, self.sequences + 1
+        shape[TOKENS_TO], shape[SCORED_TO], shape[DECODE_TO] = self.tokens + 1, most_scored + 1, self.sequences + 1
+        shape[EACH_HAS] = self.each
         knots = (contexts, reads, parts, prefixes)
         for (at, to), one in zip(
             ((CONTEXTS, CONTEXTS_TO), (READS, READS_TO), (PARTS, PARTS_TO), (PREFIXES, PREFIXES_TO)), knots, strict=True

@@ -10,22 +10,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.base.errors import BadWorkload, DoesNotFit, NotKnown, UnknownName, shown
-from roofline.base.face import NUMBER, Kind, takes
+from roofline.base.errors import BadWorkload, DoesNotFit, UnknownName, shown
+from roofline.base.face import FLAG, NUMBER, Kind, takes
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates.request import refuse_unknown, whole
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.serving import apart as pools
+from roofline.serving.preparing import prepared
 from roofline.serving.query_capacity import query_capacity
-from roofline.serving.runs import Run
-from roofline.serving.server import ServingEstimate
+from roofline.serving.runs import Run, known
 from roofline.serving.settings import limits
-from roofline.serving.simulation import OPTIONS, TRAFFIC, prepared
+from roofline.serving.simulation import OPTIONS, TRAFFIC
 from roofline.serving.traffic import Traffic
 from roofline.work.parallel import Plan
 
@@ -43,7 +43,8 @@ _WIDEST, _DOUBLINGS, _NEAR = 8, 20, 1.02
 
 _COLUMNS = (
     "chip", "tp", "pp", "ep", "dtype", "stack", "chunk", "max_seqs", "rate", "rate_per_chip", "tokens_per_s_per_chip",
-    "ttft_p99_s", "tpot_p99_s", "bound", "replicas", "chips", "power_w", "usd_per_hour",
+    "ttft_p99_s", "tpot_p99_s", "bound", "replicas", "decode_chip", "decode_tp", "decode_replicas", "chips", "power_w",
+    "usd_per_hour",
 )  # fmt: skip
 
 CHIPS = Kind(
@@ -54,7 +55,7 @@ CHIPS = Kind(
 )
 
 
-@takes(model=MODEL, chips=CHIPS, traffic=TRAFFIC)
+@takes(model=MODEL, chips=CHIPS, traffic=TRAFFIC, apart=FLAG)
 def capacity(
     model: Model | Name,
     chips: Chip | Name | Sequence[Chip | Name],
@@ -63,6 +64,7 @@ def capacity(
     slo: Mapping[str, float],
     share: float = 0.99,
     objective: str = "chips",
+    apart: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """The largest rate that servers hold within limits, and the plan that serves a load at the least.
@@ -81,6 +83,8 @@ def capacity(
         Of all requests that must be answered within them: 0.99 for "p99 holds".
     objective : str
         What there is to be least of, of all replicas together: ``"chips"``, ``"watts"`` or ``"usd"`` (an hour).
+    apart : bool
+        Whether pools that read and pools that decode are tried too, on every pair of the chips and plans.
     **options
         As for :func:`roofline.simulate`, without `replicas`, `dp` and `router`. Of `tp` (default 1, 2, 4 and 8, as far
         as they suit the model), `pp`, `ep`, `dtype`, `kv_dtype`, `stack`, `chunk` and `max_seqs` all are tried that are
@@ -91,13 +95,22 @@ def capacity(
     DataFrame
         A row for each plan that holds the limits: `rate` (requests per second of one replica), `rate_per_chip`,
         percentiles at that rate, what bound it, and for the traffic's rate `replicas`, `chips`, `power_w` (servers
-        included, at the wall) and `usd_per_hour` (NaN where no price is known). The best first. ``attrs["runs"]`` has
-        the runs at those rates, ``attrs["why"]`` says of each plan that is left out why.
+        included, at the wall) and `usd_per_hour` (NaN where no price is known). Where others decode, `decode_chip`,
+        `decode_tp` and `decode_replicas` say on what and how many; `rate` is then the traffic's own. The best first.
+        ``attrs["runs"]`` has the runs at those rates, ``attrs["why"]`` says of each plan that is left out why.
 
     Raises
     ------
     BadWorkload, UnknownName
         For what cannot be asked.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> plans = rl.capacity("llama-3.1-8b", "h100-sxm", traffic, slo={"ttft_s": 0.5}, tp=1)
+    >>> plans["chips"].tolist()
+    [1]
     """
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
@@ -113,10 +126,11 @@ def capacity(
         raise BadWorkload(f"capacity: share: expected a share of the requests such as 0.99, found {shown(share)}")
     if traffic.axis is not None or traffic.drawn().concurrency:
         raise BadWorkload(f"capacity: expected traffic at one rate, found {traffic!r}")
-    known = [name for name in OPTIONS if name not in ("replicas", "dp", "router", "slo")]
-    refuse_unknown(options, tuple(known), f"capacity({loaded.name})")
+    names = [name for name in OPTIONS if name not in ("replicas", "dp", "router", "slo", "prefill", "decode")]
+    refuse_unknown(options, tuple(names), f"capacity({loaded.name})")
     seed = options.pop("seed", 0)
     drawn, rows, runs, why = traffic.drawn(seed), [], [], []
+    sides: list[tuple[pools.Side | None, pools.Side | None]] = []
     load = _rate(drawn.arrival_s)
     for chip, asked in itertools.product([as_chip(one) for one in _several(chips)], _plans(loaded, options)):
         plan = ", ".join(f"{name}={value}" for name, value in asked.items() if name in TRIED and value is not None)
@@ -127,12 +141,20 @@ def capacity(
         except DoesNotFit as error:
             why.append(f"{chip.name}, {plan}: {str(error).splitlines()[0]}")
             continue
-        found = largest_rate(Run(setting, drawn, traffic, slo=within, seed=seed), share)
+        run = Run(setting, drawn, traffic, slo=within, seed=seed)
+        if apart:
+            sides.append((pools.reading(run, share, largest_rate), pools.decoding(run, share, largest_rate)))
+        found = largest_rate(run, share)
         if found is None:
             why.append(f"{chip.name}, {plan}: not within the limits however few requests come")
             continue
         rows.append(_row(found, load))
         runs.append(found)
+    if sides:
+        readers, decoders = ([side for side in one if side is not None] for one in zip(*sides, strict=True))
+        together = pools.systems(run, readers, decoders, load, share)
+        rows += [_row_apart(one) for one in together]
+        runs += together
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     order = table.sort_values([OBJECTIVES[objective], "rate_per_chip"], ascending=[True, False]).index
     table = table.loc[order].reset_index(drop=True)
@@ -199,39 +221,54 @@ def _rate(arrival_s: np.ndarray) -> float:
 
 
 def _row(run: Run, load: float) -> dict[str, Any]:
-    plan, policy = run.plan, run.policy
+    """Of replicas of which one holds the requests of a run, as many as a load takes."""
     rate = _rate(run.drawn.arrival_s)
     replicas = max(1, math.ceil(load / rate - 1e-9))
-    served = run.setting.served
-    in_flight = max(1, round(run.requests_per_s * run.e2e_s.mean))
-    est = ServingEstimate(served.model, served.chip, replace(served.request, batch=in_flight))
+    return {
+        **_plan(run, replicas),
+        "rate": rate,
+        "rate_per_chip": rate / run.devices,
+        "replicas": replicas,
+        "decode_chip": "",
+        "decode_tp": 0,
+        "decode_replicas": 0,
+    }
+
+
+def _row_apart(run: Run) -> dict[str, Any]:
+    """Of pools apart that serve the load together."""
+    rate, (reads, decodes) = _rate(run.drawn.arrival_s), run.setting.pools
+    return {
+        **_plan(run, 1),
+        "rate": rate,
+        "rate_per_chip": rate / run.devices,
+        "replicas": reads.servers.replicas // reads.servers.lanes,
+        "decode_chip": decodes.static.chip.name.partition("[")[0],
+        "decode_tp": int(decodes.static.request.plan.tp),
+        "decode_replicas": decodes.servers.replicas // decodes.servers.lanes,
+    }
+
+
+def _plan(run: Run, times: int) -> dict[str, Any]:
+    """What is said of a run's first pool, of what its requests saw, and of what so many such systems take."""
+    plan, policy = run.plan, run.policy
+    spent = {name: known(run, name) for name in ("power_w", "usd_per_hour")}
     return {
         "chip": run.chip.name.partition("[")[0],
         "tp": int(plan.tp),
         "pp": int(plan.pp),
         "ep": int(plan.ep),
-        "dtype": served.request.dtype,
+        "dtype": run.setting.static.request.dtype,
         "stack": run.chip.stack,
         "chunk": policy.chunk,
         "max_seqs": policy.max_seqs,
-        "rate": rate,
-        "rate_per_chip": rate / run.devices,
         "tokens_per_s_per_chip": run.tokens_per_s_per_chip,
         "ttft_p99_s": run.ttft_s.p99,
         "tpot_p99_s": run.tpot_s.p99 if run.tpot_s.count else math.nan,
         "bound": run.bound,
-        "replicas": replicas,
-        "chips": replicas * run.devices,
-        "power_w": replicas * _known(est, "power_w"),
-        "usd_per_hour": replicas * _known(est, "usd_per_million_tokens") * float(est.tokens_per_s) * 3.6e-3,
+        "chips": times * run.devices,
+        **{name: math.nan if value is None else times * value for name, value in spent.items()},
     }
-
-
-def _known(est: Any, figure: str) -> float:
-    try:
-        return float(getattr(est, figure))
-    except NotKnown:
-        return math.nan
 
 
 def _several(value: Any) -> list[Any]:

@@ -168,6 +168,12 @@ def load_traffic(
     UnknownName
         For a name that is neither a file nor a trace that ships.
     BadWorkload
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> rl.load_traffic("azure-2023-conv").head(100)
+    <Trace azure-2023-conv: 100 requests at 2.34274/s, prompt 801.97, output 170.52>
     """
     file = _file(path)
     content = reading.text(file)

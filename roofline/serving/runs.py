@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +11,11 @@ import numpy as np
 from roofline.base.errors import NotKnown
 from roofline.base.units import text
 from roofline.kernels import serving_state as at_
-from roofline.serving.loop import Outcome, simulated
+from roofline.serving import costs, run_tables, saturation
+from roofline.serving.loop import Decoders, Outcome, simulated
 from roofline.serving.passes import Table
 from roofline.serving.percentiles import STATISTICS, Percentiles, figure_of
+from roofline.serving.sending import sends_s
 from roofline.serving.settings import Setting, fitting
 from roofline.serving.traffic import Requests, Traffic
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 #: What requests wait for, by the numbers that the loop has for it.
 CAUSES = {at_.NOBODY: "arrivals", at_.BY_BLOCKS: "kv", at_.BY_TOKENS: "prefill", at_.BY_SEQUENCES: "max_seqs"}
-
-_LONG_RUN = 6000  # requests of a run that looks for saturation
-_DOUBLINGS = 24  # of a rate, until servers saturate or do not
 
 #: A server is saturated where it answers less than this share of what comes, once it is full.
 KEEPS_UP = 0.97
@@ -86,9 +84,15 @@ class Run:
 
     @property
     def devices(self) -> int:
-        """Chips in all."""
-        plan = self.plan
-        return int(self.setting.servers.replicas // (plan.dp * plan.pp) * plan.devices)
+        """Chips in all; of replicas that come and go, those of as many as there may be."""
+        return sum(one.devices for one in self.setting.pools)
+
+    @property
+    def pools(self) -> tuple[tuple[str, int, Any], ...]:
+        """What the replicas do, ``"reading"`` and ``"decoding"`` or ``"both"``, on how many chips, and on which."""
+        pools = self.setting.pools
+        names = ("both",) if len(pools) == 1 else ("reading", "decoding")
+        return tuple((name, one.devices, one.static.chip) for name, one in zip(names, pools, strict=True))
 
     @property
     def kv_tokens(self) -> int:
@@ -109,14 +113,21 @@ class Run:
     @functools.cached_property
     def table(self) -> Table:
         """Times of passes."""
-        table = self.setting.passes.tables[self.times]
+        return self._table(self.setting)
+
+    def _table(self, setting: Setting) -> Table:
+        table = setting.passes.tables[self.times]
         return table if self.factor == 1.0 else table.times(self.factor)
 
     @functools.cached_property
     def outcome(self) -> Outcome:
         """What the loop tells."""
         fitting(self.setting, self.drawn)
-        return simulated(self.setting.servers, self.table, self.drawn)
+        other = self.setting.decoders
+        decoders = None
+        if other is not None:
+            decoders = Decoders(other.servers, self._table(other), sends_s(self.setting, self.drawn.prompt))
+        return simulated(self.setting.servers, self.table, self.drawn, decoders=decoders)
 
     @functools.cached_property
     def _order(self) -> np.ndarray:
@@ -210,8 +221,8 @@ class Run:
 
     @property
     def tokens_per_s_per_chip(self) -> float:
-        """`tokens_per_s` over the number of chips."""
-        return self.tokens_per_s / self.devices
+        """`tokens_per_s` over the number of chips that were on."""
+        return self.tokens_per_s / self.mean_devices
 
     @property
     def cached_share(self) -> float:
@@ -271,40 +282,12 @@ class Run:
         NotKnown
             Where there are too few requests for a queue to show: they all find room at once.
         """
-        if self.drawn.concurrency:
-            return self.requests_per_s
-        n = len(self.drawn)
-        span = float(np.ptp(self.drawn.arrival_s)) * n / max(n - 1, 1)
-        offered = n / span if span > 0 else 0.0
-        low, high = 0.0, 0.0
-        factor = 1.0
-        for _ in range(_DOUBLINGS):  # a factor that saturates and one that does not
-            if self.sped_up(factor).saturated:
-                high = factor
-            else:
-                low = factor
-            if low and high:
-                break
-            factor = factor * 2 if low else factor / 2
-        else:
-            raise NotKnown(f"saturation_rate: {n:,} requests are too few to fill the servers: ask for more")
-        while high > 1.02 * low:
-            factor = float(np.sqrt(low * high))
-            low, high = (low, factor) if self.sped_up(factor).saturated else (factor, high)
-        return offered * float(np.sqrt(low * high))
+        return self.requests_per_s if self.drawn.concurrency else saturation.rate(self)
 
     def sped_up(self, factor: float) -> Run:
         """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
-        drawn, n = self.drawn, len(self.drawn)
-        again = -(-_LONG_RUN // n)
-        span = float(np.ptp(drawn.arrival_s)) * n / max(n - 1, 1)
-        arrival = (drawn.arrival_s - drawn.arrival_s[0]) / factor
-        rows: dict[str, Any] = {
-            name: np.tile(getattr(drawn, name), again) for name in ("prompt", "output", "prefix_id", "prefix_tokens")
-        }
-        starts = np.repeat(np.arange(again) * span / factor, n)
-        drawn = replace(drawn, arrival_s=np.tile(arrival, again) + starts, **rows)
-        return Run(self.setting, drawn, self.traffic, self.slo, self.seed, self.times, self.factor)
+        drawn = saturation.faster(self.drawn, factor)
+        return type(self)(self.setting, drawn, self.traffic, self.slo, self.seed, self.times, self.factor)
 
     @functools.cached_property
     def waited_for(self) -> dict[str, float]:
@@ -321,6 +304,48 @@ class Run:
         spent = self.outcome.clock[:, at_.SPENT : at_.SPENT + len(CAUSES)]
         return float(spent.sum() / len(spent) / self.duration_s)
 
+    # What it draws and costs -------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def mean_devices(self) -> float:
+        """Chips that were on, the mean over the run: fewer than `devices` where replicas come and go."""
+        return costs.mean_devices(self)
+
+    @functools.cached_property
+    def _shares(self) -> list[costs.Share]:
+        return costs.shares(self)
+
+    @property
+    def power_w(self) -> float:
+        """Mean power of the system at the wall (W), with what its chips draw while they wait for requests.
+
+        Raises
+        ------
+        NotKnown
+        """
+        return sum(one.wall_w for one in self._shares)
+
+    @property
+    def tokens_per_joule(self) -> float:
+        """Output tokens of the requests that were answered, for a joule at the wall."""
+        return self.tokens_per_s / self.power_w
+
+    @property
+    def usd_per_hour(self) -> float:
+        """What the system costs in an hour (USD).
+
+        Raises
+        ------
+        NotKnown
+            Where a chip has no price, and none was given.
+        """
+        return sum(one.hour_usd for one in self._shares)
+
+    @property
+    def usd_per_million_tokens(self) -> float:
+        """What a million output tokens cost (USD)."""
+        return self.usd_per_hour / (self.tokens_per_s * 3600) * 1e6
+
     @property
     def bound(self) -> str:
         """What requests waited for most of the time; ``"arrivals"`` where the servers mostly waited for requests."""
@@ -332,42 +357,14 @@ class Run:
     @functools.cached_property
     def requests(self) -> pd.DataFrame:
         """Each request in the order of arrival: when it came, was let in, had its first token and its end (s)."""
-        import pandas as pd
-
-        told, at = self._told, np.where(self._at < 0, np.nan, self._at)
-        return pd.DataFrame(
-            {
-                "arrival_s": at[:, at_.TOLD_ARRIVED],
-                "admitted_s": at[:, at_.TOLD_ADMITTED],
-                "first_token_s": at[:, at_.TOLD_FIRST],
-                "end_s": at[:, at_.TOLD_END],
-                "prompt": told[:, at_.TOLD_PROMPT],
-                "output": told[:, at_.TOLD_OUTPUT],
-                "cached": told[:, at_.TOLD_CACHED],
-                "preemptions": told[:, at_.TOLD_PREEMPTED],
-                "replica": told[:, at_.TOLD_REPLICA],
-                "answered": self._answered,
-                **self._seen,
-            }
-        )
+        return run_tables.requests(self._told, self._at, self._seen, apart=self.setting.decoders is not None)
 
     @functools.cached_property
     def timeline(self) -> pd.DataFrame:
         """The state of a replica at the beginning of passes, some thousands of them, evenly chosen."""
-        import pandas as pd
-
-        rows = self.outcome.samples
-        columns = {
-            "time_s": rows[:, at_.WHEN],
-            "replica": rows[:, at_.SEEN_REPLICA].astype(int),
-            "waiting": rows[:, at_.SEEN_WAITING].astype(int),
-            "running": rows[:, at_.SEEN_RUNNING].astype(int),
-            "decoding": rows[:, at_.SEEN_DECODING].astype(int),
-            "prompt_tokens": rows[:, at_.SEEN_TOKENS].astype(int),
-            "kv_share": rows[:, at_.SEEN_BLOCKS] / self.setting.servers.blocks,
-            "pass_s": rows[:, at_.SEEN_TOOK],
-        }
-        return pd.DataFrame(columns)
+        pools = [one.servers for one in self.setting.pools]
+        blocks = np.repeat([one.blocks for one in pools], [one.replicas for one in pools])
+        return run_tables.timeline(self.outcome.samples, blocks)
 
     # How sure ----------------------------------------------------------------------------------------------------
 
@@ -419,9 +416,9 @@ class Run:
                 found.append(one.figure(figure))
         return min(found), max(found)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The figures by name, as ``vllm bench serve`` names those that it has."""
-        out: dict[str, Any] = {
+        out: dict[str, object] = {
             "completed": self.answered,
             "failed": self.gave_up,
             "duration": self.duration_s,
@@ -445,6 +442,7 @@ class Run:
             "preemptions": self.preemptions,
             "kv_tokens": self.kv_tokens,
             "devices": self.devices,
+            **{name: known(self, name) for name in ("power_w", "tokens_per_joule", "usd_per_million_tokens")},
         }
 
     def __repr__(self) -> str:
@@ -456,6 +454,14 @@ class Run:
             f"<Run: {what}: TTFT p50 {text(self.ttft_s.p50, 's', 3)}, p99 {text(self.ttft_s.p99, 's', 3)}, "
             f"{self.requests_per_s:,.3g} requests/s, {self.tokens_per_s:,.0f} tokens/s{full}>"
         )
+
+
+def known(run: Run, figure: str) -> float | None:
+    """A figure, or None where a price or a power that it rests on is not known, or nothing was answered."""
+    try:
+        return float(getattr(run, figure))
+    except (NotKnown, ZeroDivisionError):
+        return None
 
 
 #: The figures of a run that are numbers, with their units, and those that are distributions.
@@ -471,5 +477,10 @@ FIGURES = {
     "preemptions": "1",
     "busy_share": "1",
     "duration_s": "s",
+    "mean_devices": "1",
+    "power_w": "W",
+    "tokens_per_joule": "tokens/J",
+    "usd_per_hour": "USD/h",
+    "usd_per_million_tokens": "USD",
 }
 SEEN = ("ttft_s", "tpot_s", "itl_s", "e2e_s")

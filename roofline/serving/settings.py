@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -31,12 +30,29 @@ class Setting:
         The same server in steady state: its memory.
     servers : Servers
     passes : Passes
+    link : str
+        Over which KV caches leave these chips, or come to them.
+    decoders : Setting, optional
+        Of the replicas that decode, where those of this setting only read prompts.
     """
 
     static: LanguageEstimate
     served: ServingEstimate
     servers: Servers
     passes: Passes
+    link: str = "network"
+    decoders: Setting | None = None
+
+    @property
+    def pools(self) -> tuple[Setting, ...]:
+        """This one, and that of the replicas that decode."""
+        return (self,) if self.decoders is None else (self, self.decoders)
+
+    @property
+    def devices(self) -> int:
+        """Chips of this setting's replicas."""
+        plan = self.static.request.plan
+        return int(self.servers.replicas // (plan.dp * plan.pp) * plan.devices)
 
 
 def fitting(setting: Setting, requests: Requests) -> None:
@@ -46,9 +62,14 @@ def fitting(setting: Setting, requests: Requests) -> None:
     ------
     DoesNotFit
     """
+    for one in setting.pools:
+        _fitting(one, requests)
+
+
+def _fitting(setting: Setting, requests: Requests) -> None:
     servers, static = setting.servers, setting.static
     block, plan = servers.policy.block, static.request.plan
-    longest = int((requests.prompt.astype(np.int64) + requests.output).max())
+    longest = int((requests.prompt.astype(np.int64) + requests.output).max()) + setting.passes.each - 1
     if -(-longest // block) + 1 > servers.blocks:  # one more, as the last token of a prompt is always computed
         room = servers.blocks * block
         raise DoesNotFit(
@@ -60,6 +81,6 @@ def fitting(setting: Setting, requests: Requests) -> None:
         )
 
 
-def limits(slo: Any) -> dict[str, float]:
+def limits(slo: object) -> dict[str, float]:
     """The limits of an SLO (s), by what they limit; see :func:`roofline.serving.percentiles.limits`."""
     return percentiles.limits(slo, LIMITS, '{"ttft_s": 0.5}')

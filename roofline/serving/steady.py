@@ -90,12 +90,21 @@ def serve(
     ------
     BadWorkload, UnknownName, DoesNotFit
         As :func:`roofline.estimate`; also for a recommendation model, or a spread below zero.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> server = rl.serve("llama-3.1-8b", "h100-sxm", concurrency=[1, 32])
+    >>> bool(server.tokens_per_s[1] > server.tokens_per_s[0]), bool(server.tpot_s[1] > server.tpot_s[0])
+    (True, True)
     """
     loaded = as_model(model)
     if not isinstance(loaded, LanguageModel):
         raise BadWorkload(f"serve: {loaded.name} is a recommendation model, which has no tokens; use estimate")
     if not loaded.decodes:
         raise BadWorkload(f"serve: {loaded.name} answers in one pass, with nothing to decode; use estimate")
+    if loaded.encoder is not None:
+        raise BadWorkload(f"serve: {loaded.name} is an encoder with a decoder, which no server plays; use estimate")
     if "batch" in options:
         raise BadWorkload("serve: expected concurrency, found batch: a server has no fixed batch")
     spread = not_negative("serve", prompt_sd=prompt_sd, output_sd=output_sd)

@@ -143,8 +143,8 @@ class Traffic:
         Requests per second, in an open loop. A list makes an axis: each is run for itself.
     burstiness : number
         Shape of the gamma distribution of the gaps, as ``vllm bench serve --burstiness`` has it: 1 is a Poisson
-        process, less comes in bursts, more is more even, ``float("inf")`` is evenly spaced. (That command also
-        stretches the time so that the last request comes exactly when it is expected; here the draw stays as it is.)
+        process, less comes in bursts, more is more even, ``float("inf")`` is evenly spaced. That command also
+        stretches the time so that the last request comes exactly when it is expected; here the draw stays as it is.
     concurrency : number or list
         Clients, in a closed loop. A list makes an axis.
     think_s : number
@@ -157,7 +157,7 @@ class Traffic:
     pairs : number or distribution
         User-item pairs of a query, for a recommendation model; then without `prompt`, `output` and `shared_prefix`.
     requests : number
-        Requests in all (10,000), or
+        Requests in all (10,000), where there is no `duration_s`.
     duration_s : number
         Seconds during which they come, in an open loop.
     timeout_s : number, optional
@@ -170,7 +170,8 @@ class Traffic:
 
     Examples
     --------
-    >>> Traffic(rate=8, prompt=1155, output=211, requests=600)
+    >>> import roofline as rl
+    >>> rl.Traffic(rate=8, prompt=1155, output=211, requests=600)
     <Traffic: 600 requests at 8/s, prompt 1155, output 211>
     """
 

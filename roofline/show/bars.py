@@ -49,18 +49,28 @@ def plot_breakdown(
     smallest : float, optional
         Operators below this share are drawn together as "other".
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
         Without a breakdown, for what is none, or for another number of labels than of bars.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=16)
+    >>> rl.plot_breakdown(est).get_xlabel()
+    'share of the time'
     """
     if not phases:
         raise BadWorkload("plot_breakdown needs at least one breakdown")
@@ -77,26 +87,30 @@ def plot_breakdown(
         if isinstance(labels, str) or len(labels) != len(bars):
             raise BadWorkload(f"labels: expected {len(bars)} names, one a bar, found {shown(labels)}")
         bars = [(str(name), frame) for name, (_, frame) in zip(labels, bars, strict=True)]
-    segments = [_segments(frame, smallest) for _, frame in bars]
-    colours = _colours(name for row in segments for name, *_ in row)
+    rows = [segments(frame, smallest) for _, frame in bars]
+    colours = colours_of(name for row in rows for name, *_ in row)
     usual = (canvas.USUAL[0], 1.0 + 0.62 * len(bars) + 0.19 * (len(colours) + 4) / 4)
     page = canvas.axes(ax, canvas.sized(size, usual))
     scale = canvas.scale(page) if ax is not None or size is not None else 1.0
-    return _draw(page, bars, segments, colours, title, scale, own=ax is None)
+    return _draw(page, bars, rows, colours, title, scale, own=ax is None)
 
 
-def _segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, str]]:
+def segments(frame: pd.DataFrame, smallest: float) -> list[tuple[str, float, str]]:
     """Name, share and bound of each segment of a bar, the longest first; operators of one name are one segment."""
-    ordered = frame.sort_values("share", ascending=False, kind="stable")
-    by_name = ordered.groupby("op", sort=False).agg({"share": "sum", "bound": "first"})
-    by_name = by_name.sort_values("share", ascending=False, kind="stable")
-    big = by_name[by_name["share"] >= smallest]
-    found = [(str(name), float(row["share"]), str(row["bound"])) for name, row in big.iterrows()]
+    shares: dict[str, float] = {}
+    bounds: dict[str, str] = {}
+    rows = zip(frame["op"].tolist(), frame["share"].tolist(), frame["bound"].tolist(), strict=True)
+    for op, share, bound in sorted(rows, key=lambda row: -row[1]):
+        name = str(op)
+        shares[name] = shares.get(name, 0.0) + float(share)
+        bounds.setdefault(name, str(bound))
+    longest = sorted(shares.items(), key=lambda one: -one[1])
+    found = [(name, share, bounds[name]) for name, share in longest if share >= smallest]
     rest = 1.0 - sum(share for _, share, _ in found)
     return [*found, ("other", rest, "")] if rest > 1e-9 else found
 
 
-def _colours(names: Any) -> dict[str, Colour]:
+def colours_of(names: Any) -> dict[str, Colour]:
     """A colour for each operator, the same in every bar; what is drawn together is grey."""
     maps = canvas.matplotlib().colormaps
     colours = [c for name in ("tab20", "tab20b") for c in maps[name].colors if len(set(c)) > 1]  # no grey
@@ -175,18 +189,28 @@ def plot_sensitivity(
     most : int, optional
         Bars to draw at most.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
         For a table without elasticities, or without rows.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> table = rl.sensitivity("llama-3.1-8b", "h100-sxm", figure="tpot_s", batch=16)
+    >>> rl.plot_sensitivity(table, "TPOT", most=8).get_xlabel()
+    'percent of TPOT for a percent of the figure'
     """
     if "elasticity" not in getattr(table, "columns", ()):
         raise BadWorkload(f"plot_sensitivity: expected a table from sensitivity, found {shown(table)}")
@@ -256,18 +280,28 @@ def plot_indices(
     most : int, optional
         Things to draw at most.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
         For a table without indices, or without rows.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> shares = rl.indices("llama-3.1-8b", "artemis", dtype="fp16", draws=16)
+    >>> rl.plot_indices(shares).get_xlabel()
+    'share of the variance of tokens_per_s'
     """
     missing = {"first", "first_error", "total", "total_error"} - set(getattr(table, "columns", ()))
     if missing:
@@ -278,7 +312,7 @@ def plot_indices(
         raise BadWorkload("plot_indices: nothing in doubt moves the result: there is nothing to draw")
     page = canvas.axes(ax, canvas.sized(size, (canvas.USUAL[0], 1.4 + 0.3 * len(rows))))
     scale = canvas.scale(page) if ax is not None or size is not None else 1.0
-    entries: list[tuple[Any, str]] = []
+    entries: list[tuple[object, str]] = []
     for name, says, shift, colour in (("total", "total", -0.17, "#9CC7E4"), ("first", "first order", 0.17, "")):
         places, values, errors = np.arange(len(rows)) + shift, rows[name].clip(lower=0), rows[f"{name}_error"]
         bars = page.barh(places, values, height=0.34, color=colour or canvas.COLOURS[0])

@@ -58,18 +58,28 @@ def plot_comparison(
     figure : str, optional
         Column of its table: `per_chip`, `throughput`, `latency_s`, `ttft_s`, `per_joule` or `usd_per_million`.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload, UnknownName
         For what is no comparison, a column that it does not have, and one without a value.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> both = rl.compare(["mtia-2i", "mtia-v1"], "dlrm-kaggle", draws=16)
+    >>> len(rl.plot_comparison(both).patches)
+    2
     """
     table = _table("plot_comparison", found, "table")
     known = [name for name in _COLUMNS if name in table]
@@ -128,18 +138,28 @@ def plot_odds(
     found : Comparison
         From :func:`roofline.compare`.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
         For what is no comparison, and one of a single chip without targets.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> both = rl.compare(["mtia-2i", "mtia-v1"], "dlrm-kaggle", draws=16)
+    >>> rl.plot_odds(both).get_xlabel()
+    'probability (by rate per chip); lines: one standard error either way'
     """
     odds, targets = _table("plot_odds", found, "odds"), _table("plot_odds", found, "targets")
     by = float(odds["by"].iloc[0]) if len(odds) else 1.0

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Share = TypeVar("Share", float, "pd.Series[Any]")
 
 #: Marks by class of operator, and what the key calls them; what is in no class comes last.
-_MARKS = {
+MARKS = {
     "gemm": ("o", "product"), "attention": ("s", "attention"), "mla_attention": ("s", "attention"),
     "sparse_attention": ("s", "attention"), "index_scores": ("s", "attention"), "recurrence": ("P", "recurrence"),
     "moe": ("D", "experts"), "embedding_bag": ("^", "embedding bag"), "": ("v", "other operator"),
@@ -81,6 +81,7 @@ def plot_roofline(
         Operators with at least this share of the time are labelled, once however many points they have; a label that
         finds no free place is left out.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text and marks go with it.
     ax : Axes, optional
@@ -95,6 +96,13 @@ def plot_roofline(
     ------
     BadWorkload
         Without a chip, for a dtype that a chip has no rate for, or for `ops` that are no breakdown.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=16)
+    >>> rl.plot_roofline(est).get_xscale()
+    'log'
     """
     if not chips:
         raise BadWorkload("plot_roofline needs at least one chip")
@@ -312,12 +320,12 @@ def _shapes(marks: pd.DataFrame) -> tuple[pd.Series[Any], dict[str, str]]:
     import pandas as pd
 
     kinds = marks["kind"].astype(str) if "kind" in marks else pd.Series("", index=marks.index)
-    kinds = kinds.where(kinds.isin(_MARKS), "")
+    kinds = kinds.where(kinds.isin(MARKS), "")
     if (kinds == "").all():
         return kinds.map(lambda _: "o"), {}
     present = set(kinds)
-    return kinds.map({kind: shape for kind, (shape, _) in _MARKS.items()}), {
-        shape: name for kind, (shape, name) in _MARKS.items() if kind in present
+    return kinds.map({kind: shape for kind, (shape, _) in MARKS.items()}), {
+        shape: name for kind, (shape, name) in MARKS.items() if kind in present
     }
 
 
@@ -372,7 +380,7 @@ def _key(ax: Axes, marks: pd.DataFrame | None, outlines: Sequence[Outline], scal
     def mark(shape: str, colour: Colour, area: float) -> Any:
         return Line2D([], [], linestyle="", marker=shape, color=colour, markersize=np.sqrt(area), markeredgewidth=0)
 
-    entries: list[tuple[Any, str]] = []
+    entries: list[tuple[object, str]] = []
     several = len(outlines) > 1
     if several and any(len(one.slopes) > 1 for one in outlines):
         inner: Dash = (0, (5, 1.5))

@@ -58,18 +58,29 @@ def plot_percentiles(
     slo : float, optional
         A limit (s), drawn across.
     title : str, optional
+        Above the picture.
     size : (float, float), optional
         Width and height (inches) of a new figure; text goes with it.
     ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload, UnknownName
         For data of another kind, or without that figure.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=[2, 8], prompt=512, output=64, requests=50)
+    >>> curve = rl.simulate("llama-3.1-8b", "h100-sxm", traffic)
+    >>> rl.plot_percentiles(curve, "ttft_s", slo=0.5).get_ylabel()
+    'time to first token'
     """
     across, chosen = _curve(data, figure)
     page, scale = _page(ax, size)
@@ -116,16 +127,33 @@ def plot_cdf(
     ----------
     runs : run, or dict of str to run
         From :func:`roofline.simulate`, with the names of the curves.
-    figure, slo, title, size, ax
-        As for :func:`plot_percentiles`.
+    figure : str, optional
+        ``ttft_s``, ``tpot_s``, ``itl_s`` or ``e2e_s``; of queries ``latency_s`` or ``queue_s``. Default: the first.
+    slo : float, optional
+        A limit (s), drawn across.
+    title : str, optional
+        Above the picture.
+    size : (float, float), optional
+        Width and height (inches) of a new figure; text goes with it.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload, UnknownName
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> run = rl.simulate("llama-3.1-8b", "h100-sxm", traffic)
+    >>> rl.plot_cdf(run, "ttft_s").get_xlabel()
+    'time to first token'
     """
     named = runs if isinstance(runs, Mapping) else {"": runs}
     if not named or not all(RUN.holds(one) for one in named.values()):
@@ -178,8 +206,12 @@ def plot_timeline(
     ----------
     run : run
         From :func:`roofline.simulate`; of several replicas a line each.
-    title, size, ax
-        As for :func:`plot_percentiles`.
+    title : str, optional
+        Above the picture.
+    size : (float, float), optional
+        Width and height (inches) of a new figure; text goes with it.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
@@ -189,6 +221,14 @@ def plot_timeline(
     Raises
     ------
     BadWorkload
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> run = rl.simulate("llama-3.1-8b", "h100-sxm", traffic)
+    >>> len(rl.plot_timeline(run).child_axes)
+    3
     """
     table = run.timeline
     if table.empty:
@@ -230,16 +270,29 @@ def plot_tradeoff(
     ----------
     data : Dataset, or dict of str to Dataset
         From :func:`roofline.simulate` of traffic with a list of rates or of clients; a curve each.
-    title, size, ax
-        As for :func:`plot_percentiles`.
+    title : str, optional
+        Above the picture.
+    size : (float, float), optional
+        Width and height (inches) of a new figure; text goes with it.
+    ax : Axes, optional
+        Where to draw; default: a new figure.
 
     Returns
     -------
     Axes
+        Of matplotlib: ``.figure.savefig(path)`` writes PNG, SVG or PDF by the ending.
 
     Raises
     ------
     BadWorkload
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=[2, 8], prompt=512, output=64, requests=50)
+    >>> curve = rl.simulate("llama-3.1-8b", "h100-sxm", traffic)
+    >>> rl.plot_tradeoff(curve).get_xlabel()
+    'output tokens/s of a user (1 / median TPOT)'
     """
     named = data if isinstance(data, Mapping) and not hasattr(data, "data_vars") else {"": data}
     if not named:

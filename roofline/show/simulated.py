@@ -34,6 +34,10 @@ def heading(run: Any) -> str:
     """Of which model on which chips."""
     about = getattr(run, "server", run)
     title = getattr(about.model, "title", "") or about.model.name
+    pools = getattr(about, "pools", ())
+    if len(pools) > 1:
+        parts = [f"{devices} x {chip.title} ({what})" for what, devices, chip in pools]
+        return f"{title} on {' and '.join(parts)}"
     return f"{title} on {about.devices} x {about.chip.title}"
 
 
@@ -109,7 +113,7 @@ _PLANS = {
 }
 
 
-def plans(rows: Sequence[Mapping[str, Any]], why: str) -> Table:
+def plans(rows: Sequence[Mapping[str, object]], why: str) -> Table:
     """What serves a load within limits, a plan a row, the best first; below, why others are left out."""
     shown = {name: form for name, form in _PLANS.items() if rows and name in rows[0]}
     table = Table("", ["chip", "plan", *(heading for heading, _ in shown.values())])
@@ -117,7 +121,11 @@ def plans(rows: Sequence[Mapping[str, Any]], why: str) -> Table:
         named = [f"{name}={row[name]}" for name in ("tp", "pp", "ep") if row.get(name, 1) != 1]
         named += [f"devices={row['devices']}"] if "devices" in row else []
         cells = [_cell(row[name], form) for name, (_, form) in shown.items()]
-        table.rows.append([str(row["chip"]), " ".join(named) or "tp=1", *cells])
+        plan = " ".join(named) or "tp=1"
+        if row.get("decode_chip"):
+            decodes = f"{row['decode_chip']} tp={row['decode_tp']} x {row['decode_replicas']}"
+            plan = f"{plan} x {row['replicas']} reading; decoding {decodes}"
+        table.rows.append([str(row["chip"]), plan, *cells])
     if not rows:
         table.notes.append("Nothing holds the limits.")
     table.notes += [f"Left out: {one}" for one in why.split("; ") if one]

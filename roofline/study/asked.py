@@ -8,10 +8,16 @@ from typing import Any
 from roofline.base.errors import BadWorkload
 from roofline.catalog.load import Model
 from roofline.estimates.estimate import estimate
-from roofline.estimates.request import LANGUAGE, RECOMMENDATION
+from roofline.estimates.request import LANGUAGE, RECOMMENDATION, Options
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
-from roofline.serving.steady import SERVING, serve
+from roofline.serving.steady import SERVING, LoadOptions, serve
+
+
+class Asked(Options, LoadOptions, total=False):
+    """The options of an estimate and of a server together."""
+
+    concurrency: Any
 
 
 def answer(model: Model, chip: Chip, options: Mapping[str, Any], check: bool = False) -> Any:
@@ -24,6 +30,24 @@ def answer(model: Model, chip: Chip, options: Mapping[str, Any], check: bool = F
     """
     ask: Any = serve if "concurrency" in options else estimate
     return ask(model, chip, check=check, **options)
+
+
+def settled(what: str, model: Model, options: Mapping[str, Any], varied: Iterable[str] = ()) -> dict[str, Any]:
+    """The options of a question, for :func:`answer`: of a server where `concurrency` is among them, or varied.
+
+    Raises
+    ------
+    BadWorkload
+        For options of a server where none is asked for, a batch where one is, and a model that nothing serves so.
+    """
+    varied = list(varied)
+    found = {name: value for name, value in options.items() if name not in varied or value is not None}
+    served = "concurrency" in (*options, *varied)
+    if served:
+        refuse_unserved(what, model)
+        found.setdefault("concurrency", None)
+    refuse_misplaced(what, [*options, *varied], served)
+    return found
 
 
 def options_of(model: Model, served: bool = False) -> tuple[str, ...]:

@@ -140,6 +140,7 @@ def compare(
     Parameters
     ----------
     chips : Chip, str or several
+        Chips, or their names or paths.
     models : model, str or several
         Each a model, or a pair of one and its own options: ``("dlrm-v2", {"batch": 4096})``.
     draws : int
@@ -188,6 +189,15 @@ def compare(
     probability its standard error. A figure that two chips inherit from one place, or that shares its luck with others
     (``correlates_with``), is one and the same chance for all of them, as is what `shared_error` says of the model's
     error; so odds between chips of a make hang on what they differ in. A draw in which a model does not fit loses.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> both = rl.compare(["mtia-2i", "mtia-v1"], "dlrm-kaggle", draws=16)
+    >>> both.table["chip"].tolist()
+    ['mtia-2i', 'mtia-v1']
+    >>> float(both.odds["odds"].sum())  # of one over the other, and the other way round
+    1.0
     """
     import pandas as pd
 
@@ -300,12 +310,12 @@ def _workloads(given: Any, options: dict[str, Any]) -> dict[str, tuple[Model, di
     return dict(zip(labels, pairs, strict=True))
 
 
-def _known(model: Model, options: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
+def _known(model: Model, options: Mapping[str, object], own: Mapping[str, object]) -> tuple[str, ...]:
     """The options of a workload: those of a server, where one is asked for."""
     return asked.options_of(model, "concurrency" in options or "concurrency" in own)
 
 
-def _label(model: Model, own: Mapping[str, Any], twice: bool) -> str:
+def _label(model: Model, own: Mapping[str, object], twice: bool) -> str:
     asked = ", ".join(f"{name}={value}" for name, value in own.items())
     return f"{model.name} ({asked})" if twice and asked else model.name
 
@@ -316,7 +326,7 @@ def _refuse_twice(what: str, names: list[str]) -> None:
             raise BadWorkload(f"compare: the {what} {name} is given twice")
 
 
-def _case(model: Model, chip: Chip, options: dict[str, Any]) -> Any:
+def _case(model: Model, chip: Chip, options: dict[str, object]) -> Any:
     """The estimate of a workload on a chip: as planned, else on the fewest chips that hold it."""
     est = asked.answer(model, chip, options)
     if np.shape(est.time_s):
@@ -366,7 +376,7 @@ def _row(key: tuple[str, str], est: Any, drawn: Mapping[str, np.ndarray], level:
     return row
 
 
-def _figure(est: Any, name: str) -> float | None:
+def _figure(est: object, name: str) -> float | None:
     try:
         return float(getattr(est, name)) if name else None
     except NotKnown:
@@ -383,7 +393,7 @@ def _odds(
     drawn: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
     figure: str | None,
     by: float,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     mine, others = drawn[workload, one], drawn[workload, two]
     usual = next(name for name in _COLUMNS["per_chip"] if name in mine)
     name = figure if figure is not None and figure in mine and figure in others else usual
@@ -405,7 +415,9 @@ def _worth(drawn: Mapping[str, np.ndarray], figure: str) -> np.ndarray:
     return kept
 
 
-def _held(key: tuple[str, str], drawn: Mapping[str, np.ndarray], targets: Mapping[str, float]) -> list[dict[str, Any]]:
+def _held(
+    key: tuple[str, str], drawn: Mapping[str, np.ndarray], targets: Mapping[str, float]
+) -> list[dict[str, object]]:
     rows = []
     for name, target in targets.items():
         if name in drawn:

@@ -135,6 +135,13 @@ def explain(est: Any, figure: str | None = None) -> Explanation:
     ------
     BadWorkload
         For what is no estimate of one point, and an unknown figure.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> est = rl.estimate("llama-3.1-8b", "h100-sxm", batch=16)
+    >>> str(rl.explain(est)).startswith("Prefill is bound by compute")
+    True
     """
     if not isinstance(est, LanguageEstimate | RecommendationEstimate):
         raise BadWorkload(f"explain: expected what roofline.estimate returns, found {shown(est)}")

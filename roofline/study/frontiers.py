@@ -42,6 +42,13 @@ def pareto(data: xr.Dataset, *, maximise: Sequence[str] = (), minimise: Sequence
     Notes
     -----
     Two and three objectives take the time of a sort, n log n; each further one a factor of log n at most.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> grid = rl.sweep("llama-3.1-8b", "h100-sxm", batch=[1, 8, 64])
+    >>> rl.pareto(grid, maximise="tokens_per_s", minimise="tpot_s")["batch"].tolist()
+    [64, 8, 1]
     """
     import xarray as xr
 

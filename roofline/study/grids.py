@@ -46,16 +46,18 @@ def sweep(
     model_error: bool = False,
     figures: Sequence[str] | None = None,
     to: str | os.PathLike[str] | None = None,
-    client: Any = None,
+    client: object = None,
     progress: bool | None = None,
-    **axes: Any,
+    **axes: object,
 ) -> xr.Dataset:
     """Estimates over a labelled grid of workloads, plans, chips, chip figures, software stacks and draws.
 
     Parameters
     ----------
-    models, chips
-        One or several of each, as objects, names or paths; language and recommendation models may be mixed.
+    models : model, str or several
+        As objects, names or paths; language and recommendation models may be mixed.
+    chips : Chip, str or several
+        As objects, names or paths.
     draws : int
         How many draws of the chips' uncertain figures to take, along an axis `draw` of its own; 0 for none. They are
         points of one scrambled Sobol sequence (:func:`roofline.hardware.uncertainty.sobol`) over all that is uncertain
@@ -80,7 +82,7 @@ def sweep(
         The cluster whose workers answer the slabs, and write them where `to` is given (a place that they all see).
     progress : bool, optional
         Whether to show a bar on stderr, or in a notebook. Default: where it takes long and somebody can see it.
-    **axes
+    **axes : value, list, range or array
         Every list, range or array becomes an axis, in the order given; single values stay fixed.
 
         - The options of :func:`roofline.estimate`. One that only one family of models knows applies to that family
@@ -130,9 +132,12 @@ def sweep(
 
     Examples
     --------
-    >>> grid = sweep("llama-3.1-8b", ["h100-sxm", "mi300x"], batch=[1, 8], **{"clock": ["x0.9", "x1"]})
+    >>> import roofline as rl
+    >>> grid = rl.sweep("llama-3.1-8b", ["h100-sxm", "mi300x"], batch=[1, 8], **{"clock": ["x0.9", "x1"]})
     >>> dict(grid.sizes)
     {'chip': 2, 'batch': 2, 'clock': 2}
+    >>> grid["tpot_s"].attrs["units"]
+    's'
     """
     grid = question(models, chips, draws, seed, figures, axes, model_error)
     cut = Cut(grid.shape, grid.lengths())
@@ -236,7 +241,7 @@ def question(
     )
 
 
-def _try(changes: dict[str, Any], found: Sequence[Axis], chips: Sequence[Chip]) -> None:
+def _try(changes: dict[str, object], found: Sequence[Axis], chips: Sequence[Chip]) -> None:
     """Make the what-ifs of every chip once, so that a value that its figure cannot have is told before anything else.
 
     Raises
@@ -266,7 +271,7 @@ def _is_figure(name: str, known: Sequence[str], chips: Sequence[Chip]) -> bool:
     return name not in known and name not in _NO_OPTIONS and ("." in name or axes_module.known_figure(name, chips))
 
 
-def _refuse(options: dict[str, Any], known: tuple[str, ...], models: Sequence[Model]) -> None:
+def _refuse(options: dict[str, object], known: tuple[str, ...], models: Sequence[Model]) -> None:
     for name, instead in _NO_OPTIONS.items():
         if name in options:
             raise BadWorkload(f"sweep: {name} is no option, found {name}={shown(options[name])}: {instead}")

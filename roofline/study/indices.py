@@ -10,10 +10,9 @@ import numpy as np
 from roofline.base.errors import BadWorkload, RooflineError, shown
 from roofline.base.face import FLAG, TEXT, optional, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware import uncertainty
 from roofline.hardware.chip import Chip
-from roofline.study import chance, variables
+from roofline.study import asked, chance, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,8 +46,10 @@ def indices(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point, which need not fit.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     figure : str, optional
         Headline figure; default: `tokens_per_s` or `samples_per_s`.
     draws : int
@@ -57,6 +58,9 @@ def indices(
         The same seed draws the same.
     model_error, scenarios : bool
         Whether the model's error and the choice of a scenario are among what is in doubt.
+    **options
+        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, as for
+        :func:`roofline.serve`.
 
     Returns
     -------
@@ -77,6 +81,13 @@ def indices(
     Saltelli's sampling of a scrambled Sobol sequence and Jansen's estimators, by SALib (Saltelli et al., Comput. Phys.
     Commun. 181, 2010; Herman and Usher, JOSS 2017). The logarithm makes the indices those of relative changes, and the
     same for a time and its rate.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> shares = rl.indices("llama-3.1-8b", "artemis", dtype="fp16", draws=16)
+    >>> sorted(shares.columns)
+    ['first', 'first_error', 'total', 'total_error']
     """
     import pandas as pd
 
@@ -84,7 +95,9 @@ def indices(
         raise BadWorkload(f"indices: draws: expected a power of two from 8 to 65,536, found {shown(draws)}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise BadWorkload(f"indices: seed: expected a whole number that is not negative, found {shown(seed)}")
-    base = estimate(as_model(model), as_chip(chip), check=False, **options)
+    loaded = as_model(model)
+    options = asked.settled("indices", loaded, options)
+    base = asked.answer(loaded, as_chip(chip), options)
     if np.shape(base.time_s):
         raise BadWorkload("indices: expected one point, found arrays: sweep and estimate do arrays")
     figure = variables.figure_named("indices", base, figure)
@@ -92,7 +105,7 @@ def indices(
     names = doubts + [MODEL_ERROR] * (model_error and bool(chance.error_weights(base)))
 
     def evaluate(uniform: Mapping[str, np.ndarray]) -> np.ndarray:
-        return _logarithms(base, figure, uniform, scenarios)
+        return _logarithms(base, figure, uniform, scenarios, full=options.get("concurrency", 0) is None)
 
     if not names:
         raise BadWorkload(f"indices: nothing is in doubt: no figure of {base.chip.name} carries a range")
@@ -136,11 +149,12 @@ def analysed(
     return {name: np.asarray(found[theirs]) for name, theirs in columns.items()}, deviation
 
 
-def _logarithms(base: Any, figure: str, uniform: Mapping[str, np.ndarray], scenarios: bool) -> np.ndarray:
-    """The logarithm of the figure as chance has it."""
+def _logarithms(base: Any, figure: str, uniform: Mapping[str, np.ndarray], scenarios: bool, full: bool) -> np.ndarray:
+    """The logarithm of the figure as chance has it; of a server that is `full`, with as many requests as then fit."""
     from scipy.special import ndtri
 
     est = type(base)(base.model, uncertainty.settled(base.chip, uniform, scenarios=scenarios), base.request)
+    est = est.full if full else est
     count = len(next(iter(uniform.values())))
     if MODEL_ERROR in uniform and figure in est.FIGURES:
         factors = np.exp(ndtri(np.clip(uniform[MODEL_ERROR], 1e-15, 1 - 1e-15)))

@@ -13,9 +13,9 @@ import numpy as np
 from roofline.base.errors import BadWorkload, RooflineError, UnknownName, shown
 from roofline.base.face import FLAG, NUMBER, TEXT, optional, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
-from roofline.study import variables
+from roofline.serving.server import ServingEstimate
+from roofline.study import asked, variables
 from roofline.study.variables import Variable
 
 if TYPE_CHECKING:
@@ -108,8 +108,10 @@ def search(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     vary : mapping of str to (low, high)
         Figures of the chip by their paths, and options that are numbers (`batch`, `prompt` ...), as for
         :func:`roofline.solve`, each with its range: SI numbers, or for a figure text as in a what-if ("x0.5").
@@ -127,6 +129,9 @@ def search(
         The same seed finds the same.
     population, generations : int
         Points of a generation, and how many there are at most.
+    **options
+        As for :func:`roofline.estimate`; a single point. With `concurrency` among them, or varied, the question is one
+        of a server, and they are as for :func:`roofline.serve`: that a single request fits is then enough.
 
     Returns
     -------
@@ -143,11 +148,20 @@ def search(
     Differential evolution (Storn and Price 1997; ``scipy.optimize.differential_evolution``), each generation one array
     estimate. Ranges are searched by ratio where they do not reach 0. A point that breaks limits is worse than any that
     does not, and the worse the more it breaks them (Deb 2000). A search finds no proof that nothing is better.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> best = rl.search("llama-3.1-8b", "h100-sxm", vary={"batch": (1, 64)}, subject_to={"tpot_s": (None, 0.01)})
+    >>> best.found
+    True
     """
     if maximise is not None and minimise is not None:
         raise BadWorkload("search: expected maximise= or minimise=, found both; put a limit on one of them")
     _check(vary, subject_to, seed, population, generations)
-    base = estimate(as_model(model), as_chip(chip), check=False, **options)
+    loaded = as_model(model)
+    options = asked.settled("search", loaded, options, [name for name in vary if isinstance(name, str)])
+    base = asked.answer(loaded, as_chip(chip), options)
     figure = variables.figure_named("search", base, maximise if minimise is None else minimise)
     several = [_variable(base, options, name, ends) for name, ends in vary.items()]
     _refuse_twice(several)
@@ -314,7 +328,8 @@ class _Search:
         for limit in self.limits:
             broken = broken + np.maximum(-limit.slack(np.asarray(limit.value(est), dtype=float)), 0.0)
         if self.check:
-            held = est._memory(est.request.batch)
+            served = isinstance(est, ServingEstimate)  # whose requests wait until there is room
+            held = est.least_memory if served else est._memory(est.request.batch)
             broken = broken + np.where(held.fits, 0.0, np.maximum(held.total_bytes / held.usable_bytes - 1, 1e-12))
         ranked: np.ndarray = np.where(broken > 0, _BROKEN + broken, worth)
         return ranked

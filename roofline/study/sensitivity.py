@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -13,10 +13,9 @@ from roofline.base.errors import BadWorkload, shown
 from roofline.base.face import NUMBER, TEXT, optional, takes
 from roofline.catalog.load import CHIP, MODEL, Model, Name, as_chip, as_model
 from roofline.estimates import stacks
-from roofline.estimates.estimate import estimate
-from roofline.estimates.request import Options
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
+from roofline.study import asked
 from roofline.study.variables import allowed
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def sensitivity(
     chip: Chip | Name,
     figure: str | None = None,
     step: float = 0.1,
-    **options: Unpack[Options],
+    **options: Unpack[asked.Asked],
 ) -> pd.DataFrame:
     """How much each figure of the chip moves the result: elasticities, largest first.
 
@@ -45,13 +44,17 @@ def sensitivity(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     figure : str, optional
         Headline figure, or one of power and money; default: `tokens_per_s` or `samples_per_s`.
     step : float
         Relative change of each chip figure, up or down. Whole numbers change to the next one, and what can go no
         further (a share of 1) goes the other way; the elasticity is that of the change made.
+    **options
+        As for :func:`roofline.estimate`; with `concurrency` among them, as for :func:`roofline.serve`.
 
     Returns
     -------
@@ -64,6 +67,13 @@ def sensitivity(
     ------
     BadWorkload
         For arrays, an unknown figure, and a step that is none.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> table = rl.sensitivity("llama-3.1-8b", "mtia-2i", figure="tpot_s", dtype="fp16")
+    >>> bool(table.loc["memory.dram.bandwidth", "elasticity"] < 0)  # more of it takes less time
+    True
     """
     import pandas as pd
 
@@ -74,17 +84,19 @@ def sensitivity(
     )
     if not NUMBER.holds(step) or not 1e-6 <= abs(step) < 1:
         raise BadWorkload(f"sensitivity: expected a relative step such as 0.1, found {shown(step)}")
-    asked: dict[str, Any] = {**options, "check": False}
-    base = estimate(loaded, on, **asked)
+    settled = asked.settled("sensitivity", loaded, {name: v for name, v in options.items() if name != "check"})
+    base = asked.answer(loaded, on, settled)
     if np.shape(base.time_s):
         raise BadWorkload("sensitivity: expected one point, found arrays; sweep and estimate do arrays")
     known = (*base.FIGURES, *base.EXTRA)
     if figure not in known:
         raise BadWorkload(f"sensitivity: no figure {shown(figure)}; there are {', '.join(known)}")
+    if getattr(base.request, "placement", None) is not None:
+        asked["placement"] = base.request.placement  # which arrays would not look for: the tables stay where they are
     before = float(getattr(base, figure))
     rows = []
     for block in _blocks(on, _changes(on, float(step))):
-        after = getattr(estimate(loaded, varied(on, block), **asked), figure)
+        after = getattr(asked.answer(loaded, varied(on, block), settled), figure)
         for (path, value), result in zip(block.items(), np.broadcast_to(after, (len(block),)), strict=True):
             elasticity = math.log(result / before) / math.log(value / on[path])
             if abs(elasticity) > _NOTHING:

@@ -93,9 +93,10 @@ def solve(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point. With `concurrency` among them, or varied, the question is one
-        of a server, and they are as for :func:`roofline.serve`; ``concurrency=None`` is as many as the memory holds.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     figure : str
         A headline figure, such as ``"tpot_s"``.
     target : float
@@ -108,10 +109,14 @@ def solve(
         The range to search. Default: what a what-if allows of a figure; what model and memory allow of an option.
     check : bool
         Only what fits into memory is an answer; with False anything is.
+    **options
+        As for :func:`roofline.estimate`; a single point. With `concurrency` among them, or varied, the question is one
+        of a server, and they are as for :func:`roofline.serve`; ``concurrency=None`` is as many as the memory holds.
 
     Returns
     -------
     Solution
+        ``reached``, ``value``, and ``why`` where nothing reaches it.
 
     Raises
     ------
@@ -129,16 +134,21 @@ def solve(
     are no more. Between the last value that misses and the first that reaches the target, Brent's method
     (``scipy.optimize.brentq``) refines on a logarithmic scale; the answer stands on the side that reaches it, at a
     step (the end of a tile) on its far edge. A dip narrower than a step of the scan can be missed.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> needed = rl.solve("llama-3.1-8b", "mtia-v1", "tpot_s", 0.06, vary="memory.main.bandwidth")
+    >>> needed.reached
+    True
+    >>> never = rl.solve("llama-3.1-8b", "mtia-v1", "tpot_s", 1e-6, vary="memory.main.bandwidth")
+    >>> never.reached
+    False
     """
     if not NUMBER.holds(target) or not 0 < target < MOST:
         raise BadWorkload(f"solve: expected a positive, finite target for {shown(figure)}, found {shown(target)}")
     loaded, on = as_model(model), as_chip(chip)
-    names = [*options, vary] if isinstance(vary, str) else [*options]
-    options = {name: value for name, value in options.items() if name != vary or value is not None}
-    if "concurrency" in names:
-        asked.refuse_unserved("solve", loaded)
-        options.setdefault("concurrency", None)
-    asked.refuse_misplaced("solve", names, "concurrency" in names)
+    options = asked.settled("solve", loaded, options, [vary] if isinstance(vary, str) else [])
     base = asked.answer(loaded, on, options)
     figure = variables.figure_named("solve", base, figure)
     one = variables.variable(base, options, vary, low, high, what="solve")

@@ -9,9 +9,8 @@ import numpy as np
 
 from roofline.base.face import TEXT, takes
 from roofline.catalog.load import CHIP, MODEL, Model, as_chip, as_model
-from roofline.estimates.estimate import estimate
 from roofline.hardware.chip import Chip
-from roofline.study import variables
+from roofline.study import asked, variables
 from roofline.study.variables import Variable
 
 if TYPE_CHECKING:
@@ -41,13 +40,18 @@ def takeovers(
 
     Parameters
     ----------
-    model, chip, **options
-        As for :func:`roofline.estimate`; a single point, which need not fit.
+    model : LanguageModel, Recommender or str
+        A model, or its name or path.
+    chip : Chip or str
+        A chip, or its name or path.
     vary : str
         A figure of the chip by its path, or an option that is a number, as for :func:`roofline.solve`.
     low, high : float or str, optional
         The range. Default: a hundred times less to a hundred times more of a chip's figure, as far as a what-if allows;
         what model and memory allow of an option.
+    **options
+        As for :func:`roofline.estimate`; a single point, which need not fit. With `concurrency` among them, or varied,
+        the phases are the passes of a server, and they are as for :func:`roofline.serve`.
 
     Returns
     -------
@@ -65,10 +69,19 @@ def takeovers(
     -----
     The bound of a phase is that of the operators with the largest share of its time. One array estimate scans 2,048
     values; a range narrower than a step of it can be missed.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> ranges = rl.takeovers("llama-3.1-8b", "h100-sxm", vary="batch")
+    >>> ranges.loc[ranges["phase"] == "decode", "bound"].iloc[0]
+    'memory:hbm'
     """
     import pandas as pd
 
-    base = estimate(as_model(model), as_chip(chip), check=False, **options)
+    loaded = as_model(model)
+    options = asked.settled("takeovers", loaded, options, [vary])
+    base = asked.answer(loaded, as_chip(chip), options)
     one = variables.variable(base, options, vary, low, high, what="takeovers")
     least, most = one.low, one.high
     if one.of_chip and one.present > 0:
@@ -88,14 +101,14 @@ def takeovers(
     return pd.DataFrame(rows, columns=["phase", "start", "end", "bound", "present"])
 
 
-def _bounds(base: Any, options: dict[str, Any], one: Variable, values: np.ndarray) -> dict[str, np.ndarray]:
+def _bounds(base: object, options: dict[str, object], one: Variable, values: np.ndarray) -> dict[str, np.ndarray]:
     """What bounds each phase at each value."""
     est = variables.varied(base, options, {one: values})
     return {name: np.broadcast_to(phase.bound, values.shape) for name, phase in variables.phases(est).items()}
 
 
 def _narrowed(
-    base: Any, options: dict[str, Any], one: Variable, phase: str, before: float, after: float
+    base: object, options: dict[str, object], one: Variable, phase: str, before: float, after: float
 ) -> list[tuple[float, float, str]]:
     """The changes of bound between two values: the neighbours of each, and what bounds the phase after it."""
     apart = 1 if one.whole else _NEAR * abs(after)

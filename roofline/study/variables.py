@@ -13,7 +13,7 @@ from roofline.base import units
 from roofline.base.errors import BadWorkload, UnknownName, shown
 from roofline.base.face import NUMBER
 from roofline.estimates.inference import Phase
-from roofline.hardware import ranges
+from roofline.hardware import ranges, variants
 from roofline.hardware.chip import Chip
 from roofline.models.llm import LanguageModel
 from roofline.serving.server import ServingEstimate
@@ -204,7 +204,10 @@ def _last_allowed(chip: Chip, path: str, inside: float, end: float, whole: bool)
 def allowed(chip: Chip, path: str, value: float) -> bool:
     """Whether a what-if may give this value to the figure."""
     try:
-        chip.what_if({path: value})
+        if path in chip.drivers:  # what follows it has limits, too
+            chip.what_if({path: value})
+        else:
+            variants.changed(path, value, chip.number(path))
     except BadWorkload:
         return False
     return True

@@ -56,12 +56,34 @@ def attention(
     stored : bool
         Whether causal attention writes its new keys and values to a KV cache. Values of another size than the keys
         are written by plain kernels.
+    reuse : bool
+        Whether the same tensors are used again and again, as in a benchmark loop.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states or that do not broadcast, `kv_len` below `q_len` under a
         causal mask, heads not a multiple of `kv_heads`, chunks without a length.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> decode = rl.attention(batch=64, heads=32, kv_heads=8, head_dim=128, q_len=1, kv_len=4096)
+    >>> rl.cost(decode, "h100-sxm").bound
+    'memory:hbm'
     """
     given = flags(name, causal=causal, chunked=chunked, stored=stored, reuse=reuse)
     causal, chunked, stored = bool(given["causal"]), bool(given["chunked"]), bool(given["stored"])
@@ -141,11 +163,37 @@ def mla_attention(
         As for :func:`attention`.
     kv_lora_rank, rope_dim : number or array
         Size of the latent and of the shared rotary key: the cache holds ``kv_lora_rank + rope_dim`` elements a token.
+    dtype, kv_dtype : str
+        Of the arithmetic, and of the cache in memory (default: `dtype`).
+    causal : bool
+        Whether a query sees only itself and what came before.
+    reuse : bool
+        Whether the same tensors are used again and again, as in a benchmark loop.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states or `kv_len` below `q_len` under a causal mask.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> latent = rl.mla_attention(batch=64, heads=128, q_len=1, kv_len=4096, kv_lora_rank=512, rope_dim=64)
+    >>> rl.cost(latent, "h100-sxm").bound
+    'memory:l2'
     """
     given = flags(name, causal=causal, reuse=reuse)
     causal = bool(given["causal"])

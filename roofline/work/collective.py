@@ -41,6 +41,23 @@ def _collective(kind: str, doc: str) -> Collective:
         The full buffer of one device, as nccl-tests counts it.
     devices : number or array
         Devices that take part; with 1 it costs nothing.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> rl.cost(rl.{kind}(bytes=[1e3, 1e9], devices=8), "h100-sxm").bound.tolist()
+    ['overhead', 'network']
     """
     return function
 
@@ -53,7 +70,31 @@ send = _collective("send", "One device passes a buffer to another; `devices` say
 
 
 def host_copy(*, bytes: NumericLike, name: str = "host_copy", count: Numeric = 1, scope: str = "model") -> Op:
-    """A transfer of `bytes` between host memory and the chip."""
+    """A transfer of `bytes` between host memory and the chip.
+
+    Parameters
+    ----------
+    bytes : number or array
+        What is copied.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> copied = rl.cost(rl.host_copy(bytes=1e9), "h100-sxm")
+    >>> copied.bound
+    'network'
+    """
     return Op("host_copy", name, "", amount(name, bytes=bytes), count, "", scope)
 
 

@@ -76,13 +76,37 @@ def elementwise(
         Sweeps over a row: 1 for a map, more where a reduction comes first.
     cold_reads : number or array
         How many of the `reads` come from main memory, not from what ran before.
+    reuse : bool
+        Whether the same tensors are used again and again, as in a benchmark loop.
     merged : bool
         Whether it runs within another operator's kernel, so that nothing starts for it alone.
+    kind : str
+        The class of operators whose efficiency it has.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> add = rl.elementwise(rows=4096, cols=8192, reads=2)
+    >>> rl.cost(add, "h100-sxm").bytes  # two tensors read and one written, of 16 bits
+    201326592.0
     """
     name = name or kind
     args = {**mean(name, rows=rows), **whole(name, cols=cols), **mean(name, passes=passes)}
@@ -103,8 +127,31 @@ def _kin(kind: str, doc: str, **defaults: float) -> Stream:
     function.__name__ = function.__qualname__ = kind
     function.__doc__ = f"""{doc}
 
-    Takes `rows`, `cols` and `dtype`, and the keywords of :func:`elementwise`, here by default
-    {", ".join(f"{name}={value:g}" for name, value in defaults.items())}.
+    Parameters
+    ----------
+    rows, cols : number or array
+        Shape; `rows` may be a mean over calls.
+    dtype : str
+        Of what is read, and of what is written unless `out_dtype` says otherwise.
+    **options
+        Keywords of :func:`elementwise`, here by default
+        {", ".join(f"{name}={value:g}" for name, value in defaults.items())}.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
+
+    Raises
+    ------
+    BadWorkload
+        For sizes outside of those that ``sizes.py`` states.
+
+    Examples
+    --------
+    >>> from roofline.work.op import {kind}
+    >>> {kind}(rows=4096, cols=8192).kind
+    '{kind}'
     """
     return function
 
@@ -140,7 +187,29 @@ token_embedding = _kin(
 def quantize(
     *, rows: NumericLike, cols: NumericLike, dtype: str = "bf16", to: str = "fp8", **options: Unpack[StreamOptions]
 ) -> Op:
-    """Convert a tensor of `dtype` to the narrower `to`, with its scale; keywords as for :func:`elementwise`."""
+    """Convert a tensor of `dtype` to the narrower `to`, with its scale.
+
+    Parameters
+    ----------
+    rows, cols : number or array
+        Shape.
+    dtype, to : str
+        Of what is read and of what is written.
+    **options
+        Keywords of :func:`elementwise`.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> scaled = rl.quantize(rows=4096, cols=8192, to="fp8")
+    >>> rl.cost(scaled, "h100-sxm").bound
+    'memory:hbm'
+    """
     usual: StreamOptions = {"flops_per_element": 3, "kind": "quantize", **options}
     return elementwise(rows=rows, cols=cols, dtype=dtype, out_dtype=to, **usual)
 

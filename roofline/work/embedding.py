@@ -58,16 +58,39 @@ def embedding_bag(
     scale_bytes : number or array, optional
         Bytes of the scale and the bias beside each row. Default: 4 for rows of int8 and int4, as FBGEMM stores them,
         else 0; 0 also where a table has one scale for all of its rows.
+    out_dtype : str, optional
+        Of the sums. Default: `dtype`, but at least 16 bits.
     reuse : bool
         Whether the same batch is looked up again and again, as in a benchmark loop.
     warm : bool
         Whether other batches went before, so that the cache holds what it found then; and nothing but lookups ran
         between them.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> shape = {"batch": 4096, "tables": 26, "rows": 1_000_000, "dim": 128, "pooling": 20}
+    >>> seconds = rl.cost(rl.embedding_bag(**shape, dtype="fp16", skew=[0, 1.05]), "h100-sxm").time_s
+    >>> bool(seconds[1] < seconds[0])  # what is asked for often is found in the cache
+    True
     """
     values = {
         **mean(name, batch=batch),

@@ -348,6 +348,13 @@ def state_bytes(model: Splittable, plan: Plan, batch_per_replica: Numeric) -> Nu
     return model.state_bytes(batch_per_replica, plan.tp) * _stage_share(model, plan.pp)
 
 
+def source_bytes(
+    model: Splittable, plan: Plan, batch_per_replica: Numeric, source: Numeric, kv_dtype: str = "bf16"
+) -> Numeric:
+    """Bytes of keys and values on the fullest chip, of the `source` states that layers attend across to."""
+    return model.source_bytes(batch_per_replica, source, kv_dtype, plan.tp) * _stage_share(model, plan.pp)
+
+
 def _stage_share(model: Splittable, pp: Numeric) -> Numeric:
     return numeric.ceil_div(model.num_layers, pp) / model.num_layers
 

@@ -45,11 +45,34 @@ def gemm(
         Default: no; the language models pass True for 8-bit arithmetic.
     reuse : bool, optional
         Whether the same tensors are used again and again, as in a benchmark loop.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states, or unknown dtypes.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> product = rl.gemm(m=[1, 4096], n=4096, k=4096)
+    >>> cost = rl.cost(product, "h100-sxm")
+    >>> cost.flops.tolist()
+    [33554432.0, 137438953472.0]
+    >>> cost.bound.tolist()
+    ['memory:hbm', 'compute']
     """
     dtype = dtype_name(dtype)
     args = {
@@ -97,17 +120,43 @@ def moe(
         Experts a token goes to, and experts in all.
     tp, ep : number or array
         Ranks that share one expert, and ranks over which experts are spread.
+    dtype, weight_dtype : str
+        Of the arithmetic, and of the weights in memory (default: `dtype`).
     gated : bool
         Three matrices an expert (gate, up, down) rather than two.
     skew : number or array
         Imbalance of the routing: 0 is balanced, 1 at random, above it popularity differs; at most 1000.
+    quantize : bool
+        Whether activations arrive in 16 bits and are quantised to `dtype` first.
+    reuse : bool
+        Whether the same tensors are used again and again, as in a benchmark loop.
     tuned : bool
         Whether the library has timed its kernels for this layer, as engines do when they start, and takes the best.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states or more active experts than there are.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> layer = rl.moe(tokens=[8, 4096], hidden=4096, inter=14336, topk=2, experts=8)
+    >>> rl.cost(layer, "h100-sxm").bound.tolist()
+    ['memory:hbm', 'compute']
     """
     values = mean(name, tokens=tokens)
     values |= whole(name, hidden=hidden, inter=inter, topk=topk, experts=experts, tp=tp, ep=ep)

@@ -65,11 +65,32 @@ def recurrence(
         Share of the sequences that have a state from before, which is read: 1 in decode, 0 for a fresh prompt.
     dtype, state_dtype : str
         Of the arithmetic, and of the state in memory.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states or that do not broadcast, heads not a multiple of `groups`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> shape = {"heads": 128, "groups": 8, "key_dim": 128, "value_dim": 64}  # Mamba-2
+    >>> decode = rl.recurrence(batch=64, q_len=1, **shape)
+    >>> rl.cost(decode, "h100-sxm").bound
+    'memory:hbm'
     """
     groups = heads if groups is None else groups
     values = {
@@ -115,13 +136,27 @@ def causal_conv(
         Sequences that the tokens are of.
     taps : number or array
         Tokens that the filter spans.
+    dtype : str
+        Of the arithmetic, and of the state.
     **options
         Keywords of :func:`~roofline.work.elementwise.elementwise`.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> conv = rl.causal_conv(rows=64, cols=10240, sequences=64)
+    >>> rl.cost(conv, "h100-sxm").bound
+    'memory:l2'
     """
     name = options.get("name") or "causal_conv"
     sizes = {**mean(name, rows=rows, sequences=sequences), **whole(name, taps=taps)}

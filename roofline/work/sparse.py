@@ -45,11 +45,31 @@ def index_scores(
         Whether a query sees only itself and what came before.
     dtype : str
         Of the arithmetic and of the queries.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states or `kv_len` below `q_len` under a causal mask.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> scores = rl.index_scores(batch=8, index_heads=64, index_dim=128, q_len=1, kv_len=65536)
+    >>> rl.cost(scores, "h100-sxm").bound
+    'memory:hbm'
     """
     dtype = dtype_name(dtype)
     width = DTYPE_BYTES[dtype]
@@ -70,7 +90,7 @@ def top_k(*, rows: NumericLike, cols: NumericLike, dtype: str = "fp32", **option
 
     Keywords as for :func:`~roofline.work.elementwise.elementwise`.
     """
-    usual: dict[str, Any] = {"writes": 0, "flops_per_element": 4, "passes": 3, "kind": "top_k"}
+    usual: dict[str, object] = {"writes": 0, "flops_per_element": 4, "passes": 3, "kind": "top_k"}
     return elementwise(rows=rows, cols=cols, dtype=dtype, **{**usual, **options})
 
 
@@ -106,12 +126,38 @@ def sparse_attention(
         What the cache holds of a token for one key/value head: keys, values and scales.
     chosen : number or array
         Most tokens that a query attends to.
+    causal : bool
+        Whether a query sees only itself and what came before.
+    dtype : str
+        Of the arithmetic.
+    name : str
+        Its label in breakdowns.
+    count : number or array
+        How often it runs in a step.
+    shard : str
+        How tensor parallelism splits it; empty for not at all.
+    scope : str
+        ``"layer"`` for what a repeated layer holds, else ``"model"``.
+
+    Returns
+    -------
+    Op
+        To be costed with :func:`roofline.cost` or :func:`roofline.run`.
 
     Raises
     ------
     BadWorkload
         For sizes outside of those that ``sizes.py`` states, `kv_len` below `q_len` under a causal mask, or heads not a
         multiple of `kv_heads`.
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> shape = {"batch": 8, "heads": 128, "key_dim": 576, "value_dim": 512, "token_bytes": 656}
+    >>> few = rl.sparse_attention(**shape, q_len=1, kv_len=65536, chosen=[2048, 65536])
+    >>> seconds = rl.cost(few, "h100-sxm").time_s
+    >>> bool(seconds[0] < seconds[1])
+    True
     """
     dtype = dtype_name(dtype)
     values = {

@@ -128,3 +128,6 @@ class Splittable(Protocol):
 
     def state_bytes(self, batch: Numeric, tp: Numeric = 1) -> Numeric:
         """Bytes of state that does not grow with the tokens, of `batch` sequences on one of `tp` chips."""
+
+    def source_bytes(self, batch: Numeric, source: Numeric, kv_dtype: str = "bf16", tp: Numeric = 1) -> Numeric:
+        """Bytes of keys and values of states that layers attend across to, on one of `tp` chips, all layers on it."""

@@ -21,6 +21,8 @@ _BERT: dict[str, Any] = {"norm": "layer_norm", "causal": False}
 
 def bert(c: Fields) -> Parts:
     """BERT (Devlin et al. 2018): learned positions and segments, biases everywhere."""
+    if not c.flag("use_task_id", False):
+        c.get("task_type_vocab_size")
     c.get("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type")
     return _bert(c, c.integer("max_position_embeddings", default=512, limit="positions"))
 
@@ -103,6 +105,20 @@ def nomic_bert(c: Fields) -> Parts:
     return uniform(c, made, dense(c), tied=True, besides=besides, roles={"masked": masked}, **_BERT)
 
 
+def gte(c: Fields) -> Parts:
+    """GTE and Snowflake's Arctic Embed 2: BERT with rotary positions, and gated blocks of one bias."""
+    hidden, depth = c.integer("hidden_size"), depth_of(c)
+    segments = c.integer("type_vocab_size", default=1, low=0)
+    made = attention(c, keeps=False, qkv_bias=True, out_bias=True)
+    c.get("layer_norm_type", "logn_attention_scale", "logn_attention_clip1", "pack_qkv", "unpad_inputs")
+    c.get("use_memory_efficient_attention")
+    besides = (*_segments(segments, hidden), Few("down_proj_bias", hidden, depth))
+    pooled: Parts = {"besides": (Linear("pooler", hidden, hidden, bias=True, scope="model", pooled=True),)}
+    transformed: Parts = {"besides": _transform(hidden, "head_transform", pooled=False)}
+    roles: dict[str, Parts] = {"classifier": pooled, "masked": transformed}
+    return uniform(c, made, dense(c), tied=True, besides=besides, roles=roles, max_positions=8192, **_BERT)
+
+
 def eurobert(c: Fields) -> Parts:
     """EuroBERT: a Llama whose tokens see each other."""
     made = attention(c, keeps=False, **biases(c))
@@ -144,7 +160,7 @@ def t5_encoder(c: Fields) -> Parts:
     made = Attention(heads, heads, c.integer("d_kv", default=64), 0, keeps=False)
     kind = c.text("feed_forward_proj") or "relu"
     c.get("num_decoder_layers", "relative_attention_max_distance", "is_gated_act", "dense_act_fn", "d_ff")
-    block = FeedForward(c.integer("d_ff", default=2048), gated=kind.startswith("gated-"))
+    block = FeedForward(c.integer("d_ff"), gated=kind.startswith("gated-"))
     buckets = c.integer("relative_attention_num_buckets", default=32)
     relative = Few("relative_attention_bias", buckets * heads, scope="model")
     return uniform(c, made, block, tied=True, besides=(relative,), roles={}, causal=False, max_positions=512)

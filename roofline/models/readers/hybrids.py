@@ -102,7 +102,9 @@ def qwen3_next(c: Fields) -> Parts:
     only = c.integers("mlp_only_layers", LIMITS["layers"]) or []
     is_routed = [i not in only and (i + 1) % step == 0 for i in range(depth)]
     c.get("intermediate_size")
-    return _qwen(c, blocks(is_routed, _qwen_moe(c, 10), lambda: dense(c)))
+    made = _qwen(c, blocks(is_routed, _qwen_moe(c, 10), lambda: dense(c)))
+    # Its checkpoints have a head of multi-token prediction, which their files do not speak of.
+    return made | {"mtp": made["layers"][-1:]}
 
 
 def qwen3_5(c: Fields) -> Parts:

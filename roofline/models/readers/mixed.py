@@ -8,6 +8,7 @@ from roofline.models.attention import Attention
 from roofline.models.factored import FactoredAttention
 from roofline.models.feed_forward import FeedForward
 from roofline.models.fields import Fields
+from roofline.models.mixers import Span
 from roofline.models.readers.parts import (
     Layer,
     Parts,
@@ -43,7 +44,9 @@ def mimo_v2_flash(c: Fields) -> Parts:
     moe = routed(c, "n_routed_experts", "moe_intermediate_size", topk=8, count=256, router_bias=True)
     each = blocks(sparse_after(c, depth, 1), moe, lambda: dense(c))
     layers: list[Layer] = [(local if s.window else full, one, s) for s, one in zip(seen, each, strict=True)]
-    return model(c, layers, max_positions=131072)
+    # A head of multi-token prediction sees a window, and has a dense block (the model card).
+    behind: list[Layer] = [(local, dense(c), Span(window(c, 128)))]
+    return model(c, layers, max_positions=131072, mtp=behind)
 
 
 def step3p5(c: Fields) -> Parts:

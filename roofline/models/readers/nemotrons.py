@@ -5,6 +5,7 @@ from __future__ import annotations
 from roofline.models.feed_forward import FeedForward
 from roofline.models.fields import Fields
 from roofline.models.mixers import Span
+from roofline.models.readers import further
 from roofline.models.readers.hybrids import ATTENDING, STATE, state_dtype
 from roofline.models.readers.mambas import mamba2
 from roofline.models.readers.parts import HIDDEN, Layer, Parts, attention, biases, dense, model, routed
@@ -57,7 +58,10 @@ def nemotron_h(c: Fields) -> Parts:
             latent=latent_size,
         )
         made["moe"] = (None, moe, Span())
-    return model(c, [made[kind] for kind in kinds], max_positions=4096)
+    behind = _kinds(c, "mtp_layers_block_type", "mtp_hybrid_override_pattern") or ["attention", "moe"]
+    guesses = further.counted(c)[1] and all(kind in made for kind in behind)
+    mtp = [made[kind] for kind in behind] if guesses else None
+    return model(c, [made[kind] for kind in kinds], max_positions=4096, mtp=mtp)
 
 
 _NEMOTRON_STATE = (
@@ -72,17 +76,25 @@ _NEMOTRON_EXPERTS = (
 
 def _nemotron_layers(c: Fields) -> list[str]:
     """The kind of each layer: a letter in ``hybrid_override_pattern``, or a word in ``layers_block_type``."""
-    listed = c.array("layers_block_type") or c.array("layer_types")
-    pattern = c.text("hybrid_override_pattern")
-    if listed is None and not pattern:
+    key = "layers_block_type" if c.get("layers_block_type") is not None else "layer_types"
+    kinds = _kinds(c, key, "hybrid_override_pattern")
+    if kinds is None:
         c.fail("layers_block_type", "is missing, and hybrid_override_pattern too; expected the kind of every layer")
+    depth = c.integer("num_hidden_layers", default=len(kinds), limit="layers")
+    if depth != len(kinds):
+        listed = key if c.get(key) is not None else "hybrid_override_pattern"
+        c.fail(listed, f"found {len(kinds)} layers, expected num_hidden_layers = {depth}")
+    return kinds
+
+
+def _kinds(c: Fields, words: str, letters: str) -> list[str] | None:
+    """The kinds of layers under one of two fields; None where neither is there."""
+    listed, pattern = c.array(words), c.text(letters)
+    if listed is None and not pattern:
+        return None
     names = {**_NEMOTRON, STATE: "mamba", ATTENDING: "attention", **{kind: kind for kind in _NEMOTRON.values()}}
-    key = "layers_block_type" if listed is not None else "hybrid_override_pattern"
     kinds = list(pattern) if listed is None else listed
     for kind in kinds:
         if not isinstance(kind, str) or kind not in names:
-            c.fail(key, f"found {kind!r}, expected {', '.join(names)}")
-    depth = c.integer("num_hidden_layers", default=len(kinds), limit="layers")
-    if depth != len(kinds):
-        c.fail(key, f"found {len(kinds)} layers, expected num_hidden_layers = {depth}")
+            c.fail(words if listed is not None else letters, f"found {kind!r}, expected {', '.join(names)}")
     return [names[kind] for kind in kinds]

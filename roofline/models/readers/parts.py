@@ -12,8 +12,12 @@ from roofline.models.feed_forward import Experts, FeedForward
 from roofline.models.fields import Fields
 from roofline.models.mixers import Mixer, Span
 
-#: One layer: what it mixes tokens with, what it feeds forward with (either may be absent), how far it sees.
-Layer = tuple[Mixer | None, FeedForward | Experts | None, Span]
+_Halves = tuple[Mixer | None, FeedForward | Experts | None, Span]
+_Again = tuple[Mixer | None, FeedForward | Experts | None, Span, int]
+
+#: One layer: what it mixes tokens with, what it feeds forward with (either may be absent), how far it sees; and, where
+#: a token goes through it more than once, how often.
+Layer = _Halves | _Again
 
 #: The arguments of a :class:`~roofline.models.llm.LanguageModel` that a family decides.
 Parts: TypeAlias = dict[str, Any]

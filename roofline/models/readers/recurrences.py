@@ -68,6 +68,59 @@ def rwkv(c: Fields) -> Parts:
     return model(c, [(mixer, block, Span())] * depth, besides=besides, max_positions=ENDLESS, **LAYER_NORM)
 
 
+def rwkv7(c: Fields) -> Parts:
+    """RWKV-7 (Peng et al. 2025, appendix): a delta rule whose states decay row by row; gates through low ranks.
+
+    Each half mixes a token with the one before it. Defaults of ranks are those of the public code for the width.
+    """
+    depth, hidden = depth_of(c), c.integer(*HIDDEN)
+    dim = c.integer("head_dim", "head_size", default=64)
+    c.divides("head_dim", dim, "hidden_size", hidden)
+    ratio = c.number("hidden_ratio", default=4.0, low=0.1, high=100)
+    inter = c.integer("intermediate_size", default=round(hidden * ratio))
+
+    def rank(key: str, factor: float, power: float) -> int:
+        return c.integer(key, default=max(32, round(factor * hidden**power / 32) * 32))
+
+    decay, learning = rank("decay_low_rank_dim", 1.8, 0.5), rank("a_low_rank_dim", 1.8, 0.5)
+    value, gate = rank("v_low_rank_dim", 1.3, 0.5), rank("gate_low_rank_dim", 0.6, 0.8)
+    block = FeedForward(inter, gated=False)
+    c.get("attn_mode", "attn", "norm_first", "norm_bias", "num_heads", "value_dim", "fuse_norm", "fuse_cross_entropy")
+
+    def mixer(ranks: dict[str, int]) -> Recurrent:
+        lows = tuple(
+            part
+            for name, low in ranks.items()
+            for part in (Projection(f"{name}_down", hidden, low, ""), Projection(f"{name}_up", low, hidden))
+        )
+        return Recurrent(
+            "RWKV-7",
+            heads=hidden // dim,
+            groups=hidden // dim,
+            key_dim=dim,
+            value_dim=dim,
+            inputs=(Projection("rkv_proj", hidden, 3 * hidden), *lows),
+            output=Projection("out_proj", hidden, hidden, "row"),
+            # Of each channel how fast it forgets and how fast it learns.
+            gate_dim=2 * dim,
+            delta=True,
+            # Six mixes with the token before, a bias of each gate but the last, three scales, a norm of each head.
+            vectors=(6 + len(ranks) - 1 + 3 + 2) * hidden,
+            last=2 * hidden,
+        )
+
+    ranks = {"decay": decay, "learning_rate": learning, "gate": gate}
+    # The first layer has no value of an earlier one to mix with.
+    layers: list[Layer] = [(mixer(ranks | ({"value_mix": value} if i else {})), block, Span()) for i in range(depth)]
+    besides = (
+        Few("embedding_norm", 2 * hidden, scope="model"),
+        Stream("token_shift", hidden, 2, 6, depth, flops_per_element=18),
+        Stream("feed_forward_token_shift", hidden, 2, 1, depth, flops_per_element=3),
+        Few("feed_forward_time_mix", hidden, depth),
+    )
+    return model(c, layers, besides=besides, max_positions=ENDLESS, **LAYER_NORM)
+
+
 # -- xLSTM ------------------------------------------------------------------------------------------------------------
 
 
