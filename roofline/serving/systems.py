@@ -49,6 +49,14 @@ class Pool:
     Raises
     ------
     BadWorkload, UnknownName
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> run = rl.simulate("llama-3.1-8b", "h100-sxm", traffic, decode=rl.Pool("mtia-300", tp=2))
+    >>> [(what, devices) for what, devices, chip in run.pools]
+    [('reading', 1), ('decoding', 2)]
     """
 
     chip: Chip | Name | None = None
@@ -100,6 +108,12 @@ class Draft:
     Raises
     ------
     BadWorkload
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> rl.Draft("ngram", tokens=2, acceptance=0.5).tokens_per_pass
+    1.75
     """
 
     model: Model | Name
@@ -144,6 +158,14 @@ class Autoscale:
     Raises
     ------
     BadWorkload
+
+    Examples
+    --------
+    >>> import roofline as rl
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> run = rl.simulate("llama-3.1-8b", "h100-sxm", traffic, replicas=rl.Autoscale(1, 4, target=100))
+    >>> run.devices, run.mean_devices
+    (4, 1.0)
     """
 
     fewest: int = 1
