@@ -28,6 +28,9 @@ from roofline.serving.settings import Setting
 #: one more replica of both is tried.
 _PAIRS, _MORE = 2, 4
 
+#: How long requests come to them, and the most of these: long beside the time that a large system takes to fill.
+_SPAN_S, _MANY = 600, 100_000
+
 #: The run of the same requests at the largest rate that holds for a share of them; None where none does.
 Largest = Callable[[Run, float], Run | None]
 
@@ -121,7 +124,8 @@ def _held(run: Run, pair: tuple[Side, Side], load: float, share: float) -> Run |
         counts = [side.replicas(load) + more for side in pair]
         if max(counts) > MOST_REPLICAS:
             break
-        tried = Run(_together(*pair, counts), run.drawn, run.traffic, run.slo, run.seed).sped_up(1.0)
+        whole = Run(_together(*pair, counts), run.drawn, run.traffic, run.slo, run.seed)
+        tried = whole.sped_up(1.0, least=min(int(load * _SPAN_S), _MANY))
         if not tried.saturated and tried.slo_attainment >= share:
             return tried
     return None
