@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import fused
 import speed
-from peer import BATCH, OUTPUT, PROMPT, TOOLS
+from peer import BATCH, OUTPUT, PROMPT, TOOLS, core_s
 
 import roofline as rl
 
@@ -74,15 +74,14 @@ def ours() -> list[Row]:
 
 
 def one_estimate() -> float:
-    """Processor time (s) of one estimate of a model and a chip at hand, of sizes that differ from call to call."""
+    """Processor time (s) of one estimate of a model and a chip at hand."""
     model, chip = rl.load_model("llama-2-70b"), rl.load_chip("h100-sxm")
-    times = []
-    for i in range(600):
-        start = time.process_time()
-        est = rl.estimate(model, chip, tp=8, batch=1 + i % 64, prompt=128 + 16 * (i % 97), output=2 + i % 300)
-        assert est.ttft_s + est.tpot_s > 0
-        times.append(time.process_time() - start)
-    return sorted(times[100:])[250]
+
+    def ask(batch: int, prompt: int, output: int) -> float:
+        est = rl.estimate(model, chip, tp=8, batch=batch, prompt=prompt, output=output)
+        return float(est.ttft_s + est.tpot_s)
+
+    return core_s(ask)
 
 
 def asked(tool: str, python: str) -> Row | None:

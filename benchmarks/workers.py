@@ -31,7 +31,7 @@ AXES: dict[str, Any] = {
     "figures": ["ttft_s", "tpot_s", "tokens_per_s"],
     "batch": range(1, 1001),
     "prompt": range(16, 16_001, 16),
-    "memory.main.bandwidth": [f"x{0.5 + i / 8}" for i in range(8)],
+    "memory.main.bandwidth": [f"x{0.5 + i / 8}" for i in range(4)],
 }
 
 

@@ -34,7 +34,7 @@ from roofline.kernels.quantities import Quantities
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_INNER: dict[Callable[..., Any], None] = dict.fromkeys((_native.call, _native.address_of, _native.wide))
+_INNER: dict[Callable[..., object], None] = dict.fromkeys((_native.call, _native.address_of, _native.wide))
 
 #: Points of one kernel that plain Python does in the time that compiling it takes.
 SMALL = 100_000
@@ -69,10 +69,10 @@ for _helper in sums.HELPERS:
 
 #: Every public kernel by name, and which of its arguments are columns of a block.
 KERNELS: dict[str, Callable[..., Any]] = {}
-COLUMNS: dict[Callable[..., Any], tuple[str, ...]] = {}
+COLUMNS: dict[Callable[..., object], tuple[str, ...]] = {}
 
 #: The forms of kernels over blocks of points.
-_BLOCKS: dict[Callable[..., Any], Callable[..., Any]] = {}
+_BLOCKS: dict[Callable[..., object], Callable[..., object]] = {}
 
 
 def kernel(*columns: str) -> Callable[[Function], Function]:
@@ -91,12 +91,12 @@ def kernel(*columns: str) -> Callable[[Function], Function]:
 
 
 @functools.cache
-def are_columns(function: Callable[..., Any]) -> tuple[bool, ...]:
+def are_columns(function: Callable[..., object]) -> tuple[bool, ...]:
     """Of each argument of a kernel, whether it is a column of a block."""
     return tuple(name in COLUMNS[function] for name in inspect.signature(function).parameters)
 
 
-def block_of(scalar: Callable[..., Any]) -> Callable[[Function], Function]:
+def block_of(scalar: Callable[..., object]) -> Callable[[Function], Function]:
     """Mark the form of a kernel over a block of points: equal to the scalar one, to the bit, at each of them.
 
     It takes the scratch, the number of points, 1 to add the costs up and 0 to leave them (see
@@ -143,21 +143,21 @@ def cache_folder() -> pathlib.Path | None:
 # Compiling -----------------------------------------------------------------------------------------------------------
 
 
-def _text(function: Callable[..., Any], form: str) -> _loops.Text:
+def _text(function: Callable[..., object], form: str) -> _loops.Text:
     return _loops.text(function, form, COLUMNS.get(function, ()), _BLOCKS.get(function))
 
 
 _LOCK = threading.Lock()
 
 
-def _compile(function: Callable[..., Any], form: str = "points") -> _native.Loop:
+def _compile(function: Callable[..., object], form: str = "points") -> _native.Loop:
     """A loop around one kernel, compiled, once: the interpreter's lock is given back while it runs."""
     with _LOCK:
         return _compiled(function, form)
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any], form: str) -> _native.Loop:
+def _compiled(function: Callable[..., object], form: str) -> _native.Loop:
     folder = cache_folder()
     text = _text(function, form)
     code = None if folder is None else _kept(_place(folder, text))
@@ -175,8 +175,8 @@ def _jit(function: Callable[..., Any], **options: Any) -> Any:
     return numba.njit(nogil=True, error_model="numpy", **options)(function)
 
 
-def _defined(function: Callable[..., Any], text: _loops.Text) -> Any:
-    summing: tuple[Callable[..., Any], ...] = (sums.store, sums.set_times, sums.add_cost, _native.wide)
+def _defined(function: Callable[..., object], text: _loops.Text) -> Any:
+    summing: tuple[Callable[..., object], ...] = (sums.store, sums.set_times, sums.add_cost, _native.wide)
     helpers = {"points": (), "rows": (), "step": (_native.wide,)}.get(text.form, summing)
     namespace = _jitted_globals(_BLOCKS.get(function, function) if text.custom else function, *helpers)
     exec(compile(text.source, f"<{text.name}>", "exec"), namespace)  # our own text, made of argument names
@@ -222,20 +222,20 @@ def _tell(what: str, message: str) -> None:
 _TOLD: set[str] = set()
 
 
-def _jitted_globals(function: Callable[..., Any], *others: Callable[..., Any]) -> dict[str, Any]:
+def _jitted_globals(function: Callable[..., object], *others: Callable[..., object]) -> dict[str, Any]:
     """Functions and every helper they can reach, each compiled, under the names that their modules call them by.
 
     Rounding gives floats: Python's integers have no bound, compiled ones have 64 bits and no vector instructions.
     """
     rounding = {math.ceil: np.ceil, math.floor: np.floor}
-    done: dict[Callable[..., Any], Any] = _native.in_llvm()
+    done: dict[Callable[..., object], object] = _native.in_llvm()
 
     def stands_for(value: Any) -> Any:
         if _known(value):
             return compiled(value)
         return rounding.get(value, value) if inspect.isbuiltin(value) else value
 
-    def compiled(f: Callable[..., Any]) -> Any:
+    def compiled(f: Callable[..., object]) -> Any:
         if f not in done:
             # A copy of the function whose globals hold the compiled helpers in place of the plain ones.
             scope = {k: stands_for(v) for k, v in f.__globals__.items() if k in f.__code__.co_names}
@@ -256,7 +256,7 @@ def _known(value: Any) -> bool:
 # Running -------------------------------------------------------------------------------------------------------------
 
 
-def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) -> np.ndarray:
+def evaluate(function: Callable[..., object], arguments: Sequence[object], size: int) -> np.ndarray:
     """Run a kernel over `size` points.
 
     Parameters
@@ -282,7 +282,7 @@ def evaluate(function: Callable[..., Any], arguments: Sequence[Any], size: int) 
     return out
 
 
-def plainly(function: Callable[..., Any], arguments: Sequence[Any], size: int) -> np.ndarray:
+def plainly(function: Callable[..., object], arguments: Sequence[object], size: int) -> np.ndarray:
     """The same in plain Python."""
     lists = [a.tolist() if isinstance(a, np.ndarray) else [a] * size for a in arguments]
     points = zip(*lists, strict=True) if lists else iter([()] * size)
@@ -328,7 +328,7 @@ def rows(functions: Sequence[Callable[..., Any]], points: int) -> list[Any] | No
     return [_compile(f, "rows") for f in functions]
 
 
-def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
+def worth_compiling(function: Callable[..., object], form: str, size: int) -> bool:
     """Whether a compiled loop is sooner done: with many points, or with some where it lies compiled on the disk.
 
     Points add up: a grid may come in parts, and a study one estimate after the other.
@@ -344,7 +344,7 @@ def worth_compiling(function: Callable[..., Any], form: str, size: int) -> bool:
     return _make([key])
 
 
-def _make(loops: list[tuple[Callable[..., Any], str]]) -> bool:
+def _make(loops: list[tuple[Callable[..., object], str]]) -> bool:
     """Compile loops, or load them; whether that can be done here. Where it cannot, it is told and not tried again."""
     try:
         for function, form in loops:
@@ -361,14 +361,14 @@ def _unable() -> bool:
     return "unable" in _TOLD
 
 
-def _is_kept(function: Callable[..., Any], form: str) -> bool:
+def _is_kept(function: Callable[..., object], form: str) -> bool:
     folder = cache_folder()
     return folder is not None and _place(folder, _text(function, form)).exists()
 
 
 #: What is compiled or was found worth it, and how many points plain Python did of what is not.
-_COMPILED: set[tuple[Callable[..., Any], str]] = set()
-_SEEN: dict[Any, int] = {}
+_COMPILED: set[tuple[Callable[..., object], str]] = set()
+_SEEN: dict[object, int] = {}
 
 #: Loops that were looked for on the disk, and not all found.
-_SOUGHT: set[tuple[Callable[..., Any], str]] = set()
+_SOUGHT: set[tuple[Callable[..., object], str]] = set()

@@ -63,7 +63,7 @@ def _stores(target: str) -> str:
     return "".join(f"        {target.format(q)} = cost[{q}]\n" for q in range(len(Quantities._fields)))
 
 
-def _points(function: Callable[..., Any], name: str) -> Text:
+def _points(function: Callable[..., object], name: str) -> Text:
     """Any of the arguments may be a column. Those of one number have a step of 0: one type, compiled once."""
     count = len(inspect.signature(function).parameters)
     columns = "".join(f", a{i}" for i in range(count))
@@ -91,10 +91,10 @@ def _rows(function: Callable[..., Any], name: str) -> Text:
 
 
 def _block(
-    function: Callable[..., Any],
+    function: Callable[..., object],
     name: str,
     columns: tuple[str, ...],
-    block_form: Callable[..., Any] | None,
+    block_form: Callable[..., object] | None,
     summed: bool,
 ) -> Text:
     """Arguments that are columns are rows of the scratch, the others are numbers. `summed`: the costs are added up."""
@@ -125,7 +125,7 @@ def _block(
     return Text(name, source, BLOCK, block_form is not None, "summed" if summed else "block")
 
 
-def _step(function: Callable[..., Any], name: str) -> Text:
+def _step(function: Callable[..., object], name: str) -> Text:
     """A function of the scratch as it stands; its annotations say what it takes."""
     given = inspect.signature(function).parameters
     names = ", ".join(given)

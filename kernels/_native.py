@@ -83,7 +83,7 @@ def machine() -> str:
     return hashlib.sha256("|".join(said).encode()).hexdigest()[:16]
 
 
-def compiled(define: Callable[[], Callable[..., Any]], text: _loops.Text) -> Code:
+def compiled(define: Callable[[], Callable[..., object]], text: _loops.Text) -> Code:
     """The machine code that numba makes of a loop: its parameters are pointers and numbers, as its text has them.
 
     `define` gives the loop's function, with all that it calls compiled.
@@ -221,7 +221,7 @@ def in_llvm() -> dict[Callable[..., Any], Any]:
     return {call: calls, address_of: points, wide: widened}
 
 
-def _loaded(code: Code) -> tuple[int, Any]:
+def _loaded(code: Code) -> tuple[int, object]:
     from llvmlite import binding
 
     binding.initialize_native_target()

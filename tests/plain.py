@@ -131,7 +131,9 @@ PARAMETERS = {
         compute_fraction 1 memory_fraction 1 activation_fraction 1 quantize_pairs 1 resident_fraction 1 prologue_s 0
         overflow 0 padding 0 operand_share 1 port_cores 1 tile_min 64 tile_max 128
     """,
-    "attention": f"{_ATTENTION} scatter_s 0 scatter_element_s 0 token_write_s 0 narrow_tile 128 pack_heads 1 cut_prompts 1",
+    "attention": f"""
+        {_ATTENTION} scatter_s 0 scatter_element_s 0 token_write_s 0 narrow_tile 128 pack_heads 1 cut_prompts 1
+    """,
     "mla_attention": f"{_ATTENTION} widen_s 0 widen_element_s 0",
     "recurrence": """
         launch_s 0 chunked_s 0 token_s 0 chunk_s 0 compute_fraction 1 vector_fraction 1 memory_fraction 1

@@ -244,6 +244,8 @@ def test_names_of_users_stay_text(seen: Seen) -> None:
 
 
 def test_recommendation_has_its_tables_and_hits(seen: Seen) -> None:
+    seen.page.get_by_role("button", name="Remove chip B").click()
+    seen.answered()
     for label, text in (("Model (type to search)", "dlrm-v2"), ("Chip A", "mtia-2i"), ("Batch", "512"), ("Chips", "2")):
         field = seen.page.get_by_label(label, exact=True)
         field.fill(text)
@@ -253,19 +255,17 @@ def test_recommendation_has_its_tables_and_hits(seen: Seen) -> None:
     seen.answered()
     seen.agrees()
     section = seen.page.get_by_role("region", name="Placement and hit rates")
-    plans = [column.est.request.placement.words for column in seen.expected().columns]
-    assert all(words in section.inner_text() for words in plans)
-    assert section.locator("td", has_text="%").count() == 6  # three bags on each of two chips
+    assert seen.expected().columns[0].est.request.placement.words in section.inner_text()
+    assert section.locator("td", has_text="%").count() == 3
 
 
 def test_nothing_serious_stands_against_its_accessibility(seen: Seen) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    seen.settled()
-    for dark in (False, True):
-        if dark:
+    for rules in ({}, {"runOnly": ["color-contrast"]}):
+        if rules:
             seen.page.get_by_role("button", name="Dark colours").click()
-        found = Axe().run(seen.page, options={"resultTypes": ["violations"]}).response["violations"]
+        found = Axe().run(seen.page, options={"resultTypes": ["violations"], **rules}).response["violations"]
         bad = [one for one in found if one["impact"] in ("serious", "critical")]
         assert not bad, [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in bad]
     seen.page.get_by_role("button", name="Light colours").click()

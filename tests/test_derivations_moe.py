@@ -244,7 +244,7 @@ def test_kernels_that_nobody_tuned() -> None:
 
 
 def test_a_tile_that_is_alone_is_fed_through_the_port_of_its_core() -> None:
-    """Four tiles of 16 columns on a hundred cores, and four back: a step of 64 in each, 100 times a core's share wide."""
+    """Four tiles of 16 columns on a hundred cores, and four back, each a step of 64 of k."""
     shape = {"tokens": 1, "topk": 1, "experts": 1, "hidden": 64, "inter": 32, "tuned": 0, "cache_bandwidth": 4e10}
     fed_s = 64 * (128 + 16) * 2 / (4e10 / 100)  # of a tile, at a core's share
     assert layer(**shape)["compute_s"] == pytest.approx(2 * fed_s)

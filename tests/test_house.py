@@ -48,6 +48,7 @@ def test_every_data_file_is_packaged() -> None:
         "roofline": ROOT / "roofline",
         "roofline.chips": ROOT / "chips",
         "roofline.evidence.measured": ROOT / "roofline/evidence/measured",
+        "roofline.explorer": ROOT / "roofline/explorer",
         "roofline.models": ROOT / "roofline/models",
         "roofline.serving": ROOT / "roofline/serving",
     }
@@ -58,6 +59,7 @@ def test_every_data_file_is_packaged() -> None:
         for path in folder.rglob("*")
         if path.suffix in (".toml", ".json")
     } | {path for path in (ROOT / "roofline/serving/traces").iterdir() if path.is_file()}
+    present |= set((ROOT / "roofline/explorer/page").iterdir())
     assert present <= packaged
 
 

@@ -167,7 +167,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (LLAMA, {"architectures": "LlamaForCausalLM"}, "architectures: found .*, expected a list"),
     (LLAMA, {"architectures": [7]}, "expected a list of strings"),
     (LLAMA, {"model_type": "mixtral"}, "at odds with architectures = 'LlamaForCausalLM'"),
-    (LLAMA, {"architectures": ["T5Model"], "model_type": "t5"}, "of an encoder with a decoder"),
+    (LLAMA, {"architectures": ["T5Model"], "model_type": "t5", "d_ff": 2048}, "of an encoder with a decoder"),
     (LLAMA, {"partial_rotary_factor": 3}, "partial_rotary_factor: found 3, expected a number from 0 to 1"),
     (LLAMA, {"max_position_embeddings": "128k"}, 'max_position_embeddings: found "128k"'),
     (LLAMA, {"layer_types": ["full_attention"]}, "layer_types: found 1 entries, expected num_hidden_layers = 32"),

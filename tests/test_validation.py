@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import roofline as rl
 from roofline.command.main import app
 from roofline.evidence import measurements
-from roofline.fidelity import aiconfigurator, exclusions, goals, tuning, validation, validation_report
+from roofline.fidelity import aiconfigurator, exclusions, goals, scores, tuning, validation, validation_report
 
 
 def own(noise: float = 0.05, count: int = 400) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def test_figures_of_rows_that_are_known() -> None:
             "regime": [0, 0, 0, 1],
         }
     )
-    figures = validation.summary(rows)
+    figures = scores.summary(rows)
     assert figures["mape"] == pytest.approx((0.1 + 0.0) / 2)
     assert figures["coverage"] == pytest.approx((2 / 3 + 1) / 2)
     assert figures["naive"] == pytest.approx(0.5)
@@ -119,22 +119,23 @@ def test_excluded_rows_are_in_the_table_of_exclusions(found: validation.Validati
 
 
 def test_rows_that_no_machine_could_measure_are_listed(found: validation.Validation) -> None:
-    """None is dropped unseen: a rule takes them, by class, chip and framework, and says that nobody knows why."""
+    """None is dropped unseen: a rule takes them, and the page lists them by class, chip and framework with a cause."""
     assert found.bad.empty
     bound = found.rows["measured_s"] < 0.97 * found.rows["lower_s"]
     taken = found.rows[found.rows["rule"] == exclusions.IMPOSSIBLE]
     assert taken.index.tolist() == found.rows.index[bound].tolist()
     alone = taken[~taken["chip"].str.contains("<")]
-    assert len(alone) == 84
+    assert 0 < len(alone) < 0.0015 * (~found.rows["chip"].str.contains("<")).sum()
     listed = found.excluded[found.excluded["rule"] == exclusions.IMPOSSIBLE]
     assert listed["rows"].sum() == len(alone)
     assert not listed["late"].any()
     table = validation_report.impossible_table(found)
     assert sum(int(row[4]) for row in table.rows) == len(alone)
     assert ["attention decode", "bf16", "a100-sxm-80gb", "trtllm", "34"] in [row[:5] for row in table.rows]
-    assert all(float(least) <= float(median) <= 0.97 for *_, least, median in table.rows)
+    assert all(float(least) <= float(median) <= 0.97 for *_, least, median, _ in table.rows)
     page = validation_report.page(found)
-    assert "Open: why these 84 rows" in page
+    assert f"{len(alone)} of " in page
+    assert {row[-1] for row in table.rows if row[2] != "b200"}.isdisjoint({"open", ""})
     assert "Not usable" not in page
     # They are in no figure, and one such row of one's own is a slip to be told of.
     kept = found.rows[(found.rows["rule"] == "") & (found.rows["class"] == "attention decode")]
@@ -281,6 +282,39 @@ def test_the_stacks_of_a_row() -> None:
     assert validation.stacks_of(h100, "trtllm", "", "moe", "1.3.0rc20") == ()
     assert validation.stacks_of(h100, "trtllm", "block", "moe", "1.3.0rc10") == ("trtllm_block", "trtllm_1_3_0rc10")
     assert validation.stacks_of(h100, "vllm", "", "moe", "0.24.0") == ("vllm",)
+
+
+def test_a_kernel_of_another_library_has_a_stack_of_its_own() -> None:
+    b200 = rl.load_chip("b200")
+    assert validation.stacks_of(b200, "sglang", "block triton", "moe", "0.5.14") == ("sglang_block_triton",)
+    assert validation.stacks_of(b200, "sglang", "block", "moe", "0.5.14") == ("sglang_block",)
+    assert validation.stacks_of(b200, "trtllm", "fp4 weights", "moe", "1.3.0rc20") == ("trtllm_fp4",)
+
+
+def test_the_roles_of_the_b200() -> None:
+    """Two folds of five by a sum of the shape's sizes: 31 n + 17 k, heads // 8, bits of a message and its devices."""
+    products = pd.DataFrame({"n": [1, 2, 3, 4, 5], "k": [0, 0, 0, 0, 0]})
+    folds = aiconfigurator.role_by_fold("gemm", products)
+    assert folds.tolist() == ["test-shapes"] + ["calibrate"] * 3 + ["test-shapes"]
+    latent = aiconfigurator.role_by_fold("mla_attention", pd.DataFrame({"heads": [4, 16, 128]}))
+    assert latent.tolist() == ["test-shapes", "calibrate", "test-shapes"]
+    moved = aiconfigurator.role_by_fold("collectives", pd.DataFrame({"bytes": [1024, 2048], "devices": [4, 4]}))
+    assert moved.tolist() == ["test-shapes", "test-shapes"]
+
+
+def test_which_layers_are_gated() -> None:
+    """Nemotron 3's are not, in the collections that ran them so; the kernel's name goes first."""
+    rows = pd.DataFrame(
+        {
+            "hidden": [2048, 2048, 2048], "inter": [5120, 5120, 768], "topk": [22, 22, 8], "experts": [512, 512, 128],
+            "version": ["0.24.0", "0.22.0", "0.24.0"], "gated": [True, True, True], "framework": "vllm", "chip": "b200",
+        }
+    )  # fmt: skip
+    assert aiconfigurator._gated(rows).tolist() == [False, True, True]
+    assert not aiconfigurator._gated(rows.assign(gated=False)).any()
+    other = rows.assign(framework="sglang", version="0.5.14")
+    assert aiconfigurator._gated(other).tolist() == [False, False, True]
+    assert aiconfigurator._gated(other.assign(chip="h100-sxm")).all()
 
 
 def test_which_kernels_the_benchmark_tuned() -> None:

@@ -59,7 +59,8 @@ def run_blocks(page: nodes.document) -> None:
         if saved:
             Path(saved).write_text(text, encoding="utf-8")
         elif kind == "python":
-            exec(compile(text, "page", "exec"), names)  # noqa: S102  the text is our own
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(text, "page", "exec"), names)  # noqa: S102  the text is our own
         elif kind == "console":
             for line in re.findall(r"^\$ (roofline .*)$", text, re.MULTILINE):
                 run_command(line)

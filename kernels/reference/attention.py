@@ -101,7 +101,8 @@ def attention_cost(
 
     - decode: the queries that share a KV head of one sequence, padded to `decode_rows`, over all its keys;
     - prefill: `tile` query rows of a head (or of the heads that share a KV head, if that packs better and the library
-      has it: `pack_heads`) over the tiles of keys that they see. The cores end together but for the longest block: Graham's bound, even share + longest.
+      has it: `pack_heads`) over the tiles of keys that they see. The cores end together but for the longest block:
+      Graham's bound, even share + longest.
 
     In both the keys may be cut over the cores instead, which evens the shares out and pays for combining the parts; in
     prefill where the library has it (`cut_prompts`).

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import reprlib
 from collections.abc import Iterable
-from typing import Any
 
 
 class RooflineError(Exception):
@@ -24,12 +23,12 @@ class RooflineError(Exception):
     no chip is called 'h1000'; did you mean 'h100' or 'v100' or 'h800'? (roofline chips lists them)
     """
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         # By its message and attributes: an error comes back from another process as it was.
         return _restored, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[RooflineError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RooflineError:
+def _restored(kind: type[RooflineError], args: tuple[object, ...], attributes: dict[str, object]) -> RooflineError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(attributes)

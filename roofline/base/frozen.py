@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,17 +19,17 @@ class ReadOnly(dict[K, V]):
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return type(self), (dict(self),)
 
     def __copy__(self) -> ReadOnly[K, V]:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ReadOnly[K, V]:
+    def __deepcopy__(self, memo: dict[int, object]) -> ReadOnly[K, V]:
         return type(self)(copy.deepcopy(dict(self), memo))
 
 
-def read_only(table: Mapping[K, Any]) -> ReadOnly[K, Any]:
+def read_only(table: Mapping[K, object]) -> ReadOnly[K, object]:
     """The table, and the tables in it, made read-only; one that is already so is itself."""
     if isinstance(table, ReadOnly):
         return table

@@ -98,7 +98,7 @@ def content(path: Path, most_bytes: int = MAX_FILE_BYTES) -> bytes:
 def _unsafe(raw: Table) -> list[str]:
     """Nesting that nothing downstream could walk, numbers that no float holds, control characters in keys or text."""
     problems: list[str] = []
-    waiting: list[tuple[str, Any, int]] = [("", raw, 0)]
+    waiting: list[tuple[str, object, int]] = [("", raw, 0)]
     while waiting:
         path, value, depth = waiting.pop()
         if depth > MAX_DEPTH:

@@ -99,7 +99,7 @@ def _fetched(path: Path) -> Chip:
     return chip
 
 
-def _row_of(chip: Chip) -> dict[str, Any]:
+def _row_of(chip: Chip) -> dict[str, object]:
     eight = [chip.peak(d) for d in ("fp8", "int8") if d in chip.dtypes]
     sixteen = [chip.peak(d) for d in ("bf16", "fp16") if d in chip.dtypes]
     return {

@@ -61,7 +61,7 @@ def read_with_sources(path: Path, sources: extends.Sources) -> Chip:
     )
 
 
-def _default_stack(raw: dict[str, Any], own: dict[str, Number], inherited: dict[str, str]) -> dict[str, Any]:
+def _default_stack(raw: dict[str, Any], own: dict[str, Number], inherited: dict[str, str]) -> dict[str, object]:
     """The stacks that are taken where none is named; of those inherited, the ones that suit this chip's own figures."""
     sources = raw.get("sources", {})
     default = {

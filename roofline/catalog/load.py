@@ -214,7 +214,7 @@ def _model_aliases(files: tuple[tuple[str, str, Stamp], ...]) -> dict[str, tuple
 
 def _spellings(path: Path) -> tuple[str, ...]:
     """A model's title and aliases; nothing else of the file is read, as there are hundreds."""
-    about: Any
+    about: object
     if path.suffix == ".toml":
         try:
             about = tomlfile.read(path, MAX_BYTES, MAX_BYTES)
@@ -229,9 +229,9 @@ def _spellings(path: Path) -> tuple[str, ...]:
     return tuple(one for one in found if isinstance(one, str))
 
 
-def model_records() -> list[dict[str, Any]]:
+def model_records() -> list[dict[str, object]]:
     """All models that can be loaded by name, as plain records; see :func:`list_models`."""
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for stem, (origin, path) in sorted(files_of("models").items()):
         try:
             model = _cached_model(str(path), stamp_of(path))

@@ -16,7 +16,7 @@ _USUAL = [None if one.default is dataclasses.MISSING else one.default for one in
 _TEXT_AT = tuple(i for i, one in enumerate(_FIELDS) if one.type in ("str", str))
 
 
-def packed(chip: Chip) -> dict[str, Any]:
+def packed(chip: Chip) -> dict[str, object]:
     """All fields of a chip that was read from a file, of which no figure is an array."""
     texts: dict[str, int] = {}
 

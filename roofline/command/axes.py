@@ -54,7 +54,7 @@ def options(axes: list[str]) -> dict[str, Any]:
     return found
 
 
-def _values(name: str, text: str) -> list[Any]:
+def _values(name: str, text: str) -> list[object]:
     if name == "stack":  # an empty one is a value: no stack
         return [part.strip() for part in text.split(",")]
     parts = [part.strip().strip("\"'") for part in text.split(",") if part.strip()]
@@ -90,7 +90,7 @@ def _between(name: str, text: str) -> list[Any]:
     return [f"{marks[0]}{value:.12g}{units[0]}" for value in values]
 
 
-def _listed(value: object) -> list[Any]:
+def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 

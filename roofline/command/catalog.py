@@ -69,7 +69,7 @@ def _chips_table(records: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _figures(chip: Chip, everything: bool) -> list[dict[str, Any]]:
+def _figures(chip: Chip, everything: bool) -> list[dict[str, object]]:
     from roofline.base import units
 
     numbers = {**chip.numbers, **(chip.defaults if everything else {})}

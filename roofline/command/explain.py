@@ -42,7 +42,7 @@ def explain(
 
     est = estimate(model, chip_with(chip, changes, stack), check=False, **options)
     found = run(est, figure)
-    rows: list[dict[str, Any]] = found.table.to_dict("records")  # type: ignore[assignment]
+    rows: list[dict[str, object]] = found.table.to_dict("records")  # type: ignore[assignment]
     if as_json:
         return print_json({"sentences": list(found.sentences), "figure": found.figure, "changes": rows})
     if as_csv:

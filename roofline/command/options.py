@@ -221,7 +221,7 @@ QUESTION = {
 }
 
 
-def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def asking(options: dict[str, object]) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Give a command these options as well; it gets those that were given, by name, as ``options``.
 
     Parameters
@@ -230,7 +230,7 @@ def asking(options: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[.
         Each ``Annotated[type | None, typer.Option(...)]``; they stand before the command's own options.
     """
 
-    def give(command: Callable[..., Any]) -> Callable[..., Any]:
+    def give(command: Callable[..., object]) -> Callable[..., object]:
         own = inspect.signature(command, eval_str=True).parameters
         more = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)

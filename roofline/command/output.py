@@ -113,7 +113,7 @@ def print_estimate(est: Estimate, ops: bool, as_json: bool, as_csv: bool) -> Non
     print_table(report.headline(est), *(report.breakdowns(est) if ops else []))
 
 
-def print_csv(rows: list[dict[str, Any]], stream: TextIO | None = None, columns: Sequence[str] = ()) -> None:
+def print_csv(rows: list[dict[str, object]], stream: TextIO | None = None, columns: Sequence[str] = ()) -> None:
     """Rows as CSV, on stdout unless told otherwise; `columns` come first, and stand there without any row too."""
     header = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     writer = csv.DictWriter(stream or sys.stdout, header, lineterminator="\n")

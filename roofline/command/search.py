@@ -87,7 +87,7 @@ def search(
         raise typer.Exit(1)
 
 
-def _range(option: str, text: str) -> tuple[str, Any, Any]:
+def _range(option: str, text: str) -> tuple[str, object, object]:
     """``NAME=LOW:HIGH``; an end that is left out is none."""
     name, equals, ends = text.partition("=")
     low, colon, high = ends.partition(":")

@@ -60,7 +60,7 @@ def sensitivity(
 
         drawing.save(drawing.plot_sensitivity(table, label, title=title, size=inches(size)), plot)
         wrote(plot)
-    rows: list[dict[str, Any]] = table.reset_index().to_dict("records")  # type: ignore[assignment]
+    rows: list[dict[str, object]] = table.reset_index().to_dict("records")  # type: ignore[assignment]
     if as_json:
         return print_json({"model": loaded.name, "chip": on.name, "result": figure, "step": step, "figures": rows})
     if as_csv:

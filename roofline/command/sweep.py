@@ -71,7 +71,7 @@ def sweep(
         raise typer.BadParameter(f"--out: expected a file ending in .csv, .json or .nc, found {str(out)!r}")
     if to is not None and (out is not None or as_json or as_csv):
         raise typer.BadParameter("--to: expected no --out, --json or --csv beside it: the store holds the grid")
-    more: dict[str, Any] = {"draws": draws, "seed": seed, "model_error": model_error, "figures": figure, "to": to}
+    more: dict[str, object] = {"draws": draws, "seed": seed, "model_error": model_error, "figures": figure, "to": to}
     with _cluster(workers) as client:
         data = _grid(model, chip, axis, changes, **more, client=client)
     if plot is not None:
@@ -153,7 +153,7 @@ def _grid(
 
 
 @contextmanager
-def _cluster(workers: int | None) -> Iterator[Any]:
+def _cluster(workers: int | None) -> Iterator[object]:
     """A client of so many worker processes on this machine; None for none."""
     if workers is None:
         yield None
@@ -201,7 +201,7 @@ def _with_units(data: xr.Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
     """The rows as plain data; a hole in the grid is None."""
     return [
         {
@@ -232,7 +232,7 @@ def _table(frame: pd.DataFrame, points: int = 0) -> Table:
     return table
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -289,7 +289,7 @@ class LanguageEstimate(TokensPowered, Estimate):
     @property
     def stored_as(self) -> str:
         """What decides how much memory the model takes, in words."""
-        return f"in {self.request.weight_dtype or self.request.dtype}"
+        return f"in {self.request.weight_dtype or self._stored_dtype}"
 
     def changes(self) -> list[list[tuple[str, dict[str, Any]]]]:
         """Changes of the request that take less memory of a chip, by kind: in words and as its fields, smallest first.
@@ -304,9 +304,16 @@ class LanguageEstimate(TokensPowered, Estimate):
             if (changed := replace(plan, tp=width)).suits(self.model, self.request.weight_dtype)
         ]
         same = f"on the same {chips} chip{'s' if chips > 1 else ''}"
-        own = self.request.weight_dtype or self.request.dtype
+        own = self.request.weight_dtype or self._stored_dtype
         dtypes = narrower(own, ("fp8", "int8", "int4"))
         return [wider, [(f"weight_dtype={d!r} {same}", {"weight_dtype": d}) for d in dtypes]]
+
+    @property
+    def _stored_dtype(self) -> str:
+        """The dtype of most weights as they lie in memory where nobody asks for another."""
+        if not self.model.checkpoint.quantised:
+            return self.request.dtype
+        return self.model.expert_dtype if self.model.experts else self.model.weight_dtype
 
     def _figures_with_errors(self, factors: np.ndarray) -> Mapping[str, Any]:
         r = self.request

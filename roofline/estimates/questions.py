@@ -7,7 +7,6 @@ lives, without loading it. So no room knows of one further along: an estimate of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 #: Question -> what loads the function that answers it, whose first argument is the result.
-ANSWERS: dict[str, Callable[[], Callable[..., Any]]] = {}
+ANSWERS: dict[str, Callable[[], Callable[..., object]]] = {}

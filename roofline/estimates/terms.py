@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -100,7 +100,7 @@ _WANTED: dict[str, tuple[float, float, str]] = {
 }
 
 
-def terms_of(options: Mapping[str, Any]) -> Terms:
+def terms_of(options: Mapping[str, object]) -> Terms:
     """The terms among the options of an estimate; the others are left alone.
 
     Raises

@@ -67,8 +67,8 @@ def numbers() -> frozenset[str]:
 
 
 def arguments(
-    row: Mapping[str, Any], number: Callable[[str, str], float] = lambda text, name: float(text)
-) -> dict[str, Any]:
+    row: Mapping[str, object], number: Callable[[str, str], float] = lambda text, name: float(text)
+) -> dict[str, object]:
     """The keyword arguments of the operator of one row; empty cells leave a keyword out.
 
     Parameters
@@ -83,7 +83,7 @@ def arguments(
     BadWorkload
         For a flag that is neither true nor false.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name in keywords(str(row["op"])):
         text = "" if missing(row.get(name)) else str(row[name]).strip()
         if text:

@@ -116,7 +116,8 @@ def _frame(stem: str, answer: Answer, shown: Shown) -> pd.DataFrame:
         return pd.concat(parts, ignore_index=True)
     if stem == "placement":
         plans = [(one.label, _est(one).request.placement) for one in answer.shown]
-        return pd.concat([plan.frame.assign(chip_name=label) for label, plan in plans if plan is not None])
+        shards: pd.DataFrame = pd.concat([plan.frame.assign(of=label) for label, plan in plans if plan is not None])
+        return shards
     if stem == "line":
         return along.frame([one for one in shown.lines if len(one.x)], shown.x, shown.y)
     if stem == "sensitivity":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Points of a line, and those of them that an interval is made at.
-POINTS, KNOTS = 200, 40
+POINTS, KNOTS = 200, 25
 
 #: The probability that an interval holds.
 LEVEL = 0.9

@@ -43,6 +43,9 @@ _WIDE, _LETTER, _ROOM = 290, 6.2, 8
 #: Heights in CSS pixels: of a picture, of a bar, and of what stands around bars.
 _HEIGHT, _BAR, _AROUND = 430, 46, 92
 
+#: Entries of a key in a row, and the height of a row.
+_KEYS, _KEY = 3, 18
+
 
 def places(answer: Answer) -> list[tuple[int, Column]]:
     """The columns that have figures, each with its place among all."""
@@ -250,8 +253,21 @@ class _Bars:
         self.texts = source("row", "x", "text")
         self.plot, hover = new(_AROUND + _BAR, tooltips, x_range=(0, 1), y_range=FactorRange())
         drawn = self.plot.hbar(
-            y="row", left="left", right="right", height=0.72, source=self.segments, color="colour", line_color=None
+            y="row",
+            left="left",
+            right="right",
+            height=0.72,
+            source=self.segments,
+            color="colour",
+            line_color=None,
+            legend_field="op",
         )
+        key = self.plot.legend[0]
+        key.update(orientation="horizontal", ncols=_KEYS, border_line_alpha=0, background_fill_alpha=0, margin=0)
+        key.update(
+            label_text_font=FONT, label_text_font_size=SMALL, glyph_height=12, glyph_width=12, padding=0, spacing=6
+        )
+        self.plot.add_layout(key, "below")
         self.plot.text(
             "x",
             "row",
@@ -270,7 +286,8 @@ class _Bars:
         names = list(dict.fromkeys(row["row"] for row in rows))
         if list(self.plot.y_range.factors) != names[::-1]:  # type: ignore[attr-defined]
             self.plot.y_range.factors = names[::-1]  # type: ignore[attr-defined]
-            self.plot.height = _AROUND + _BAR * max(1, len(names))
+        kinds = len({row["op"] for row in rows})
+        self.plot.height = _AROUND + _BAR * max(1, len(names)) + _KEY * -(-kinds // _KEYS)
         put(self.segments, rows)
         put(self.texts, texts)
         paint(self.plot, dark)

@@ -9,8 +9,8 @@ mean, where the package does not say:
   has is not told, and its fitted rows say that they are cold;
 - in decode the cache holds ``step`` tokens and the new one; over an fp8 cache Hopper's kernels and Blackwell's compute
   in fp8;
-- TensorRT-LLM expands DeepSeek's latents in prefill, and its kernel that SGLang calls on Blackwell does: plain attention
-  with keys of 192 and values of 128;
+- TensorRT-LLM expands DeepSeek's latents in prefill, and so does its kernel that SGLang calls on Blackwell: plain
+  attention with keys of 192 and values of 128;
 - ``nvfp4`` products include the quantisation of their bf16 activations, as those in fp8.
 
 Only the folders of :data:`CHIPS` are ever opened.
@@ -67,16 +67,19 @@ _MOE = {
 
 #: What an engine's name of a kernel says of the library behind it, where one engine calls several for one dtype on
 #: Blackwell: told apart by the variant of a row.
-_LIBRARIES = {"fused_moe_triton": "triton", "flashinfer_cutlass": "cutlass", "min_latency": "min-latency"}
+_LIBRARIES = {
+    "fused_moe_triton": "triton", "flashinfer_cutlass": "cutlass", "min_latency": "min-latency",
+    "mxfp4moe_marlin": "marlin",
+}  # fmt: skip
 _WIDTH = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp4": 0.5}
 
 #: Layers of Nemotron 3, whose experts are not gated (hidden, inter, topk, experts): TensorRT-LLM's kernels say so in
-#: their names. The other engines' collections of these versions ran two matrices an expert as well (their rows take 0.7
-#: times as long as three would at the least), older ones of the same shapes three.
+#: their names. vLLM's collection of this version, and SGLang's of the B200, ran two matrices an expert as well (their
+#: rows take 0.7 times as long as three would at the least), older ones of the same shapes three.
 _NOT_GATED = {
     (2048, 5120, 22, 512), (8192, 5120, 22, 512), (2688, 1856, 6, 128), (4096, 2688, 22, 512), (1024, 2688, 22, 512),
 }  # fmt: skip
-_NOT_GATED_SINCE = ("0.24.0", "0.5.14")
+_NOT_GATED_IN = {"vllm": "0.24.0", "sglang": "0.5.14"}
 
 #: A set of weight copies larger than this share of the last-level cache is cold at every call.
 _WARM = 0.8
@@ -100,6 +103,10 @@ def _ordered(frame: pd.DataFrame, *arguments: str) -> pd.DataFrame:
 def gemm_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Products; takes chip, framework, version, kernel, role, dtype (their name), m, n, k, copies and time_s."""
     frame = _spread_out(frame, _GEMM).assign(op="gemm")
+    # TensorRT-LLM's 4-bit products: its tuner chooses among libraries when an engine starts, and the collector
+    # (collector/trtllm/collect_gemm.py, read November 2026) never calls it, so the first of the list ran.
+    untuned = frame["framework"].eq("trtllm") & frame["dtype"].eq("fp4")
+    frame["variant"] = frame["variant"].where(~untuned, "untuned")
     width = frame["weight_dtype"].fillna(frame["dtype"]).map(_WIDTH)
     cache = frame["chip"].map({name: load_chip(name)["memory.cache.capacity"] for name in frame["chip"].unique()})
     weights = frame["copies"].fillna(np.inf) * frame["n"].astype(float) * frame["k"] * width
@@ -145,7 +152,7 @@ def mla_rows(frame: pd.DataFrame) -> pd.DataFrame:
     # TensorRT-LLM's own kernels, and those of its that SGLang calls on Blackwell.
     library = frame["framework"].eq("trtllm") | frame["kernel"].eq("trtllm_mla")
     expanded = frame["variant"].eq("prefill") & library
-    # On Blackwell expanded latents over an fp8 cache are cast too: long prompts take 0.86 times as long (calibrate rows).
+    # On Blackwell expanded latents over an fp8 cache are cast too: long prompts take 0.86 times as long.
     narrow = library & (frame["variant"].eq("decode") | frame["chip"].eq("b200")) & frame["kv_dtype"].eq("fp8")
     narrow &= ~frame["chip"].str.startswith("a100")  # no fp8 arithmetic there
     dtype = frame["dtype"].map(_DTYPE)
@@ -208,7 +215,9 @@ def _gated(frame: pd.DataFrame) -> np.ndarray:
     """Whether experts have three matrices: as the kernel's name says, and as the model of that shape has it."""
     layers = zip(*(frame[column].astype(int) for column in ("hidden", "inter", "topk", "experts")), strict=True)
     plain = np.array([layer in _NOT_GATED for layer in layers], dtype=bool)
-    return frame["gated"].to_numpy(bool) & ~(plain & frame["version"].isin(_NOT_GATED_SINCE).to_numpy())
+    ran_so = frame["version"].eq(frame["framework"].map(_NOT_GATED_IN))
+    ran_so &= frame["framework"].eq("vllm") | frame["chip"].eq("b200")
+    return frame["gated"].to_numpy(bool) & ~(plain & ran_so.to_numpy(bool))
 
 
 def _with_library(frame: pd.DataFrame) -> pd.Series[str]:

@@ -317,7 +317,7 @@ def summary(table: pd.DataFrame | None = None) -> pd.DataFrame:
     named = table["metric"].map(lambda m: "throughput" if m in SERVED and m != "tpot_s" else m)
     systems = _systems(table.assign(metric=named), (*SYSTEM, "metric"))
 
-    def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, Any]:
+    def line(source: str, metric: str, part: pd.DataFrame) -> dict[str, object]:
         count = int(part["rows"].sum())
         return {
             "source": source,
@@ -373,7 +373,7 @@ def with_and_without(table: pd.DataFrame | None = None) -> pd.DataFrame:
         "all but those of any setting": ~(spread | clock | mi300x),
     }
 
-    def line(name: str, data: pd.DataFrame) -> dict[str, Any]:
+    def line(name: str, data: pd.DataFrame) -> dict[str, object]:
         systems = _systems(data, SYSTEM)
         return {
             "rows_of": name,
@@ -418,7 +418,7 @@ def sensitivity(table: pd.DataFrame | None = None, beside: dict[str, pd.DataFram
         "row": ("id",),
     }
 
-    def line(name: str, data: pd.DataFrame, by: Sequence[str]) -> dict[str, Any]:
+    def line(name: str, data: pd.DataFrame, by: Sequence[str]) -> dict[str, object]:
         errors = _systems(data[data["metric"].isin(SERVED)], by)["error"]
         return {"counted": name, "systems": len(errors), "error": errors.median(), "within_15": (errors < 0.15).mean()}
 

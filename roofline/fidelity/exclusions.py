@@ -151,8 +151,8 @@ RULES = (
     ),
     Rule(
         "other_backend",
-        "attention on Blackwell by FlashInfer or Triton, which engines take where TensorRT-LLM's kernel lacks the shape: "
-        "other kernels, not described (written before a residual of that chip was looked at)",
+        "attention on Blackwell by FlashInfer or Triton, which engines take where TensorRT-LLM's kernel lacks the "
+        "shape: other kernels, not described (written before a residual of that chip was looked at)",
         False,
         _other_backend,
     ),

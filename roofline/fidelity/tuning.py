@@ -13,7 +13,7 @@ there before can be told without looking at any time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,7 +32,7 @@ _CASE = ["kernel", "dtype", "hidden", "inter", "topk", "experts", "tp", "ep", "d
 #: Where the files were gone and everything began anew: version -> the configuration that came first. Not in the source:
 #: found on H100 rows that may be fitted (bf16 and fp8), where it takes the contradictions between this reading and the
 #: times from 176 to 2 of 2,149 configurations; the cases on H200 come in the same order.
-RESTARTS: dict[str, tuple[Any, ...]] = {
+RESTARTS: dict[str, tuple[object, ...]] = {
     "1.3.0rc20": ("moe_torch_flow_cutlass", "bfloat16", 2048, 768, 8, 128, 1, 8, "balanced"),
 }
 
@@ -54,8 +54,8 @@ def tuned(frame: pd.DataFrame) -> np.ndarray:
     version = str(frame["version"].iloc[0])
     if version not in _VERSIONS:
         return np.ones(len(frame), dtype=bool)
-    files: dict[str, tuple[Any, ...]] = {}
-    found: dict[tuple[Any, ...], bool] = {}
+    files: dict[str, tuple[object, ...]] = {}
+    found: dict[tuple[object, ...], bool] = {}
     restart = RESTARTS.get(version)
     cases = list(frame[_CASE].itertuples(index=False, name=None))
     for case in dict.fromkeys(cases):

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from roofline.base.face import CALL, FLAG, NAME, TABLE, optional, takes
 from roofline.catalog.load import CHIP, load_chip
 from roofline.evidence import measurements
 from roofline.evidence.measurements import REGIMES
-from roofline.fidelity import exclusions, goals
+from roofline.fidelity import exclusions, goals, scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,7 @@ def validate(
     chip : Chip or str, optional
         The chip of rows without a column `chip`; with that column, only the rows of this chip.
     full : bool
-        All H100, H200 and A100 rows of the installed package aiconfigurator-core 0.12.0 in place of the sample.
+        All H100, H200, A100 and B200 rows of the installed package aiconfigurator-core 0.12.0 in place of the sample.
     full_from : path, optional
         The same from a folder that the package was unpacked to.
     progress : callable, optional
@@ -157,7 +157,7 @@ def validate(
     return Validation(
         table,
         rows,
-        goals.reached(rows, summary) if not own else table.iloc[:0],
+        goals.reached(rows, scores.summary) if not own else table.iloc[:0],
         _excluded(rows, complete=not own and not full and full_from is None),
         bad,
         source,
@@ -218,8 +218,8 @@ def unmeasured(chip: Chip) -> Chip:
 def stacks_of(chip: Chip, framework: str, variant: str, op: str, version: str) -> tuple[str, ...]:
     """The stacks of a chip that a row is predicted with, laid one upon the other; none for the plain parameters.
 
-    A framework's stack for the variant (``sglang_block_triton``, else ``sglang_block``) is taken rather than its general
-    one; what differs in one version (``trtllm_1_3_0rc10``) comes on top.
+    A framework's stack for the variant (``sglang_block_triton``, else ``sglang_block``) is taken rather than its
+    general one; what differs in one version (``trtllm_1_3_0rc10``) comes on top.
     """
     known = {p.split(".")[1] for p in chip.numbers if p.startswith("stack.") and p.split(".")[3] == op}
     words = variant.replace("-", "_").split()
@@ -386,71 +386,6 @@ def _fit_three(rows: pd.DataFrame) -> np.ndarray:
     return min(found, key=lambda f: float(f.fun)).x
 
 
-class _Columns(NamedTuple):
-    """What figures are counted from: times (s), one row an element, and each row's regime."""
-
-    predicted: np.ndarray
-    measured: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    naive: np.ndarray
-    three: np.ndarray
-    regime: np.ndarray
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame) -> _Columns:
-        predicted, measured, low, high, naive, three = (
-            rows[name].to_numpy(float)
-            for name in ("predicted_s", "measured_s", "low_s", "high_s", "naive_s", "three_s")
-        )
-        return cls(predicted, measured, low, high, naive, three, rows["regime"].to_numpy())
-
-    def in_regime(self, number: int) -> _Columns:
-        mine = self.regime == number
-        return _Columns(*(column[mine] for column in self))
-
-
-def _figures(rows: _Columns) -> dict[str, Any]:
-    error = rows.predicted / rows.measured - 1
-    fitted = ~np.isnan(rows.three)
-    three = np.abs(rows.three[fitted] / rows.measured[fitted] - 1)
-    return {
-        "rows": len(error),
-        "mape": np.abs(error).mean(),
-        "median": np.median(np.abs(error)),
-        "p90": np.quantile(np.abs(error), 0.9),
-        "bias": np.median(error),
-        "spearman": _ranks_agree(rows.predicted, rows.measured),
-        "coverage": ((rows.measured >= rows.low) & (rows.measured <= rows.high)).mean(),
-        "naive": np.abs(rows.naive / rows.measured - 1).mean(),
-        "three": three.mean() if len(three) else np.nan,
-    }
-
-
-def _ranks_agree(one: np.ndarray, other: np.ndarray) -> float:
-    """Spearman's correlation; NaN for fewer than three values, or where all of one are the same."""
-    import pandas as pd
-
-    if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
-        return np.nan
-    return float(np.corrcoef(pd.Series(one).rank(), pd.Series(other).rank())[0, 1])
-
-
-def summary(rows: pd.DataFrame) -> dict[str, Any]:
-    """The figures of some rows over all regimes: error and coverage as means over the regimes that have rows."""
-    columns = _Columns.of(rows)
-    return _over_regimes(columns, _by_regime(columns))
-
-
-def _by_regime(rows: _Columns) -> dict[int, dict[str, Any]]:
-    return {int(number): _figures(rows.in_regime(number)) for number in np.unique(rows.regime)}
-
-
-def _over_regimes(rows: _Columns, regimes: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    mean = {k: float(np.mean([r[k] for r in regimes.values()])) for k in ("mape", "coverage", "naive", "three")}
-    return _figures(rows) | mean
-
-
 def _table(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
@@ -459,9 +394,9 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
     for key, part in rows.groupby(GROUP, sort=False):
         head = dict(zip(GROUP, key, strict=True))
         whose = ", ".join(sorted({str(stack) or "default" for stack in part["stack"]}))
-        columns = _Columns.of(part)
-        regimes = _by_regime(columns)
-        records.append({**head, "regime": "all", **_over_regimes(columns, regimes), "parameters": whose})
+        columns = scores.Columns.of(part)
+        regimes = scores.by_regime(columns)
+        records.append({**head, "regime": "all", **scores.over_regimes(columns, regimes), "parameters": whose})
         for number, figures in regimes.items():
             records.append({**head, "regime": REGIMES[number], **figures, "parameters": whose})
     return pd.DataFrame.from_records(records)
@@ -484,7 +419,7 @@ def carries(rows: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     def line(part: pd.DataFrame) -> dict[str, Any]:
-        lines = [summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
+        lines = [scores.summary(mine) for _, mine in part.groupby(["dtype", "framework"])]
         errors = [s["mape"] for s in lines]
         mean = {name: float(np.mean([s[name] for s in lines])) for name in ("naive", "coverage")}
         return {

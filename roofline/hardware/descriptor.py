@@ -108,7 +108,7 @@ def scenarios(raw: dict[str, Any], file: str, numbers: dict[str, Number]) -> dic
     return found
 
 
-def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(table: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     """The figures of nested tables, each with its path."""
     for key, value in table.items():
         if isinstance(value, dict) and "value" not in value:
@@ -180,7 +180,7 @@ def _flatten(path: str, value: object, sources: dict[str, str], out: dict[str, N
 MOST_CHECKED = 20_000
 
 #: Figures checked before, by identity: a chip that extends another shares the parsed figures that it inherits.
-_checked: dict[tuple[int, type[Figure]], tuple[Any, Figure]] = {}
+_checked: dict[tuple[int, type[Figure]], tuple[object, Figure]] = {}
 
 
 def _figure(schema: type[Figure], raw: object) -> Figure:
@@ -193,7 +193,7 @@ def _figure(schema: type[Figure], raw: object) -> Figure:
 
 
 def _flatten_efficiency(
-    table: dict[str, dict[str, Any]],
+    table: dict[str, dict[str, object]],
     sources: dict[str, str],
     out: dict[str, Number],
     problems: list[str],

@@ -19,8 +19,8 @@ def to_toml(
     head: Table,
     flags: Mapping[str, Any],
     numbers: Mapping[str, Number],
-    calibration: Mapping[str, Any],
-    default_stack: Mapping[str, Any],
+    calibration: Mapping[str, object],
+    default_stack: Mapping[str, object],
     scenarios: Mapping[str, Scenario],
 ) -> str:
     """The text of a descriptor that loads to the same figures; see :meth:`roofline.hardware.chip.Chip.to_toml`.

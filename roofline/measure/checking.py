@@ -66,7 +66,7 @@ def check_probes(table: Table) -> None:
                 raise _bad(table, n, column, row[column], expected)
 
 
-def check_record(run: dict[str, Any], path: Path) -> None:
+def check_record(run: dict[str, object], path: Path) -> None:
     """Refuse the record of a run whose date is none.
 
     Raises

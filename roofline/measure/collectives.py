@@ -115,7 +115,7 @@ def _time(dist: Any, torch: Any, case: Case, count: int, device: str, least: int
     # Renamed in torch 2.13.
     gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
     scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-    runs: dict[str, Callable[[], Any]] = {
+    runs: dict[str, Callable[[], object]] = {
         "all_reduce": lambda: dist.all_reduce(big),
         "all_gather": lambda: gather(other, share),
         "reduce_scatter": lambda: scatter(share, big),

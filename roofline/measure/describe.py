@@ -24,7 +24,7 @@ def ceilings(probes: Iterable[Probe]) -> dict[tuple[str, str, str, int], Probe]:
     return found
 
 
-def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], record: dict[str, Any]) -> str:
+def descriptor(name: str, system: System, kind: str, probes: Iterable[Probe], record: dict[str, object]) -> str:
     """The text of a descriptor.
 
     Parameters
@@ -88,7 +88,7 @@ def _first(best: list[Probe], what: str) -> Probe | None:
     return next((p for p in best if p.probe == what), None)
 
 
-def _head(name: str, system: System, kind: str, record: dict[str, Any]) -> dict[str, Any]:
+def _head(name: str, system: System, kind: str, record: dict[str, object]) -> dict[str, object]:
     """What a descriptor says of the chip and of the run before its figures begin."""
     date = str(record["date"])
     rest = {k: v for k, v in record.items() if k != "date"}
@@ -110,9 +110,9 @@ def _head(name: str, system: System, kind: str, record: dict[str, Any]) -> dict[
     }
 
 
-def _memory(found: list[levels.Level], best: list[Probe], system: System) -> dict[str, dict[str, Any]]:
+def _memory(found: list[levels.Level], best: list[Probe], system: System) -> dict[str, dict[str, object]]:
     """A table for each level of memory; the last is main memory, with its latency."""
-    tables: dict[str, dict[str, Any]] = {}
+    tables: dict[str, dict[str, object]] = {}
     latency = _first(best, "latency")
     for n, level in enumerate(found):
         last = n == len(found) - 1
@@ -139,14 +139,14 @@ def _memory(found: list[levels.Level], best: list[Probe], system: System) -> dic
     return tables
 
 
-def _figure(value: object, source: str, **more: object) -> dict[str, Any]:
+def _figure(value: object, source: str, **more: object) -> dict[str, object]:
     return {"value": value, "source": source, "kind": "measured", **{k: v for k, v in more.items() if v}}
 
 
 def _engines(kind: str, peaks: dict[str, Probe]) -> dict[str, Any]:
     """A GPU's wide floats are its vector engine's, its narrow ones its matrix engine's; a processor's are vectors."""
-    vector: dict[str, Any] = {}
-    matrix: dict[str, Any] = {}
+    vector: dict[str, object] = {}
+    matrix: dict[str, object] = {}
     for dtype, p in sorted(peaks.items()):
         figure = _figure(f"{p.value:.6g} FLOP/s", _SOURCE, note=f"The best matrix product: {p.mode}.")
         target = vector if kind == "cpu" or dtype in ("fp32", "fp64") else matrix
@@ -156,7 +156,7 @@ def _engines(kind: str, peaks: dict[str, Probe]) -> dict[str, Any]:
     return {"vector": vector} | ({"matrix": matrix} if matrix else {})
 
 
-def _host_link(best: list[Probe], main: levels.Level) -> dict[str, Any]:
+def _host_link(best: list[Probe], main: levels.Level) -> dict[str, object]:
     copies = [p.value for p in best if p.probe == "host_copy"]
     if copies:
         return {"name": "host", "bandwidth": _figure(f"{max(copies):.6g} B/s", _SOURCE)}

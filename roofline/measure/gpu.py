@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -96,7 +95,7 @@ class Torch:
         return summary(self._events(prepared.run, 8, count, calls, flush), calls)
 
     def _events(
-        self, run: Callable[[int], Any], number: int, count: int, calls: int, flush: Callable[[], None] | None
+        self, run: Callable[[int], object], number: int, count: int, calls: int, flush: Callable[[], None] | None
     ) -> list[float]:
         """Times of one call (s): `count` samples of `calls` calls, queued without waiting between them."""
         make = functools.partial(self.torch.cuda.Event, enable_timing=True)
@@ -112,7 +111,7 @@ class Torch:
         self.torch.cuda.synchronize()
         return [begin.elapsed_time(end) * 1e-3 / calls for begin, end in pairs]
 
-    def _best(self, run: Callable[[], Any], repeats: int, calls: int = 1) -> tuple[float, list[float]]:
+    def _best(self, run: Callable[[], object], repeats: int, calls: int = 1) -> tuple[float, list[float]]:
         """The shortest time of a call (s) and all samples, each of `calls` calls; a graph of them on a GPU."""
         if not self.cuda:
             timing = [on_host(lambda _: run(), 0.0, least=repeats).low_s for _ in range(2)]
@@ -188,7 +187,7 @@ class Torch:
         p, q = x[:half], x[half : 2 * half]
         a, b, c = x[:third], x[third : 2 * third], x[2 * third : 3 * third]
         total = torch.zeros((), device=self.device)
-        bytes_of: dict[str, tuple[int, Callable[[], Any]]] = {
+        bytes_of: dict[str, tuple[int, Callable[[], object]]] = {
             "read": (4 * n, lambda: torch.sum(x, dim=0, out=total)),
             "write": (4 * n, lambda: x.fill_(1.0)),
             "copy": (8 * half, lambda: p.copy_(q)),

@@ -116,7 +116,7 @@ class Table:
         """Put other rows in place of all: the old or the new file is there at any time."""
         write_text(self.path, ",".join(self.columns) + "\n" + "".join(self._line(row) for row in rows))
 
-    def _line(self, row: dict[str, Any]) -> str:
+    def _line(self, row: dict[str, object]) -> str:
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerow([_cell(row.get(c)) for c in self.columns])
         return out.getvalue()
@@ -141,7 +141,7 @@ def key(case: Case | dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, object]:
     """The record of a run; empty where there is none yet.
 
     Raises
@@ -158,23 +158,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
+def write_json(path: Path, record: dict[str, object]) -> None:
     """The record of a run, in place of what there was."""
     write_text(path, json.dumps(record, indent=2) + "\n")
 
 
-def merged(rows: Iterable[dict[str, str]]) -> list[dict[str, Any]]:
+def merged(rows: Iterable[dict[str, str]]) -> list[dict[str, object]]:
     """One row a shape: the median over the rounds in which it was measured.
 
     The spread is that of the rounds or, where it is larger, the one within them.
     """
-    by_shape: dict[Any, list[dict[str, str]]] = {}
+    by_shape: dict[object, list[dict[str, str]]] = {}
     for row in rows:
         by_shape.setdefault(key(row), []).append(row)
     return [_merged(same) if len(same) > 1 else dict(same[0]) for same in by_shape.values()]
 
 
-def _merged(same: list[dict[str, str]]) -> dict[str, Any]:
+def _merged(same: list[dict[str, str]]) -> dict[str, object]:
     time_s, spread_s, low_s, error = (
         np.array([float(row[name]) for row in same]) for name in ("time_s", "time_std_s", "low_s", "error")
     )

@@ -36,7 +36,7 @@ class Grid:
     """One operator (or several, with commas) over the product of its axes."""
 
     op: str
-    axes: dict[str, Any] = field(default_factory=dict)
+    axes: dict[str, object] = field(default_factory=dict)
 
     def cases(self, cache_bytes: float) -> Iterator[Case]:
         """Every point of the grid on a machine whose last-level cache holds `cache_bytes`."""
@@ -263,7 +263,7 @@ def cases(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: float 
     return list({_identity(c): c for c in found}.values())
 
 
-def _identity(case: Case) -> tuple[tuple[str, Any], ...]:
+def _identity(case: Case) -> tuple[tuple[str, object], ...]:
     return tuple(sorted(case.items()))
 
 
@@ -281,7 +281,7 @@ def held_out(kind: str, size: str, names: tuple[str, ...] = (), cache_bytes: flo
     drawn: list[Case] = []
     for (op, dtype), grids in by_class.items():  # collectives have no dtype: their sizes are all there is of them
         random = Random(f"0 {op} {dtype}")  # noqa: S311  the same shapes whatever else is measured
-        mine: dict[Any, Case] = {}
+        mine: dict[object, Case] = {}
         for n in range(20 * TEST_SHAPES[size]):
             case = grids[n % len(grids)].draw(random, max(cache_bytes, LEAST_CACHE))
             if _identity(case) not in taken:

@@ -34,7 +34,11 @@ def summary(samples: list[float], calls: int) -> Timing:
 
 
 def on_host(
-    run: Callable[[int], Any], budget_s: float, flush: Callable[[], None] | None = None, least: int = 5, most: int = 100
+    run: Callable[[int], object],
+    budget_s: float,
+    flush: Callable[[], None] | None = None,
+    least: int = 5,
+    most: int = 100,
 ) -> Timing:
     """Time a function of a call's number on the monotonic host clock.
 
@@ -73,7 +77,7 @@ def on_host(
     return summary(samples, calls)
 
 
-def best(run: Callable[[], Any], repeats: int) -> tuple[float, list[float]]:
+def best(run: Callable[[], object], repeats: int) -> tuple[float, list[float]]:
     """The shortest of several runs (s), and all of them: for ceilings, which disturbances only ever lower."""
     run()
     samples = []

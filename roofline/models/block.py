@@ -19,7 +19,7 @@ Layers = Annotated[list[Width], Field(min_length=2, max_length=200)]
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 
 
-def as_list(value: Any) -> Any:
+def as_list(value: object) -> Any:
     """A single value as a list of one, so that a key takes either."""
     return value if isinstance(value, list) else [value]
 

@@ -107,6 +107,7 @@ ALSO = {
     "xverse": "llama", "mimo": "qwen2",
     "RefinedWeb": "falcon", "RefinedWebModel": "falcon", "stablelm_epoch": "stablelm", "hunyuan": "hunyuan_v1_moe",
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen3_vl": "qwen3", "qwen3_vl_moe": "qwen3_moe",
+    "glm4v": "glm4", "glm4v_moe": "glm4_moe",
     "mistral3": "mistral", "got_ocr2": "qwen2", "moss_transcribe_diarize": "qwen3", "fuyu": "persimmon",
     "xlm-roberta": "roberta", "camembert": "roberta", "data2vec-text": "roberta",
     "axk1": "AXK1", "phi4mm": "phi4_multimodal",

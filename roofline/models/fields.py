@@ -24,6 +24,13 @@ LIMITS = {
     "positions": 10**12,
 }
 
+#: What other code calls fields that Hugging Face has under names that are nothing like.
+OTHER_WORDS = {
+    "tie_word_embeddings": ("tied", "tie_embeddings"), "head_dim": ("d_kv", "d_head", "head_size"),
+    "num_experts_per_tok": ("top_k",), "attention_bias": ("attn_bias",), "vocab_size": ("n_vocab",),
+    "attention_k_eq_v": ("attn_k_eq_v",), "hidden_size": ("dim", "d_model", "n_embd"),
+}  # fmt: skip
+
 
 class Fields:
     """The fields of one JSON object.
@@ -164,7 +171,11 @@ class Fields:
                 )
 
     def near_misses(self, family: str = "this model family") -> None:
-        """Refuse a misspelt field: see :meth:`finish`."""
+        """Refuse a misspelt field, or one under another's name: see :meth:`finish`."""
+        for key, others in OTHER_WORDS.items():
+            found = next((one for one in others if self.values.get(one) is not None and one not in self._known), None)
+            if found and key in self._missed - self.values.keys():
+                self.fail(found, f"is not a field of {family}; did you mean {key!r}?")
         unknown = {_spelt(key): key for key in self._unknown()}
         for key in sorted(self._missed - self.values.keys()):
             spelt = _spelt(key)

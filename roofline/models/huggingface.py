@@ -23,7 +23,7 @@ from roofline.models.families import Layer, Parts, tell
 from roofline.models.fields import Fields, read_json
 from roofline.models.layers import Layers
 from roofline.models.llm import LanguageModel
-from roofline.models.readers import further
+from roofline.models.readers import further, more_towers
 from roofline.models.readers.parts import HIDDEN
 from roofline.models.readers.towers import READERS
 
@@ -187,14 +187,17 @@ def _head(role: str, body: Fields, top: Fields, made: Parts, hidden: int) -> Par
 def _towers(top: Fields, width: int) -> tuple[list[LanguageModel], list[str]]:
     """The towers that the file describes, and why others are not read, a line each."""
     found, why = [], []
-    for (kind, key), reader in READERS.items():
+    for (kind, key), reader in (READERS | more_towers.READERS).items():
         described = top.values.get(key)
         if kind != top.values.get("model_type") or not isinstance(described, dict) or not described:
             continue
+        fields = Fields(described, top.file, key)
         try:
-            found.append(replace(reader(Fields(described, top.file, key), top, width), source=key))
+            found.append(replace(reader(fields, top, width), source=key))
+            fields.near_misses(kind)
         except BadModel as error:
             why.append(f"{key} is not read: {error}")
+            found = [tower for tower in found if tower.source != key]
     return found, why
 
 

@@ -7,7 +7,6 @@ near they come to another field's name. Of the rest, one that speaks of size is 
 from __future__ import annotations
 
 import re
-from typing import Any
 
 _NAMES = """
     _attn_implementation _attn_implementation_autoset _commit_hash _experts_implementation _flash_attn_2_enabled
@@ -33,7 +32,7 @@ _NAMES = """
     mlp_multipliers model_type moe_apply_router_weight_on_input moe_norm_min moe_renormalize
     moe_routed_scaling_factor moe_router_activation_func moe_router_dtype moe_router_logit_softcapping
     moe_router_scaling_factor moe_shared_expert_overlap mup_enabled n_ctx n_group no_repeat_ngram_size norm_eps
-    norm_epsilon norm_topk_prob num_beam_groups num_beams num_expert_group num_hash_layers num_logits_to_keep
+    norm_epsilon norm_topk_prob num_beam_groups num_beams num_expert_group num_image_tokens num_hash_layers num_logits_to_keep
     num_return_sequences original_max_position_embeddings output_attentions output_hidden_states
     output_router_logits output_scores pad_token_id pooling position_embedding_type prefix prefix_lm pretraining_tp
     problem_type pruned_heads qk_head_dim quantization_config query_pre_attn_scalar remove_invalid_values
@@ -76,7 +75,7 @@ def changes_nothing(key: str) -> bool:
     return key in HARMLESS
 
 
-def speaks_of_size(key: str, value: Any) -> bool:
+def speaks_of_size(key: str, value: object) -> bool:
     """Whether a field that nobody read may say how large a model is: by its name, and by a value that is not none."""
     if not value or key in HARMLESS or _HARMLESS_ENDS.fullmatch(key) or not _SIZE.search(key):
         return False

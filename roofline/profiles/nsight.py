@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from roofline.base.errors import BadData, shown
 from roofline.profiles import tensor
@@ -46,7 +45,7 @@ class Launch:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-def points(rows: list[dict[str, str]], file: str, capability: float | None = None) -> Iterator[dict[str, Any]]:
+def points(rows: list[dict[str, str]], file: str, capability: float | None = None) -> Iterator[dict[str, object]]:
     """One point a kernel launch (or kernel, in a summary).
 
     Parameters
@@ -114,7 +113,7 @@ def _launches(rows: list[dict[str, str]], file: str) -> list[Launch]:
         raise BadData(f"{file}: no column 'Metric Value' (nor 'Average' of a summary) found: {found_names}")
     single = value == "Metric Value"  # the mean of a count over launches may have a fraction
     mark = _mark(((row["Metric Name"].strip(), row["Metric Unit"], row[value]) for row in rows), file, single)
-    found: dict[Any, Launch] = {}
+    found: dict[object, Launch] = {}
     for line, row in enumerate(rows, 2):
         name, cell = row["Metric Name"].strip(), row[value].strip()
         if not wanted(name) or _of_peak(name, row["Metric Unit"]):

@@ -98,7 +98,7 @@ def _times(event: Event, file: str) -> tuple[float, float]:
 def _tree(timed: list[tuple[Event, float, float]], file: str) -> list[Event]:
     """Calls with what they call; `owner` is the matched operator that a call is part of."""
     nodes: list[Event] = []
-    stacks: dict[Any, list[Event]] = {}
+    stacks: dict[object, list[Event]] = {}
     for event, ts, dur in sorted(timed, key=lambda t: (t[1], -t[2])):
         node: Event = {
             "name": str(event.get("name", "")),
@@ -177,7 +177,7 @@ def _matched(event: Event) -> Call | None:
 class _Inputs:
     """Shapes and dtypes of a call's inputs, by position."""
 
-    def __init__(self, shapes: list[Any], types: list[Any], values: list[Any]) -> None:
+    def __init__(self, shapes: list[object], types: list[object], values: list[object]) -> None:
         self.shapes, self.types, self.values = shapes, types, values
 
     def __getitem__(self, place: int) -> list[int]:

@@ -248,7 +248,12 @@ def backlogged_rate(requests: Requests, service: Service, policy: Policy, seed: 
 
 
 def policy_of(
-    window_s: Any, max_batch: Any, split: Any, workers: Any, jitter: Any, est: RecommendationEstimate | None = None
+    window_s: object,
+    max_batch: object,
+    split: object,
+    workers: object,
+    jitter: object,
+    est: RecommendationEstimate | None = None,
 ) -> Policy:
     """How queries are batched, checked.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Blocks(NamedTuple):
         return cls(np.empty(0, np.int64), np.empty(0, np.int64), 0)
 
 
-def from_lists(where: str, lists: Sequence[Sequence[Any]]) -> Blocks:
+def from_lists(where: str, lists: Sequence[Sequence[object]]) -> Blocks:
     """From a list of names a request; tokens are not known yet.
 
     Raises
@@ -46,7 +46,7 @@ def from_lists(where: str, lists: Sequence[Sequence[Any]]) -> Blocks:
     return Blocks(np.array(flat, np.int64), _starts([len(one) for one in lists]), 0)
 
 
-def from_text(where: str, cells: Sequence[Any]) -> Blocks:
+def from_text(where: str, cells: Sequence[object]) -> Blocks:
     """From text with names separated by spaces, a request each; an empty cell has none; tokens are not known yet.
 
     Raises

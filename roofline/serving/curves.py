@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def dataset(name: str, values: np.ndarray, runs: Sequence[Run]) -> xr.Dataset:
     import xarray as xr
 
     together(runs)
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         one: (name, np.array([getattr(run, one) for run in runs]), {"units": FIGURES[one]}) for one in COLUMNS
     }
     out["saturated"] = (name, np.array([run.saturated for run in runs]))

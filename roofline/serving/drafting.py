@@ -63,7 +63,7 @@ class Drafting:
         """Weights of the drafter on one chip; of a layer of the model itself that layer's alone."""
         if self.estimate is None:
             return 0.0
-        if self.draft.model == MTP:
+        if self.draft.model == MTP and self.target.model.mtp is None:
             model, r = self.target.model, self.target.request
             longer = replace(model, layers=(*model.layers, *self.estimate.model.layers))
             each = [parallel.weight_bytes(one, r.plan, r.dtype, r.weight_dtype) for one in (longer, model)]
@@ -89,8 +89,11 @@ def _drafter(draft: Draft, target: LanguageEstimate) -> LanguageEstimate | None:
     if draft.model == NGRAM:
         return None
     model = target.model
-    if draft.model == MTP:
-        # The next token's embedding beside the model's last state, projected, and one layer more (DeepSeek-V3).
+    if draft.model == MTP and model.mtp is not None:
+        one = model.mtp
+    elif draft.model == MTP:
+        # Of a model whose file has none: the next token's embedding beside its last state, projected, and one more of
+        # its last layers (DeepSeek-V3).
         layer = replace(model.layers[-1], count=1)
         joins = Linear("mtp_proj", model.hidden, 2 * model.hidden, scope="model")
         one = replace(model, name=f"{model.name} mtp", layers=(layer,), besides=(joins,), towers=())

@@ -277,7 +277,7 @@ def empirical(lengths: Sequence[float] | Any, weights: Sequence[float] | Any = N
     return Empirical(found, often)
 
 
-def as_lengths(where: str, value: Any) -> Lengths:
+def as_lengths(where: str, value: object) -> Lengths:
     """A distribution as it is, a number as one that gives nothing else.
 
     Raises
@@ -295,7 +295,7 @@ def as_lengths(where: str, value: Any) -> Lengths:
     )
 
 
-def _length(where: str, value: Any) -> float:
+def _length(where: str, value: object) -> float:
     return _number(where, value, 1, LONGEST)
 
 
@@ -305,7 +305,7 @@ def _number(where: str, value: Any, least: float, most: float) -> float:
     return float(value)
 
 
-def _column(where: str, value: Any) -> np.ndarray:
+def _column(where: str, value: object) -> np.ndarray:
     found = np.asarray(as_numeric(value, where))
     if found.dtype.kind not in "iuf" or found.ndim != 1 or not found.size:
         raise BadWorkload(f"{where}: expected a list of numbers, found {shown(value)}")

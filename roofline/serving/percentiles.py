@@ -223,7 +223,7 @@ def _quantile(values: np.ndarray, weights: np.ndarray | None, share: float) -> f
     return float(values[min(int(np.searchsorted(below, share * below[-1])), len(values) - 1)])
 
 
-def figure_of(run: Any, name: str, figures: Sequence[str], seen: Sequence[str]) -> float:
+def figure_of(run: object, name: str, figures: Sequence[str], seen: Sequence[str]) -> float:
     """A figure of a run by its name: one of `figures`, or a part of what requests saw, such as ``"ttft_s.p99"``.
 
     Raises
@@ -238,7 +238,7 @@ def figure_of(run: Any, name: str, figures: Sequence[str], seen: Sequence[str]) 
     return float(getattr(found, part) if part else found)
 
 
-def limits(slo: Any, known: Sequence[str], example: str) -> dict[str, float]:
+def limits(slo: object, known: Sequence[str], example: str) -> dict[str, float]:
     """The limits of an SLO (s), by which of the `known` times they limit; `example` is one for the error.
 
     Raises

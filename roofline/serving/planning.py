@@ -250,7 +250,7 @@ def _row_apart(run: Run) -> dict[str, Any]:
 
 
 def _plan(run: Run, loaded: Run, times: int) -> dict[str, Any]:
-    """What is said of a run's first pool and of what its requests saw, and what so many such systems take at the load."""
+    """What is said of a run's first pool and of what its requests saw, and what so many systems take at the load."""
     plan, policy = run.plan, run.policy
     spent = {name: known(loaded, name) for name in ("power_w", "usd_per_hour")}
     return {

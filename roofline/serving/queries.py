@@ -97,7 +97,7 @@ def server_of(model: Recommender, chip: Chip, options: Mapping[str, Any]) -> tup
     return QueryServer(model, chip, asked, policy, Service.of(est), int(devices)), slo, seed
 
 
-def limits(slo: Any) -> dict[str, float]:
+def limits(slo: object) -> dict[str, float]:
     """The limits of an SLO (s), by what they limit; see :func:`roofline.serving.percentiles.limits`."""
     return percentiles.limits(slo, SEEN, '{"latency_s": 0.06}')
 
@@ -109,7 +109,7 @@ def dataset(name: str, values: np.ndarray, runs: Sequence[QueryRun]) -> xr.Datas
     """
     import xarray as xr
 
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         one: (name, np.array([getattr(run, one) for run in runs]), {"units": unit}) for one, unit in FIGURES.items()
     }
     out["saturated"] = (name, np.array([run.saturated for run in runs]))

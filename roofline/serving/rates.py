@@ -121,7 +121,7 @@ def _data_set(file: Path) -> dict[str, Lengths]:
     }
 
 
-def _pooled(file: Path, texts: list[Any], key: str) -> Lengths:
+def _pooled(file: Path, texts: list[object], key: str) -> Lengths:
     """The mean of distributions, each written as ``{length: probability, ...}``."""
     pooled: dict[int, float] = {}
     for text in texts:

@@ -419,9 +419,9 @@ class Run:
                 found.append(one.figure(figure))
         return min(found), max(found)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The figures by name, as ``vllm bench serve`` names those that it has."""
-        out: dict[str, Any] = {
+        out: dict[str, object] = {
             "completed": self.answered,
             "failed": self.gave_up,
             "duration": self.duration_s,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -52,7 +51,7 @@ class Setting:
     @property
     def devices(self) -> int:
         """Chips of this setting's replicas."""
-        plan: Any = self.static.request.plan
+        plan = self.static.request.plan
         return int(self.servers.replicas // (plan.dp * plan.pp) * plan.devices)
 
 
@@ -82,6 +81,6 @@ def _fitting(setting: Setting, requests: Requests) -> None:
         )
 
 
-def limits(slo: Any) -> dict[str, float]:
+def limits(slo: object) -> dict[str, float]:
     """The limits of an SLO (s), by what they limit; see :func:`roofline.serving.percentiles.limits`."""
     return percentiles.limits(slo, LIMITS, '{"ttft_s": 0.5}')

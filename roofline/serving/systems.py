@@ -31,9 +31,10 @@ class Pool:
     the first token, and decodes on a replica of the other. What is None is as the call has it: of both pools, or of the
     one that is not given.
 
-    Attributes
+    Parameters
     ----------
     chip : Chip or str, optional
+        A chip, or its name or path.
     replicas : int, optional
         Servers of that plan.
     tp, pp, ep, dp : int, optional
@@ -94,7 +95,7 @@ class Draft:
     ``(1 - a^(k + 1)) / (1 - a)`` tokens in the mean, its own included (Leviathan, Kalman and Matias, "Fast Inference
     from Transformers via Speculative Decoding", ICML 2023, equation 1). All sequences advance by that mean.
 
-    Attributes
+    Parameters
     ----------
     model : LanguageModel or str
         Who drafts: a model, or its name or path (EAGLE heads too); ``"mtp"``: one more layer of the model itself for
@@ -142,7 +143,7 @@ class Autoscale:
     More are ordered at once and serve `startup_s` later; fewer are kept once no more were wanted for `cooldown_s`, and
     those given up end what they have. So does Kubernetes' horizontal autoscaler, with a stabilisation window.
 
-    Attributes
+    Parameters
     ----------
     fewest, most : int
         Replicas. It starts with the fewest.

@@ -312,7 +312,7 @@ def plot_indices(
         raise BadWorkload("plot_indices: nothing in doubt moves the result: there is nothing to draw")
     page = canvas.axes(ax, canvas.sized(size, (canvas.USUAL[0], 1.4 + 0.3 * len(rows))))
     scale = canvas.scale(page) if ax is not None or size is not None else 1.0
-    entries: list[tuple[Any, str]] = []
+    entries: list[tuple[object, str]] = []
     for name, says, shift, colour in (("total", "total", -0.17, "#9CC7E4"), ("first", "first order", 0.17, "")):
         places, values, errors = np.arange(len(rows)) + shift, rows[name].clip(lower=0), rows[f"{name}_error"]
         bars = page.barh(places, values, height=0.34, color=colour or canvas.COLOURS[0])

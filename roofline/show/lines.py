@@ -134,7 +134,7 @@ def _draw(seen: View, title: str | None, size: tuple[float, float] | None, ax: A
     scales.grid_axis(page, True, across, scale)
     scales.figure_axis(page.yaxis, seen.figure, seen.label_with_unit, values, scale, seen.unit)
     colours = _colours(hue)
-    entries: list[tuple[Any, str]] = []
+    entries: list[tuple[object, str]] = []
     for i, colour in enumerate(colours):
         if not known[:, i].any() and possible[:, i].all():
             continue  # its model has no such figure, or no price is known
@@ -228,7 +228,7 @@ def _key(beside: np.ndarray, impossible: np.ndarray, draws: int, scale: float) -
     return found
 
 
-def _finish(page: Axes, across: Scale, title: str, entries: list[tuple[Any, str]], scale: float, own: bool) -> None:
+def _finish(page: Axes, across: Scale, title: str, entries: list[tuple[object, str]], scale: float, own: bool) -> None:
     """Limits, rules, title, key, and ticks as the page has room for them."""
     if not across.numeric:
         page.set_xlim(-0.6, len(across) - 0.4)

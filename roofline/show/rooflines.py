@@ -380,7 +380,7 @@ def _key(ax: Axes, marks: pd.DataFrame | None, outlines: Sequence[Outline], scal
     def mark(shape: str, colour: Colour, area: float) -> Any:
         return Line2D([], [], linestyle="", marker=shape, color=colour, markersize=np.sqrt(area), markeredgewidth=0)
 
-    entries: list[tuple[Any, str]] = []
+    entries: list[tuple[object, str]] = []
     several = len(outlines) > 1
     if several and any(len(one.slopes) > 1 for one in outlines):
         inner: Dash = (0, (5, 1.5))

@@ -113,7 +113,7 @@ _PLANS = {
 }
 
 
-def plans(rows: Sequence[Mapping[str, Any]], why: str) -> Table:
+def plans(rows: Sequence[Mapping[str, object]], why: str) -> Table:
     """What serves a load within limits, a plan a row, the best first; below, why others are left out."""
     shown = {name: form for name, form in _PLANS.items() if rows and name in rows[0]}
     table = Table("", ["chip", "plan", *(heading for heading, _ in shown.values())])

@@ -145,7 +145,20 @@ class _Language(_Tokens):
     asked_for = ("batch", *_Tokens.asked_for)
 
     def asked(self) -> list[str]:
-        return [f"batch {self.request.batch:,}", *self._lengths(), *self._prefix(), *self._types(), *self._usable()]
+        seen = [*self._seen(), *self._prefix(), *self._types(), *self._usable()]
+        return [f"batch {self.request.batch:,}", *self._lengths(), *seen]
+
+    def _seen(self) -> list[str]:
+        """Images and sound of a request, in words."""
+        r = self.request
+        size = "" if r.image_size is None else f" of {r.image_size:g} px"
+        length = "" if r.audio_s is None else f" of {r.audio_s:g} s"
+        images = [f"{r.images:,} image{'s' if r.images > 1 else ''}{size}"] if r.images else []
+        return images + ([f"{r.audio:,} piece{'s' if r.audio > 1 else ''} of sound{length}"] if r.audio else [])
+
+    def options(self) -> dict[str, Any]:
+        seen = ("images", "image_size", "audio", "audio_s") if self.request.sees else ()
+        return super().options() | {name: getattr(self.request, name) for name in seen}
 
     def phases(self) -> list[tuple[str, Phase]]:
         return [("prefill", self.est.prefill), ("decode step", self.est.decode)]

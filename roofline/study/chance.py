@@ -117,7 +117,7 @@ def error_scores(chip: Chip, weights: Mapping[str, float], uniform: Mapping[str,
     """
     from scipy.special import ndtri
 
-    score: Any = 0.0
+    score: object = 0.0
     for kind, weight in weights.items():
         common, own = (ndtri(np.clip(uniform[name], 1e-15, 1 - 1e-15)) for name in _error_parts(chip, kind))
         score = score + weight * (math.sqrt(shared) * common + math.sqrt(1 - shared) * own)

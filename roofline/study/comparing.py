@@ -310,12 +310,12 @@ def _workloads(given: Any, options: dict[str, Any]) -> dict[str, tuple[Model, di
     return dict(zip(labels, pairs, strict=True))
 
 
-def _known(model: Model, options: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[str, ...]:
+def _known(model: Model, options: Mapping[str, object], own: Mapping[str, object]) -> tuple[str, ...]:
     """The options of a workload: those of a server, where one is asked for."""
     return asked.options_of(model, "concurrency" in options or "concurrency" in own)
 
 
-def _label(model: Model, own: Mapping[str, Any], twice: bool) -> str:
+def _label(model: Model, own: Mapping[str, object], twice: bool) -> str:
     asked = ", ".join(f"{name}={value}" for name, value in own.items())
     return f"{model.name} ({asked})" if twice and asked else model.name
 
@@ -326,7 +326,7 @@ def _refuse_twice(what: str, names: list[str]) -> None:
             raise BadWorkload(f"compare: the {what} {name} is given twice")
 
 
-def _case(model: Model, chip: Chip, options: dict[str, Any]) -> Any:
+def _case(model: Model, chip: Chip, options: dict[str, object]) -> Any:
     """The estimate of a workload on a chip: as planned, else on the fewest chips that hold it."""
     est = asked.answer(model, chip, options)
     if np.shape(est.time_s):
@@ -376,7 +376,7 @@ def _row(key: tuple[str, str], est: Any, drawn: Mapping[str, np.ndarray], level:
     return row
 
 
-def _figure(est: Any, name: str) -> float | None:
+def _figure(est: object, name: str) -> float | None:
     try:
         return float(getattr(est, name)) if name else None
     except NotKnown:
@@ -393,7 +393,7 @@ def _odds(
     drawn: Mapping[tuple[str, str], Mapping[str, np.ndarray]],
     figure: str | None,
     by: float,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     mine, others = drawn[workload, one], drawn[workload, two]
     usual = next(name for name in _COLUMNS["per_chip"] if name in mine)
     name = figure if figure is not None and figure in mine and figure in others else usual
@@ -415,7 +415,9 @@ def _worth(drawn: Mapping[str, np.ndarray], figure: str) -> np.ndarray:
     return kept
 
 
-def _held(key: tuple[str, str], drawn: Mapping[str, np.ndarray], targets: Mapping[str, float]) -> list[dict[str, Any]]:
+def _held(
+    key: tuple[str, str], drawn: Mapping[str, np.ndarray], targets: Mapping[str, float]
+) -> list[dict[str, object]]:
     rows = []
     for name, target in targets.items():
         if name in drawn:

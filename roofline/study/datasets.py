@@ -75,7 +75,7 @@ def single(grid: Grid) -> dict[str, str]:
     return {name: label for name, label in both.items() if name not in dims}
 
 
-def attributes(grid: Grid) -> dict[str, Any]:
+def attributes(grid: Grid) -> dict[str, object]:
     """What is said of the whole: what was asked for beside the axes."""
     fixed = {**grid.fixed, **grid.changes} | ({"draws": grid.draws, "seed": grid.seed} if grid.draws else {})
     fixed |= {"model_error": True} if grid.model_error else {}
@@ -95,7 +95,7 @@ def dataset(grid: Grid, columns: dict[str, np.ndarray]) -> xr.Dataset:
     return xr.Dataset(data, coords={**coords, **alone}, attrs=attributes(grid))
 
 
-def _variable(dims: Sequence[str], values: np.ndarray, attrs: dict[str, Any] | None = None) -> xr.Variable:
+def _variable(dims: Sequence[str], values: np.ndarray, attrs: dict[str, object] | None = None) -> xr.Variable:
     """An array as it is: where xarray is to look what else it could be, it loads dask and pint if they are there."""
     import xarray as xr
 

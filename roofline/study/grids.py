@@ -46,9 +46,9 @@ def sweep(
     model_error: bool = False,
     figures: Sequence[str] | None = None,
     to: str | os.PathLike[str] | None = None,
-    client: Any = None,
+    client: object = None,
     progress: bool | None = None,
-    **axes: Any,
+    **axes: object,
 ) -> xr.Dataset:
     """Estimates over a labelled grid of workloads, plans, chips, chip figures, software stacks and draws.
 
@@ -241,7 +241,7 @@ def question(
     )
 
 
-def _try(changes: dict[str, Any], found: Sequence[Axis], chips: Sequence[Chip]) -> None:
+def _try(changes: dict[str, object], found: Sequence[Axis], chips: Sequence[Chip]) -> None:
     """Make the what-ifs of every chip once, so that a value that its figure cannot have is told before anything else.
 
     Raises
@@ -271,7 +271,7 @@ def _is_figure(name: str, known: Sequence[str], chips: Sequence[Chip]) -> bool:
     return name not in known and name not in _NO_OPTIONS and ("." in name or axes_module.known_figure(name, chips))
 
 
-def _refuse(options: dict[str, Any], known: tuple[str, ...], models: Sequence[Model]) -> None:
+def _refuse(options: dict[str, object], known: tuple[str, ...], models: Sequence[Model]) -> None:
     for name, instead in _NO_OPTIONS.items():
         if name in options:
             raise BadWorkload(f"sweep: {name} is no option, found {name}={shown(options[name])}: {instead}")

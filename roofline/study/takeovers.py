@@ -101,14 +101,14 @@ def takeovers(
     return pd.DataFrame(rows, columns=["phase", "start", "end", "bound", "present"])
 
 
-def _bounds(base: Any, options: dict[str, Any], one: Variable, values: np.ndarray) -> dict[str, np.ndarray]:
+def _bounds(base: object, options: dict[str, object], one: Variable, values: np.ndarray) -> dict[str, np.ndarray]:
     """What bounds each phase at each value."""
     est = variables.varied(base, options, {one: values})
     return {name: np.broadcast_to(phase.bound, values.shape) for name, phase in variables.phases(est).items()}
 
 
 def _narrowed(
-    base: Any, options: dict[str, Any], one: Variable, phase: str, before: float, after: float
+    base: object, options: dict[str, object], one: Variable, phase: str, before: float, after: float
 ) -> list[tuple[float, float, str]]:
     """The changes of bound between two values: the neighbours of each, and what bounds the phase after it."""
     apart = 1 if one.whole else _NEAR * abs(after)

@@ -90,7 +90,7 @@ def top_k(*, rows: NumericLike, cols: NumericLike, dtype: str = "fp32", **option
 
     Keywords as for :func:`~roofline.work.elementwise.elementwise`.
     """
-    usual: dict[str, Any] = {"writes": 0, "flops_per_element": 4, "passes": 3, "kind": "top_k"}
+    usual: dict[str, object] = {"writes": 0, "flops_per_element": 4, "passes": 3, "kind": "top_k"}
     return elementwise(rows=rows, cols=cols, dtype=dtype, **{**usual, **options})
 
 

@@ -34,7 +34,8 @@ EFFECTS = {
     "transaction_bytes": 1.0, "issue_cycles": 0.0, "bag_cycles": 0.0,
     "page_walk_cycles": 0.0, "tlb_reach_bytes": 1e30, "overlap_share": 1.0, "narrow_tile": 128.0,
     "decode_rows": 64.0, "fetch_rows": 64.0, "port_cores": 1.0, "pack_heads": 1.0, "cut_prompts": 1.0,
-    "fused_experts": 1e9, "fused_choices": 1e9, "quantize_pairs": 0.0, "overflow": 0.0, "padding": 0.0, "row_cores": 1e9, "row_cycles": 0.0, "shot_share": 0.0,
+    "fused_experts": 1e9, "fused_choices": 1e9,
+    "quantize_pairs": 0.0, "overflow": 0.0, "padding": 0.0, "row_cores": 1e9, "row_cycles": 0.0, "shot_share": 0.0,
 }  # fmt: skip
 
 

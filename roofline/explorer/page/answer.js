@@ -73,7 +73,7 @@ function answer(send, child) {
             h("span", { className: "between", textContent: cell.interval || "\u00a0" })))));
       const bound = h("tr", { set: { "data-figure": "bound" } }, h("th", { scope: "row", textContent: "bound by" }), ...data.bounds.map((text) => h("td", { className: "right" }, h("strong", { textContent: text }))));
       const caption = h("caption", { textContent: "Expected, and the 90 % interval" });
-      return h("div", { className: "scroll", tabIndex: 0, set: { role: "region", "aria-label": "Figures" } }, h("table", { className: data.columns.length > 1 ? "headline many" : "headline" }, caption, h("thead", {}, h("tr", {}, h("td", {}), ...head)), h("tbody", {}, bound, ...rows)));
+      return h("div", { className: "scroll", tabIndex: 0, set: { role: "region", "aria-label": "Figures" } }, h("table", { className: data.columns.length > 2 ? "headline many" : "headline" }, caption, h("thead", {}, h("tr", {}, h("td", {}), ...head)), h("tbody", {}, bound, ...rows)));
     });
     fillIn.remarks(data.remarks, () => data.remarks.map((one) =>
       one.problem

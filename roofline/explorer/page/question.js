@@ -10,7 +10,7 @@ function question(send) {
   const title = h("p", { className: "hint" });
 
   const file = h("input", { type: "file", id: fresh("file"), set: { accept: ".json,.toml" } });
-  const drop = h("div", { className: "drop" }, h("label", { htmlFor: file.id, textContent: "Or a file: config.json, or TOML of a model or chip" }), file);
+  const drop = h("div", { className: "drop" }, h("label", { htmlFor: file.id, textContent: "Or drop a file: config.json, TOML of a chip or model" }), file);
   const take = async (one) => {
     if (!one) return;
     if (one.size > LARGEST) return send({ do: "large", name: one.name });
@@ -121,7 +121,7 @@ function knobs(send) {
     reset.addEventListener("click", () => send({ do: "figure", chip, path: one.path, value: "" }));
     const element = h(
       "div", { className: "knob" },
-      h("div", { className: "line" }, h("label", { htmlFor: range.id, textContent: one.path }), text, reset),
+      h("div", { className: "line" }, h("label", { htmlFor: range.id, textContent: one.path.replaceAll(".", ".\u200b") }), text, reset),
       range, about,
     );
     const update = (now) => {

@@ -50,6 +50,7 @@ def checkpoint_of(
     if config is None:
         return Checkpoint(wide)
     recipe = recipe_of(config, hidden)
+    config.near_misses(recipe.scheme or "a quantiser")
     if body.text("expert_dtype") == "fp4" and recipe.experts is None:
         recipe.experts = _FP4_EXPERTS
     for pattern in recipe.unread:

@@ -68,7 +68,7 @@ def _t5(c: Fields, shared_buckets: bool, tied: bool) -> Parts:
     dim = c.integer("d_kv", default=64)
     kind = c.text("feed_forward_proj") or "relu"
     c.get("relative_attention_max_distance", "is_gated_act", "dense_act_fn", "num_hidden_layers")
-    block = FeedForward(c.integer("d_ff", default=2048), gated=kind.startswith("gated-"))
+    block = FeedForward(c.integer("d_ff"), gated=kind.startswith("gated-"))
     buckets = c.integer("relative_attention_num_buckets", default=32) * heads
     positions = c.integer("n_positions", "max_position_embeddings", default=512, limit="positions")
     vocab = c.integer("vocab_size", default=32128, limit="vocab")

@@ -160,7 +160,7 @@ def t5_encoder(c: Fields) -> Parts:
     made = Attention(heads, heads, c.integer("d_kv", default=64), 0, keeps=False)
     kind = c.text("feed_forward_proj") or "relu"
     c.get("num_decoder_layers", "relative_attention_max_distance", "is_gated_act", "dense_act_fn", "d_ff")
-    block = FeedForward(c.integer("d_ff", default=2048), gated=kind.startswith("gated-"))
+    block = FeedForward(c.integer("d_ff"), gated=kind.startswith("gated-"))
     buckets = c.integer("relative_attention_num_buckets", default=32)
     relative = Few("relative_attention_bias", buckets * heads, scope="model")
     return uniform(c, made, block, tied=True, besides=(relative,), roles={}, causal=False, max_positions=512)

@@ -386,9 +386,9 @@ def dbrx(c: Fields) -> Parts:
     topk = experts.integer("moe_top_k", default=1, limit="experts")
     if topk > many:
         experts.fail("moe_top_k", f"found {topk}, expected at most moe_num_experts = {many}")
+    moe = Experts(many, topk, experts.integer("ffn_hidden_size", default=3584))
     inner.near_misses("dbrx")
     experts.near_misses("dbrx")
-    moe = Experts(many, topk, experts.integer("ffn_hidden_size", default=3584))
     positions = c.integer("max_seq_len", default=2048, limit="positions")
     options: Parts = {"norm": "layer_norm", "norm_weights": 1, "hidden": hidden, "max_positions": positions}
     c.get("num_key_value_heads")

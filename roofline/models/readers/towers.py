@@ -24,11 +24,11 @@ from roofline.models.readers.parts import HIDDEN
 
 Reader = Callable[[Fields, Fields, int], LanguageModel]
 
-_LAYER_NORM: dict[str, Any] = {"norm": "layer_norm", "norm_weights": 2}
+_LAYER_NORM: dict[str, object] = {"norm": "layer_norm", "norm_weights": 2}
 _EVERY = Span()
 
 
-def _tower(name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any) -> LanguageModel:
+def tower(name: str, hidden: int, layers: list[Layers], besides: list[Beside], **options: Any) -> LanguageModel:
     """An encoder without a vocabulary, whose tokens are all seen by each other."""
     return LanguageModel(
         name=name,
@@ -75,7 +75,7 @@ def qwen2_5_vl(c: Fields, top: Fields, width: int) -> LanguageModel:
     pixels = c.integer("in_channels", "in_chans", default=3) * c.integer("temporal_patch_size", default=2) * patch**2
     besides: list[Beside] = [_project("patch_embedding", hidden, pixels), *_merger(hidden, merged, out)]
     intake = Intake("image", patch, 1024, merged=math.isqrt(merged))
-    return _tower("vision tower", hidden, layers, besides, intake=intake)
+    return tower("vision tower", hidden, layers, besides, intake=intake)
 
 
 def _merger(hidden: int, merged: int, out: int) -> list[Beside]:
@@ -108,7 +108,7 @@ def qwen3_vl(c: Fields, top: Fields, width: int) -> LanguageModel:
         ]
     intake = Intake("image", patch, 1024, merged=math.isqrt(merged))
     layers = [Layers(depth, attention, block, _EVERY)]
-    return _tower("vision tower", hidden, layers, besides, intake=intake, **_LAYER_NORM)
+    return tower("vision tower", hidden, layers, besides, intake=intake, **_LAYER_NORM)
 
 
 def pixtral(c: Fields, top: Fields, width: int) -> LanguageModel:
@@ -127,10 +127,10 @@ def pixtral(c: Fields, top: Fields, width: int) -> LanguageModel:
         _project("projector_down", width, width, 1 / merged, bias),
     ]
     intake = Intake("image", patch, 1024, merged=side)
-    return _tower("vision tower", hidden, [Layers(depth, attention, block, _EVERY)], besides, intake=intake)
+    return tower("vision tower", hidden, [Layers(depth, attention, block, _EVERY)], besides, intake=intake)
 
 
-def _vit(c: Fields, hidden: int) -> Layers:
+def vit(c: Fields, hidden: int) -> Layers:
     """Layers of a plain vision transformer, with biases."""
     depth = c.integer("num_hidden_layers", limit="layers")
     heads = c.integer("num_attention_heads", limit="heads")
@@ -138,7 +138,7 @@ def _vit(c: Fields, hidden: int) -> Layers:
     return Layers(depth, attention, FeedForward(c.integer("intermediate_size"), gated=False, bias=True), _EVERY)
 
 
-def _patches(c: Fields, usual: int, patch: int) -> int:
+def patches_of(c: Fields, usual: int, patch: int) -> int:
     """Patches of an image, which is as large as one at least."""
     size = c.integer("image_size", default=usual)
     if patch > size:
@@ -149,7 +149,7 @@ def _patches(c: Fields, usual: int, patch: int) -> int:
 def siglip(c: Fields, top: Fields, width: int) -> LanguageModel:
     """SigLIP's encoder as Gemma 3 has it: patches pooled to the tokens of an image, then one layer."""
     hidden, patch = c.integer("hidden_size"), c.integer("patch_size", default=14)
-    patches = _patches(c, 896, patch)
+    patches = patches_of(c, 896, patch)
     if c.flag("vision_use_head", False):
         c.fail("vision_use_head", "found true, expected false: the pooling head is not read")
     tokens = top.integer("mm_tokens_per_image", default=256)
@@ -160,7 +160,7 @@ def siglip(c: Fields, top: Fields, width: int) -> LanguageModel:
         _project("projector", width, hidden, tokens / patches),
     ]
     intake = Intake("image", patch, c.integer("image_size", default=896), fixed=True, tokens=tokens)
-    return _tower("vision tower", hidden, [_vit(c, hidden)], besides, intake=intake, **_LAYER_NORM)
+    return tower("vision tower", hidden, [vit(c, hidden)], besides, intake=intake, **_LAYER_NORM)
 
 
 def gemma4(c: Fields, top: Fields, width: int) -> LanguageModel:
@@ -180,13 +180,13 @@ def gemma4(c: Fields, top: Fields, width: int) -> LanguageModel:
     # An image is scaled so that 280 tokens become of it.
     patch, side = c.integer("patch_size", default=16), math.isqrt(pooled)
     intake = Intake("image", patch, round(math.sqrt(280 * pooled)) * patch, merged=side)
-    return _tower("vision tower", hidden, layers, besides, norms_per_layer=4, final_norm=False, intake=intake)
+    return tower("vision tower", hidden, layers, besides, norms_per_layer=4, final_norm=False, intake=intake)
 
 
 def llama4(c: Fields, top: Fields, width: int) -> LanguageModel:
     """Llama 4's encoder: pixels shuffled into a quarter of the patches, two layers, and one into the decoder."""
     hidden, patch = c.integer("hidden_size", default=768), c.integer("patch_size", default=14)
-    patches = _patches(c, 448, patch)
+    patches = patches_of(c, 448, patch)
     ratio = c.number("pixel_shuffle_ratio", default=0.5, low=0.01, high=1.0) ** 2
     middle, out = c.integer("projector_input_dim", default=4096), c.integer("projector_output_dim", default=4096)
     besides: list[Beside] = [
@@ -198,19 +198,19 @@ def llama4(c: Fields, top: Fields, width: int) -> LanguageModel:
         _project("adapter_down", out, middle, ratio),
         _project("projector", width, c.integer("vision_output_dim", default=out), ratio),
     ]
-    made = _vit(c, hidden)
+    made = vit(c, hidden)
     attention = made.mixer
     if isinstance(attention, Attention):
         made = replace(made, mixer=replace(attention, rope_dim=attention.head_dim))
     usual, tokens = c.integer("image_size", default=448), max(1, round(patches * ratio))
     intake = Intake("image", patch, usual, fixed=True, more=1, tokens=tokens)
-    return _tower("vision tower", hidden, [made], besides, intake=intake, **_LAYER_NORM)
+    return tower("vision tower", hidden, [made], besides, intake=intake, **_LAYER_NORM)
 
 
 def clip(c: Fields, top: Fields, width: int) -> LanguageModel:
     """CLIP's encoder as LLaVA has it: a token a patch, two layers into the decoder."""
     hidden, patch = c.integer("hidden_size", default=768), c.integer("patch_size", default=32)
-    patches = _patches(c, 224, patch)
+    patches = patches_of(c, 224, patch)
     bias = top.flag("multimodal_projector_bias", True)
     besides: list[Beside] = [
         _project("patch_embedding", hidden, 3 * patch**2),
@@ -221,7 +221,7 @@ def clip(c: Fields, top: Fields, width: int) -> LanguageModel:
         _project("projector_down", width, width, bias=bias),
     ]
     intake = Intake("image", patch, c.integer("image_size", default=224), fixed=True, more=1)
-    return _tower("vision tower", hidden, [_vit(c, hidden)], besides, intake=intake, **_LAYER_NORM)
+    return tower("vision tower", hidden, [vit(c, hidden)], besides, intake=intake, **_LAYER_NORM)
 
 
 def mllama(c: Fields, top: Fields, width: int) -> LanguageModel:
@@ -230,7 +230,7 @@ def mllama(c: Fields, top: Fields, width: int) -> LanguageModel:
     Its tables hold positions and tiles for every aspect ratio that an image may be cut to.
     """
     hidden, patch = c.integer("hidden_size", default=1280), c.integer("patch_size", default=14)
-    patches, tiles = _patches(c, 448, patch), c.integer("max_num_tiles", default=4)
+    patches, tiles = patches_of(c, 448, patch), c.integer("max_num_tiles", default=4)
     later = c.integer("num_global_layers", default=8, limit="layers")
     depth = c.integer("num_hidden_layers", default=32, limit="layers")
     heads = c.integer("attention_heads", "num_attention_heads", default=16, limit="heads")
@@ -250,7 +250,7 @@ def mllama(c: Fields, top: Fields, width: int) -> LanguageModel:
     intake = Intake("image", patch, c.integer("image_size", default=448), fixed=True, tokens=tiles * (patches + 1))
     intake = replace(intake, more=intake.tokens - patches)
     layers = [Layers(depth + later, attention, block, _EVERY)]
-    return _tower("vision tower", hidden, layers, besides, intake=intake, **_LAYER_NORM)
+    return tower("vision tower", hidden, layers, besides, intake=intake, **_LAYER_NORM)
 
 
 # -- Sound ------------------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def whisper(c: Fields, top: Fields, width: int) -> LanguageModel:
     layers = [Layers(depth, attention, FeedForward(inter, gated=False, bias=True), _EVERY)]
     # Sound is filled up to pieces of 30 s.
     intake = Intake("audio", 0.02, c.integer("max_source_positions", default=1500) * 0.02, fixed=True, merged=joined)
-    return _tower("audio tower", hidden, layers, besides, intake=intake, **_LAYER_NORM)
+    return tower("audio tower", hidden, layers, besides, intake=intake, **_LAYER_NORM)
 
 
 #: The readers, by the model type of the whole and the key under which the tower is described.
