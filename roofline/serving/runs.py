@@ -284,9 +284,12 @@ class Run:
         """
         return self.requests_per_s if self.drawn.concurrency else saturation.rate(self)
 
-    def sped_up(self, factor: float) -> Run:
-        """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
-        drawn = saturation.faster(self.drawn, factor)
+    def sped_up(self, factor: float, least: int = 0) -> Run:
+        """The same requests, so many times as fast, again and again until they are enough for a queue to show.
+
+        And until they are `least`.
+        """
+        drawn = saturation.faster(self.drawn, factor, least)
         return type(self)(self.setting, drawn, self.traffic, self.slo, self.seed, self.times, self.factor)
 
     @functools.cached_property

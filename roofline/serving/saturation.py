@@ -46,10 +46,13 @@ def rate(run: Run) -> float:
     return offered * math.sqrt(low * high)
 
 
-def faster(drawn: Requests, factor: float) -> Requests:
-    """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
+def faster(drawn: Requests, factor: float, least: int = 0) -> Requests:
+    """The same requests, so many times as fast, again and again until they are enough for a queue to show.
+
+    At `least` so many, where a system is so large that the others would be over before it is full.
+    """
     n, span = len(drawn), _span(drawn)
-    again = -(-_LONG_RUN // n)
+    again = -(-max(_LONG_RUN, least) // n)
     arrival = (drawn.arrival_s - drawn.arrival_s[0]) / factor
     rows: dict[str, Any] = {
         name: np.tile(getattr(drawn, name), again) for name in ("prompt", "output", "prefix_id", "prefix_tokens")
