@@ -312,11 +312,12 @@ class Run:
     @functools.cached_property
     def mean_devices(self) -> float:
         """Chips that were on, the mean over the run: fewer than `devices` where replicas come and go."""
-        return costs.mean_devices(self)
+        return costs.mean_devices(self.setting, self.outcome)
 
     @functools.cached_property
     def _shares(self) -> list[costs.Share]:
-        return costs.shares(self)
+        in_flight = self.requests_per_s * self.e2e_s.mean if self.answered else 0.0
+        return costs.shares(self.setting, self.outcome, self.duration_s, in_flight)
 
     @property
     def power_w(self) -> float:

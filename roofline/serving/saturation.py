@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from roofline.base.errors import NotKnown
 from roofline.serving.traffic import Requests
 
-if TYPE_CHECKING:
-    from roofline.serving.runs import Run
+
+class Loaded(Protocol):
+    """What is asked of a run."""
+
+    drawn: Requests
+
+    @property
+    def saturated(self) -> bool:
+        """Whether requests come faster than they are answered."""
+
+    def sped_up(self, factor: float) -> Loaded:
+        """The same requests, so many times as fast."""
+
 
 _LONG_RUN = 6000  # requests of a run that looks for saturation
 _DOUBLINGS = 24  # of a rate, until servers saturate or do not
 _NEAR = 1.02  # how near the rate comes
 
 
-def rate(run: Run) -> float:
+def rate(run: Loaded) -> float:
     """Requests per second from which on the servers saturate, within 2 %.
 
     Raises
