@@ -299,7 +299,8 @@ def turn(
             end(run, how, waits, req, at, rep, mine, clock, heap, seg, told, told_at, later, r, one, now)
             one = rep[mine + LIVING]
     for r in range(first, end_of_ranks):
-        compose(run, how, waits, table, shape, req, at, rep, r * how[WIDTH], clock, heap, seg, r, now)
+        mine = r * how[WIDTH]
+        compose(run, how, waits, table, shape, req, at, rep, mine, clock, heap, seg, r, now)
     if how[RANKS] > 1:
         step_together(how, rep, clock, first, now)
     for r in range(first, end_of_ranks):
