@@ -71,6 +71,12 @@ def plan(row: dict[str, Any]) -> str:
     return reads if not row["decode_chip"] else f"{reads} and {row['decode_replicas']} x tp={row['decode_tp']}"
 
 
+def answered(row: dict[str, Any]) -> float:
+    """Output tokens a second at the load."""
+    one = row["run"]
+    return LOAD[one.model.name] * float(np.mean(one.drawn.output))
+
+
 def rows(found: dict[str, dict[str, Any]]) -> list[list[str]]:
     """A system a row, the fewest chips first."""
     return [
@@ -79,7 +85,7 @@ def rows(found: dict[str, dict[str, Any]]) -> list[list[str]]:
             plan(row),
             f"{row['chips']:,}",
             f"{row['power_w'] / 1e3:,.1f}",
-            f"{row['run'].tokens_per_joule:.2f}",
+            f"{answered(row) / row['power_w']:.2f}",
             f"{row['run'].ttft_s.p50:.2f} / {row['run'].ttft_s.p99:.2f}",
             f"{1e3 * row['run'].tpot_s.p50:.0f} / {1e3 * row['run'].tpot_s.p99:.0f}",
         ]

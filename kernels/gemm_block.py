@@ -196,9 +196,7 @@ def conclude(scratch: Scratch, first: int, last: int, summed: int, starts_s: flo
             work,
             scratch[BYTES + p],
             scratch[MEMORY_BYTES + p],
-            operands
-            + scratch[C_BYTES + p]
-            + (1.0 + 0.5 * width) * work,  # quantising: 2 FLOP an element, 2 + width bytes
+            operands + scratch[C_BYTES + p] + (1.0 + 0.5 * width) * work,  # quantising: 2 FLOP and 2 + width bytes each
             0.0,
             lower_s,
             max(before_s + scratch[TIME + p], lower_s),

@@ -7,7 +7,7 @@ reference twin first.
 from __future__ import annotations
 
 from roofline.kernels._jit import kernel
-from roofline.kernels.attention import SOFTMAX_FLOPS, attended
+from roofline.kernels.attention_work import SOFTMAX_FLOPS, attended
 from roofline.kernels.gemm import lost_share
 from roofline.kernels.quantities import Quantities
 from roofline.kernels.rounding import rounded_up

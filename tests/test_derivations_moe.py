@@ -265,3 +265,15 @@ def test_the_ideal_time_is_the_longest_of_three() -> None:
     assert layer(**shape, **machine, warm_weights=1)["lower_s"] == pytest.approx((weights + rows) / 1e13)
     warm = layer(**shape, **machine, warm_weights=1, cache_capacity=1e6)
     assert warm["lower_s"] == pytest.approx((weights + rows - 1e6) / 1e12)
+
+
+def test_one_expert_at_least_is_in_use() -> None:
+    """One pair among 64 experts is one expert's, where urns filled at random would have 0.99 of them in use."""
+    assert active(layer(tokens=1, topk=1, experts=64, skew=1), 1) == pytest.approx(1)
+
+
+def test_tiles_of_experts_whose_rows_fall_off_exponentially() -> None:
+    """384 rows an expert in the mean: each drawn number of rows is cut into whole tiles of 128, one at least."""
+    found = layer(tokens=16 * 384, topk=1, experts=16, skew=1, tile_min=128)
+    drawn = np.random.default_rng(10).exponential(384, 400_000)
+    assert found["compute_s"] == pytest.approx(16 * np.ceil(drawn / 128).mean() * TILE_S, rel=0.01)

@@ -24,7 +24,7 @@ def kept(page: str) -> list[str]:
     return [line for line in page.splitlines() if line and "{" not in line]
 
 
-@pytest.mark.parametrize("name", ["artemis", "fleet"])
+@pytest.mark.parametrize("name", ["artemis", "fleet", "assistant"])
 def test_the_page_that_ships_is_of_this_template_and_has_its_pictures(name: str) -> None:
     page = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
     for line in kept((EXAMPLES / f"{name}.page.md").read_text(encoding="utf-8")):
@@ -97,3 +97,25 @@ def test_a_fleet_carries_its_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for row in fleet.FLEETS:
         assert f"| {row} |" in page
     assert {picture.name for picture in tmp_path.glob("*.png")} == {"fleets.png", "frontiers.png"}
+
+
+def test_an_assistant_is_held_by_as_many_replicas_as_the_page_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assistant = script("assistant", monkeypatch)
+    found = assistant.study(small=True)
+    ((model, systems),) = found["models"].items()
+    assert {"H100, together", "MTIA 300, together"} < set(systems)
+    assert any(row["decode_chip"] for row in systems.values())
+    for row in systems.values():
+        assert row["chips"] == row["tp"] * row["replicas"] + row["decode_tp"] * row["decode_replicas"]
+        assert row["run"].slo_attainment >= 0.99
+        assert row["run"].ttft_s.p99 <= assistant.SLO[model]["ttft_s"]
+        assert row["power_w"] > 0
+    together = [row for row in systems.values() if not row["decode_chip"]]
+    for row in together:
+        assert row["rate"] * row["replicas"] >= assistant.LOAD[model] > row["rate"] * (row["replicas"] - 1)
+    assistant.write_page(found, tmp_path)
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert all(name in page for name in systems)
+    assert (tmp_path / "chips.png").exists()

@@ -153,9 +153,13 @@ WITH_TRAFFIC = {
 }  # fmt: skip
 
 
+#: Tried in ``test_explorer.py``.
+ON_THE_PAGE = {"explore"}
+
+
 def test_every_public_function_is_here() -> None:
     functions = {name for name in rl.__all__ if not inspect.isclass(getattr(rl, name))}
-    tried = {name.partition(" ")[0] for name, *_ in CALLS} | set(OPERATORS) | WITH_TRAFFIC
+    tried = {name.partition(" ")[0] for name, *_ in CALLS} | set(OPERATORS) | WITH_TRAFFIC | ON_THE_PAGE
     assert functions - tried == {"list_chips", "list_models"}  # which take no argument
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from roofline import kernels
-from roofline.kernels import attention, collective, gemm, moe, rounding
+from roofline.kernels import attention, attention_work, collective, gemm, moe, rounding
 from roofline.kernels._jit import _INNER
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def test_the_fastest_tiling_is_the_one_of_an_enumeration(m: int, n: int) -> None
 def test_attended_pairs_are_those_of_a_mask(queries: int, before: int, window: int) -> None:
     keys = queries + before
     counted = sum(min(position, window) for position in range(before + 1, keys + 1))
-    assert attention.attended(float(queries), float(keys), float(window)) == counted
+    assert attention_work.attended(float(queries), float(keys), float(window)) == counted
 
 
 HEADS = {"heads": 8.0, "kv_heads": 2.0, "key_dim": 64.0, "value_dim": 32.0, "kv_dim": 96.0}
@@ -151,12 +151,12 @@ PLAIN = {"window": 0.0, "width": 2.0, "kv_width": 1.0, "tensors": 1.0}
 def test_what_attention_computes_and_moves() -> None:
     """3 sequences, 4 new of 10 tokens: 34 pairs a head; 3 x 2 x 10 x 96 B of keys and values, 3 x 8 x 4 x 192 else."""
     kv, io = 5760, 18432
-    work = attention.work(
+    work = attention_work.work(
         batch=3.0, q_len=4.0, kv_len=10.0, causal=1.0, reuse=0.0, cache_capacity=1e6, **HEADS, **PLAIN
     )
     pairs = 3 * 8 * (7 + 8 + 9 + 10)
     assert work == (10, 10, 2 * 96 * pairs, 5 * pairs, kv, io, kv, kv)
-    warm = attention.work(
+    warm = attention_work.work(
         batch=3.0, q_len=4.0, kv_len=10.0, causal=0.0, reuse=1.0, cache_capacity=20_000.0, **HEADS, **PLAIN
     )
     evicted = min(1.0, (kv + io - 15_000) / 5_000)

@@ -375,3 +375,11 @@ def test_the_central_interval_reaches_to_what_is_expected() -> None:
     assert (low, high) == (pytest.approx(5.5, abs=0.51), pytest.approx(95.5, abs=0.51))
     assert uncertainty.central(samples, 0.9, 2.0) == (2.0, high)
     assert uncertainty.central(samples, 0.9, 99.0) == (low, 99.0)
+
+
+def test_a_value_of_13_digits_is_written_whole() -> None:
+    """What twelve digits do not give back stands there as Python writes it, in the unit without a prefix."""
+    twelve = plain().what_if({"memory.dram.bandwidth": 1.23456789012e12})
+    assert twelve.changes == {"memory.dram.bandwidth": "1.23456789012 TB/s"}
+    more = plain().what_if({"memory.dram.bandwidth": 1234567890123.0})
+    assert more.changes == {"memory.dram.bandwidth": "1234567890123.0 B/s"}

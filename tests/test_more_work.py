@@ -296,3 +296,20 @@ def test_activations_of_all_logits_and_of_wide_arithmetic() -> None:
     assert parallel.activation_bytes(ROUTED, Plan(), 1, 1) == (2 * 64 + 2 * (64 + 3 * 32)) * 2 + 4 * 1000
     # 4 heads and at least one of keys and values a chip: queries, output, keys and values are its widest point at tp=4.
     assert DENSE.layers[0].mixer.live_elements(64, 4) == (2 * 4 / 4 + 2 * 1) * 16
+
+
+# What is not said, and what does not go together --------------------------------------------------------------------
+
+
+def test_what_an_operator_is_where_nothing_is_said() -> None:
+    """Once a step; rows all as popular as each other."""
+    shape = {"batch": 2, "tables": 3, "rows": 100, "dim": 8, "pooling": 4}
+    assert rl.embedding_bag(**shape).args["skew"] == 0
+    assert op.recurrence(batch=1, heads=2, key_dim=16, value_dim=16, q_len=1).count == 1
+
+
+def test_sizes_of_operators_that_do_not_go_together_are_refused() -> None:
+    with pytest.raises(rl.BadWorkload, match="causal_conv"):
+        op.causal_conv(rows=[8, 16, 32], cols=64, sequences=[1, 2], taps=4)
+    with pytest.raises(rl.BadWorkload, match="multiple of kv_heads"):
+        rl.attention(batch=1, heads=[8, 9], kv_heads=4, head_dim=64, q_len=1, kv_len=16)

@@ -15,7 +15,16 @@ from typer.testing import CliRunner
 import roofline as rl
 from roofline.command.main import app
 from roofline.evidence import measurements
-from roofline.fidelity import aiconfigurator, exclusions, goals, scores, tuning, validation, validation_report
+from roofline.fidelity import (
+    aiconfigurator,
+    aiconfigurator_rows,
+    exclusions,
+    goals,
+    scores,
+    tuning,
+    validation,
+    validation_report,
+)
 
 
 def own(noise: float = 0.05, count: int = 400) -> pd.DataFrame:
@@ -310,11 +319,11 @@ def test_which_layers_are_gated() -> None:
             "version": ["0.24.0", "0.22.0", "0.24.0"], "gated": [True, True, True], "framework": "vllm", "chip": "b200",
         }
     )  # fmt: skip
-    assert aiconfigurator._gated(rows).tolist() == [False, True, True]
-    assert not aiconfigurator._gated(rows.assign(gated=False)).any()
+    assert aiconfigurator_rows._gated(rows).tolist() == [False, True, True]
+    assert not aiconfigurator_rows._gated(rows.assign(gated=False)).any()
     other = rows.assign(framework="sglang", version="0.5.14")
-    assert aiconfigurator._gated(other).tolist() == [False, False, True]
-    assert aiconfigurator._gated(other.assign(chip="h100-sxm")).all()
+    assert aiconfigurator_rows._gated(other).tolist() == [False, False, True]
+    assert aiconfigurator_rows._gated(other.assign(chip="h100-sxm")).all()
 
 
 def test_which_kernels_the_benchmark_tuned() -> None:

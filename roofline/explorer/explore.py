@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from roofline.base.errors import BadWorkload, RooflineError, UnknownName, shown
 from roofline.base.face import TEXT, optional, takes
-from roofline.catalog.load import Model
+from roofline.catalog.load import CHIP as CHIP_KIND, MODEL as MODEL_KIND, Model
 from roofline.explorer import options as fields
 from roofline.explorer.state import CHIP, FIRST_OPTIONS, MODEL, Pick, State, from_query, to_query
 from roofline.explorer.stock import Stock
@@ -101,17 +101,21 @@ def asked(stock: Stock, model: Any, chips: Sequence[Any], stack: str | None, opt
     ------
     UnknownName, BadWorkload, BadModel, BadDescriptor
     """
+    for what, kind, several in (("model", MODEL_KIND, [model]), ("chip", CHIP_KIND, chips)):
+        for one in several:
+            if not kind.holds(one):
+                raise BadWorkload(f"explore: {what}: expected {kind.words}, found {shown(one)}")
     name = stock.give_model(model)
     loaded = stock.model(name)
     known = fields.names_for(loaded)
     for option, value in options.items():
         if option not in known:
             raise UnknownName(f"option for {name}", option, known)
-        if not isinstance(value, bool | int | float | str):
+        if value is not None and not isinstance(value, bool | int | float | str):
             raise BadWorkload(f"{option}: expected one number, name or flag, found {shown(value)}; sweep takes several")
     if not options and isinstance(loaded, LanguageModel) and name == MODEL:
         options = dict(FIRST_OPTIONS)
-    given = {key: fields.read(key, fields.written(value)) for key, value in options.items()}
+    given = {key: fields.read(key, fields.written(value)) for key, value in options.items() if value is not None}
     picks = tuple(Pick(stock.give_chip(one), stack or "") for one in chips)
     return State(name, picks, tuple((key, value) for key, value in given.items() if value is not None))
 

@@ -81,12 +81,13 @@ def _independence(result: Validation) -> list[str]:
         "against the model in November 2026 by those who have them, the mean over the fifteen lines of H100's goals "
         f"(the label used) was {percent(goals.SEALED_FOLD)} %, where the test rows have {percent(claimed(result))} %.",
         "- The B200's goals, its two folds of test shapes and the rule `other_backend` were written before its rows "
-        "were read (29 November 2026). Looked at after the first figures on its test rows (MLA 15.0, MoE of 4-bit weights "
-        "38.6 %; GEMM fp8 9.3, prefill 12.3, MoE 15.7 %, left as misses) were three choices, each made on what may be "
-        "fitted: latent decode on tiles of 128 rows, a tensor-core instruction's (64 fits as well, at half the share "
-        "of the peak); Marlin's MXFP4 rows told apart by their kernel's name, on the figures of its int4; routing and "
-        "launches of 16-bit arithmetic on 4-bit weights as in the same library's 16-bit layers. Intervals of latent "
-        "attention and of experts are as wide as other heads and other models say.",
+        "were read (29 November 2026). Made after the first figures on its test rows (MLA 15.0, MoE of 4-bit "
+        "weights 38.6 %; GEMM fp8 9.3, prefill 12.3, MoE 15.7 %, left as misses) were three choices, each made on what "
+        "may be fitted: latent decode on tiles of 128 rows, a tensor-core instruction's (64 fits as well, at half "
+        "the share of the peak); Marlin's MXFP4 rows told apart by their kernel's name, on the figures of its int4; "
+        "routing and launches of 16-bit arithmetic on 4-bit weights as in the same library's 16-bit "
+        "layers. Intervals of "
+        "latent attention and of experts are as wide as other heads and other models say.",
         "- The parameters of the GPU family were set between the fits on H100 and A100: that block of lines shows what "
         "a user of an unmeasured GPU gets, and is not independent of the A100.",
         "",

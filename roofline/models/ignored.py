@@ -32,8 +32,8 @@ _NAMES = """
     mlp_multipliers model_type moe_apply_router_weight_on_input moe_norm_min moe_renormalize
     moe_routed_scaling_factor moe_router_activation_func moe_router_dtype moe_router_logit_softcapping
     moe_router_scaling_factor moe_shared_expert_overlap mup_enabled n_ctx n_group no_repeat_ngram_size norm_eps
-    norm_epsilon norm_topk_prob num_beam_groups num_beams num_expert_group num_image_tokens num_hash_layers num_logits_to_keep
-    num_return_sequences original_max_position_embeddings output_attentions output_hidden_states
+    norm_epsilon norm_topk_prob num_beam_groups num_beams num_expert_group num_hash_layers num_image_tokens
+    num_logits_to_keep num_return_sequences original_max_position_embeddings output_attentions output_hidden_states
     output_router_logits output_scores pad_token_id pooling position_embedding_type prefix prefix_lm pretraining_tp
     problem_type pruned_heads qk_head_dim quantization_config query_pre_attn_scalar remove_invalid_values
     reorder_and_upcast_attn repetition_penalty rescale_prenorm_residual resid_dropout resid_pdrop residual_dropout

@@ -24,8 +24,12 @@ from roofline.serving.preparing import MOST_REPLICAS
 from roofline.serving.runs import Run
 from roofline.serving.settings import Setting
 
-#: Pairs of plans that are simulated together, those with the fewest chips first, and how often one more is tried.
-_PAIRS, _MORE = 4, 4
+#: Pairs of plans that are simulated together of every pair of chips, those with the fewest chips first, and how often
+#: one more replica of both is tried.
+_PAIRS, _MORE = 2, 4
+
+#: How long requests come to them, and the most of these: long beside the time that a large system takes to fill.
+_SPAN_S, _MANY = 600, 100_000
 
 #: The run of the same requests at the largest rate that holds for a share of them; None where none does.
 Largest = Callable[[Run, float], Run | None]
@@ -90,7 +94,7 @@ def _rate(run: Run) -> float:
 
 
 def systems(run: Run, readers: Sequence[Side], decoders: Sequence[Side], load: float, share: float) -> list[Run]:
-    """Runs of the pairs with the fewest chips that hold a load together.
+    """Runs of the pairs with the fewest chips that hold a load together, some of every pair of chips.
 
     Parameters
     ----------
@@ -103,17 +107,28 @@ def systems(run: Run, readers: Sequence[Side], decoders: Sequence[Side], load: f
         Of the requests that must be answered within the limits.
     """
     pairs = sorted(itertools.product(readers, decoders), key=lambda pair: sum(side.devices(load) for side in pair))
+    seen: dict[tuple[str, ...], int] = {}
     found = []
-    for reads, decodes in pairs[:_PAIRS]:
-        for more in range(_MORE):
-            counts = [side.replicas(load) + more for side in (reads, decodes)]
-            if max(counts) > MOST_REPLICAS:
-                break
-            tried = Run(_together(reads, decodes, counts), run.drawn, run.traffic, run.slo, run.seed).sped_up(1.0)
-            if not tried.saturated and tried.slo_attainment >= share:
-                found.append(tried)
-                break
+    for pair in pairs:
+        chips = tuple(side.setting.static.chip.name for side in pair)
+        seen[chips] = seen.get(chips, 0) + 1
+        held = _held(run, pair, load, share) if seen[chips] <= _PAIRS else None
+        if held is not None:
+            found.append(held)
     return found
+
+
+def _held(run: Run, pair: tuple[Side, Side], load: float, share: float) -> Run | None:
+    """The run of a pair with as few replicas as hold a load; None where a few more than each needs alone do not."""
+    for more in range(_MORE):
+        counts = [side.replicas(load) + more for side in pair]
+        if max(counts) > MOST_REPLICAS:
+            break
+        whole = Run(_together(*pair, counts), run.drawn, run.traffic, run.slo, run.seed)
+        tried = whole.sped_up(1.0, least=min(int(load * _SPAN_S), _MANY))
+        if not tried.saturated and tried.slo_attainment >= share:
+            return tried
+    return None
 
 
 def _together(reads: Side, decodes: Side, counts: Sequence[int]) -> Setting:

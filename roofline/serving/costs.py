@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from roofline.estimates import power
 from roofline.kernels import serving_state as at_
+from roofline.serving.loop import Outcome
 from roofline.serving.server import ServingEstimate
 from roofline.serving.settings import Setting
-
-if TYPE_CHECKING:
-    from roofline.serving.runs import Run
 
 
 class Share(NamedTuple):
@@ -35,16 +33,17 @@ class Share(NamedTuple):
         return self.devices * float(power.hour_usd(static.chip, static.request.terms, self.chip_w))
 
 
-def mean_devices(run: Run) -> float:
+def mean_devices(setting: Setting, outcome: Outcome) -> float:
     """Chips that are on, the mean over a run."""
-    return sum(setting.devices * float(_on(run, which).mean()) for setting, which in _pools(run))
+    return sum(one.devices * float(_on(outcome, which).mean()) for one, which in _pools(setting))
 
 
-def shares(run: Run) -> list[Share]:
+def shares(setting: Setting, outcome: Outcome, duration_s: float, in_flight: float) -> list[Share]:
     """What each pool of a run draws, in the mean over it.
 
     A chip draws what its pool's passes draw for as long as one is under way, and idles for the rest. Passes of a pool
-    that reads are those of the mean prompt, of the others those in which as many sequences are as in the mean.
+    that reads are those of the mean prompt, of the others those in which as many sequences are as in the mean:
+    `in_flight` in all. `duration_s` is how long the run took.
 
     Raises
     ------
@@ -52,29 +51,30 @@ def shares(run: Run) -> list[Share]:
         For a chip whose power is not known.
     """
     found = []
-    for setting, which in _pools(run):
-        on, chip = _on(run, which), setting.static.chip
-        passes = run.outcome.clock[which, at_.SPENT : at_.SPENT + at_.CAUSES].sum()
-        busy = min(1.0, float(passes) / max(float(on.sum()) * run.duration_s, 1e-12))
-        working = _reading_w(setting) if setting.decoders is not None else _decoding_w(run, setting)
+    for one, which in _pools(setting):
+        on, chip = _on(outcome, which), one.static.chip
+        passes = outcome.clock[which, at_.SPENT : at_.SPENT + at_.CAUSES].sum()
+        busy = min(1.0, float(passes) / max(float(on.sum()) * duration_s, 1e-12))
+        alone = setting.decoders is None
+        working = _reading_w(one) if one.decoders is not None else _decoding_w(one, in_flight, alone)
         chip_w = busy * working + (1 - busy) * float(power.idle_w(chip))
-        found.append(Share(setting, setting.devices * float(on.mean()), chip_w))
+        found.append(Share(one, one.devices * float(on.mean()), chip_w))
     return found
 
 
-def _pools(run: Run) -> list[tuple[Setting, slice]]:
+def _pools(setting: Setting) -> list[tuple[Setting, slice]]:
     """Each pool, and its replicas' rows."""
     found, first = [], 0
-    for setting in run.setting.pools:
-        found.append((setting, slice(first, first + setting.servers.replicas)))
-        first += setting.servers.replicas
+    for one in setting.pools:
+        found.append((one, slice(first, first + one.servers.replicas)))
+        first += one.servers.replicas
     return found
 
 
-def _on(run: Run, which: slice) -> np.ndarray:
+def _on(outcome: Outcome, which: slice) -> np.ndarray:
     """Of each replica, the share of the run in which it was on."""
-    clock = run.outcome.clock[which]
-    end = float(run.outcome.told_at[:, at_.TOLD_END].max())
+    clock = outcome.clock[which]
+    end = float(outcome.told_at[:, at_.TOLD_END].max())
     since = clock[:, at_.SINCE]
     found: np.ndarray = (clock[:, at_.ON_S] + np.where(since >= 0, end - since, 0.0)) / end
     return found
@@ -86,11 +86,10 @@ def _reading_w(setting: Setting) -> float:
     return float(power.watts(static.chip, power.load(static.chip, static.prefill)))
 
 
-def _decoding_w(run: Run, setting: Setting) -> float:
-    """Watts of a chip in passes with as many sequences as there are in the mean; alone it reads their prompts too."""
+def _decoding_w(setting: Setting, in_flight: float, alone: bool) -> float:
+    """Watts of a chip in passes with as many sequences as there are in the mean; `alone` it reads their prompts too."""
     served = setting.served
-    in_flight = max(1, round(run.requests_per_s * run.e2e_s.mean)) if run.answered else 1
-    one = ServingEstimate(served.model, served.chip, replace(served.request, batch=in_flight))
-    if setting is run.setting:
+    one = ServingEstimate(served.model, served.chip, replace(served.request, batch=max(1, round(in_flight))))
+    if alone:
         return float(one.chip_power_w)
     return float(power.watts(served.chip, power.load(served.chip, one.decoding)))

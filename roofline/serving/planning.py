@@ -225,7 +225,7 @@ def _row(run: Run, load: float) -> dict[str, Any]:
     rate = _rate(run.drawn.arrival_s)
     replicas = max(1, math.ceil(load / rate - 1e-9))
     return {
-        **_plan(run, replicas),
+        **_plan(run, run.sped_up(load / (replicas * rate)), replicas),
         "rate": rate,
         "rate_per_chip": rate / run.devices,
         "replicas": replicas,
@@ -239,7 +239,7 @@ def _row_apart(run: Run) -> dict[str, Any]:
     """Of pools apart that serve the load together."""
     rate, (reads, decodes) = _rate(run.drawn.arrival_s), run.setting.pools
     return {
-        **_plan(run, 1),
+        **_plan(run, run, 1),
         "rate": rate,
         "rate_per_chip": rate / run.devices,
         "replicas": reads.servers.replicas // reads.servers.lanes,
@@ -249,10 +249,10 @@ def _row_apart(run: Run) -> dict[str, Any]:
     }
 
 
-def _plan(run: Run, times: int) -> dict[str, Any]:
-    """What is said of a run's first pool, of what its requests saw, and of what so many such systems take."""
+def _plan(run: Run, loaded: Run, times: int) -> dict[str, Any]:
+    """What is said of a run's first pool and of what its requests saw, and what so many systems take at the load."""
     plan, policy = run.plan, run.policy
-    spent = {name: known(run, name) for name in ("power_w", "usd_per_hour")}
+    spent = {name: known(loaded, name) for name in ("power_w", "usd_per_hour")}
     return {
         "chip": run.chip.name.partition("[")[0],
         "tp": int(plan.tp),

@@ -284,9 +284,12 @@ class Run:
         """
         return self.requests_per_s if self.drawn.concurrency else saturation.rate(self)
 
-    def sped_up(self, factor: float) -> Run:
-        """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
-        drawn = saturation.faster(self.drawn, factor)
+    def sped_up(self, factor: float, least: int = 0) -> Run:
+        """The same requests, so many times as fast, again and again until they are enough for a queue to show.
+
+        And until they are `least`.
+        """
+        drawn = saturation.faster(self.drawn, factor, least)
         return type(self)(self.setting, drawn, self.traffic, self.slo, self.seed, self.times, self.factor)
 
     @functools.cached_property
@@ -309,11 +312,12 @@ class Run:
     @functools.cached_property
     def mean_devices(self) -> float:
         """Chips that were on, the mean over the run: fewer than `devices` where replicas come and go."""
-        return costs.mean_devices(self)
+        return costs.mean_devices(self.setting, self.outcome)
 
     @functools.cached_property
     def _shares(self) -> list[costs.Share]:
-        return costs.shares(self)
+        in_flight = self.requests_per_s * self.e2e_s.mean if self.answered else 0.0
+        return costs.shares(self.setting, self.outcome, self.duration_s, in_flight)
 
     @property
     def power_w(self) -> float:

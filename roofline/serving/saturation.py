@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from roofline.base.errors import NotKnown
 from roofline.serving.traffic import Requests
 
-if TYPE_CHECKING:
-    from roofline.serving.runs import Run
+
+class Loaded(Protocol):
+    """What is asked of a run."""
+
+    drawn: Requests
+
+    @property
+    def saturated(self) -> bool:
+        """Whether requests come faster than they are answered."""
+
+    def sped_up(self, factor: float) -> Loaded:
+        """The same requests, so many times as fast."""
+
 
 _LONG_RUN = 6000  # requests of a run that looks for saturation
 _DOUBLINGS = 24  # of a rate, until servers saturate or do not
 _NEAR = 1.02  # how near the rate comes
 
 
-def rate(run: Run) -> float:
+def rate(run: Loaded) -> float:
     """Requests per second from which on the servers saturate, within 2 %.
 
     Raises
@@ -46,10 +57,13 @@ def rate(run: Run) -> float:
     return offered * math.sqrt(low * high)
 
 
-def faster(drawn: Requests, factor: float) -> Requests:
-    """The same requests, so many times as fast, again and again until they are enough for a queue to show."""
+def faster(drawn: Requests, factor: float, least: int = 0) -> Requests:
+    """The same requests, so many times as fast, again and again until they are enough for a queue to show.
+
+    At `least` so many, where a system is so large that the others would be over before it is full.
+    """
     n, span = len(drawn), _span(drawn)
-    again = -(-_LONG_RUN // n)
+    again = -(-max(_LONG_RUN, least) // n)
     arrival = (drawn.arrival_s - drawn.arrival_s[0]) / factor
     rows: dict[str, Any] = {
         name: np.tile(getattr(drawn, name), again) for name in ("prompt", "output", "prefix_id", "prefix_tokens")

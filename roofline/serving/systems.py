@@ -55,9 +55,9 @@ class Pool:
     --------
     >>> import roofline as rl
     >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
-    >>> pools = {"prefill": rl.Pool(chip="h100-sxm"), "decode": rl.Pool(chip="h200")}
-    >>> len(rl.simulate("llama-3.1-8b", "h100-sxm", traffic, **pools).requests)
-    50
+    >>> run = rl.simulate("llama-3.1-8b", "h100-sxm", traffic, decode=rl.Pool("mtia-300", tp=2))
+    >>> [(what, devices) for what, devices, chip in run.pools]
+    [('reading', 1), ('decoding', 2)]
     """
 
     chip: Chip | Name | None = None
@@ -113,8 +113,8 @@ class Draft:
     Examples
     --------
     >>> import roofline as rl
-    >>> rl.Draft("ngram", tokens=4, acceptance=0.6).tokens
-    4
+    >>> rl.Draft("ngram", tokens=2, acceptance=0.5).tokens_per_pass
+    1.75
     """
 
     model: Model | Name
@@ -163,8 +163,10 @@ class Autoscale:
     Examples
     --------
     >>> import roofline as rl
-    >>> rl.Autoscale(1, 8, target=32).most
-    8
+    >>> traffic = rl.Traffic(rate=4, prompt=512, output=64, requests=50)
+    >>> run = rl.simulate("llama-3.1-8b", "h100-sxm", traffic, replicas=rl.Autoscale(1, 4, target=100))
+    >>> run.devices, run.mean_devices
+    (4, 1.0)
     """
 
     fewest: int = 1
