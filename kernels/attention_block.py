@@ -175,7 +175,8 @@ def attention_block(
     others = 0
     for p in range(size):
         others += 1 if scratch[Q_LEN + p] != q_len or scratch[TENSORS + p] != tensors else 0
-    if others == 0 and not many(q_len, group):  # what one query asks is then the same at every point, but for its keys
+    # What few queries ask is the same at every point, but for its keys.
+    if others == 0 and not many(q_len, group, decode_rows):
         prefilled = 0.0
         for p in range(size):
             at_point(

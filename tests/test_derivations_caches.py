@@ -151,6 +151,17 @@ def test_up_to_64_rows_are_computed_as_decode(queries: int, decode: bool) -> Non
     assert (fast == slow) == decode
 
 
+@pytest.mark.parametrize("queries", [2, 64, 512])
+def test_a_decode_kernel_of_single_rows_has_no_part_in_prefill(queries: int) -> None:
+    """decode_rows = 1: one row in decode; more are prefill's, whose time is its own and no sooner than one row's."""
+    shape = {"batch": 10, "heads": 8, "kv_heads": 8, "head_dim": 128, "q_len": queries, "kv_len": 8192}
+    single = {"decode_rows": 1.0, "fetch_rows": 1.0, "decode_compute_fraction": 0.01}
+    one_row = cost("attention", **{**shape, "q_len": 1}, **single)["time_s"]
+    found = cost("attention", **shape, **single)
+    assert found["time_s"] >= one_row
+    assert found["compute_s"] == cost("attention", **shape, **{**single, "decode_compute_fraction": 1.0})["compute_s"]
+
+
 def test_partial_results_pass_the_cache_twice() -> None:
     """PARTIAL_BYTES = 8, of fp32 written and read: 10 blocks of 8 rows cut over 100 cores, values of 128 numbers."""
     shape = {"batch": 10, "heads": 8, "kv_heads": 1, "head_dim": 128, "q_len": 1, "kv_len": 65536}

@@ -142,7 +142,8 @@ def attention_cost(
     pair_flops = 2 * DIM_STEP * (np.ceil(key_dim / DIM_STEP) + np.ceil(value_dim / DIM_STEP))
 
     # Decode.
-    queries = np.maximum(group, np.minimum(group * q_len, DECODE_ROWS))
+    few = np.minimum(DECODE_ROWS, decode_rows)  # rows that decode's kernel is asked for at most
+    queries = np.maximum(group, np.minimum(group * q_len, few))
     row_blocks, fetches = np.ceil(queries / decode_rows), np.ceil(queries / fetch_rows)
     rows = np.minimum(group * q_len, decode_rows)
     blocks = batch * kv_heads * row_blocks
@@ -203,7 +204,7 @@ def attention_cost(
     prefill = best(schedules, memory_s)
 
     # Few rows take decode's form; more rows are never faster than as many as that form takes.
-    is_decode = (q_len <= 1) | (group * q_len <= DECODE_ROWS)
+    is_decode = (q_len <= 1) | (group * q_len <= few)
     waiting = np.maximum(decode[0] - prefill[0], 0)
     prefill[0], prefill[1], prefill[5] = prefill[0] + waiting, prefill[1] + waiting, np.maximum(prefill[5], decode[5])
     time, overhead_s, compute_s, cache_s, cache_bytes, upper = (
