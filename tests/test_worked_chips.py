@@ -91,7 +91,8 @@ def test_a_figure_may_be_the_ends_of_its_range_and_nothing_beyond(
     path: str, dimension: str, least: float, most: float
 ) -> None:
     assert ranges.outside(path, dimension, least, most, np.array([least, most])) == ""
-    beyond = (most * 1.5, least / 2 if least else -1e-9)
+    counted = ranges.of(path, dimension).whole
+    beyond = (most + 1, least - 1) if counted else (math.nextafter(most, math.inf), math.nextafter(least, -1))
     for value in beyond:
         assert ranges.outside(path, dimension, value).startswith("expected "), value
         assert ranges.outside(path, dimension, least, np.array([least, value])), value
@@ -160,10 +161,13 @@ def test_channels_bring_their_bandwidth_and_latency_on_chip_follows_the_clock() 
     assert two.what_if({"clock": "4 GHz"})["memory.cache.bandwidth"] == 10e12
 
 
-def test_nothing_and_twice_the_same_is_no_what_if() -> None:
+def test_nothing_no_quantity_and_twice_the_same_is_no_what_if() -> None:
     for nothing in ({}, [("clock", 1e9)], None):
         with pytest.raises(rl.BadWorkload, match=r"expected \{figure: value\}"):
             plain().what_if(nothing)  # type: ignore[arg-type]
+    for value in (-1.0, 0.0, math.inf, math.nan, [1e9, -1.0]):
+        with pytest.raises(rl.BadWorkload, match="expected a positive, finite frequency"):
+            plain().what_if({"clock": value})
     with pytest.raises(rl.BadWorkload, match="one figure is changed twice"):
         plain().what_if({"memory.main.latency": "1 us", "memory.dram.latency": "2 us"})
 

@@ -204,6 +204,13 @@ def test_a_figure_stands_where_its_chance_says() -> None:
     assert uncertainty.settled(forked, {}, scenarios=False)["c"] == 7
 
 
+def test_triangles_by_hand() -> None:
+    """From 2 to 12 with the peak at 6: 4 / 10 of the probability lies below it, and half of the way up to it a quarter
+    of that; half of the way down from it all but a quarter of the other 6 / 10."""
+    belief = figure(6.0, low=2.0, high=12.0)
+    assert uncertainty.quantile(belief, np.array([0, 0.1, 0.4, 0.85, 1])) == pytest.approx([2, 4, 6, 9, 12])
+
+
 def test_a_range_that_begins_at_nought() -> None:
     belief = figure(0.0, low=0.0, high=4.0)
     assert uncertainty.quantile(belief, np.array([0.0, 0.75, 1.0])) == pytest.approx([0, 2, 4])
@@ -217,6 +224,8 @@ def test_errors_are_the_middles_of_equal_slices_of_a_normal() -> None:
     factors = uncertainty.error_factors(np.array([0.2, 0.0, 1.0]), 5)
     assert factors.shape == (5, 3)
     assert sorted(np.log(factors[:, 0])) == pytest.approx([0.2 * score for score in scores], abs=1e-12)
+    assert uncertainty.error_factors(np.array(0.2), 5).tolist() == factors[:, 0].tolist()
+    assert uncertainty.error_factors(np.full((2, 3), 0.2), 5)[:, 1, 2].tolist() == factors[:, 0].tolist()
     assert factors[:, 1].tolist() == [1] * 5
     assert np.log(factors[:, 2]) == pytest.approx(5 * np.log(factors[:, 0]))
     assert sorted(uncertainty.error_factors(np.array(1.0), 5, seed=2)) == pytest.approx(sorted(factors[:, 2]))
@@ -232,3 +241,7 @@ def test_luck_is_even_and_comes_back_by_its_seed() -> None:
     assert not np.array_equal(drawn["a"], drawn["b"])
     assert not np.array_equal(uncertainty.luck(names, 16, seed=4)["a"], drawn["a"])
     assert uncertainty.luck((), 16) == {}
+    # What is not said is the first draw, of as many as an interval takes.
+    assert np.array_equal(uncertainty.luck(["a"])["a"], uncertainty.luck(["a"], 256, seed=0)["a"])
+    doubted = made(clock=figure(1e9, "frequency", low=1e9, high=2e9))
+    assert np.array_equal(uncertainty.sample(doubted)["clock"], uncertainty.sample(doubted, 256, 0, 0)["clock"])
