@@ -102,8 +102,7 @@ def test_what_is_counted_is_whole_and_a_doubt_is_told_by_its_name() -> None:
     for path in ("cores.count", "links.scale_up.domain", "memory.hbm.channels", "channels.memory"):
         assert ranges.outside(path, "count", 1.5, 2.0).startswith("expected a whole number from 1 to"), path
     assert ranges.outside("efficiency.gemm.tile_max", "count", 1.5) == ""
-    doubts = ("efficiency.gemm.spread", "efficiency.gemm.bf16.spread_over_1ms", "overheads.engine_spread")
-    assert all(map(ranges.is_spread, doubts))
+    assert all(map(ranges.is_spread, ("efficiency.gemm.bf16.spread_over_1ms", "overheads.engine_spread")))
     assert not any(map(ranges.is_spread, ("efficiency.gemm.tile_max", "overheads.step", "spread.count")))
     assert all(map(ranges.is_power_or_price, ("power.tdp", "server.factor", "price.purchase")))
     assert not any(map(ranges.is_power_or_price, ("clock", "engines.power", "overheads.step")))
@@ -112,33 +111,37 @@ def test_what_is_counted_is_whole_and_a_doubt_is_told_by_its_name() -> None:
 # Limits of power ------------------------------------------------------------------------------------------------------
 
 
+def floored(**figures: Number) -> Chip:
+    """The plain chip with a fifth of its TDP that does not go with the clock."""
+    return having(power__floor_share=figure(0.2, "fraction"), **figures)
+
+
 def test_the_clock_under_a_limit_is_the_root_of_what_is_left_above_the_floor() -> None:
     """A fifth of the TDP is floor. At 40 % of it 20 of 80 are left, a quarter, whose root is a half; at 92.8 % 72.8 of
     80, or 0.91. Of a chip that is at 40 % already, no limit at all is twice as fast."""
     assert limits.sustained_clock(0.4, 0.2) == pytest.approx(0.5)
     assert limits.sustained_clock(np.array([1.0, 0.25]), 0.0).tolist() == [1.0, 0.5]
-    held = plain().what_if({"power.limit_share": 0.4})
-    assert (limits.clock_of(plain()), limits.clock_of(held)) == (1.0, pytest.approx(0.5))
-    assert limits.slower(plain(), 0.928) == pytest.approx(math.sqrt(0.91))
+    held = floored().what_if({"power.limit_share": 0.4})
+    assert (limits.clock_of(floored()), limits.clock_of(held)) == (1.0, pytest.approx(0.5))
+    assert limits.slower(floored(), 0.928) == pytest.approx(math.sqrt(0.91))
     assert limits.slower(held, 1.0) == pytest.approx(2.0)
     paths = ("clock", "engines.matrix.bf16", "engines.vector.fp32", "memory.cache.bandwidth")
     assert [held[p] / plain()[p] for p in paths] == pytest.approx([0.5] * 4)
     assert held["memory.dram.bandwidth"] == 1e12
-    both = plain().what_if({"power.limit_share": 0.4, "clock": "3 GHz"})
-    assert both["clock"] == 3e9
+    assert floored().what_if({"power.limit_share": 0.4, "clock": "3 GHz"})["clock"] == 3e9
     # Nothing said of either: no limit, no floor.
     assert limits.clock_of(replace(lacking("power."), defaults={})) == 1.0
     assert limits.slower(replace(lacking("power."), defaults={}), 0.25) == pytest.approx(0.5)
 
 
 def test_a_limit_at_the_floor_leaves_no_clock() -> None:
-    chip = having(power__tdp=figure(500.0, "power"))
+    chip = floored(power__tdp=figure(500.0, "power"))
     for share, found in ((0.2, "0.2"), ([1.0, 0.1], "0.1")):
         words = rf"expected more than 0.2 of the TDP \(100 W\), which does not go with the clock, found {found}$"
         with pytest.raises(rl.BadWorkload, match=words):
             chip.what_if({"power.limit_share": share})
     with pytest.raises(rl.BadWorkload, match=r"0\.2 of the TDP, which"):
-        plain().what_if({"power.limit_share": 0.2})
+        floored().what_if({"power.limit_share": 0.2})
     assert chip.what_if({"power.limit_share": 0.2001})["clock"] == pytest.approx(1e9 * math.sqrt(1e-4 / 0.8))
 
 
