@@ -63,6 +63,7 @@ class Roofline:
         ]  # fmt: skip
         self.lines = source("xs", "ys", "colour", "width", "dash", "name", "chip", "value")
         self.names = source("x", "y", "text", "colour")
+        self.levels = source("x", "y", "text", "colour")
         self.points = source(
             "x",
             "y",
@@ -117,6 +118,17 @@ class Roofline:
             text_baseline="bottom",
             y_offset=-3,
         )
+        self.plot.text(
+            "x",
+            "y",
+            "text",
+            source=self.levels,
+            text_color="colour",
+            text_font=GLYPH_FONT,
+            text_font_size=SMALL,
+            text_baseline="top",
+            x_offset=8,
+        )
         hover.renderers = [marks]
         self.plot.add_tools(
             HoverTool(renderers=[drawn], tooltips=[("chip", "@chip"), ("line", "@name"), ("", "@value")])
@@ -140,6 +152,7 @@ class Roofline:
             ]
         put(self.lines, lines)
         put(self.names, _apart(names))
+        put(self.levels, _levels(drawn[0][2], ends[0], ink) if alone else [])
         put(self.points, points)
         heights = [v for row in lines for v in row["ys"]] + [row["y"] / 2 for row in points]
         if heights:
@@ -199,6 +212,11 @@ def _lines(one: Outline, chip: str, colour: str, ends: tuple[float, float]) -> l
             }
         )
     return found
+
+
+def _levels(one: Outline, left: float, colour: str) -> list[dict[str, Any]]:
+    """The names of a chip's memory levels, each below the beginning of its slope."""
+    return [{"x": left, "y": left * slope.value, "text": plain(slope.name), "colour": colour} for slope in one.slopes]
 
 
 def _apart(names: list[dict[str, Any]]) -> list[dict[str, Any]]:
