@@ -160,7 +160,7 @@ class Tornado:
                 )
         self.plot.y_range.factors = [row["path"] for row in rows][::-1]  # type: ignore[attr-defined]
         self.plot.height = 92 + 24 * max(3, len(rows))
-        self.plot.xaxis.axis_label = plain(f"% of {report.LABELS.get(figure, figure)} for +1 %")
+        self.plot.xaxis.axis_label = plain(f"% of {report.LABELS.get(figure, figure)} per % of figure")
         ends = [0.0, *(row[side] for row in rows for side in ("left", "right"))]
         span(self.plot, "x", *around(ends, log=False))
         self.zero.line_color = THEMES[dark]["soft"]

@@ -63,7 +63,7 @@ class Roofline:
         ]  # fmt: skip
         self.lines = source("xs", "ys", "colour", "width", "dash", "name", "chip", "value")
         self.names = source("x", "y", "text", "colour")
-        self.levels = source("x", "y", "text", "colour")
+        self.levels = source("x", "y", "text", "colour", "align", "baseline")
         self.points = source(
             "x",
             "y",
@@ -126,8 +126,8 @@ class Roofline:
             text_color="colour",
             text_font=GLYPH_FONT,
             text_font_size=SMALL,
-            text_baseline="top",
-            x_offset=8,
+            text_align="align",
+            text_baseline="baseline",
         )
         hover.renderers = [marks]
         self.plot.add_tools(
@@ -215,8 +215,14 @@ def _lines(one: Outline, chip: str, colour: str, ends: tuple[float, float]) -> l
 
 
 def _levels(one: Outline, left: float, colour: str) -> list[dict[str, Any]]:
-    """The names of a chip's memory levels, each below the beginning of its slope."""
-    return [{"x": left, "y": left * slope.value, "text": plain(slope.name), "colour": colour} for slope in one.slopes]
+    """The names of a chip's memory levels where their slopes begin: main memory's below its slope, the others above."""
+    rows = []
+    for slope in one.slopes:
+        main = slope is one.main
+        x = 1.1 * left if main else 3 * left  # above a slope a name ends where it stands, and needs the room
+        row = {"x": x, "y": x * slope.value, "text": plain(slope.name), "colour": colour}
+        rows.append(row | {"align": "left" if main else "right", "baseline": "top" if main else "bottom"})
+    return rows
 
 
 def _apart(names: list[dict[str, Any]]) -> list[dict[str, Any]]:
