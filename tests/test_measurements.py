@@ -174,7 +174,7 @@ def test_regimes() -> None:
 
 def test_shipped_rows_are_usable_and_attributed() -> None:
     rows = validation.shipped()
-    assert set(rows["chip"]) == {"h100-sxm", "h200", "a100-sxm-80gb"}
+    assert set(rows["chip"]) == {"h100-sxm", "h200", "a100-sxm-80gb", "b200"}
     assert set(rows["role"]) == {"calibrate", "test-shapes", "test-chip"}
     assert (rows["role"] == "test-chip").eq(rows["chip"] == "h200").all()
     folder = Path(validation.__file__).parent.parent / "evidence" / "measured"

@@ -37,15 +37,24 @@ def test_the_python_runs_from_top_to_bottom(folder: Path) -> None:
     exec(compile("\n".join(PYTHON), "README.md", "exec"), {})
 
 
+def _ended(loop: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("command", [*COMMANDS, FIRST[0].split(" && ")[-1]])
 def test_the_commands_run(
     command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", shlex.split(command))
+    arguments = shlex.split(command)
+    serving = arguments[1] == "explore"  # until somebody ends it, which is done at once here
+    if serving:
+        arguments += ["--port", "0", "--no-browser"]
+        monkeypatch.setattr("tornado.platform.asyncio.BaseAsyncIOLoop.start", _ended)
+    monkeypatch.setattr("sys.argv", arguments)
     code = cli.run()
     out, err = capsys.readouterr()
     assert code == 0, err
-    assert out or err.startswith("wrote ")
+    assert err.startswith("The page is at http://127.0.0.1:") if serving else out or err.startswith("wrote ")
     for picture in re.findall(r"--(?:plot|out) (\S+)", command):
         assert (folder / picture).stat().st_size > 5000, picture
 
