@@ -160,7 +160,7 @@ class Tornado:
                 )
         self.plot.y_range.factors = [row["path"] for row in rows][::-1]  # type: ignore[attr-defined]
         self.plot.height = 92 + 24 * max(3, len(rows))
-        self.plot.xaxis.axis_label = plain(f"percent of {figure} for a percent of the figure")
+        self.plot.xaxis.axis_label = plain(f"% of {report.LABELS.get(figure, figure)} per % of figure")
         ends = [0.0, *(row[side] for row in rows for side in ("left", "right"))]
         span(self.plot, "x", *around(ends, log=False))
         self.zero.line_color = THEMES[dark]["soft"]
@@ -202,7 +202,8 @@ class Trade:
             span(self.plot, "y", *around([row["y"] for row in every], log=True))
             x, y = found[0][1].x, found[0][1].y
             self.plot.xaxis.axis_label = plain(f"{report.LABELS.get(x, x)} (s)")
-            self.plot.yaxis.axis_label = plain(f"{report.LABELS.get(y, y)} (1/s)")
+            unit = found[0][1].grid[y].attrs.get("units", "1/s")
+            self.plot.yaxis.axis_label = plain(f"{report.LABELS.get(y, y)} ({unit})")
         paint(self.plot, dark)
 
 

@@ -12,6 +12,7 @@ from roofline.estimates.hits import hit_rates
 from roofline.estimates.recommendation import RecommendationEstimate
 from roofline.explorer import lines, options as fields
 from roofline.explorer.answering import LETTERS, Answer, Column
+from roofline.explorer.knobs import of_one_core
 from roofline.explorer.state import MOST_CHIPS
 from roofline.explorer.stock import Stock
 from roofline.hardware.variants import PLAIN
@@ -210,8 +211,10 @@ def differences(answer: Answer, table: Sequence[str] = ()) -> Table | None:
             assert chip is not None
             value = chip.get(path)
             usable = isinstance(value, int | float) and value > 0
-            texts.append(report.figure_text(chip, chip.path(path), value) if usable else "none")
-            key.append(chip.path(path) if usable else "")
+            own = chip.path(path) if usable else ""
+            each = " a core" if own and of_one_core(chip, own) else ""
+            texts.append(f"{report.figure_text(chip, own, value)}{each}" if own else "none")
+            key.append(own)
         if len(set(texts)) > 1 and tuple(key) not in seen and len(found.rows) < _MOST_ROWS:
             seen.add(tuple(key))
             found.rows.append([path, *texts])
@@ -242,7 +245,7 @@ def placements(answer: Answer) -> list[Table]:
 
 def _hits(label: str, est: RecommendationEstimate) -> Table:
     level = est.chip.cache_level
-    table = Table(f"{label}: lookups and what the {level} finds", _HITS)
+    table = Table(f"{label}: lookups, and the share of them that {level} answers", _HITS)
     for row in hit_rates(est).to_dict("records"):
         table.rows.append(
             [

@@ -168,12 +168,20 @@ def described(chip: Chip, knob: Knob) -> dict[str, object]:
         "ownText": _text(number, own),
         "changed": not math.isclose(present, own, rel_tol=1e-12),
         "believed": believed,
+        "ofOneCore": of_one_core(chip, knob.path),
         "kind": number.kind,
         "from": number.inherited,
         "source": number.source,
         "note": number.note,
         "moves": f"{knob.elasticity:+.2g} %" if knob.elasticity else "",
     }
+
+
+def of_one_core(chip: Chip, path: str) -> bool:
+    """Whether a figure is that of one core, where its descriptor gives a memory level core by core."""
+    room, _, rest = path.partition(".")
+    level, _, what = rest.partition(".")
+    return room == "memory" and what in ("capacity", "bandwidth") and chip.flags.get(f"memory.{level}.per") == "core"
 
 
 def _text(number: Number, value: float) -> str:

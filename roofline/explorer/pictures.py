@@ -63,6 +63,7 @@ class Roofline:
         ]  # fmt: skip
         self.lines = source("xs", "ys", "colour", "width", "dash", "name", "chip", "value")
         self.names = source("x", "y", "text", "colour")
+        self.levels = source("x", "y", "text", "colour", "align", "baseline")
         self.points = source(
             "x",
             "y",
@@ -117,6 +118,17 @@ class Roofline:
             text_baseline="bottom",
             y_offset=-3,
         )
+        self.plot.text(
+            "x",
+            "y",
+            "text",
+            source=self.levels,
+            text_color="colour",
+            text_font=GLYPH_FONT,
+            text_font_size=SMALL,
+            text_align="align",
+            text_baseline="baseline",
+        )
         hover.renderers = [marks]
         self.plot.add_tools(
             HoverTool(renderers=[drawn], tooltips=[("chip", "@chip"), ("line", "@name"), ("", "@value")])
@@ -140,6 +152,7 @@ class Roofline:
             ]
         put(self.lines, lines)
         put(self.names, _apart(names))
+        put(self.levels, _levels(drawn[0][2], ends[0], ink) if alone else [])
         put(self.points, points)
         heights = [v for row in lines for v in row["ys"]] + [row["y"] / 2 for row in points]
         if heights:
@@ -199,6 +212,17 @@ def _lines(one: Outline, chip: str, colour: str, ends: tuple[float, float]) -> l
             }
         )
     return found
+
+
+def _levels(one: Outline, left: float, colour: str) -> list[dict[str, Any]]:
+    """The names of a chip's memory levels where their slopes begin: main memory's below its slope, the others above."""
+    rows = []
+    for slope in one.slopes:
+        main = slope is one.main
+        x = 1.1 * left if main else 3 * left  # above a slope a name ends where it stands, and needs the room
+        row = {"x": x, "y": x * slope.value, "text": plain(slope.name), "colour": colour}
+        rows.append(row | {"align": "left" if main else "right", "baseline": "top" if main else "bottom"})
+    return rows
 
 
 def _apart(names: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ function answer(send, child) {
       section("Roofline", picture("roofline", "Roofline: the chips' ceilings as lines, operators as points; the same is in the table of operators")),
       h("div", {},
         section("Where the time goes", picture("breakdown", "Share of the time of each operator, phase by phase; the same is in the table of operators")),
-        section("Memory of one chip", picture("memory", "What one chip holds, beside what it may hold; the remarks say the same")))),
+        section("Memory of one chip", picture("memory", "What one chip holds, part by part, beside what the model may fill")))),
     h("div", { className: "pair" },
       section("Along an axis", h("div", { className: "fields" }, labelled("Figure", result), labelled("Over", axis)), lineSaid, picture("line", "The chosen figure along the chosen axis, with its 90 % interval; the same is in line.csv")),
       section("What matters", h("p", { className: "hint", textContent: "Percent of the result for a percent of each figure of the chip under the sliders." }), picture("tornado", "How much each figure of the chip moves the result; the same is in sensitivity.csv"))),

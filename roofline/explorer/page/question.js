@@ -130,7 +130,7 @@ function knobs(send) {
       fill(text, now.text);
       reset.disabled = !now.changed;
       element.classList.toggle("changed", now.changed);
-      const parts = [now.changed ? `descriptor: ${now.ownText}` : "", now.believed ? `believed ${now.believed}` : "", now.from ? `${now.kind}, of ${now.from}` : now.kind, now.moves ? `1 % moves the result ${now.moves}` : ""];
+      const parts = [now.ofOneCore ? "of one core" : "", now.changed ? `descriptor: ${now.ownText}` : "", now.believed ? `believed ${now.believed}` : "", now.from ? `${now.kind}, of ${now.from}` : now.kind, now.moves ? `1 % moves the result ${now.moves}` : ""];
       about.textContent = parts.filter(Boolean).join("; ");
       about.append(" ", h("span", { className: "source", textContent: `Source: ${now.source}` }));
       about.title = [now.source, now.note].filter(Boolean).join("\n");
