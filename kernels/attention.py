@@ -80,7 +80,7 @@ def decode(
     compute_s, cache_s, overhead_s, cache_bytes : float
         Busy times of the fastest one, what nothing hides, and the bytes that pass the cache.
     """
-    rows = max(group, min(group * q_len, min(DECODE_ROWS, decode_rows)))
+    rows = max(group, min(group * q_len, min(DECODE_ROWS, fetch_rows)))
     row_blocks, fetches = rounded_up(rows / decode_rows), rounded_up(rows / fetch_rows)
     blocks = batch * kv_heads * row_blocks
     tiles = min(math.ceil(kv_len / TILE), math.ceil(span / TILE) + 1.0)  # a window straddles one tile more
@@ -176,12 +176,12 @@ def prefill(
 
 
 @inner
-def many(q_len: float, group: float, decode_rows: float) -> bool:
+def many(q_len: float, group: float, fetch_rows: float) -> bool:
     """Whether queries are so many that tiles of them meet tiles of keys, as in prefill.
 
-    A decode kernel that takes fewer rows than a tile's is not asked for more than those: the one for prefill is.
+    A decode kernel whose rows each fetch keys and values for themselves is asked for one; prefill's takes more.
     """
-    return q_len > 1.0 and group * q_len > min(DECODE_ROWS, decode_rows)
+    return q_len > 1.0 and group * q_len > min(DECODE_ROWS, fetch_rows)
 
 
 @inner
@@ -262,7 +262,7 @@ def attention_cost(
         row_s, memory_s, pair_s, decode_rows, fetch_rows, port_cores, cache_rate, core_rate, core_count, block_s,
         decode_fill_s, decode_split_s,
     )  # fmt: skip
-    if prefilled > 0.0 and many(q_len, group, decode_rows):
+    if prefilled > 0.0 and many(q_len, group, fetch_rows):
         decode_time, decode_upper = time_s, upper_s
         pair_s = 2.0 * padded_dim / (prefill_compute_fraction * matrix_flops)
         pair_s += SOFTMAX_FLOPS / (prefill_vector_fraction * vector_flops)

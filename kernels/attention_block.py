@@ -176,7 +176,7 @@ def attention_block(
     for p in range(size):
         others += 1 if scratch[Q_LEN + p] != q_len or scratch[TENSORS + p] != tensors else 0
     # What few queries ask is the same at every point, but for its keys.
-    if others == 0 and not many(q_len, group, decode_rows):
+    if others == 0 and not many(q_len, group, fetch_rows):
         prefilled = 0.0
         for p in range(size):
             at_point(

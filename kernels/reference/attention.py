@@ -142,7 +142,7 @@ def attention_cost(
     pair_flops = 2 * DIM_STEP * (np.ceil(key_dim / DIM_STEP) + np.ceil(value_dim / DIM_STEP))
 
     # Decode.
-    few = np.minimum(DECODE_ROWS, decode_rows)  # rows that decode's kernel is asked for at most
+    few = np.minimum(DECODE_ROWS, fetch_rows)  # rows that decode's kernel is asked for at most
     queries = np.maximum(group, np.minimum(group * q_len, few))
     row_blocks, fetches = np.ceil(queries / decode_rows), np.ceil(queries / fetch_rows)
     rows = np.minimum(group * q_len, decode_rows)
