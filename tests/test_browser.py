@@ -1,6 +1,6 @@
 """The page in a real browser: its figures are those of an estimate, and what a person does there does what it says.
 
-Needs playwright and a Chromium (``CHROMIUM``, or one on the path); with ``ROOFLINE_BROWSER`` set they must be there.
+Run where ``ROOFLINE_BROWSER`` is set: playwright and a Chromium (``CHROMIUM``, or one on the path) must be there then.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from roofline.explorer.state import from_query
 from roofline.explorer.stock import Stock
 
 REQUIRED = bool(os.environ.get("ROOFLINE_BROWSER"))
+pytestmark = pytest.mark.skipif(not REQUIRED, reason="the page is tested in a browser where ROOFLINE_BROWSER=1 is set")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 SMALL = "model=llama-3.1-8b&chip=h100-sxm&batch=8"
 SCRIPT = "<script>alert(1)</script>"
@@ -46,15 +47,9 @@ def where() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser without a window."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        if REQUIRED:
-            raise
-        pytest.skip("the page is tested in a browser where playwright is installed: pip install playwright")
-    if CHROMIUM is None:
-        assert not REQUIRED, "no chromium is on the path, and ROOFLINE_BROWSER asks for one"
-        pytest.skip("the page is tested in a browser where there is a Chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM is not None, "no chromium is on the path, and ROOFLINE_BROWSER asks for one: apt-get install chromium"
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield made
@@ -135,6 +130,7 @@ def test_the_figures_are_those_of_an_estimate(seen: Seen) -> None:
 
 
 def test_a_slider_is_dragged_and_reset(seen: Seen) -> None:
+    seen.settled()  # what still comes in moves the slider from under the mouse
     before = seen.value("tpot_s")
     slider = seen.page.locator("[data-path='memory.hbm.bandwidth']")
     slider.scroll_into_view_if_needed()
@@ -262,6 +258,7 @@ def test_recommendation_has_its_tables_and_hits(seen: Seen) -> None:
 def test_nothing_serious_stands_against_its_accessibility(seen: Seen) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
+    seen.settled()
     for rules in ({}, {"runOnly": ["color-contrast"]}):
         if rules:
             seen.page.get_by_role("button", name="Dark colours").click()
