@@ -49,7 +49,7 @@ def browser() -> Iterator[Any]:
     """A browser without a window."""
     from playwright.sync_api import sync_playwright
 
-    assert CHROMIUM is not None, "no chromium is on the path, and ROOFLINE_BROWSER asks for one: apt-get install chromium"
+    assert CHROMIUM is not None, "ROOFLINE_BROWSER asks for a chromium on the path: apt-get install chromium"
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield made
