@@ -417,7 +417,8 @@ def attention(
         where every query head works by itself.
     fetch_rows : float
         Queries that share one fetch of the keys and values through the cache: a block's, or all whose blocks follow
-        each other on a core whose private cache holds them.
+        each other on a core whose private cache holds them. Decode's form takes as many, 64 at most; more are
+        prefill's.
     port_cores : float
         Width of a core's port to the cache, in cores' shares of the cache's bandwidth: 1 where it is no wider than that
         share. With twice as many cores on the same cache each has half the share, and its port is twice that.

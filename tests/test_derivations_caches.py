@@ -153,13 +153,20 @@ def test_up_to_64_rows_are_computed_as_decode(queries: int, decode: bool) -> Non
 
 @pytest.mark.parametrize("queries", [2, 64, 512])
 def test_a_decode_kernel_of_single_rows_has_no_part_in_prefill(queries: int) -> None:
-    """decode_rows = 1: one row in decode; more are prefill's, whose time is its own and no sooner than one row's."""
+    """fetch_rows = 1: decode's kernel takes one row; more are prefill's, no sooner than one row and else on their own.
+
+    At a hundredth of the matrix rate a row costs what a hundred of prefill's do, so 512 rows take longer than it and 64
+    such rows would take twelve times as long.
+    """
     shape = {"batch": 10, "heads": 8, "kv_heads": 8, "head_dim": 128, "q_len": queries, "kv_len": 8192}
     single = {"decode_rows": 1.0, "fetch_rows": 1.0, "decode_compute_fraction": 0.01}
     one_row = cost("attention", **{**shape, "q_len": 1}, **single)["time_s"]
     found = cost("attention", **shape, **single)
+    quick = cost("attention", **shape, **{**single, "decode_compute_fraction": 1.0})
     assert found["time_s"] >= one_row
-    assert found["compute_s"] == cost("attention", **shape, **{**single, "decode_compute_fraction": 1.0})["compute_s"]
+    assert found["compute_s"] == quick["compute_s"]
+    if queries == 512:
+        assert found["time_s"] == quick["time_s"]
 
 
 def test_partial_results_pass_the_cache_twice() -> None:
