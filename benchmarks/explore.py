@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from roofline.explorer import curves, lines, pictures, session as session_module
+from roofline.explorer import lines, session as session_module
 from roofline.explorer.session import Session
 from roofline.explorer.state import from_query
 from roofline.explorer.stock import Stock
+from roofline.explorer.view import PICTURES
 
 QUESTIONS = {
     "Llama 70B on 8 H100": "model=llama-3.1-70b&chip=h100-sxm&batch=64&tp=8",
@@ -34,14 +35,7 @@ class Paper:
 
     def __init__(self) -> None:
         self.jobs: list[Any] = []
-        self.pictures: dict[str, Any] = {
-            "roofline": pictures.Roofline(),
-            "breakdown": pictures.Breakdown(),
-            "memory": pictures.Memory(),
-            "line": curves.Along(),
-            "tornado": curves.Tornado(),
-            "frontier": curves.Trade(),
-        }
+        self.pictures: dict[str, Any] = {name: kind() for name, kind in PICTURES.items()}
 
     def show(self, **parts: Any) -> None:
         pass

@@ -21,12 +21,11 @@ from roofline.explorer import copying
 from roofline.explorer.answering import answer
 from roofline.explorer.state import from_query
 from roofline.explorer.stock import Stock
+from tests.explored import SCRIPT, SMALL
 
 REQUIRED = bool(os.environ.get("ROOFLINE_BROWSER"))
 pytestmark = pytest.mark.skipif(not REQUIRED, reason="the page is tested in a browser where ROOFLINE_BROWSER=1 is set")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-SMALL = "model=llama-3.1-8b&chip=h100-sxm&batch=8"
-SCRIPT = "<script>alert(1)</script>"
 
 #: Milliseconds that the page may take for anything: machines are shared.
 PATIENCE = 180_000

@@ -18,9 +18,7 @@ from roofline.explorer.explore import asked
 from roofline.explorer.options import FIELDS, read, written
 from roofline.explorer.state import MOST_CHIPS, Pick, State, from_query, to_query
 from roofline.explorer.stock import MOST_BYTES, Stock
-
-SMALL = "model=llama-3.1-8b&chip=h100-sxm&batch=8"
-SCRIPT = "<script>alert(1)</script>"
+from tests.explored import CHIP, SCRIPT, SMALL, fewer_points
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), min_size=1, max_size=30)
 VALUES = {
@@ -56,9 +54,7 @@ def stock() -> Stock:
 
 @pytest.fixture(autouse=True)
 def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines as they are, of fewer points: before kernels are compiled each takes its time."""
-    monkeypatch.setattr("roofline.explorer.lines.POINTS", 21)
-    monkeypatch.setattr("roofline.explorer.lines.KNOTS", 3)
+    fewer_points(monkeypatch)
 
 
 # The state and its address ----------------------------------------------------------------------------------------
@@ -253,14 +249,6 @@ def test_a_line_of_a_recommendation_model_keeps_its_tables_where_they_are(stock:
 
 # What is given and dropped ----------------------------------------------------------------------------------------
 
-CHIP = """
-schema = 1
-name = "mine"
-extends = "h100-sxm"
-year = 2027
-[memory.hbm]
-bandwidth = {{ value = "4 TB/s", source = "{}", kind = "estimated" }}
-"""
 RANKER = """
 title = "{0}"
 source = "here"

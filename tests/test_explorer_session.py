@@ -11,18 +11,7 @@ import roofline as rl
 from roofline.explorer.session import Session
 from roofline.explorer.state import from_query
 from roofline.explorer.stock import Stock
-
-SMALL = "model=llama-3.1-8b&chip=h100-sxm&batch=8"
-SCRIPT = "<script>alert(1)</script>"
-
-CHIP = """
-schema = 1
-name = "mine"
-extends = "h100-sxm"
-year = 2027
-[memory.hbm]
-bandwidth = {{ value = "4 TB/s", source = "{}", kind = "estimated" }}
-"""
+from tests.explored import CHIP, SCRIPT, SMALL, fewer_points
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +21,7 @@ def stock() -> Stock:
 
 @pytest.fixture(autouse=True)
 def few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines as they are, of fewer points: before kernels are compiled each takes its time."""
-    monkeypatch.setattr("roofline.explorer.lines.POINTS", 21)
-    monkeypatch.setattr("roofline.explorer.lines.KNOTS", 3)
+    fewer_points(monkeypatch)
 
 
 class Paper:

@@ -24,6 +24,16 @@ _HERE = Path(__file__).parent / "page"
 #: The scripts, in this order one module.
 _SCRIPTS = ("dom.js", "question.js", "answer.js", "page.js")
 
+#: The figures of Bokeh, by their places.
+PICTURES: dict[str, Callable[[], Any]] = {
+    "roofline": pictures.Roofline,
+    "breakdown": pictures.Breakdown,
+    "memory": pictures.Memory,
+    "line": curves.Along,
+    "tornado": curves.Tornado,
+    "frontier": curves.Trade,
+}
+
 
 class Page(JSComponent):
     """What a browser shows. Plain data goes in by name; what is done on it comes back as messages."""
@@ -60,14 +70,7 @@ class BrowserScreen:
 
     def __init__(self, page: Page, document: Any) -> None:
         self.page, self._document, self._dark = page, document, False
-        self.pictures: dict[str, Any] = {
-            "roofline": pictures.Roofline(),
-            "breakdown": pictures.Breakdown(),
-            "memory": pictures.Memory(),
-            "line": curves.Along(),
-            "tornado": curves.Tornado(),
-            "frontier": curves.Trade(),
-        }
+        self.pictures: dict[str, Any] = {name: kind() for name, kind in PICTURES.items()}
         for name, picture in self.pictures.items():
             setattr(page, name, _pane(picture))
 
